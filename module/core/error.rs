@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What can go wrong, as values.
+//!
+//! Each error has three faces: a stable code (it crosses the ABI in the
+//! `reason` field of a refused request), the errno that a system call
+//! returns, and a sentence for a person. All three stand in one table below,
+//! so that none can be forgotten.
+
+use core::fmt;
+
+/// Linux's error numbers, as far as shadowmm returns them.
+///
+/// The values are those of `include/uapi/asm-generic/errno-base.h` and
+/// `errno.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+#[allow(missing_docs)] // The names are the documentation.
+pub enum Errno {
+    EPERM = 1,
+    ENOENT = 2,
+    ENXIO = 6,
+    E2BIG = 7,
+    EAGAIN = 11,
+    ENOMEM = 12,
+    EFAULT = 14,
+    EBUSY = 16,
+    EEXIST = 17,
+    ENODEV = 19,
+    EINVAL = 22,
+    ENOSPC = 28,
+    ERANGE = 34,
+    ENODATA = 61,
+    EOVERFLOW = 75,
+    EALREADY = 114,
+}
+
+macro_rules! errors {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $errno:ident, $text:literal;)*) => {
+        /// Why a request was refused. A refused request has changed nothing.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u32)]
+        pub enum Error { $($(#[$doc])* #[doc = ""] #[doc = $text] $name = $code,)* }
+
+        impl Error {
+            /// Every error, in the order of the codes.
+            pub const ALL: &'static [Error] = &[$(Error::$name,)*];
+
+            /// The errno that a system call returns for this error.
+            pub const fn errno(self) -> Errno {
+                match self { $(Error::$name => Errno::$errno,)* }
+            }
+
+            /// The sentence that a person reads.
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Error::$name => $text,)* }
+            }
+
+            /// The error's name as an identifier, for counters and JSON.
+            pub const fn name(self) -> &'static str {
+                match self { $(Error::$name => stringify!($name),)* }
+            }
+
+            /// The error with this code, as it crosses the ABI.
+            pub const fn from_code(code: u32) -> Option<Error> {
+                match code { $($code => Some(Error::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+errors! {
+    // The firmware map.
+    MapEmpty = 1, ENODATA, "the map has no usable memory";
+    MapTooManyEntries = 2, E2BIG, "the map has more entries than the table holds";
+    MapEntryEmpty = 3, EINVAL, "an entry of the map has no length";
+    MapEntryOverflow = 4, EOVERFLOW, "an entry of the map runs past the end of the address space";
+    MapUnknownType = 5, EINVAL, "an entry of the map has a type that e820 does not know";
+    MapBadNode = 6, EINVAL, "the map names a node outside the supported range";
+    MapNodeOverlap = 7, EINVAL, "two nodes of the map claim the same memory";
+    MapBadDistance = 8, EINVAL, "a distance is below 10, or a node's own distance is not 10";
+    MapTooSparse = 9, ERANGE, "the map, scaled to the region, does not fit 32-bit page numbers";
+    MapMalformed = 10, EINVAL, "a line of the boot log looks like a map but cannot be read";
+    MapMissing = 11, ENODATA, "the boot log has no firmware map";
+
+    // The region and the boot.
+    RegionTooSmall = 20, ENOSPC, "the region is too small for this map";
+    RegionMissing = 21, ENOMEM, "no memory could be had for the region";
+    StageOrder = 22, EBUSY, "the boot is not at the stage that this request needs";
+    StageDone = 23, EALREADY, "the boot has already reached its last stage";
+    BootFailed = 24, ENOMEM, "a boot stage could not get the memory it needs";
+    BadParameter = 25, EINVAL, "a parameter's text is malformed";
+    CrashKernelNoRoom = 26, ENOMEM, "there is no free range for the crash kernel";
+
+    // memblock.
+    MemblockOverflow = 40, EOVERFLOW, "a range runs past the end of the address space";
+    MemblockEmptyRange = 41, EINVAL, "a range has no length";
+    MemblockArrayFull = 42, ENOSPC, "a region array is full and may not be resized yet";
+    MemblockNoMemory = 43, ENOMEM, "no free range meets the request";
+    MemblockRetired = 44, EBUSY, "memblock has handed its memory to the buddy system";
+    MemblockNotFound = 45, ENOENT, "no region holds this address";
+
+    // The buddy system.
+    OrderTooLarge = 60, EINVAL, "the order is above the largest that the buddy system keeps (10)";
+    NoMemory = 61, ENOMEM, "no zone that the request may use has a free block of that order above its watermark";
+    BadGfp = 62, EINVAL, "the flags contradict each other or are unknown";
+    NodeOffline = 63, EINVAL, "there is no such node";
+    ForeignPfn = 64, ENXIO, "the page frame is not memory that shadowmm manages";
+    DoubleFree = 65, EALREADY, "the page is free already";
+    WrongOrder = 66, EINVAL, "the block was allocated at another order";
+    NotBlockHead = 67, EINVAL, "the page is inside a block, not its first page";
+    PageReserved = 68, EBUSY, "the page is reserved and was never the buddy system's to give";
+    NotOwner = 69, EPERM, "the page belongs to another open file";
+    TooManyPages = 70, ENOSPC, "this open file may hold no more pages";
+
+    // The ABI.
+    BadFlags = 80, EINVAL, "unknown flags are set";
+    BadReserved = 81, EINVAL, "a reserved field is not zero";
+    BadSize = 82, EINVAL, "the structure is smaller than its first version";
+    TooNew = 83, E2BIG, "the structure is newer than this module and has fields set that it does not know";
+    BadPointer = 84, EFAULT, "a pointer does not lead to accessible memory";
+    BadKind = 85, EINVAL, "there is no report of that kind";
+    BadText = 86, EINVAL, "a text is not UTF-8 or has no end";
+    NoHostMemory = 87, ENOMEM, "the host has no memory for the request's own bookkeeping";
+
+    // validate().
+    Corrupt = 100, EFAULT, "an invariant does not hold; validate names it";
+}
+
+impl Error {
+    /// The code under which the error crosses the ABI. Never zero.
+    pub const fn code(self) -> u32 {
+        self as u32
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.sentence())
+    }
+}
+
+/// A result of core.
+pub type Result<T, E = Error> = core::result::Result<T, E>;

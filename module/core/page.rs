@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The page descriptor: all that shadowmm keeps about one page frame.
+//!
+//! Linux's `struct page` has 64 bytes; this one has 16, because links are
+//! 32-bit frame numbers and the rest is packed into two words:
+//!
+//! ```text
+//! word 0  next      frame number of the next page of the list, or NIL
+//! word 1  prev      frame number of the previous page of the list, or NIL
+//! word 2  bits      31..26 node | 25..24 zone | 23..20 order | 19..16 state | 15..0 flags
+//! word 3  count     references to the page (`page_ref_count`); 0 while it is free
+//! ```
+//!
+//! A page is always in exactly one of these states:
+//!
+//! ```text
+//!   Hole        an address without RAM, inside a section that has some
+//!   Reserved    RAM that memblock keeps
+//!   Buddy       the first page of a block on a free list
+//!   Allocated   the first page of a block that somebody owns
+//!   Tail        inside a free or an allocated block, not its first page
+//!
+//!   Reserved --hand-off--> Buddy | Tail
+//!   Tail  --split: first page of the upper half--> Buddy
+//!   Buddy --merge: first page of the upper half--> Tail
+//!   Buddy --alloc--> Allocated --free--> Buddy
+//! ```
+//!
+//! Only first pages change when a block is allocated or freed, so both cost
+//! the same at every order. The block that a `Tail` lies in is found by looking
+//! at the aligned page of each larger order in turn.
+//!
+//! All fields are atomics, read and written relaxed: a report may look at any
+//! page at any time. Who may change them: the links, order and state of a
+//! `Buddy` page and the state of the pages inside its block belong to the
+//! zone's lock; those of an `Allocated` page belong to whoever owns the block.
+
+use crate::phys::NodeId;
+use crate::phys::PageOrder;
+use crate::phys::Pfn;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// The end of a list.
+const NIL: u32 = u32::MAX;
+
+const NODE_SHIFT: u32 = 26;
+const ZONE_SHIFT: u32 = 24;
+const ORDER_SHIFT: u32 = 20;
+const STATE_SHIFT: u32 = 16;
+
+/// What a page frame is at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum PageState {
+    /// An address without RAM behind it (a hole inside a section).
+    Hole = 0,
+    /// RAM that memblock keeps for ever (`PageReserved`).
+    Reserved = 1,
+    /// The first page of a block on a free list (`PageBuddy`).
+    Buddy = 2,
+    /// The first page of an allocated block.
+    Allocated = 3,
+    /// Inside a free or an allocated block, not its first page.
+    Tail = 4,
+}
+
+impl PageState {
+    const fn from_bits(bits: u32) -> Self {
+        match (bits >> STATE_SHIFT) & 0xf {
+            1 => Self::Reserved,
+            2 => Self::Buddy,
+            3 => Self::Allocated,
+            4 => Self::Tail,
+            _ => Self::Hole,
+        }
+    }
+}
+
+/// The kinds of zones, lowest first (`enum zone_type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum ZoneType {
+    /// What old ISA devices can address.
+    Dma = 0,
+    /// What 32-bit devices can address.
+    Dma32 = 1,
+    /// The rest.
+    Normal = 2,
+    /// For pages that can be moved away.
+    Movable = 3,
+}
+
+/// How many kinds of zones there are (`MAX_NR_ZONES`, without `ZONE_DEVICE`).
+pub const NR_ZONE_TYPES: usize = 4;
+
+impl ZoneType {
+    /// All kinds, lowest first.
+    pub const ALL: [ZoneType; NR_ZONE_TYPES] =
+        [Self::Dma, Self::Dma32, Self::Normal, Self::Movable];
+
+    /// The name that `/proc` uses (`zone_names`).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dma => "DMA",
+            Self::Dma32 => "DMA32",
+            Self::Normal => "Normal",
+            Self::Movable => "Movable",
+        }
+    }
+
+    /// As an index below [`NR_ZONE_TYPES`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// All that is kept about one page frame.
+#[repr(C)]
+pub struct PageDescriptor {
+    next: AtomicU32,
+    prev: AtomicU32,
+    bits: AtomicU32,
+    count: AtomicU32,
+}
+
+const _: () = assert!(core::mem::size_of::<PageDescriptor>() == 16);
+const _: () = assert!(crate::phys::MAX_NODES <= 1 << (32 - NODE_SHIFT));
+const _: () = assert!(NR_ZONE_TYPES <= 1 << (NODE_SHIFT - ZONE_SHIFT));
+
+impl PageDescriptor {
+    /// A descriptor for an address without RAM.
+    pub const HOLE: Self = Self {
+        next: AtomicU32::new(NIL),
+        prev: AtomicU32::new(NIL),
+        bits: AtomicU32::new(0),
+        count: AtomicU32::new(0),
+    };
+
+    /// Enters the page in its node and zone, as `__init_single_page()` does.
+    pub fn init(&self, nid: NodeId, zone: ZoneType, state: PageState) {
+        let node = nid.index().unwrap_or(0) as u32;
+        self.next.store(NIL, Relaxed);
+        self.prev.store(NIL, Relaxed);
+        self.bits.store(
+            node << NODE_SHIFT | (zone as u32) << ZONE_SHIFT | (state as u32) << STATE_SHIFT,
+            Relaxed,
+        );
+        self.count.store(1, Relaxed);
+    }
+
+    /// The node that the page lies on (`page_to_nid`).
+    pub fn nid(&self) -> NodeId {
+        NodeId((self.bits.load(Relaxed) >> NODE_SHIFT) as i32)
+    }
+
+    /// The zone that the page lies in (`page_zonenum`).
+    pub fn zone(&self) -> ZoneType {
+        match (self.bits.load(Relaxed) >> ZONE_SHIFT) & 3 {
+            0 => ZoneType::Dma,
+            1 => ZoneType::Dma32,
+            2 => ZoneType::Normal,
+            _ => ZoneType::Movable,
+        }
+    }
+
+    /// What the page is.
+    pub fn state(&self) -> PageState {
+        PageState::from_bits(self.bits.load(Relaxed))
+    }
+
+    /// The order of the block that starts here; 0 where no block starts.
+    pub fn order(&self) -> PageOrder {
+        PageOrder::new((self.bits.load(Relaxed) >> ORDER_SHIFT) & 0xf).unwrap_or(PageOrder::ZERO)
+    }
+
+    /// State and order in one store, so that a report never sees one without
+    /// the other.
+    pub fn set_state(&self, state: PageState, order: PageOrder) {
+        let bits = self.bits.load(Relaxed) & !(0xff << STATE_SHIFT);
+        let order = (order.get() as u32) << ORDER_SHIFT;
+        self.bits
+            .store(bits | order | (state as u32) << STATE_SHIFT, Relaxed);
+    }
+
+    /// Both in one load.
+    pub fn state_and_order(&self) -> (PageState, PageOrder) {
+        let bits = self.bits.load(Relaxed);
+        let order = PageOrder::new((bits >> ORDER_SHIFT) & 0xf).unwrap_or(PageOrder::ZERO);
+        (PageState::from_bits(bits), order)
+    }
+
+    /// The references to the page (`page_ref_count`).
+    pub fn count(&self) -> u32 {
+        self.count.load(Relaxed)
+    }
+
+    /// Sets the references (`set_page_count`).
+    pub fn set_count(&self, count: u32) {
+        self.count.store(count, Relaxed);
+    }
+
+    /// The next page of the list that this page is on.
+    pub fn next(&self) -> Option<Pfn> {
+        unpack(self.next.load(Relaxed))
+    }
+
+    /// The previous page of the list that this page is on.
+    pub fn prev(&self) -> Option<Pfn> {
+        unpack(self.prev.load(Relaxed))
+    }
+
+    /// Sets the link to the next page.
+    pub fn set_next(&self, pfn: Option<Pfn>) {
+        self.next.store(pack(pfn), Relaxed);
+    }
+
+    /// Sets the link to the previous page.
+    pub fn set_prev(&self, pfn: Option<Pfn>) {
+        self.prev.store(pack(pfn), Relaxed);
+    }
+}
+
+/// A shadow has fewer than 2^32 - 1 frames ([`Pfn`]), so no number is lost.
+fn pack(pfn: Option<Pfn>) -> u32 {
+    match pfn {
+        Some(pfn) => pfn.0 as u32,
+        None => NIL,
+    }
+}
+
+fn unpack(link: u32) -> Option<Pfn> {
+    (link != NIL).then_some(Pfn(link as u64))
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Physical memory: its numbers, and the one place that turns a number into
+//! memory.
+//!
+//! ```text
+//! addr.rs    PhysAddr, Bytes, Pfn, Pages, PageOrder, node and CPU numbers
+//! region.rs  the region: runs of host memory laid under the shadow's map
+//! array.rs   a C array as the C structs have it (pointer here, length there)
+//! ```
+//!
+//! `addr` is plain arithmetic. `region` and `array` are the rooms of core in
+//! which `unsafe` may stand; above them everything works on references whose
+//! lifetime `'m` is that of the region's memory.
+
+mod addr;
+mod array;
+mod region;
+
+pub use addr::Bytes;
+pub use addr::CpuId;
+pub use addr::NodeId;
+pub use addr::PageOrder;
+pub use addr::Pages;
+pub use addr::Pfn;
+pub use addr::PfnRange;
+pub use addr::PhysAddr;
+pub use addr::PhysRange;
+pub use addr::MAX_CPUS;
+pub use addr::MAX_NODES;
+pub use addr::MAX_PAGE_ORDER;
+pub use addr::NR_PAGE_ORDERS;
+pub use addr::PAGEBLOCK_ORDER;
+pub use addr::PAGE_SHIFT;
+pub use addr::PAGE_SIZE;
+pub use array::CName;
+pub use array::CTable;
+pub use region::placed_size;
+pub use region::Backing;
+pub use region::BackingRun;
+pub use region::PageBytes;
+pub use region::Region;
+pub use region::Segment;
+pub use region::MAX_BACKING_RUNS;
+pub use region::MAX_SEGMENTS;

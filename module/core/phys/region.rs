@@ -1,0 +1,594 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The region: host memory laid under the shadow's physical address space.
+//!
+//! ```text
+//! shadow   0        0x9f000   0x100000              0x6000000   0x8000000
+//!          [ RAM    ][ hole   ][ RAM                 ][ hole     ][ RAM ...
+//!            |                   |                                  |
+//! segment  [ 0      ]          [ 1                   ]            [ 2   ...
+//!            |                   |                                  |
+//! run      [ node 0's CMA area, one contiguous run of host memory ][ node 1's
+//! ```
+//!
+//! A [`BackingRun`] is a contiguous run of host memory, and a [`Segment`] a
+//! stretch of shadow RAM that lies on one run. Where two neighbouring pages of
+//! the shadow lie on the same segment, they are neighbours in the host too.
+//!
+//! The region also remembers which of its pages hold typed objects
+//! ("placed"). Placing twice, or zeroing what is placed, is refused: that is
+//! what makes the references it hands out exclusive, whatever memblock does.
+
+use super::Bytes;
+use super::NodeId;
+use super::Pages;
+use super::Pfn;
+use super::PfnRange;
+use super::PhysAddr;
+use super::PhysRange;
+use super::PAGE_SIZE;
+use crate::error::Error;
+use crate::error::Result;
+use core::marker::PhantomData;
+use core::mem;
+use core::ptr::NonNull;
+
+/// How many runs of host memory a region can be made of.
+pub const MAX_BACKING_RUNS: usize = super::MAX_NODES;
+/// How many segments the shadow's RAM can fall into.
+pub const MAX_SEGMENTS: usize = 512;
+/// How many separate stretches of placed objects the region can remember.
+const MAX_PLACED: usize = 512;
+
+/// One page of host memory, as the tests hand it in.
+#[repr(C, align(4096))]
+#[derive(Clone)]
+pub struct PageBytes(pub [u8; PAGE_SIZE as usize]);
+
+/// A contiguous run of host memory, to be managed by the shadow.
+///
+/// # Invariants
+///
+/// `base` is page-aligned and points to `pages` whole pages that nobody else
+/// reads or writes during `'m`, except through the addresses that the region
+/// gives out.
+pub struct BackingRun<'m> {
+    base: NonNull<u8>,
+    pages: Pages,
+    host_node: NodeId,
+    host_pfn: u64,
+    _memory: PhantomData<&'m mut [u8]>,
+}
+
+// SAFETY: A run is exclusive memory without thread affinity.
+unsafe impl Send for BackingRun<'_> {}
+
+impl<'m> BackingRun<'m> {
+    /// A run at `base`, on the host's node `host_node`, whose first page is
+    /// the host's frame `host_pfn`.
+    ///
+    /// # Safety
+    ///
+    /// `base` is page-aligned and points to `pages` pages of initialised or
+    /// freely writable memory, which nobody else touches during `'m`.
+    pub unsafe fn new(base: NonNull<u8>, pages: Pages, host_node: NodeId, host_pfn: u64) -> Self {
+        // INVARIANT: The caller's promise.
+        Self {
+            base,
+            pages,
+            host_node,
+            host_pfn,
+            _memory: PhantomData,
+        }
+    }
+
+    /// A run in memory that is borrowed: the way of the host's tests.
+    pub fn from_pages(memory: &'m mut [PageBytes], host_node: NodeId) -> Self {
+        let pages = Pages(memory.len() as u64);
+        let base: NonNull<u8> = NonNull::from(memory).cast();
+        let host_pfn = base.as_ptr() as u64 >> super::PAGE_SHIFT;
+        // INVARIANT: `PageBytes` is page-sized and page-aligned, and the slice
+        // is exclusively borrowed for 'm.
+        Self {
+            base,
+            pages,
+            host_node,
+            host_pfn,
+            _memory: PhantomData,
+        }
+    }
+
+    /// How long it is.
+    pub fn pages(&self) -> Pages {
+        self.pages
+    }
+
+    /// The host's node that it lies on.
+    pub fn host_node(&self) -> NodeId {
+        self.host_node
+    }
+}
+
+/// All host memory that a shadow may manage, in the order of the host's nodes.
+pub struct Backing<'m> {
+    runs: [Option<BackingRun<'m>>; MAX_BACKING_RUNS],
+}
+
+impl Default for Backing<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<'m> Backing<'m> {
+    /// No memory yet.
+    pub const fn new() -> Self {
+        Self {
+            runs: [const { None }; MAX_BACKING_RUNS],
+        }
+    }
+
+    /// Adds a run. Runs are used in the order in which they are added.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MapTooManyEntries`] when there are [`MAX_BACKING_RUNS`] already.
+    pub fn push(&mut self, run: BackingRun<'m>) -> Result<()> {
+        let slot = self.runs.iter_mut().find(|slot| slot.is_none());
+        *slot.ok_or(Error::MapTooManyEntries)? = Some(run);
+        Ok(())
+    }
+
+    /// The runs, in order.
+    pub fn runs(&self) -> impl Iterator<Item = &BackingRun<'m>> {
+        self.runs.iter().flatten()
+    }
+
+    /// How much there is.
+    pub fn pages(&self) -> Pages {
+        self.runs().map(|run| run.pages).sum()
+    }
+}
+
+/// A stretch of shadow RAM that lies contiguously in host memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment {
+    /// The shadow's pages.
+    pub range: PfnRange,
+    /// The shadow's node.
+    pub nid: NodeId,
+    /// The host's node of the memory behind it.
+    pub host_node: NodeId,
+    /// The host's frame behind the first page.
+    pub host_pfn: u64,
+    base: NonNull<u8>,
+}
+
+/// The shadow's physical memory.
+///
+/// # Invariants
+///
+/// - The first `nr_segments` segments are sorted, do not overlap, and lie on
+///   disjoint parts of backing runs that live for `'m`.
+/// - `placed[..nr_placed]` is sorted and disjoint. A reference of lifetime
+///   `'m` into the region exists only inside one of these ranges, and to each
+///   byte at most one such reference was handed out and not released.
+pub struct Region<'m> {
+    segments: [Segment; MAX_SEGMENTS],
+    nr_segments: usize,
+    placed: [PhysRange; MAX_PLACED],
+    nr_placed: usize,
+    _memory: PhantomData<&'m mut [u8]>,
+}
+
+// SAFETY: The region is exclusive memory without thread affinity, and shared
+// references to it only read the tables or write to what is not placed, which
+// `zero` documents as its caller's to own.
+unsafe impl Send for Region<'_> {}
+// SAFETY: As above.
+unsafe impl Sync for Region<'_> {}
+
+impl<'m> Region<'m> {
+    /// A region with no memory in it.
+    pub const fn empty() -> Self {
+        // INVARIANT: Nothing is there, so nothing overlaps.
+        Self {
+            segments: [Segment {
+                range: PfnRange {
+                    start: Pfn(0),
+                    end: Pfn(0),
+                },
+                nid: NodeId::NONE,
+                host_node: NodeId::NONE,
+                host_pfn: 0,
+                base: NonNull::dangling(),
+            }; MAX_SEGMENTS],
+            nr_segments: 0,
+            placed: [PhysRange {
+                start: PhysAddr::ZERO,
+                end: PhysAddr::ZERO,
+            }; MAX_PLACED],
+            nr_placed: 0,
+            _memory: PhantomData,
+        }
+    }
+
+    /// Lays the shadow's RAM on the backing: the nodes' ranges, in the given
+    /// order, take the runs in theirs. `self` is empty before; what the ranges
+    /// leave of the backing stays unused.
+    ///
+    /// A range of at least one page block starts on a host address that is
+    /// congruent to it modulo the page block, if the run still allows it, so
+    /// that a page block of the shadow is one of the host's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RegionTooSmall`] when the backing does not suffice,
+    /// [`Error::MapTooManyEntries`] when the RAM falls into too many segments,
+    /// [`Error::MapNodeOverlap`] when two ranges overlap. The region is empty
+    /// after an error.
+    pub fn lay(
+        &mut self,
+        backing: &Backing<'m>,
+        ram: impl Iterator<Item = (NodeId, PfnRange)>,
+    ) -> Result<()> {
+        let result = self.lay_all(backing, ram);
+        if result.is_err() {
+            self.nr_segments = 0;
+        }
+        result
+    }
+
+    fn lay_all(
+        &mut self,
+        backing: &Backing<'m>,
+        ram: impl Iterator<Item = (NodeId, PfnRange)>,
+    ) -> Result<()> {
+        if self.nr_placed != 0 || self.nr_segments != 0 {
+            return Err(Error::StageOrder);
+        }
+        // What of the backing is wanted for alignment must not starve a range
+        // that comes later.
+        let mut spare = backing.pages();
+        let mut cursor = Cursor::default();
+        for (nid, range) in ram {
+            let mut rest = range;
+            let mut aligned = false;
+            while !rest.is_empty() {
+                let (run, offset) = cursor.at(backing).ok_or(Error::RegionTooSmall)?;
+                let block = 1u64 << super::PAGEBLOCK_ORDER;
+                let host = run.host_pfn + offset.0;
+                let skew = Pages(rest.start.0.wrapping_sub(host) & (block - 1));
+                if !aligned && rest.pages().0 >= block && skew < run.pages - offset {
+                    let needed = rest.pages() + skew;
+                    if !skew.is_zero() && needed <= spare {
+                        cursor.advance(skew);
+                        spare -= skew;
+                        aligned = true;
+                        continue;
+                    }
+                }
+                aligned = true;
+                let take = rest.pages().0.min((run.pages - offset).0);
+                let range = PfnRange {
+                    start: rest.start,
+                    end: rest.start + Pages(take),
+                };
+                // SAFETY: `offset` is below the run's length in pages, so the
+                // address lies inside the run.
+                let base = unsafe { run.base.add((offset.0 * PAGE_SIZE) as usize) };
+                self.insert_segment(Segment {
+                    range,
+                    nid,
+                    host_node: run.host_node,
+                    host_pfn: host,
+                    base,
+                })?;
+                cursor.advance(Pages(take));
+                spare -= Pages(take);
+                rest.start = range.end;
+            }
+        }
+        Ok(())
+    }
+
+    fn insert_segment(&mut self, segment: Segment) -> Result<()> {
+        let at = self
+            .segments()
+            .partition_point(|s| s.range.start < segment.range.start);
+        let overlaps =
+            |s: Option<&Segment>| s.is_some_and(|s| !s.range.intersect(segment.range).is_empty());
+        if overlaps(self.segments().get(at)) || overlaps(self.segments().get(at.wrapping_sub(1))) {
+            return Err(Error::MapNodeOverlap);
+        }
+        if self.nr_segments >= MAX_SEGMENTS {
+            return Err(Error::MapTooManyEntries);
+        }
+        // INVARIANT: Sorted, because `at` is the place; disjoint from its
+        // neighbours, as just seen; and its host memory is disjoint from the
+        // others', because the cursor never goes back.
+        self.segments.copy_within(at..self.nr_segments, at + 1);
+        self.segments[at] = segment;
+        self.nr_segments += 1;
+        Ok(())
+    }
+
+    /// The segments, lowest first.
+    pub fn segments(&self) -> &[Segment] {
+        self.segments.get(..self.nr_segments).unwrap_or(&[])
+    }
+
+    /// How much RAM the shadow has.
+    pub fn pages(&self) -> Pages {
+        self.segments().iter().map(|s| s.range.pages()).sum()
+    }
+
+    /// The segment that `pfn` lies on, if it is RAM.
+    pub fn segment(&self, pfn: Pfn) -> Option<&Segment> {
+        let behind = self.segments().partition_point(|s| s.range.start <= pfn);
+        let segment = self.segments().get(behind.checked_sub(1)?)?;
+        segment.range.contains(pfn).then_some(segment)
+    }
+
+    /// The host's frame behind `pfn`.
+    pub fn host_pfn(&self, pfn: Pfn) -> Option<u64> {
+        let segment = self.segment(pfn)?;
+        Some(segment.host_pfn + (pfn - segment.range.start).0)
+    }
+
+    /// Whether the pages of `range` are RAM and neighbours in the host too.
+    pub fn is_contiguous(&self, range: PhysRange) -> bool {
+        self.pointer(range).is_some()
+    }
+
+    /// Places `len` objects at the start of `range`, made by `init` from their
+    /// index, and lends them out for as long as the region's memory lives.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ForeignPfn`] when `range` is not contiguous RAM, is too small
+    /// or not aligned for the objects; [`Error::PageReserved`] when something
+    /// is placed there already; [`Error::MapTooManyEntries`] when the region
+    /// can't remember another stretch.
+    pub fn place_slice<T>(
+        &mut self,
+        range: PhysRange,
+        len: usize,
+        mut init: impl FnMut(usize) -> T,
+    ) -> Result<&'m mut [T]> {
+        let first = self.claim_room(range, len)?;
+        for i in 0..len {
+            // SAFETY: `claim_room` checked that `len` objects fit into the
+            // range, and that no reference leads there.
+            unsafe { first.add(i).write(init(i)) };
+        }
+        // SAFETY: `len` objects were just written; the memory lives for 'm
+        // and nobody else has a reference to it.
+        Ok(unsafe { core::slice::from_raw_parts_mut(first.as_ptr(), len) })
+    }
+
+    /// Places one object at the start of `range`. See [`Region::place_slice`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Region::place_slice`].
+    pub fn place<T>(&mut self, range: PhysRange, value: T) -> Result<&'m mut T> {
+        let pointer: NonNull<T> = self.claim_room(range, 1)?;
+        // SAFETY: `claim_room` checked that the object fits into the range and
+        // that no reference leads there; the memory lives for 'm.
+        unsafe {
+            pointer.write(value);
+            Ok(&mut *pointer.as_ptr())
+        }
+    }
+
+    /// Claims `range` for `len` objects of type `T` and returns where the first
+    /// one goes: aligned, inside one segment, with no reference leading there.
+    fn claim_room<T>(&mut self, range: PhysRange, len: usize) -> Result<NonNull<T>> {
+        let first: NonNull<T> = self.pointer(range).ok_or(Error::ForeignPfn)?.cast();
+        if placed_size::<T>(len) > range.size() || !first.is_aligned() {
+            return Err(Error::ForeignPfn);
+        }
+        self.claim(range)?;
+        Ok(first)
+    }
+
+    /// Ends the loan of a placed slice: `range`, which it was placed at, may
+    /// be used again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ForeignPfn`] when `slice` does not start at `range`.
+    pub fn release<T>(&mut self, range: PhysRange, slice: &'m mut [T]) -> Result<()> {
+        let start: NonNull<T> = self.pointer(range).ok_or(Error::ForeignPfn)?.cast();
+        if start != NonNull::from(slice).cast() {
+            return Err(Error::ForeignPfn);
+        }
+        self.unclaim(range)
+    }
+
+    /// Fills `range` with zeroes. The caller owns that memory, by memblock's
+    /// word or the buddy's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ForeignPfn`] when part of `range` is not RAM,
+    /// [`Error::PageReserved`] when something is placed in it; nothing has
+    /// been written then.
+    pub fn zero(&self, range: PhysRange) -> Result<()> {
+        if self.is_placed(range) {
+            return Err(Error::PageReserved);
+        }
+        self.check_ram(range)?;
+        let mut at = range.start;
+        while at < range.end {
+            let part = self.part(at, range.end).ok_or(Error::ForeignPfn)?;
+            let pointer = self.pointer(part).ok_or(Error::ForeignPfn)?;
+            // SAFETY: `part` lies inside one segment, whose memory nobody
+            // outside the region touches, and no reference leads into it,
+            // because nothing is placed there.
+            unsafe { pointer.write_bytes(0, part.size().0 as usize) };
+            at = part.end;
+        }
+        Ok(())
+    }
+
+    /// Whether all of `range` reads as zero.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Region::zero`].
+    pub fn is_zero(&self, range: PhysRange) -> Result<bool> {
+        if self.is_placed(range) {
+            return Err(Error::PageReserved);
+        }
+        self.check_ram(range)?;
+        let mut at = range.start;
+        while at < range.end {
+            let part = self.part(at, range.end).ok_or(Error::ForeignPfn)?;
+            let pointer = self.pointer(part).ok_or(Error::ForeignPfn)?;
+            for i in 0..part.size().0 as usize {
+                // SAFETY: As in `zero`. Volatile, because a process that has
+                // the page mapped may be writing to it.
+                if unsafe { pointer.add(i).read_volatile() } != 0 {
+                    return Ok(false);
+                }
+            }
+            at = part.end;
+        }
+        Ok(true)
+    }
+
+    /// Whether something is placed in `range`.
+    pub fn is_placed(&self, range: PhysRange) -> bool {
+        let placed = self.placed();
+        let at = placed.partition_point(|p| p.end <= range.start);
+        placed.get(at).is_some_and(|p| p.start < range.end)
+    }
+
+    /// The stretches of the region that hold placed objects, lowest first.
+    pub fn placed(&self) -> &[PhysRange] {
+        self.placed.get(..self.nr_placed).unwrap_or(&[])
+    }
+
+    fn check_ram(&self, range: PhysRange) -> Result<()> {
+        let mut at = range.start;
+        while at < range.end {
+            at = self.part(at, range.end).ok_or(Error::ForeignPfn)?.end;
+        }
+        Ok(())
+    }
+
+    /// From `at` to `end`, or to the end of the segment that `at` lies on.
+    fn part(&self, at: PhysAddr, end: PhysAddr) -> Option<PhysRange> {
+        let segment = self.segment(at.pfn_down())?;
+        Some(PhysRange {
+            start: at,
+            end: end.min(segment.range.bytes().end),
+        })
+    }
+
+    /// The memory behind `range`, if it is not empty and lies on one segment.
+    fn pointer(&self, range: PhysRange) -> Option<NonNull<u8>> {
+        let segment = self.segment(range.start.pfn_down())?;
+        let bytes = segment.range.bytes();
+        if range.is_empty() || range.end > bytes.end {
+            return None;
+        }
+        let offset = range.start - bytes.start;
+        // SAFETY: `range.start` lies inside the segment, hence the offset
+        // inside the memory behind it.
+        Some(unsafe { segment.base.add(offset.0 as usize) })
+    }
+
+    /// Enters `range` among the placed ones; merges with what it touches.
+    fn claim(&mut self, range: PhysRange) -> Result<()> {
+        if self.is_placed(range) {
+            return Err(Error::PageReserved);
+        }
+        let at = self.placed().partition_point(|p| p.end <= range.start);
+        let before = at
+            .checked_sub(1)
+            .filter(|&i| self.placed[i].end == range.start);
+        let after = (at < self.nr_placed && self.placed[at].start == range.end).then_some(at);
+        match (before, after) {
+            (Some(i), Some(j)) => {
+                self.placed[i].end = self.placed[j].end;
+                self.placed.copy_within(j + 1..self.nr_placed, j);
+                self.nr_placed -= 1;
+            }
+            (Some(i), None) => self.placed[i].end = range.end,
+            (None, Some(j)) => self.placed[j].start = range.start,
+            (None, None) => self.insert_placed(at, range)?,
+        }
+        Ok(())
+    }
+
+    fn insert_placed(&mut self, at: usize, range: PhysRange) -> Result<()> {
+        if self.nr_placed >= MAX_PLACED {
+            return Err(Error::MapTooManyEntries);
+        }
+        self.placed.copy_within(at..self.nr_placed, at + 1);
+        self.placed[at] = range;
+        self.nr_placed += 1;
+        Ok(())
+    }
+
+    /// Takes `range` out of the placed ones.
+    fn unclaim(&mut self, range: PhysRange) -> Result<()> {
+        let at = self.placed().partition_point(|p| p.end <= range.start);
+        let Some(&whole) = self.placed().get(at) else {
+            return Err(Error::ForeignPfn);
+        };
+        if range.start < whole.start || range.end > whole.end {
+            return Err(Error::ForeignPfn);
+        }
+        match (range.start == whole.start, range.end == whole.end) {
+            (true, true) => {
+                self.placed.copy_within(at + 1..self.nr_placed, at);
+                self.nr_placed -= 1;
+            }
+            (true, false) => self.placed[at].start = range.end,
+            (false, true) => self.placed[at].end = range.start,
+            (false, false) => {
+                let tail = PhysRange {
+                    start: range.end,
+                    end: whole.end,
+                };
+                self.insert_placed(at + 1, tail)?;
+                self.placed[at].end = range.start;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How far the runs of a backing are used.
+#[derive(Default)]
+struct Cursor {
+    run: usize,
+    offset: Pages,
+}
+
+impl Cursor {
+    /// The run with the next unused page, and that page's offset in it.
+    fn at<'b, 'm>(&mut self, backing: &'b Backing<'m>) -> Option<(&'b BackingRun<'m>, Pages)> {
+        loop {
+            let run = backing.runs().nth(self.run)?;
+            if self.offset < run.pages {
+                return Some((run, self.offset));
+            }
+            self.run += 1;
+            self.offset = Pages::ZERO;
+        }
+    }
+
+    fn advance(&mut self, pages: Pages) {
+        self.offset += pages;
+    }
+}
+
+/// What `len` objects of type `T` take; saturates.
+pub fn placed_size<T>(len: usize) -> Bytes {
+    Bytes((mem::size_of::<T>() as u64).saturating_mul(len as u64))
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What core asks of its surroundings: locks, the CPU it runs on, a clock,
+//! and a place to report events to.
+//!
+//! In the kernel, `kernel/` answers with spinlocks and per-CPU data; on the
+//! host, the tests answer with the standard library or with a concurrency
+//! checker. Core is generic over the answer, so a call costs what the
+//! surroundings charge and no more.
+
+use crate::phys::CpuId;
+use core::ops::DerefMut;
+
+/// A lock around a value; the guard is the proof that the value may be touched.
+pub trait Lock<T>: Send + Sync {
+    /// Holds the lock until it is dropped.
+    type Guard<'a>: DerefMut<Target = T>
+    where
+        Self: 'a,
+        T: 'a;
+
+    /// A free lock around `value`.
+    fn new(value: T) -> Self;
+
+    /// Waits until the lock is free and takes it. May be called with
+    /// preemption disabled; must not sleep.
+    fn lock(&self) -> Self::Guard<'_>;
+}
+
+/// What the surroundings provide. One instance serves one shadow mm.
+pub trait Platform: Send + Sync + 'static {
+    /// The lock that guards a zone and the like.
+    type Lock<T: Send>: Lock<T>;
+
+    /// Holds the caller on its CPU until dropped.
+    type CpuGuard<'a>
+    where
+        Self: 'a;
+
+    /// How many CPU numbers there are: every [`CpuId`] is below it. At least 1.
+    fn nr_cpus(&self) -> u32;
+
+    /// Keeps the caller on its CPU while the guard lives, and names that CPU.
+    fn pin_cpu(&self) -> (CpuId, Self::CpuGuard<'_>);
+
+    /// The node of the running CPU, as a shadow node.
+    fn local_node(&self) -> crate::phys::NodeId;
+
+    /// A monotonic clock, in nanoseconds.
+    fn now_ns(&self) -> u64;
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The memory manager of shadowmm, and nothing else.
+//!
+//! The modules stand in the order in which the data flows through them, so
+//! that one page can be followed from the firmware's map to its user:
+//!
+//! ```text
+//! firmware     e820 ranges, SRAT affinities, SLIT distances
+//!   memblock   memory and reserved arrays, early allocations
+//!   sparse     sections of page descriptors
+//!   node zone  pglist_data, zones, zonelists, watermarks
+//!   buddy      free areas by order
+//! ```
+//!
+//! Beside the stream stand `phys` (addresses and the memory behind them),
+//! `platform` (what core asks of its surroundings), `error`, `boot` (the
+//! stages, one type each) and `report` (the texts of `/proc`).
+//!
+//! The crate is pure: it allocates nothing but what it manages, calls no
+//! kernel function, uses no floating point and does not panic; whatever goes
+//! wrong is an [`error::Error`].
+
+#![no_std]
+#![deny(unsafe_op_in_unsafe_fn)]
+
+pub mod buddy;
+pub mod error;
+pub mod page;
+pub mod phys;
+pub mod platform;
+pub mod zone;

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the tests of core share: memory for a region, and a platform.
+
+use shadowmm_core::phys::CpuId;
+use shadowmm_core::phys::NodeId;
+use shadowmm_core::phys::PageBytes;
+use shadowmm_core::platform::Lock;
+use shadowmm_core::platform::Platform;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::time::Instant;
+
+/// `pages` zeroed pages that live as long as the test process.
+pub fn leaked_pages(pages: usize) -> &'static mut [PageBytes] {
+    // A page block's alignment, so that blocks of the shadow are blocks of the
+    // host, as they are in a CMA area.
+    let layout = std::alloc::Layout::from_size_align(pages * 4096, 4 << 20).expect("layout");
+    // SAFETY: The layout is not empty, zeroed bytes are valid `PageBytes`, and
+    // the memory is never freed.
+    unsafe {
+        let base = std::alloc::alloc_zeroed(layout);
+        assert!(!base.is_null(), "no memory for a test region");
+        std::slice::from_raw_parts_mut(base.cast(), pages)
+    }
+}
+
+/// The standard library's answer to what core asks.
+pub struct HostPlatform {
+    start: Instant,
+}
+
+impl Default for HostPlatform {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+        }
+    }
+}
+
+/// A mutex as core's lock.
+pub struct HostLock<T>(Mutex<T>);
+
+impl<T: Send> Lock<T> for HostLock<T> {
+    type Guard<'a>
+        = MutexGuard<'a, T>
+    where
+        T: 'a;
+
+    fn new(value: T) -> Self {
+        Self(Mutex::new(value))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().expect("a test panicked with the lock held")
+    }
+}
+
+impl Platform for HostPlatform {
+    type Lock<T: Send> = HostLock<T>;
+    type CpuGuard<'a> = ();
+
+    fn nr_cpus(&self) -> u32 {
+        1
+    }
+
+    fn pin_cpu(&self) -> (CpuId, ()) {
+        (CpuId(0), ())
+    }
+
+    fn local_node(&self) -> NodeId {
+        NodeId(0)
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! phys/: the region keeps its promises.
+
+use shadowmm_core::error::Error;
+use shadowmm_core::phys::*;
+use shadowmm_host_tests::leaked_pages;
+
+fn ram(start: u64, end: u64) -> PfnRange {
+    PfnRange {
+        start: Pfn(start),
+        end: Pfn(end),
+    }
+}
+
+fn range(start: u64, end: u64) -> PhysRange {
+    PhysRange {
+        start: PhysAddr(start),
+        end: PhysAddr(end),
+    }
+}
+
+fn region(pages: &[usize], map: &[(i32, PfnRange)]) -> Result<Box<Region<'static>>, Error> {
+    let mut backing = Backing::new();
+    for (node, &count) in pages.iter().enumerate() {
+        backing.push(BackingRun::from_pages(
+            leaked_pages(count),
+            NodeId(node as i32),
+        ))?;
+    }
+    let mut region = Box::new(Region::empty());
+    region.lay(
+        &backing,
+        map.iter().map(|&(nid, range)| (NodeId(nid), range)),
+    )?;
+    Ok(region)
+}
+
+#[test]
+fn lays_ranges_over_runs() {
+    let region = region(
+        &[64, 64],
+        &[(0, ram(0, 10)), (0, ram(20, 90)), (1, ram(100, 140))],
+    )
+    .unwrap();
+    assert_eq!(region.pages(), Pages(120));
+    // The second range crosses from the first run to the second.
+    let starts: Vec<_> = region
+        .segments()
+        .iter()
+        .map(|s| (s.range.start.0, s.host_node.0))
+        .collect();
+    assert_eq!(starts, [(0, 0), (20, 0), (74, 1), (100, 1)]);
+    assert_eq!(region.segment(Pfn(15)).map(|s| s.range), None);
+    assert_eq!(
+        region.host_pfn(Pfn(75)).unwrap(),
+        region.host_pfn(Pfn(74)).unwrap() + 1
+    );
+}
+
+#[test]
+fn page_blocks_are_congruent_where_there_is_room() {
+    let region = region(&[4096], &[(0, ram(0, 159)), (0, ram(256, 3000))]).unwrap();
+    assert_eq!(region.host_pfn(Pfn(512)).unwrap() % 512, 0);
+}
+
+#[test]
+fn refuses_what_does_not_fit_and_stays_empty() {
+    assert_eq!(
+        region(&[8], &[(0, ram(0, 9))]).err(),
+        Some(Error::RegionTooSmall)
+    );
+    assert_eq!(
+        region(&[64], &[(0, ram(0, 9)), (1, ram(8, 12))]).err(),
+        Some(Error::MapNodeOverlap)
+    );
+}
+
+#[test]
+fn places_once_zeroes_never_what_is_placed_and_releases() {
+    let mut region = region(&[16], &[(0, ram(0, 16))]).unwrap();
+    let first = region
+        .place_slice(range(4096, 8192), 1024, |i| i as u32)
+        .unwrap();
+    assert!(first.iter().enumerate().all(|(i, &v)| v == i as u32));
+    assert_eq!(
+        region.place(range(8000, 8192), 7u64).err(),
+        Some(Error::PageReserved)
+    );
+    assert_eq!(
+        region.zero(range(0, 65536)).err(),
+        Some(Error::PageReserved)
+    );
+    assert_eq!(
+        region.place(range(9, 17), 7u64).err(),
+        Some(Error::ForeignPfn)
+    );
+    assert_eq!(
+        region.place(range(65528, 65544), [0u64; 2]).err(),
+        Some(Error::ForeignPfn)
+    );
+    assert_eq!(first[1023], 1023);
+    region.release(range(4096, 8192), first).unwrap();
+    assert_eq!(region.is_zero(range(4096, 8192)), Ok(false));
+    region.zero(range(0, 65536)).unwrap();
+    assert_eq!(region.is_zero(range(0, 65536)), Ok(true));
+    assert!(region.placed().is_empty());
+}
+
+#[test]
+fn neighbouring_placements_merge_in_memory_of_the_region() {
+    let mut region = region(&[16], &[(0, ram(0, 16))]).unwrap();
+    let a = region.place_slice(range(0, 4096), 512, |_| 0u64).unwrap();
+    region
+        .place_slice(range(8192, 12288), 512, |_| 0u64)
+        .unwrap();
+    assert_eq!(region.placed().len(), 2);
+    region
+        .place_slice(range(4096, 8192), 512, |_| 0u64)
+        .unwrap();
+    assert_eq!(region.placed(), [range(0, 12288)]);
+    region.release(range(0, 4096), a).unwrap();
+    assert_eq!(region.placed(), [range(4096, 12288)]);
+}
