@@ -1,0 +1,182 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# What the scripts of qemu/ share: where things are kept, how the machine's tools
+# and root are had, and how a stage is run.
+#
+# A stage makes one thing in the cache out of what it depends on:
+#
+#     cache/NAME          the thing, always whole: it is built as NAME.new and renamed
+#     cache/NAME.stamp    a hash of all that it was made from; another hash, another build
+#     cache/lock/NAME     held while it is made, so that a second run waits and then finds it
+#     cache/log/NAME.log  what its tools said
+#
+# Everything that is said to the user goes to stderr: stdout belongs to what runs
+# in the guest.
+
+set -euo pipefail
+
+qemu_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repo=$(dirname "$qemu_dir")
+cache=${SHADOWMM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/shadowmm}
+# Clones share the sysroot and the kernel, but each has its own build outputs.
+build=$cache/build/$(basename "$repo")-$(printf %s "$repo" | sha256sum | cut -c1-8)
+export SHADOWMM_CACHE=$cache
+mkdir -p "$cache/lock" "$cache/log" "$build"
+
+# --- speaking to the user ----------------------------------------------------
+
+if [[ -t 2 ]]; then live=1; clear_line=$'\r\033[K'; else live=; clear_line=; fi
+
+say() { printf '%s%s\n' "$clear_line" "$*" >&2; }
+
+die() { say "shadowmm: $*"; exit 1; }
+
+# --- the machine's tools and root --------------------------------------------
+
+# Runs a command as root: as it is, or through sudo.
+as_root() {
+    if ((EUID == 0)); then
+        "$@"
+    else
+        sudo -- "$@"
+    fi
+}
+
+# Makes sure, before any work, that as_root will succeed without a question later.
+need_root() {
+    ((EUID == 0)) && return
+    command -v sudo >/dev/null ||
+        die "this step needs root to make and enter a Debian sysroot; run it as root or install sudo."
+    sudo -n true 2>/dev/null && return
+    [[ -t 0 ]] || die "this step needs root; run 'sudo -v' first, or run it as root."
+    say "shadowmm: root is needed to make and enter the Debian sysroot."
+    sudo -v || die "sudo was refused; run this as root."
+}
+
+# need_tools TOOL=PACKAGE...: installs what is missing, or prints the one command that does.
+need_tools() {
+    local pair packages=()
+    for pair; do
+        PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%=*}" >/dev/null || packages+=("${pair#*=}")
+    done
+    ((${#packages[@]})) || return 0
+    local install="apt-get install -y --no-install-recommends ${packages[*]}"
+    command -v apt-get >/dev/null ||
+        die "this machine lacks: ${packages[*]} (Debian's names). Install them and try again."
+    if ((EUID != 0)) && ! sudo -n true 2>/dev/null; then
+        die "this machine lacks: ${packages[*]}. Type: sudo $install"
+    fi
+    install_tools "$install" "${packages[@]}"
+}
+
+install_tools() {
+    local install=$1 log=$cache/log/tools.log
+    shift
+    say "==> tools: installing $* (log: $log)"
+    {
+        flock 9
+        as_root env DEBIAN_FRONTEND=noninteractive sh -c "$install || { apt-get update && $install; }"
+    } 9>"$cache/lock/tools" >"$log" 2>&1 </dev/null || {
+        tail -n 20 "$log" >&2
+        die "apt could not install them. Type: sudo sh -c 'apt-get update && $install', and look at what it says."
+    }
+}
+
+# --- stages -------------------------------------------------------------------
+
+# The board is a directory with one file for each stage under way; a single ticker
+# draws them all in one line, however many scripts run beside each other.
+open_board() {
+    [[ -n ${SHADOWMM_BOARD:-} ]] && return
+    SHADOWMM_BOARD=$(mktemp -d)
+    export SHADOWMM_BOARD
+    ticker=
+    if [[ $live ]]; then
+        tick &
+        ticker=$!
+    fi
+    trap close_board EXIT
+}
+
+close_board() {
+    rm -rf "$SHADOWMM_BOARD"
+    [[ -z $ticker ]] || { kill "$ticker" 2>/dev/null; wait "$ticker" 2>/dev/null; printf '%s' "$clear_line" >&2; } || true
+}
+
+tick() {
+    local stage line since
+    while sleep 1 && [[ -d $SHADOWMM_BOARD ]]; do
+        line=
+        for stage in "$SHADOWMM_BOARD"/*; do
+            since=$(cat "$stage" 2>/dev/null) || continue
+            line+="    $(basename "$stage") $(($(date +%s) - since)) s: $(last_words "$(basename "$stage")")"
+        done
+        [[ -z $line ]] || printf '%s%.*s' "$clear_line" "$(($(tput cols 2>/dev/null || echo 80) - 1))" "$line" >&2
+    done
+}
+
+last_words() { tail -c 300 "$cache/log/$1.log" 2>/dev/null | tr '\r\t' '\n ' | tail -n 1 | tr -cd '[:print:]' | cut -c1-40; }
+
+# run_logged NAME WHAT HINT COMMAND...: runs it with its output in the log; on failure shows the log's end.
+run_logged() {
+    local name=$1 what=$2 hint=$3 log=$cache/log/$1.log start=$SECONDS rc=0
+    shift 3
+    open_board
+    say "==> $name: $what (log: $log)"
+    date +%s >"$SHADOWMM_BOARD/$name"
+    # Not "|| rc=$?": bash runs what stands before || without -e.
+    set +e
+    (set -e; "$@") >"$log" 2>&1 </dev/null
+    rc=$?
+    set -e
+    rm -f "$SHADOWMM_BOARD/$name"
+    if ((rc)); then
+        say "==> $name: FAILED after $((SECONDS - start)) s; the end of $log:"
+        tail -n 30 "$log" | sed 's/^/    | /' >&2
+        say "==> $name: $hint"
+        return "$rc"
+    fi
+    say "==> $name: done in $((SECONDS - start)) s"
+    [[ -z ${SHADOWMM_TIMES:-} ]] || echo "$name $((SECONDS - start))" >>"$SHADOWMM_TIMES"
+}
+
+# hold NAME: takes the lock of that name for the rest of this shell.
+hold() {
+    local fd
+    exec {fd}>"$cache/lock/${1//\//-}"
+    flock -n "$fd" && return
+    say "==> $1: waiting for another run that is making it"
+    flock "$fd"
+}
+
+# stage NAME KEY WHAT HINT COMMAND...: makes cache/NAME by COMMAND, unless its stamp says KEY.
+# COMMAND finds in $new the directory or file that it has to make.
+stage() {
+    local name=$1 key=$2
+    local target=$cache/$name
+    is_fresh "$target" "$key" && return
+    (
+        hold "$name"
+        is_fresh "$target" "$key" && exit
+        new=$target.new
+        mkdir -p "$(dirname "$target")"
+        as_root rm -rf "$new" "$target.old"
+        run_logged "${name%%/*}" "$3" "$4" "${@:5}"
+        rm -f "$target.stamp"
+        [[ ! -e $target ]] || mv -T "$target" "$target.old"
+        mv -T "$new" "$target"
+        printf '%s\n' "$key" >"$target.stamp"
+        as_root rm -rf "$target.old"
+    )
+}
+
+is_fresh() { [[ -e $1 && $(cat "$1.stamp" 2>/dev/null) == "$2" ]]; }
+
+# key_of WORD...: the hash of these words; a word @FILE stands for that file's content.
+key_of() {
+    local word
+    for word; do
+        if [[ $word == @* ]]; then cat -- "${word#@}"; else printf '%s\n' "$word"; fi
+    done | sha256sum | cut -c1-16
+}
