@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * The ABI of /dev/shadowmm.
+ *
+ * Every request is an ioctl whose argument points to a struct that starts with
+ * a struct shadowmm_head:
+ *
+ *   size      the size of the struct as the caller knows it. A larger struct
+ *             than the module's is accepted if what it has more is zero
+ *             (else E2BIG); a smaller one is accepted down to the size of the
+ *             first version (else EINVAL), and what it lacks counts as zero.
+ *   flags     bits that the request defines; any other is EINVAL.
+ *   reason    written by the module: 0, or the code of the error, finer than
+ *             errno. The codes and their sentences are those of core/error.rs.
+ *   reserved  zero, as every other field of that name (else EINVAL).
+ *
+ * A refused request has changed nothing. All numbers are in the byte order of
+ * the machine; all layouts are the same for 32-bit and 64-bit callers.
+ */
+#ifndef _UAPI_SHADOWMM_H
+#define _UAPI_SHADOWMM_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define SHADOWMM_DEVICE "/dev/shadowmm"
+
+/* Raised when a caller of the old version would misunderstand the new one. */
+#define SHADOWMM_ABI_VERSION 1
+
+#define SHADOWMM_IOC_MAGIC 0xb5
+
+#define SHADOWMM_IOC_VERSION  _IO(SHADOWMM_IOC_MAGIC, 0x00) /* struct shadowmm_version */
+#define SHADOWMM_IOC_STAGE    _IO(SHADOWMM_IOC_MAGIC, 0x01) /* struct shadowmm_stage */
+#define SHADOWMM_IOC_MAP      _IO(SHADOWMM_IOC_MAGIC, 0x02) /* struct shadowmm_map */
+#define SHADOWMM_IOC_ALLOC    _IO(SHADOWMM_IOC_MAGIC, 0x03) /* struct shadowmm_alloc */
+#define SHADOWMM_IOC_FREE     _IO(SHADOWMM_IOC_MAGIC, 0x04) /* struct shadowmm_free */
+#define SHADOWMM_IOC_PAGE     _IO(SHADOWMM_IOC_MAGIC, 0x05) /* struct shadowmm_page */
+#define SHADOWMM_IOC_REPORT   _IO(SHADOWMM_IOC_MAGIC, 0x06) /* struct shadowmm_report */
+#define SHADOWMM_IOC_VALIDATE _IO(SHADOWMM_IOC_MAGIC, 0x07) /* struct shadowmm_validate */
+
+#define SHADOWMM_NR_ORDERS 11
+#define SHADOWMM_NR_ZONES 4
+#define SHADOWMM_MAX_NODES 64
+#define SHADOWMM_NR_STAGES 5
+
+struct shadowmm_head {
+	__u32 size;
+	__u32 flags;
+	__u32 reason;
+	__u32 reserved;
+};
+
+/* VERSION: who is there. */
+struct shadowmm_version {
+	struct shadowmm_head head;
+	__u32 abi;		/* out: SHADOWMM_ABI_VERSION of the module */
+	__u32 reserved;
+	char release[64];	/* out: the module's version */
+	char kernel[64];	/* out: the kernel it runs in */
+};
+
+/* The stages of the boot, in order: what has been reached. */
+enum shadowmm_boot_stage {
+	SHADOWMM_STAGE_DETECT = 0,	/* the firmware map is there */
+	SHADOWMM_STAGE_MEMBLOCK = 1,	/* memblock has memory and reservations */
+	SHADOWMM_STAGE_PAGING = 2,	/* sections and page descriptors */
+	SHADOWMM_STAGE_ZONES = 3,	/* nodes, zones, zonelists */
+	SHADOWMM_STAGE_HANDOFF = 4,	/* the buddy system has the memory */
+};
+
+enum shadowmm_stage_op {
+	SHADOWMM_STAGE_GET = 0,		/* only ask */
+	SHADOWMM_STAGE_NEXT = 1,	/* go one stage on; EALREADY at the last */
+	SHADOWMM_STAGE_RUN = 2,		/* go to the last; EALREADY if there */
+	SHADOWMM_STAGE_RESET = 3,	/* back to the first; EBUSY while pages are held */
+};
+
+/* STAGE: the boot. */
+struct shadowmm_stage {
+	struct shadowmm_head head;
+	__u32 op;		/* enum shadowmm_stage_op */
+	__u32 stage;		/* out: enum shadowmm_boot_stage, the stage reached */
+	__aligned_u64 ns[SHADOWMM_NR_STAGES]; /* out: what each stage took */
+};
+
+enum shadowmm_map_source {
+	SHADOWMM_MAP_BUILTIN = 0,	/* a PC; no entries are read */
+	SHADOWMM_MAP_HOST = 1,		/* the host's own */
+	SHADOWMM_MAP_LOG = 2,		/* another machine's boot log */
+};
+
+/* One range of the firmware's memory map. */
+struct shadowmm_e820 {
+	__aligned_u64 addr;
+	__aligned_u64 size;
+	__u32 type;		/* as e820 numbers them */
+	__u32 reserved;
+};
+
+#define SHADOWMM_AFFINITY_HOTPLUG 0x1
+
+/* One memory affinity of the SRAT. */
+struct shadowmm_affinity {
+	__aligned_u64 addr;
+	__aligned_u64 size;
+	__s32 nid;
+	__u32 flags;		/* SHADOWMM_AFFINITY_* */
+};
+
+/* One CPU affinity of the SRAT. */
+struct shadowmm_cpu {
+	__u32 cpu;
+	__s32 nid;
+};
+
+/*
+ * MAP: the map for the next boot. Only at the first stage (else EBUSY). The
+ * map is the machine's own; the module scales it to the region.
+ */
+struct shadowmm_map {
+	struct shadowmm_head head;
+	__u32 source;		/* enum shadowmm_map_source */
+	__u32 nr_e820;
+	__u32 nr_memory;
+	__u32 nr_cpus;
+	__u32 nr_nodes;		/* distances are an array of nr_nodes * nr_nodes bytes */
+	__u32 reserved;
+	__aligned_u64 e820;	/* struct shadowmm_e820 * */
+	__aligned_u64 memory;	/* struct shadowmm_affinity * */
+	__aligned_u64 cpus;	/* struct shadowmm_cpu * */
+	__aligned_u64 distances; /* __u8 *, row by row; ignored when nr_nodes is 0 */
+	__aligned_u64 crashkernel; /* char *, NUL-terminated, as on the command line; or 0 */
+};
+
+/* ALLOC: a block, owned by the open file until it is freed or the file closed. */
+struct shadowmm_alloc {
+	struct shadowmm_head head;
+	__u32 gfp;		/* Linux's __GFP_* bits of the running kernel; 0 means GFP_KERNEL */
+	__u32 order;		/* 0 to 10 */
+	__s32 nid;		/* preferred node, or -1 for the local one */
+	__u32 reserved;
+	__aligned_u64 pfn;	/* out */
+	__s32 page_nid;		/* out */
+	__u32 page_zone;	/* out */
+};
+
+/* FREE: gives a block back. */
+struct shadowmm_free {
+	struct shadowmm_head head;
+	__aligned_u64 pfn;
+	__u32 order;		/* the order at which it was allocated */
+	__u32 reserved;
+};
+
+enum shadowmm_page_state {
+	SHADOWMM_PAGE_HOLE = 0,
+	SHADOWMM_PAGE_RESERVED = 1,
+	SHADOWMM_PAGE_BUDDY = 2,
+	SHADOWMM_PAGE_ALLOCATED = 3,
+	SHADOWMM_PAGE_TAIL = 4,
+};
+
+enum shadowmm_page_owner {
+	SHADOWMM_OWNER_NONE = 0,
+	SHADOWMM_OWNER_SELF = 1,	/* this open file */
+	SHADOWMM_OWNER_OTHER = 2,	/* another open file */
+};
+
+/* PAGE: what is known about a page frame. */
+struct shadowmm_page {
+	struct shadowmm_head head;
+	__aligned_u64 pfn;	/* in */
+	__aligned_u64 head_pfn;	/* out: first page of its block; pfn itself if in none */
+	__aligned_u64 host_pfn;	/* out: the host's frame behind it; ~0 for none or without CAP_SYS_ADMIN */
+	__aligned_u64 section;	/* out: section number */
+	__u32 state;		/* out: enum shadowmm_page_state, of the page itself */
+	__u32 head_state;	/* out: enum shadowmm_page_state, of the block's first page */
+	__u32 order;		/* out: order of the block */
+	__u32 zone;		/* out */
+	__s32 nid;		/* out */
+	__u32 count;		/* out: references to the block */
+	__u32 owner;		/* out: enum shadowmm_page_owner */
+	__u32 reserved;
+};
+
+/* What REPORT can tell, and the records in which it does. */
+enum shadowmm_report_kind {
+	SHADOWMM_REPORT_STATUS = 0,	/* one struct shadowmm_rec_status */
+	SHADOWMM_REPORT_SEGMENTS = 1,	/* struct shadowmm_rec_segment: the region */
+	SHADOWMM_REPORT_E820 = 2,	/* struct shadowmm_rec_e820 */
+	SHADOWMM_REPORT_RESOURCES = 3,	/* struct shadowmm_rec_resource: iomem */
+	SHADOWMM_REPORT_MEMBLOCK = 4,	/* struct shadowmm_rec_memblock */
+	SHADOWMM_REPORT_NODES = 5,	/* struct shadowmm_rec_node */
+	SHADOWMM_REPORT_ZONES = 6,	/* struct shadowmm_rec_zone */
+	SHADOWMM_REPORT_ACCOUNTING = 7,	/* struct shadowmm_rec_account */
+	SHADOWMM_REPORT_VMSTAT = 8,	/* struct shadowmm_rec_counter */
+	SHADOWMM_REPORT_REFUSALS = 9,	/* struct shadowmm_rec_counter, one per error */
+	SHADOWMM_REPORT_SECTIONS = 10,	/* struct shadowmm_rec_section */
+};
+
+/*
+ * REPORT: copies up to `capacity` records into `buf` and says in `count` how
+ * many there are. capacity 0 asks for the number alone. EBUSY when the boot
+ * has not reached the stage that the report is about.
+ */
+struct shadowmm_report {
+	struct shadowmm_head head;
+	__u32 kind;		/* enum shadowmm_report_kind */
+	__u32 record_size;	/* of one record, as the caller knows it; must match */
+	__u32 capacity;		/* records that fit into buf */
+	__u32 count;		/* out: records that there are */
+	__aligned_u64 buf;
+};
+
+enum shadowmm_region_source {
+	SHADOWMM_SOURCE_CMA = 0,
+	SHADOWMM_SOURCE_CONTIG = 1,
+};
+
+struct shadowmm_rec_status {
+	__u32 stage;		/* enum shadowmm_boot_stage */
+	__u32 map_source;	/* enum shadowmm_map_source */
+	__u32 region_source;	/* enum shadowmm_region_source */
+	__u32 nr_nodes;
+	__aligned_u64 backing_pages;	/* host memory that was taken */
+	__aligned_u64 ram_pages;	/* the shadow's RAM on it */
+	__aligned_u64 original_ram;	/* bytes of RAM of the map before scaling */
+	__aligned_u64 metadata_bytes;	/* page descriptors, section tables, nodes, statistics */
+	__aligned_u64 descriptor_bytes;	/* of these, page descriptors */
+	__aligned_u64 managed_pages;
+	__aligned_u64 free_pages;
+	__aligned_u64 held_pages;	/* owned by open files */
+	__u32 open_files;
+	__u32 section_order;		/* log2 of the pages in a section */
+	__u32 descriptor_size;		/* bytes per page of ours */
+	__u32 host_descriptor_size;	/* sizeof(struct page) */
+	__aligned_u64 ns[SHADOWMM_NR_STAGES]; /* what each boot stage took */
+};
+
+struct shadowmm_rec_segment {
+	__aligned_u64 start_pfn;
+	__aligned_u64 pages;
+	__aligned_u64 host_pfn;	/* ~0 without CAP_SYS_ADMIN */
+	__s32 nid;
+	__s32 host_nid;
+};
+
+struct shadowmm_rec_e820 {
+	__aligned_u64 addr;
+	__aligned_u64 size;
+	__u32 type;
+	__u32 reserved;
+};
+
+struct shadowmm_rec_resource {
+	__aligned_u64 start;
+	__aligned_u64 end;	/* the last byte, as /proc/iomem has it */
+	__u32 depth;
+	__u32 reserved;
+	char name[40];
+};
+
+enum shadowmm_memblock_array {
+	SHADOWMM_MEMBLOCK_MEMORY = 0,
+	SHADOWMM_MEMBLOCK_RESERVED = 1,
+};
+
+struct shadowmm_rec_memblock {
+	__aligned_u64 base;
+	__aligned_u64 size;
+	__u32 flags;		/* enum memblock_flags */
+	__s32 nid;
+	__u32 array;		/* enum shadowmm_memblock_array */
+	__u32 reserved;
+};
+
+struct shadowmm_rec_node {
+	__s32 nid;
+	__s32 host_nid;		/* of its first page */
+	__u32 nr_cpus;
+	__u32 nr_fallback;	/* nodes in fallback[] */
+	__aligned_u64 start_pfn;
+	__aligned_u64 spanned;
+	__aligned_u64 present;
+	__u8 distance[SHADOWMM_MAX_NODES];
+	__s8 fallback[SHADOWMM_MAX_NODES];	/* the zonelist's order of nodes */
+};
+
+struct shadowmm_rec_zone {
+	__s32 nid;
+	__u32 zone;
+	char name[16];
+	__aligned_u64 start_pfn;
+	__aligned_u64 spanned;
+	__aligned_u64 present;
+	__aligned_u64 managed;
+	__aligned_u64 free;
+	__aligned_u64 watermark[4];		/* min, low, high, promo */
+	__aligned_u64 lowmem_reserve[SHADOWMM_NR_ZONES];
+	__aligned_u64 nr_free[SHADOWMM_NR_ORDERS];
+};
+
+/*
+ * Where the memory went. The entries with depth 0 are sums; each one is what
+ * is left of the one before after the entries of depth 1 between them.
+ */
+struct shadowmm_rec_account {
+	__aligned_u64 bytes;
+	__u32 depth;
+	__u32 reserved;
+	char key[32];		/* stable, for programs */
+	char text[64];		/* for people */
+};
+
+struct shadowmm_rec_counter {
+	char name[40];
+	__aligned_u64 value;
+};
+
+struct shadowmm_rec_section {
+	__aligned_u64 number;
+	__aligned_u64 start_pfn;
+	__aligned_u64 memmap_pfn;	/* the page of its first descriptor */
+	__s32 nid;
+	__u32 reserved;
+};
+
+/* VALIDATE: checks every invariant of the running shadow; EFAULT if one fails. */
+struct shadowmm_validate {
+	struct shadowmm_head head;
+	__aligned_u64 checks;	/* out: how many things were looked at */
+	char what[112];		/* out: the invariant that does not hold, or empty */
+};
+
+#endif /* _UAPI_SHADOWMM_H */
