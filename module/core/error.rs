@@ -8,6 +8,8 @@
 //! so that none can be forgotten.
 
 use core::fmt;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// Linux's error numbers, as far as shadowmm returns them.
 ///
@@ -142,3 +144,33 @@ impl fmt::Display for Error {
 
 /// A result of core.
 pub type Result<T, E = Error> = core::result::Result<T, E>;
+
+/// How often each error was the answer. Reads and counts from anywhere.
+pub struct Refusals([AtomicU64; Error::ALL.len()]);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Refusals {
+    /// Nothing was refused yet.
+    pub const fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; Error::ALL.len()])
+    }
+
+    /// Counts `error` once more.
+    pub fn count(&self, error: Error) {
+        let place = Error::ALL.iter().position(|&e| e == error);
+        if let Some(counter) = place.and_then(|i| self.0.get(i)) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Every error with its count, in the order of the codes.
+    pub fn iter(&self) -> impl Iterator<Item = (Error, u64)> + '_ {
+        let counts = self.0.iter().map(|counter| counter.load(Relaxed));
+        Error::ALL.iter().copied().zip(counts)
+    }
+}

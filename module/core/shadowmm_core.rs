@@ -21,7 +21,7 @@
 //! kernel function, uses no floating point and does not panic; whatever goes
 //! wrong is an [`error::Error`].
 
-#![no_std]
+#![cfg_attr(not(MODULE), no_std)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod buddy;
