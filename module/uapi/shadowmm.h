@@ -326,11 +326,14 @@ struct shadowmm_rec_section {
 	__u32 reserved;
 };
 
-/* VALIDATE: checks every invariant of the running shadow; EFAULT if one fails. */
+/*
+ * VALIDATE: checks every invariant of the running shadow. The request succeeds
+ * if it could look; what it found is in `what`.
+ */
 struct shadowmm_validate {
 	struct shadowmm_head head;
 	__aligned_u64 checks;	/* out: how many things were looked at */
-	char what[112];		/* out: the invariant that does not hold, or empty */
+	char what[112];		/* out: the invariant that does not hold; empty: all hold */
 };
 
 #endif /* _UAPI_SHADOWMM_H */
