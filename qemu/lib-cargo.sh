@@ -15,7 +15,7 @@ cargo_in() {
     fetched=$cache/cargo/fetched-$(sha256sum <"$lock" | cut -c1-16)
     local enter=("$qemu_dir/in-sysroot" sh -c 'cd "$0" && exec "$@"' "$package" cargo)
     if [[ ! -e $fetched ]]; then
-        "${enter[@]}" fetch --locked
+        "${enter[@]}" fetch --locked || return
         as_root touch "$fetched"
     fi
     CARGO_NET_OFFLINE=true CARGO_TARGET_DIR=/out/$name "${enter[@]}" "$1" --locked "${@:2}"

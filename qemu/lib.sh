@@ -16,6 +16,9 @@
 
 set -euo pipefail
 
+# With stdin closed, the next file that is opened would take its place.
+{ : <&0; } 2>/dev/null || exec </dev/null
+
 qemu_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repo=$(dirname "$qemu_dir")
 cache=${SHADOWMM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/shadowmm}
@@ -85,13 +88,14 @@ install_tools() {
 
 # --- stages -------------------------------------------------------------------
 
-# The board is a directory with one file for each stage under way; a single ticker
+# The board is a directory with one file for each stage under way; the script that opened it
 # draws them all in one line, however many scripts run beside each other.
+own_board=
 open_board() {
-    [[ -n ${SHADOWMM_BOARD:-} ]] && return
+    [[ -z ${SHADOWMM_BOARD:-} ]] || return 0
     SHADOWMM_BOARD=$(mktemp -d)
     export SHADOWMM_BOARD
-    ticker=
+    own_board=yes ticker=
     if [[ $live ]]; then
         tick &
         ticker=$!
@@ -100,8 +104,12 @@ open_board() {
 }
 
 close_board() {
+    [[ $own_board ]] || return 0
     rm -rf "$SHADOWMM_BOARD"
-    [[ -z $ticker ]] || { kill "$ticker" 2>/dev/null; wait "$ticker" 2>/dev/null; printf '%s' "$clear_line" >&2; } || true
+    [[ $ticker ]] || return 0
+    kill "$ticker" 2>/dev/null || true
+    wait "$ticker" 2>/dev/null || true
+    printf '%s' "$clear_line" >&2
 }
 
 tick() {
