@@ -26,6 +26,7 @@
 
 pub mod buddy;
 pub mod error;
+pub mod memblock;
 pub mod page;
 pub mod phys;
 pub mod platform;
