@@ -9,7 +9,7 @@
 #     cache/NAME          the thing, always whole: it is built as NAME.new and renamed
 #     cache/NAME.stamp    a hash of all that it was made from; another hash, another build
 #     cache/lock/NAME     held while it is made, so that a second run waits and then finds it
-#     cache/log/NAME.log  what its tools said
+#     build/log/NAME.log  what its tools said, where build is this clone's part of the cache
 #
 # Everything that is said to the user goes to stderr: stdout belongs to what runs
 # in the guest.
@@ -24,8 +24,9 @@ repo=$(dirname "$qemu_dir")
 cache=${SHADOWMM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/shadowmm}
 # Clones share the sysroot and the kernel, but each has its own build outputs.
 build=$cache/build/$(basename "$repo")-$(printf %s "$repo" | sha256sum | cut -c1-8)
+logs=$build/log
 export SHADOWMM_CACHE=$cache
-mkdir -p "$cache/lock" "$cache/log" "$build"
+mkdir -p "$cache/lock" "$logs"
 
 # --- speaking to the user ----------------------------------------------------
 
@@ -46,15 +47,18 @@ as_root() {
     fi
 }
 
-# Makes sure, before any work, that as_root will succeed without a question later.
-need_root() {
+# Whether as_root will succeed; may ask for sudo's password, which sudo then remembers.
+have_root() {
     ((EUID == 0)) && return
-    command -v sudo >/dev/null ||
-        die "this step needs root to make and enter a Debian sysroot; run it as root or install sudo."
+    command -v sudo >/dev/null || return
     sudo -n true 2>/dev/null && return
-    [[ -t 0 ]] || die "this step needs root; run 'sudo -v' first, or run it as root."
-    say "shadowmm: root is needed to make and enter the Debian sysroot."
-    sudo -v || die "sudo was refused; run this as root."
+    [[ -t 0 ]] || return
+    say "shadowmm: root is needed to install packages and to enter a Debian sysroot."
+    sudo -v
+}
+
+need_root() {
+    have_root || die "this step makes or enters a Debian sysroot and needs root: run it as root, or after 'sudo -v'."
 }
 
 # need_tools TOOL=PACKAGE...: installs what is missing, or prints the one command that does.
@@ -64,17 +68,15 @@ need_tools() {
         PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%=*}" >/dev/null || packages+=("${pair#*=}")
     done
     ((${#packages[@]})) || return 0
-    local install="apt-get install -y --no-install-recommends ${packages[*]}"
     command -v apt-get >/dev/null ||
         die "this machine lacks: ${packages[*]} (Debian's names). Install them and try again."
-    if ((EUID != 0)) && ! sudo -n true 2>/dev/null; then
-        die "this machine lacks: ${packages[*]}. Type: sudo $install"
-    fi
+    local install="apt-get install -y --no-install-recommends ${packages[*]}"
+    have_root || die "this machine lacks: ${packages[*]}. Type: sudo $install"
     install_tools "$install" "${packages[@]}"
 }
 
 install_tools() {
-    local install=$1 log=$cache/log/tools.log
+    local install=$1 log=$logs/tools.log
     shift
     say "==> tools: installing $* (log: $log)"
     {
@@ -124,11 +126,11 @@ tick() {
     done
 }
 
-last_words() { tail -c 300 "$cache/log/$1.log" 2>/dev/null | tr '\r\t' '\n ' | tail -n 1 | tr -cd '[:print:]' | cut -c1-40; }
+last_words() { tail -c 300 "$logs/$1.log" 2>/dev/null | tr '\r\t' '\n ' | tail -n 1 | tr -cd '[:print:]' | cut -c1-40; }
 
 # run_logged NAME WHAT HINT COMMAND...: runs it with its output in the log; on failure shows the log's end.
 run_logged() {
-    local name=$1 what=$2 hint=$3 log=$cache/log/$1.log start=$SECONDS rc=0
+    local name=$1 what=$2 hint=$3 log=$logs/$1.log start=$SECONDS rc=0
     shift 3
     open_board
     say "==> $name: $what (log: $log)"
@@ -154,8 +156,15 @@ hold() {
     local fd
     exec {fd}>"$cache/lock/${1//\//-}"
     flock -n "$fd" && return
-    say "==> $1: waiting for another run that is making it"
+    say "==> ${1%.use}: waiting for another run that is making or using it"
     flock "$fd"
+}
+
+# use NAME: keeps what a stage made from being replaced for the rest of this shell.
+use() {
+    local fd
+    exec {fd}>"$cache/lock/${1//\//-}.use"
+    flock --shared "$fd"
 }
 
 # stage NAME KEY WHAT HINT COMMAND...: makes cache/NAME by COMMAND, unless its stamp says KEY.
@@ -169,17 +178,40 @@ stage() {
         is_fresh "$target" "$key" && exit
         new=$target.new
         mkdir -p "$(dirname "$target")"
-        as_root rm -rf "$new" "$target.old"
+        as_root rm -rf --one-file-system "$new" "$target.old"
         run_logged "${name%%/*}" "$3" "$4" "${@:5}"
+        hold "$name.use"
         rm -f "$target.stamp"
         [[ ! -e $target ]] || mv -T "$target" "$target.old"
         mv -T "$new" "$target"
         printf '%s\n' "$key" >"$target.stamp"
-        as_root rm -rf "$target.old"
+        as_root rm -rf --one-file-system "$target.old"
     )
 }
 
 is_fresh() { [[ -e $1 && $(cat "$1.stamp" 2>/dev/null) == "$2" ]]; }
+
+# update NAME KEY WHAT HINT COMMAND...: brings this clone's build/NAME up to date by COMMAND, whose own
+# tools know what to make again, unless its stamp says KEY.
+update() {
+    local stamp=$build/$1.stamp
+    (
+        hold "$1-$(basename "$build")"
+        [[ $(cat "$stamp" 2>/dev/null) != "$2" ]] || exit 0
+        rm -f "$stamp"
+        run_logged "${1%%-*}" "$3" "$4" "${@:5}"
+        printf '%s\n' "$2" >"$stamp"
+    )
+}
+
+# The hash of all sources below these paths of the repository, but for what Cargo was told to make there by hand.
+sources_key() {
+    local path
+    for path; do
+        [[ -e $repo/$path ]] || die "the tree has no $path."
+    done
+    (cd "$repo" && find "$@" -name target -prune -o -type f -print0 | sort -z | xargs -0 sha256sum) | sha256sum | cut -c1-16
+}
 
 # key_of WORD...: the hash of these words; a word @FILE stands for that file's content.
 key_of() {
