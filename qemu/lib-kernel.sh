@@ -8,10 +8,8 @@ pinned=7.3.4+deb13-cloud-amd64
 wanted=${KVER:-$pinned}
 [[ $wanted == *-amd64 ]] || wanted+=-cloud-amd64
 # Only the pin may be replaced by what the archive has; a KVER= that is not there is an error.
-# shellcheck disable=SC2034  # used by qemu/kernel
 fallback=${KVER:+}
 [[ -n ${KVER:-} ]] || fallback=yes
-# shellcheck disable=SC2034  # used by the scripts that read this file
 kernel=$cache/kernel/$wanted
 
 # The release that is really there: the pin may have been replaced.

@@ -156,7 +156,7 @@ hold() {
     local fd
     exec {fd}>"$cache/lock/${1//\//-}"
     flock -n "$fd" && return
-    say "==> ${1%.use}: waiting for another run that is making or using it"
+    say "==> $(basename "${1%.use}" "-$(basename "$build")"): waiting for another run that is making or using it"
     flock "$fd"
 }
 
