@@ -25,9 +25,15 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod buddy;
+pub mod early;
 pub mod error;
 pub mod memblock;
+pub mod node;
+pub mod nodemask;
 pub mod page;
 pub mod phys;
 pub mod platform;
+pub mod sparse;
+pub mod watermark;
 pub mod zone;
+pub mod zonelist;

@@ -11,6 +11,16 @@
 //! managed   present without what memblock keeps: what the buddy system has had
 //! ```
 
+mod config;
+mod limits;
+
+pub use config::Amount;
+pub use config::Limit;
+pub use config::ZoneConfig;
+pub use config::MAX_DMA32_PFN;
+pub use config::MAX_DMA_PFN;
+pub use limits::ZoneLimits;
+
 use crate::buddy::FreeAreas;
 use crate::page::ZoneType;
 use crate::page::NR_ZONE_TYPES;
