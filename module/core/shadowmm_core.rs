@@ -33,6 +33,7 @@ pub mod nodemask;
 pub mod page;
 pub mod phys;
 pub mod platform;
+pub mod report;
 pub mod sparse;
 pub mod watermark;
 pub mod zone;

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The texts of `/proc`, to the byte, and the numbers behind them.
+//!
+//! ```text
+//!   the running shadow
+//!        | implements
+//!   Snapshot (model.rs)  ---> the ABI's records ---> tables and JSON
+//!        |
+//!        v  one model, many texts
+//!   buddyinfo zoneinfo meminfo vmstat   as the running kernel prints them
+//!   iomem e820 memblock                 as the running kernel prints them
+//!   nodes accounting                    shadowmm's own
+//! ```
+//!
+//! Every writer takes a [`Snapshot`] and a [`core::fmt::Write`], keeps no more
+//! than one zone or node at a time, and stops at the first error of the output.
+//! A number stands in the model once: what can be computed from others is.
+
+pub mod accounting;
+pub mod buddyinfo;
+mod events;
+pub mod iomem;
+mod items;
+pub mod memblock;
+pub mod meminfo;
+mod model;
+pub mod nodes;
+mod totals;
+pub mod vmstat;
+pub mod zoneinfo;
+
+pub use accounting::Accounting;
+pub use events::Event;
+pub use events::Events;
+pub use items::NodeStat;
+pub use items::NodeStats;
+pub use items::NumaStat;
+pub use items::NumaStats;
+pub use items::SystemStat;
+pub use items::SystemStats;
+pub use items::ZoneStat;
+pub use items::ZoneStats;
+pub use items::HPAGE_PMD_NR;
+pub use model::AccountModel;
+pub use model::CounterModel;
+pub use model::CpuSet;
+pub use model::HugePages;
+pub use model::MemoryTotals;
+pub use model::NodeModel;
+pub use model::PagesetModel;
+pub use model::ResourceModel;
+pub use model::Snapshot;
+pub use model::Stop;
+pub use model::Walk;
+pub use model::ZoneModel;
+pub use totals::Totals;
