@@ -27,6 +27,7 @@
 pub mod buddy;
 pub mod early;
 pub mod error;
+pub mod firmware;
 pub mod memblock;
 pub mod node;
 pub mod nodemask;

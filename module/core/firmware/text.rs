@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reading numbers and ranges out of text, without trusting it.
+//!
+//! A reader is a slice that moves forward; every step says `None` when the
+//! text is not what was expected.
+
+use crate::phys::PhysAddr;
+
+/// The rest of a line.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'t>(pub &'t str);
+
+impl<'t> Reader<'t> {
+    /// Skips blanks.
+    pub fn blanks(&mut self) -> &mut Self {
+        self.0 = self.0.trim_start();
+        self
+    }
+
+    /// Goes past `word`.
+    pub fn word(&mut self, word: &str) -> Option<()> {
+        self.0 = self.0.strip_prefix(word)?;
+        Some(())
+    }
+
+    /// A number in decimal. `None` where there is none or it does not fit.
+    pub fn decimal(&mut self) -> Option<u64> {
+        self.digits(10)
+    }
+
+    /// A number in hexadecimal, with or without 0x.
+    pub fn hex(&mut self) -> Option<u64> {
+        let digits = self.0.strip_prefix("0x").unwrap_or(self.0);
+        let before = core::mem::replace(&mut self.0, digits);
+        let number = self.digits(16);
+        if number.is_none() {
+            self.0 = before;
+        }
+        number
+    }
+
+    fn digits(&mut self, radix: u32) -> Option<u64> {
+        let end = self.0.find(|c: char| !c.is_digit(radix));
+        let (digits, rest) = self.0.split_at_checked(end.unwrap_or(self.0.len()))?;
+        let number = u64::from_str_radix(digits, radix).ok()?;
+        self.0 = rest;
+        Some(number)
+    }
+
+    /// `0x0-0x9fbff`, the last byte included, or `0 - 9fc00` with spaces, the
+    /// end not included. Both ends as they are printed.
+    pub fn bounds(&mut self) -> Option<(u64, u64)> {
+        let start = self.hex()?;
+        self.blanks().word("-")?;
+        let end = self.blanks().hex()?;
+        Some((start, end))
+    }
+
+    /// `[mem 0x0-0x9fbff]` as a start and the byte behind the last one; an
+    /// empty one is printed with its end one below its start.
+    pub fn mem(&mut self) -> Option<Option<(PhysAddr, PhysAddr)>> {
+        self.word("[mem ")?;
+        let (start, last) = self.bounds()?;
+        self.word("]")?;
+        if last.wrapping_add(1) == start {
+            return Some(Some((PhysAddr(start), PhysAddr(start))));
+        }
+        if last < start {
+            return None;
+        }
+        // The outer `Some`: it can be read. The inner `None`: it ends past the
+        // address space.
+        Some(
+            last.checked_add(1)
+                .map(|end| (PhysAddr(start), PhysAddr(end))),
+        )
+    }
+}
+
+/// What a log's line says, without what stands before the message: a level,
+/// a time stamp, the date, host and `kernel:` of a journal.
+pub(super) fn message(line: &str) -> &str {
+    let mut text = line.trim_end();
+    if let Some((_, after)) = text.split_once(" kernel: ") {
+        text = after;
+    } else if let Some(after) = text.strip_prefix("kernel: ") {
+        text = after;
+    } else if let Some(after) = text.strip_prefix("kern ") {
+        // dmesg -x: "kern  :info  : [    0.000000] ..."
+        text = after.splitn(3, ':').nth(2).unwrap_or(after);
+        text = text.trim_start();
+    }
+    loop {
+        let rest = if text.starts_with('<') {
+            text.split_once('>').filter(|(n, _)| n.len() <= 4)
+        } else if text.starts_with('[') && !text.starts_with("[mem") {
+            // [    0.000000], [    0.000000][    T0], [Fri Nov 20 16:50:11 2026]
+            text.split_once(']').filter(|(n, _)| n.len() <= 40)
+        } else {
+            None
+        };
+        let Some((_, after)) = rest else {
+            return text;
+        };
+        text = after.strip_prefix(' ').unwrap_or(after);
+    }
+}
