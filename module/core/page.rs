@@ -116,6 +116,44 @@ impl ZoneType {
     }
 }
 
+/// Which zone of which node, in one byte: the upper eight bits of a descriptor's
+/// third word, and an index into a flat table of zones (`page_zone_id`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct ZoneId(u8);
+
+impl ZoneId {
+    /// The zone of kind `zone` on node `nid`; a node outside `0..MAX_NODES`
+    /// counts as node 0, as in [`PageDescriptor::init`].
+    pub const fn new(nid: NodeId, zone: ZoneType) -> Self {
+        let node = match nid.index() {
+            Some(node) => node as u8,
+            None => 0,
+        };
+        Self(node << (NODE_SHIFT - ZONE_SHIFT) | zone as u8)
+    }
+
+    /// The node.
+    pub const fn nid(self) -> NodeId {
+        NodeId((self.0 >> (NODE_SHIFT - ZONE_SHIFT)) as i32)
+    }
+
+    /// The kind of the zone.
+    pub const fn kind(self) -> ZoneType {
+        match self.0 & 3 {
+            0 => ZoneType::Dma,
+            1 => ZoneType::Dma32,
+            2 => ZoneType::Normal,
+            _ => ZoneType::Movable,
+        }
+    }
+
+    /// As an index: the node's number times [`NR_ZONE_TYPES`] plus the kind's.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// All that is kept about one page frame.
 #[repr(C)]
 pub struct PageDescriptor {
@@ -163,6 +201,30 @@ impl PageDescriptor {
             2 => ZoneType::Normal,
             _ => ZoneType::Movable,
         }
+    }
+
+    /// The zone and the node that the page lies in, in one load (`page_zone`).
+    #[inline]
+    pub fn zone_id(&self) -> ZoneId {
+        ZoneId((self.bits.load(Relaxed) >> ZONE_SHIFT) as u8)
+    }
+
+    /// Whether a free block of `order` in `zone` starts here, in one load
+    /// (`page_is_buddy`).
+    #[inline]
+    pub fn is_buddy(&self, zone: ZoneId, order: PageOrder) -> bool {
+        let wanted = (zone.0 as u32) << ZONE_SHIFT
+            | (order.get() as u32) << ORDER_SHIFT
+            | (PageState::Buddy as u32) << STATE_SHIFT;
+        self.bits.load(Relaxed) & !0xffff == wanted
+    }
+
+    /// Whether an allocated block of `order` starts here, in one load.
+    #[inline]
+    pub fn is_allocated(&self, order: PageOrder) -> bool {
+        let wanted = (order.get() as u32) << ORDER_SHIFT
+            | (PageState::Allocated as u32) << STATE_SHIFT;
+        self.bits.load(Relaxed) & 0xff << STATE_SHIFT == wanted
     }
 
     /// What the page is.
