@@ -22,6 +22,7 @@ pub use config::MAX_DMA_PFN;
 pub use limits::ZoneLimits;
 
 use crate::buddy::FreeAreas;
+use crate::buddy::FreeCounts;
 use crate::page::ZoneType;
 use crate::page::NR_ZONE_TYPES;
 use crate::phys::NodeId;
@@ -64,6 +65,8 @@ pub struct Zone<P: Platform> {
     lowmem_reserve: [AtomicU64; NR_ZONE_TYPES],
     /// The free blocks, under the zone's lock (`zone->lock`).
     pub free: P::Lock<FreeAreas>,
+    /// How much is free, read without the lock and written under it.
+    pub free_counts: FreeCounts,
 }
 
 impl<P: Platform> Zone<P> {
@@ -78,6 +81,7 @@ impl<P: Platform> Zone<P> {
             watermarks: [const { AtomicU64::new(0) }; NR_WATERMARKS],
             lowmem_reserve: [const { AtomicU64::new(0) }; NR_ZONE_TYPES],
             free: P::Lock::new(FreeAreas::new()),
+            free_counts: FreeCounts::new(),
         }
     }
 

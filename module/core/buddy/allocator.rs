@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The seam: what a page allocator is to the rest of shadowmm.
+//!
+//! Whoever takes pages, gives them back or reports on them knows this trait
+//! and no more, so that another allocator can stand in the buddy system's
+//! place and be measured under the same load.
+
+use super::alloc::AllocRequest;
+use super::validate::Violation;
+use crate::error::Result;
+use crate::page::PageState;
+use crate::page::ZoneId;
+use crate::phys::PageOrder;
+use crate::phys::Pages;
+use crate::phys::Pfn;
+use crate::phys::NR_PAGE_ORDERS;
+use core::fmt;
+use core::mem;
+
+/// An allocator of page blocks. A refused call changes nothing but the
+/// counters of refusals.
+pub trait PageAllocator {
+    /// Takes a block and returns its first page (`alloc_pages`). The block is
+    /// the caller's until it is given to [`PageAllocator::free`].
+    ///
+    /// # Errors
+    ///
+    /// [`BadGfp`], [`NodeOffline`], or [`NoMemory`] when no zone that the
+    /// request may use has a block.
+    ///
+    /// [`BadGfp`]: crate::error::Error::BadGfp
+    /// [`NodeOffline`]: crate::error::Error::NodeOffline
+    /// [`NoMemory`]: crate::error::Error::NoMemory
+    fn alloc(&self, request: &AllocRequest) -> Result<Pfn>;
+
+    /// Gives a block back: `pfn` and `order` are checked, so they may come from
+    /// anywhere (`free_pages`).
+    ///
+    /// # Errors
+    ///
+    /// [`ForeignPfn`], [`PageReserved`], [`DoubleFree`], [`WrongOrder`] or
+    /// [`NotBlockHead`].
+    ///
+    /// [`ForeignPfn`]: crate::error::Error::ForeignPfn
+    /// [`PageReserved`]: crate::error::Error::PageReserved
+    /// [`DoubleFree`]: crate::error::Error::DoubleFree
+    /// [`WrongOrder`]: crate::error::Error::WrongOrder
+    /// [`NotBlockHead`]: crate::error::Error::NotBlockHead
+    fn free(&self, pfn: Pfn, order: PageOrder) -> Result<()>;
+
+    /// Makes reserved pages the allocator's own: memblock's hand-off
+    /// (`__free_pages_core`).
+    ///
+    /// # Errors
+    ///
+    /// [`WrongOrder`] when the block is not aligned or lies in two zones,
+    /// [`ForeignPfn`] when a page is not RAM, [`DoubleFree`] when a page is the
+    /// allocator's already.
+    ///
+    /// [`ForeignPfn`]: crate::error::Error::ForeignPfn
+    /// [`DoubleFree`]: crate::error::Error::DoubleFree
+    /// [`WrongOrder`]: crate::error::Error::WrongOrder
+    fn accept(&self, pfn: Pfn, order: PageOrder) -> Result<()>;
+
+    /// What is free in a zone, in one consistent picture; `None` when there is
+    /// no such zone.
+    fn free_report(&self, zone: ZoneId) -> Option<FreeReport>;
+
+    /// The block that a page lies in, as far as it can be seen without a lock;
+    /// `None` when there is no such page.
+    fn block_of(&self, pfn: Pfn) -> Option<BlockInfo>;
+
+    /// Checks every invariant, one zone after the other.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Violation`] found.
+    fn validate(&self) -> Result<(), Violation>;
+
+    /// Takes a block as an owned value, which goes back when it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::alloc`].
+    fn alloc_block(&self, request: &AllocRequest) -> Result<PageBlock<'_, Self>>
+    where
+        Self: Sized,
+    {
+        Ok(PageBlock {
+            pfn: self.alloc(request)?,
+            order: request.order,
+            allocator: self,
+        })
+    }
+}
+
+/// What is free in a zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreeReport {
+    /// Free blocks by order: a line of `/proc/buddyinfo`.
+    pub blocks: [u64; NR_PAGE_ORDERS],
+    /// Free pages: the sum of the blocks.
+    pub free: Pages,
+}
+
+/// The block that a page lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockInfo {
+    /// The block's first page; the page itself where no block is.
+    pub head: Pfn,
+    /// The block's order; 0 where no block is.
+    pub order: PageOrder,
+    /// What the first page is: `Buddy` or `Allocated`, or the page's own state
+    /// where no block is.
+    pub state: PageState,
+}
+
+/// An allocated block, owned: it goes back to its allocator when it is dropped.
+///
+/// # Invariants
+///
+/// `pfn` is the first page of a block of `order` that `allocator` gave out and
+/// has not got back.
+#[must_use = "a block that nobody keeps goes back at once"]
+pub struct PageBlock<'a, A: PageAllocator + ?Sized> {
+    allocator: &'a A,
+    pfn: Pfn,
+    order: PageOrder,
+}
+
+impl<A: PageAllocator + ?Sized> PageBlock<'_, A> {
+    /// The first page.
+    pub fn pfn(&self) -> Pfn {
+        self.pfn
+    }
+
+    /// log2 of the pages.
+    pub fn order(&self) -> PageOrder {
+        self.order
+    }
+
+    /// Gives the block back and tells whether the allocator took it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::free`], if somebody else freed the block.
+    pub fn free(self) -> Result<()> {
+        let allocator = self.allocator;
+        let (pfn, order) = self.into_raw();
+        allocator.free(pfn, order)
+    }
+
+    /// Gives the ownership to whoever keeps the numbers.
+    #[must_use = "the numbers are all that is left of the block"]
+    pub fn into_raw(self) -> (Pfn, PageOrder) {
+        let raw = (self.pfn, self.order);
+        mem::forget(self);
+        raw
+    }
+}
+
+impl<A: PageAllocator + ?Sized> Drop for PageBlock<'_, A> {
+    fn drop(&mut self) {
+        // A refusal can only mean that somebody freed the numbers behind the
+        // owner's back. The allocator has counted it.
+        let _ = self.allocator.free(self.pfn, self.order);
+    }
+}
+
+impl<A: PageAllocator + ?Sized> fmt::Debug for PageBlock<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PageBlock({} order {})", self.pfn, self.order.get())
+    }
+}

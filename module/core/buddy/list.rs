@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The intrusive list: pages linked through their own descriptors.
+//!
+//! ```text
+//! PageList   head ----------v                                   v---- tail
+//!                       [page 512] next -> [page 8] next -> [page 96] -> NIL
+//!               NIL <-- prev       <- prev          <- prev
+//! ```
+//!
+//! The links are 32-bit frame numbers and safe atomics, so that a report may
+//! follow them without the lock (and may see a list that is being changed).
+//! The list itself is plain data: it belongs to whoever holds the lock around
+//! it, and that holder alone changes the links of the pages on it.
+
+use super::MemMap;
+use crate::page::PageDescriptor;
+use crate::phys::Pfn;
+
+/// A doubly linked list of pages. It owns nothing and may be dropped at will.
+///
+/// A page is on at most one list at a time, and every page on a list has a
+/// descriptor; who breaks that gets a wrong list, but no wrong memory access.
+#[derive(Debug, Default)]
+pub struct PageList {
+    head: Option<Pfn>,
+    tail: Option<Pfn>,
+}
+
+impl PageList {
+    /// No page.
+    pub const NEW: Self = Self {
+        head: None,
+        tail: None,
+    };
+
+    /// The first page.
+    #[inline]
+    pub fn first(&self) -> Option<Pfn> {
+        self.head
+    }
+
+    /// The last page.
+    #[inline]
+    pub fn last(&self) -> Option<Pfn> {
+        self.tail
+    }
+
+    /// Whether there is no page.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.head.is_none()
+    }
+
+    /// Puts `page`, which is on no list, before all others (`list_add`).
+    #[inline]
+    pub fn push_head(&mut self, map: &impl MemMap, pfn: Pfn, page: &PageDescriptor) {
+        page.set_prev(None);
+        page.set_next(self.head);
+        match self.head.and_then(|head| map.page(head)) {
+            Some(head) => head.set_prev(Some(pfn)),
+            None => self.tail = Some(pfn),
+        }
+        self.head = Some(pfn);
+    }
+
+    /// Puts `page`, which is on no list, behind all others (`list_add_tail`).
+    #[inline]
+    pub fn push_tail(&mut self, map: &impl MemMap, pfn: Pfn, page: &PageDescriptor) {
+        page.set_prev(self.tail);
+        page.set_next(None);
+        match self.tail.and_then(|tail| map.page(tail)) {
+            Some(tail) => tail.set_next(Some(pfn)),
+            None => self.head = Some(pfn),
+        }
+        self.tail = Some(pfn);
+    }
+
+    /// Takes `page`, which is on this list, out (`list_del`). Its own links
+    /// stay as they were: they mean nothing until it is on a list again.
+    #[inline]
+    pub fn remove(&mut self, map: &impl MemMap, page: &PageDescriptor) {
+        let next = page.next();
+        let prev = page.prev();
+        match prev.and_then(|prev| map.page(prev)) {
+            Some(prev) => prev.set_next(next),
+            None => self.head = next,
+        }
+        match next.and_then(|next| map.page(next)) {
+            Some(next) => next.set_prev(prev),
+            None => self.tail = prev,
+        }
+    }
+
+    /// The pages, first to last.
+    pub fn iter<'a, M: MemMap>(&self, map: &'a M) -> Pages<'a, M> {
+        Pages {
+            map,
+            next: self.head,
+        }
+    }
+}
+
+/// The pages of a [`PageList`], first to last.
+pub struct Pages<'a, M> {
+    map: &'a M,
+    next: Option<Pfn>,
+}
+
+impl<'a, M: MemMap> Iterator for Pages<'a, M> {
+    type Item = (Pfn, &'a PageDescriptor);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let pfn = self.next?;
+        let page = self.map.page(pfn)?;
+        self.next = page.next();
+        Some((pfn, page))
+    }
+}

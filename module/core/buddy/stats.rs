@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Statistics: per CPU, in memory of the region, summed when read.
+//!
+//! ```text
+//! CPU 0   [ CpuStats: events, refusals ]   [ ZoneStats node 0 DMA ][ DMA32 ] ...
+//! CPU 1   [ CpuStats                   ]   [ ZoneStats node 0 DMA ][ DMA32 ] ...
+//! ```
+//!
+//! Each slot starts on a cache line of its own and is written by its CPU alone,
+//! while the writer is pinned there: a plain load and store, nothing locked.
+//! A reader adds the slots up and may see one CPU's event and not yet another's.
+
+use crate::error::Error;
+use crate::error::Refusals;
+use crate::error::Result;
+use crate::page::ZoneId;
+use crate::page::ZoneType;
+use crate::page::NR_ZONE_TYPES;
+use crate::phys::placed_size;
+use crate::phys::Bytes;
+use crate::phys::CpuId;
+use crate::phys::PhysRange;
+use crate::phys::Region;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// The events that `/proc/vmstat` counts (`enum vm_event_item`), as far as they
+/// happen here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VmEvent {
+    /// Pages given out by zones of this kind (`pgalloc_dma` ...).
+    PgAlloc(ZoneType),
+    /// Requests for this kind of zone that would have had to reclaim memory
+    /// themselves (`allocstall_dma` ...).
+    AllocStall(ZoneType),
+    /// Pages given back, those of the hand-off included (`pgfree`).
+    PgFree,
+}
+
+/// How many events there are.
+const NR_VM_EVENTS: usize = 2 * NR_ZONE_TYPES + 1;
+
+impl VmEvent {
+    const fn index(self) -> usize {
+        match self {
+            Self::PgAlloc(zone) => zone.index(),
+            Self::AllocStall(zone) => NR_ZONE_TYPES + zone.index(),
+            Self::PgFree => 2 * NR_ZONE_TYPES,
+        }
+    }
+}
+
+/// Where pages came from, seen from where they were wanted
+/// (`enum numa_stat_item`, in its order).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum NumaStat {
+    /// Given out on the node where they were wanted.
+    Hit = 0,
+    /// Given out here, wanted elsewhere.
+    Miss = 1,
+    /// Wanted here, given out elsewhere.
+    Foreign = 2,
+    /// Given out where interleaving wanted them.
+    InterleaveHit = 3,
+    /// Given out to a CPU of the same node.
+    Local = 4,
+    /// Given out to a CPU of another node.
+    Other = 5,
+}
+
+/// How many there are (`NR_VM_NUMA_EVENT_ITEMS`).
+pub const NR_NUMA_STATS: usize = 6;
+
+impl NumaStat {
+    /// All of them, in the order of `/proc/zoneinfo`.
+    pub const ALL: [NumaStat; NR_NUMA_STATS] = [
+        Self::Hit,
+        Self::Miss,
+        Self::Foreign,
+        Self::InterleaveHit,
+        Self::Local,
+        Self::Other,
+    ];
+
+    /// The name that `/proc` uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "numa_hit",
+            Self::Miss => "numa_miss",
+            Self::Foreign => "numa_foreign",
+            Self::InterleaveHit => "numa_interleave",
+            Self::Local => "numa_local",
+            Self::Other => "numa_other",
+        }
+    }
+}
+
+/// One CPU's counts.
+#[repr(C, align(64))]
+pub struct CpuStats {
+    events: [AtomicU64; NR_VM_EVENTS],
+    refusals: Refusals,
+}
+
+impl CpuStats {
+    /// Nothing has happened.
+    pub const fn new() -> Self {
+        Self {
+            events: [const { AtomicU64::new(0) }; NR_VM_EVENTS],
+            refusals: Refusals::new(),
+        }
+    }
+}
+
+impl Default for CpuStats {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One CPU's counts of one zone (`struct per_cpu_zonestat`).
+#[repr(C, align(64))]
+pub struct ZoneStats {
+    numa: [AtomicU64; NR_NUMA_STATS],
+}
+
+impl ZoneStats {
+    /// Nothing has happened.
+    pub const fn new() -> Self {
+        Self {
+            numa: [const { AtomicU64::new(0) }; NR_NUMA_STATS],
+        }
+    }
+}
+
+impl Default for ZoneStats {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The slots of all CPUs.
+pub struct Statistics<'m> {
+    cpus: &'m [CpuStats],
+    zones: &'m [ZoneStats],
+    zones_per_cpu: usize,
+}
+
+impl<'m> Statistics<'m> {
+    /// How much memory the slots of `nr_cpus` CPUs and `nr_nodes` nodes take.
+    /// It must be aligned to a cache line. Saturates.
+    pub fn size(nr_cpus: usize, nr_nodes: usize) -> Bytes {
+        let zones = nr_cpus.saturating_mul(nr_nodes.saturating_mul(NR_ZONE_TYPES));
+        let zones = placed_size::<ZoneStats>(zones);
+        Bytes(placed_size::<CpuStats>(nr_cpus).0.saturating_add(zones.0))
+    }
+
+    /// Places the slots at the start of `range`, which is
+    /// [`Statistics::size`] long at least. Node numbers are below `nr_nodes`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Region::place_slice`].
+    pub fn place(
+        region: &mut Region<'m>,
+        range: PhysRange,
+        nr_cpus: usize,
+        nr_nodes: usize,
+    ) -> Result<Self> {
+        if range.size() < Self::size(nr_cpus, nr_nodes) {
+            return Err(Error::ForeignPfn);
+        }
+        let zones_per_cpu = nr_nodes.saturating_mul(NR_ZONE_TYPES);
+        let nr_zones = nr_cpus.saturating_mul(zones_per_cpu);
+        let cpus = PhysRange::new(range.start, placed_size::<CpuStats>(nr_cpus));
+        let zones = PhysRange::new(cpus.end, placed_size::<ZoneStats>(nr_zones));
+        let cpu_slots = region.place_slice(cpus, nr_cpus, |_| CpuStats::new())?;
+        let zone_slots = match region.place_slice(zones, nr_zones, |_| ZoneStats::new()) {
+            Ok(slots) => slots,
+            Err(error) => {
+                region.release(cpus, cpu_slots)?;
+                return Err(error);
+            }
+        };
+        Ok(Self {
+            cpus: cpu_slots,
+            zones: zone_slots,
+            zones_per_cpu,
+        })
+    }
+
+    /// Counts `by` more of `event`. The caller is pinned to `cpu`.
+    #[inline]
+    pub(super) fn count(&self, cpu: CpuId, event: VmEvent, by: u64) {
+        let slot = self.cpus.get(cpu.0 as usize);
+        if let Some(count) = slot.and_then(|slot| slot.events.get(event.index())) {
+            bump(count, by);
+        }
+    }
+
+    /// Counts one page block more for `zone`. The caller is pinned to `cpu`.
+    #[inline]
+    pub(super) fn count_numa(&self, cpu: CpuId, zone: ZoneId, stat: NumaStat) {
+        let slot = self.zone_slot(cpu.0 as usize, zone);
+        if let Some(count) = slot.and_then(|slot| slot.numa.get(stat as usize)) {
+            bump(count, 1);
+        }
+    }
+
+    /// Counts one refusal more. The caller is pinned to `cpu`.
+    #[cold]
+    pub(super) fn count_refusal(&self, cpu: CpuId, error: Error) {
+        if let Some(slot) = self.cpus.get(cpu.0 as usize) {
+            slot.refusals.count(error);
+        }
+    }
+
+    /// How often `event` happened, on all CPUs (`all_vm_events`).
+    pub fn vm_event(&self, event: VmEvent) -> u64 {
+        let counts = self
+            .cpus
+            .iter()
+            .filter_map(|slot| slot.events.get(event.index()));
+        counts.fold(0u64, |sum, count| sum.wrapping_add(count.load(Relaxed)))
+    }
+
+    /// How often a request was refused with `error`, on all CPUs.
+    pub fn refusals(&self, error: Error) -> u64 {
+        let counts = self.cpus.iter().flat_map(|slot| slot.refusals.iter());
+        counts
+            .filter(|&(counted, _)| counted == error)
+            .fold(0u64, |sum, (_, count)| sum.wrapping_add(count))
+    }
+
+    /// A count of one zone, of all CPUs (`zone_numa_event_state`).
+    pub fn numa(&self, zone: ZoneId, stat: NumaStat) -> u64 {
+        (0..self.cpus.len())
+            .filter_map(|cpu| self.zone_slot(cpu, zone)?.numa.get(stat as usize))
+            .fold(0u64, |sum, count| sum.wrapping_add(count.load(Relaxed)))
+    }
+
+    #[inline]
+    fn zone_slot(&self, cpu: usize, zone: ZoneId) -> Option<&ZoneStats> {
+        if zone.index() >= self.zones_per_cpu {
+            return None;
+        }
+        self.zones.get(
+            cpu.wrapping_mul(self.zones_per_cpu)
+                .wrapping_add(zone.index()),
+        )
+    }
+}
+
+/// Adds without a locked instruction: the pinned CPU is the only writer.
+#[inline]
+fn bump(count: &AtomicU64, by: u64) {
+    count.store(count.load(Relaxed).wrapping_add(by), Relaxed);
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The buddy system over all nodes and zones: giving blocks back, taking over
+//! memblock's, and the seam to the rest.
+//!
+//! A free is checked before anything changes, with the zone's lock held, so
+//! that of two who free the same block at once exactly one is told so:
+//!
+//! ```text
+//! the page is       at that order    at another      so the answer is
+//! Allocated         yes              -               freed
+//! Allocated         -                yes             WrongOrder
+//! Buddy                                              DoubleFree
+//! Tail              of a free block                  DoubleFree
+//! Tail              of an allocated block            NotBlockHead
+//! Reserved                                           PageReserved
+//! Hole, or nothing                                   ForeignPfn
+//! ```
+
+use super::alloc::AllocRequest;
+use super::allocator::BlockInfo;
+use super::allocator::FreeReport;
+use super::allocator::PageAllocator;
+use super::free_area::FreeAreas;
+use super::free_area::Placement;
+use super::split_merge::LockedZone;
+use super::stats::Statistics;
+use super::stats::VmEvent;
+use super::validate::Violation;
+use super::MemMap;
+use super::ZoneTable;
+use crate::error::Error;
+use crate::error::Result;
+use crate::page::PageDescriptor;
+use crate::page::PageState;
+use crate::page::ZoneId;
+use crate::phys::PageOrder;
+use crate::phys::Pages;
+use crate::phys::Pfn;
+use crate::phys::Region;
+use crate::platform::Lock;
+use crate::platform::Platform;
+use crate::zone::Zone;
+
+/// The buddy system: a view of what it works on, made anew wherever it is
+/// needed. All of its state lives in the zones, the descriptors and the slots.
+pub struct BuddySystem<'a, P, M, Z> {
+    /// The CPU and its node.
+    pub platform: &'a P,
+    /// The page descriptors.
+    pub map: &'a M,
+    /// The zones and the order in which requests walk them.
+    pub zones: &'a Z,
+    /// The memory, for those who want it zeroed.
+    pub memory: &'a Region<'a>,
+    /// Where events are counted.
+    pub stats: &'a Statistics<'a>,
+}
+
+impl<P, M, Z> Clone for BuddySystem<'_, P, M, Z> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P, M, Z> Copy for BuddySystem<'_, P, M, Z> {}
+
+impl<'a, P, M, Z> BuddySystem<'a, P, M, Z>
+where
+    P: Platform,
+    M: MemMap,
+    Z: ZoneTable<P>,
+{
+    /// The zone with its lists, for the holder of its lock.
+    #[inline]
+    pub(super) fn locked<'l>(
+        &'l self,
+        zone: &'l Zone<P>,
+        id: ZoneId,
+        areas: &'l mut FreeAreas,
+    ) -> LockedZone<'l, M> {
+        LockedZone {
+            areas,
+            counts: &zone.free_counts,
+            map: self.map,
+            zone: id,
+        }
+    }
+
+    /// Gives a block back (`free_frozen_pages`). See [`PageAllocator::free`].
+    #[inline]
+    pub(super) fn try_free(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+        let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
+        let id = page.zone_id();
+        let Some(zone) = self.zones.zone(id) else {
+            return Err(self.free_refusal(pfn, page));
+        };
+        {
+            let mut areas = zone.free.lock();
+            if !page.is_allocated(order) {
+                return Err(self.free_refusal(pfn, page));
+            }
+            page.set_count(0);
+            self.locked(zone, id, &mut areas)
+                .free_one_page(pfn, page, order, None);
+        }
+        let (cpu, _pinned) = self.platform.pin_cpu();
+        self.stats.count(cpu, VmEvent::PgFree, order.pages().0);
+        Ok(())
+    }
+
+    /// Why this page can't be freed at the order asked for.
+    #[cold]
+    fn free_refusal(&self, pfn: Pfn, page: &PageDescriptor) -> Error {
+        match page.state() {
+            PageState::Hole => Error::ForeignPfn,
+            PageState::Reserved => Error::PageReserved,
+            PageState::Buddy => Error::DoubleFree,
+            PageState::Allocated => Error::WrongOrder,
+            PageState::Tail => match self.head_of(pfn) {
+                Some(block) if block.state == PageState::Allocated => Error::NotBlockHead,
+                Some(_) => Error::DoubleFree,
+                None => Error::Corrupt,
+            },
+        }
+    }
+
+    /// The block whose inside `pfn` lies in: at each larger order, the only
+    /// page where it could start is looked at.
+    fn head_of(&self, pfn: Pfn) -> Option<BlockInfo> {
+        PageOrder::all().skip(1).find_map(|order| {
+            let head = pfn.align_down(order);
+            let (state, head_order) = self.map.page(head)?.state_and_order();
+            let is_head = matches!(state, PageState::Buddy | PageState::Allocated);
+            let reaches = pfn < head + head_order.pages();
+            (is_head && reaches).then_some(BlockInfo {
+                head,
+                order: head_order,
+                state,
+            })
+        })
+    }
+
+    /// Takes reserved pages over. See [`PageAllocator::accept`].
+    fn try_accept(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+        if !pfn.is_aligned(order) {
+            return Err(Error::WrongOrder);
+        }
+        let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
+        let id = page.zone_id();
+        let zone = self.zones.zone(id).ok_or(Error::ForeignPfn)?;
+        {
+            let mut areas = zone.free.lock();
+            for i in 0..order.pages().0 {
+                let page = self.map.page(pfn + Pages(i)).ok_or(Error::ForeignPfn)?;
+                match page.state() {
+                    PageState::Reserved if page.zone_id() == id => {}
+                    PageState::Reserved => return Err(Error::WrongOrder),
+                    PageState::Hole => return Err(Error::ForeignPfn),
+                    _ => return Err(Error::DoubleFree),
+                }
+            }
+            for i in 0..order.pages().0 {
+                if let Some(page) = self.map.page(pfn + Pages(i)) {
+                    page.set_state(PageState::Tail, PageOrder::ZERO);
+                    page.set_count(0);
+                }
+            }
+            zone.add_managed(order.pages());
+            self.locked(zone, id, &mut areas).free_one_page(
+                pfn,
+                page,
+                order,
+                Some(Placement::Tail),
+            );
+        }
+        let (cpu, _pinned) = self.platform.pin_cpu();
+        self.stats.count(cpu, VmEvent::PgFree, order.pages().0);
+        Ok(())
+    }
+
+    /// Counts a refusal and hands it on.
+    #[cold]
+    fn refuse(&self, error: Error) -> Error {
+        let (cpu, _pinned) = self.platform.pin_cpu();
+        self.stats.count_refusal(cpu, error);
+        error
+    }
+
+    /// Calls `each` with the free blocks of `zone` at `order`, in the order of
+    /// the list, under the zone's lock: the first is the next to be given out.
+    pub fn for_each_free(&self, zone: ZoneId, order: PageOrder, mut each: impl FnMut(Pfn)) {
+        if let Some(zone) = self.zones.zone(zone) {
+            let areas = zone.free.lock();
+            for (pfn, _) in areas.list(order).iter(self.map) {
+                each(pfn);
+            }
+        }
+    }
+}
+
+impl<P, M, Z> PageAllocator for BuddySystem<'_, P, M, Z>
+where
+    P: Platform,
+    M: MemMap,
+    Z: ZoneTable<P>,
+{
+    #[inline]
+    fn alloc(&self, request: &AllocRequest) -> Result<Pfn> {
+        self.try_alloc(request).map_err(|error| self.refuse(error))
+    }
+
+    #[inline]
+    fn free(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+        self.try_free(pfn, order)
+            .map_err(|error| self.refuse(error))
+    }
+
+    fn accept(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+        self.try_accept(pfn, order)
+            .map_err(|error| self.refuse(error))
+    }
+
+    fn free_report(&self, zone: ZoneId) -> Option<FreeReport> {
+        let zone = self.zones.zone(zone)?;
+        let _areas = zone.free.lock();
+        Some(FreeReport {
+            blocks: zone.free_counts.blocks(),
+            free: zone.free_counts.free_pages(),
+        })
+    }
+
+    fn block_of(&self, pfn: Pfn) -> Option<BlockInfo> {
+        let (state, order) = self.map.page(pfn)?.state_and_order();
+        let alone = BlockInfo {
+            head: pfn,
+            order,
+            state,
+        };
+        match state {
+            PageState::Tail => Some(self.head_of(pfn).unwrap_or(alone)),
+            _ => Some(alone),
+        }
+    }
+
+    fn validate(&self) -> Result<(), Violation> {
+        self.validate_zones()
+    }
+}

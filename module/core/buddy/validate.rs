@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The invariants of the buddy system, checked one by one.
+//!
+//! Each zone is looked at twice with its lock held: along the lists, and along
+//! the pages of its span. Both must tell the same story:
+//!
+//! ```text
+//! lists   links go there and back, counts are right, blocks are aligned, lie
+//!         in the zone, say so themselves, and could not have been merged
+//! span    blocks don't overlap, all pages inside are Tail, each free block is
+//!         on a list, free and allocated pages are all that is managed
+//! ```
+
+use super::free_area::FreeAreas;
+use super::system::BuddySystem;
+use super::MemMap;
+use super::ZoneTable;
+use crate::page::PageDescriptor;
+use crate::page::PageState;
+use crate::page::ZoneId;
+use crate::page::ZoneType;
+use crate::phys::NodeId;
+use crate::phys::PageOrder;
+use crate::phys::Pages;
+use crate::phys::Pfn;
+use crate::phys::MAX_NODES;
+use crate::phys::NR_PAGE_ORDERS;
+use crate::platform::Lock;
+use crate::platform::Platform;
+use crate::zone::Zone;
+use core::fmt;
+
+/// An invariant that does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// In which zone.
+    pub zone: ZoneId,
+    /// At which page, if at one.
+    pub pfn: Option<Pfn>,
+    /// What is wrong, for a person.
+    pub what: &'static str,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (nid, zone) = (self.zone.nid(), self.zone.kind().name());
+        write!(f, "node {nid}, zone {zone}: {}", self.what)?;
+        match self.pfn {
+            Some(pfn) => write!(f, " (page {pfn})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<P, M, Z> BuddySystem<'_, P, M, Z>
+where
+    P: Platform,
+    M: MemMap,
+    Z: ZoneTable<P>,
+{
+    /// Checks all zones, one at a time.
+    pub(super) fn validate_zones(&self) -> Result<(), Violation> {
+        for nid in (0..MAX_NODES as u32).filter_map(NodeId::new) {
+            for kind in ZoneType::ALL {
+                let id = ZoneId::new(nid, kind);
+                if let Some(zone) = self.zones.zone(id) {
+                    let areas = zone.free.lock();
+                    ZoneCheck {
+                        map: self.map,
+                        zone,
+                        id,
+                    }
+                    .check(&areas)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One zone under check, its lock held.
+struct ZoneCheck<'a, P: Platform, M> {
+    map: &'a M,
+    zone: &'a Zone<P>,
+    id: ZoneId,
+}
+
+impl<P: Platform, M: MemMap> ZoneCheck<'_, P, M> {
+    fn check(&self, areas: &FreeAreas) -> Result<(), Violation> {
+        let mut free = Pages::ZERO;
+        for order in PageOrder::all() {
+            let blocks = self.check_list(areas, order)?;
+            free += Pages(blocks << order.get());
+        }
+        if free != self.zone.free_counts.free_pages() {
+            return self.fail(None, "the free pages are not the sum of the free blocks");
+        }
+        self.check_span(free)
+    }
+
+    fn fail<T>(&self, pfn: Option<Pfn>, what: &'static str) -> Result<T, Violation> {
+        Err(Violation {
+            zone: self.id,
+            pfn,
+            what,
+        })
+    }
+
+    /// Walks the list of `order` and returns how many blocks it has.
+    fn check_list(&self, areas: &FreeAreas, order: PageOrder) -> Result<u64, Violation> {
+        let expected = self.zone.free_counts.nr_free(order);
+        let list = areas.list(order);
+        let mut found = 0;
+        let mut before = None;
+        for (pfn, page) in list.iter(self.map) {
+            if page.prev() != before {
+                return self.fail(Some(pfn), "a free block does not link back");
+            }
+            if found >= expected {
+                return self.fail(Some(pfn), "a list has more blocks than it counts");
+            }
+            self.check_free_block(pfn, page, order)?;
+            found += 1;
+            before = Some(pfn);
+        }
+        if found != expected {
+            return self.fail(before, "a list has fewer blocks than it counts");
+        }
+        if list.last() != before {
+            return self.fail(before, "a list does not end at its tail");
+        }
+        Ok(found)
+    }
+
+    fn check_free_block(
+        &self,
+        pfn: Pfn,
+        page: &PageDescriptor,
+        order: PageOrder,
+    ) -> Result<(), Violation> {
+        let at = Some(pfn);
+        if !pfn.is_aligned(order) {
+            return self.fail(at, "a free block is not aligned to its order");
+        }
+        let span = self.zone.span;
+        if pfn < span.start || pfn + order.pages() > span.end {
+            return self.fail(at, "a free block reaches out of its zone");
+        }
+        if !page.is_buddy(self.id, order) {
+            return self.fail(at, "the descriptor of a free block tells another story");
+        }
+        if page.count() != 0 {
+            return self.fail(at, "a free block has references");
+        }
+        let buddy = self.map.page(pfn.buddy(order));
+        if order < PageOrder::MAX && buddy.is_some_and(|buddy| buddy.is_buddy(self.id, order)) {
+            return self.fail(at, "two free buddies were not merged");
+        }
+        Ok(())
+    }
+
+    /// Walks the pages of the span, block by block.
+    fn check_span(&self, free: Pages) -> Result<(), Violation> {
+        let mut blocks = [0u64; NR_PAGE_ORDERS];
+        let mut allocated = Pages::ZERO;
+        let mut pfn = self.zone.span.start;
+        while pfn < self.zone.span.end {
+            let order = match self.map.page(pfn) {
+                Some(page) if page.zone_id() == self.id => match page.state_and_order() {
+                    (PageState::Buddy, order) => {
+                        if let Some(count) = blocks.get_mut(order.index()) {
+                            *count += 1;
+                        }
+                        self.check_inside(pfn, order)?;
+                        order
+                    }
+                    (PageState::Allocated, order) => {
+                        allocated += order.pages();
+                        self.check_inside(pfn, order)?;
+                        order
+                    }
+                    (PageState::Tail, _) => {
+                        return self.fail(Some(pfn), "a page is inside a block that is not there");
+                    }
+                    (PageState::Reserved | PageState::Hole, _) => PageOrder::ZERO,
+                },
+                _ => PageOrder::ZERO,
+            };
+            pfn = pfn + order.pages();
+        }
+        if blocks != self.zone.free_counts.blocks() {
+            return self.fail(None, "a free block is on no list");
+        }
+        if free + allocated != self.zone.managed() {
+            return self.fail(None, "free and allocated pages are not all that is managed");
+        }
+        Ok(())
+    }
+
+    /// Checks the pages of a block behind its first.
+    fn check_inside(&self, head: Pfn, order: PageOrder) -> Result<(), Violation> {
+        if !head.is_aligned(order) {
+            return self.fail(Some(head), "a block is not aligned to its order");
+        }
+        for i in 1..order.pages().0 {
+            let pfn = head + Pages(i);
+            let ours = |page: &PageDescriptor| {
+                page.state() == PageState::Tail && page.zone_id() == self.id
+            };
+            if !self.map.page(pfn).is_some_and(ours) {
+                return self.fail(Some(pfn), "two blocks overlap");
+            }
+        }
+        Ok(())
+    }
+}
