@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! buddy/: the same decisions as Linux, every bad request refused, nothing
+//! lost under threads.
+
+mod alloc;
+mod free;
+mod model;
+mod numbers;
+mod stress;
+mod validate;
+mod world;

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Threads on all zones at once: no page is given out twice, none is lost,
+//! and of two who free the same block one is refused.
+
+use crate::world::*;
+use shadowmm_core::buddy::gfp::*;
+use shadowmm_core::buddy::*;
+use shadowmm_core::error::Error;
+use shadowmm_core::page::ZoneId;
+use shadowmm_core::page::ZoneType;
+use shadowmm_core::phys::*;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Barrier;
+
+const SPECS: [ZoneSpec; 3] = [
+    (0, ZoneType::Dma32, 0, 1024),
+    (0, ZoneType::Normal, 1024, 4096),
+    (1, ZoneType::Normal, 4096, 8192),
+];
+
+/// A small generator, so that a failure can be run again.
+fn next(seed: &mut u64) -> u64 {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    *seed
+}
+
+#[test]
+fn threads_share_the_zones_and_lose_nothing() {
+    let world = World::new(&SPECS, false);
+    let kinds = [
+        (0, ZoneType::Dma32),
+        (0, ZoneType::Normal),
+        (1, ZoneType::Normal),
+    ];
+    for (_, _, start, end) in SPECS {
+        world.hand_off(start, end);
+    }
+    let reports = || {
+        kinds.map(|(nid, kind)| {
+            let id = ZoneId::new(NodeId(nid), kind);
+            world.buddy().free_report(id).unwrap()
+        })
+    };
+    let before = reports();
+    let owner: Vec<_> = (0..8192).map(|_| AtomicU32::new(0)).collect();
+    let (given, failed) = (AtomicU64::new(0), AtomicU64::new(0));
+
+    std::thread::scope(|scope| {
+        for cpu in 0..4 {
+            let (world, owner, given, failed) = (&world, &owner, &given, &failed);
+            scope.spawn(move || {
+                Threads::run_on(cpu);
+                let mut seed = 0x9e37_79b9_7f4a_7c15 ^ u64::from(cpu + 1);
+                let buddy = world.buddy();
+                let mut held = vec![];
+                for _ in 0..20_000 {
+                    let dice = next(&mut seed);
+                    if dice & 1 == 0 || held.is_empty() {
+                        let order = order_of((dice >> 8) as u32 % 11 * ((dice >> 4) as u32 & 1));
+                        let Ok(block) = buddy.alloc_block(&AllocRequest::new(GFP_KERNEL, order))
+                        else {
+                            failed.fetch_add(1, Relaxed);
+                            held.truncate(held.len() / 2);
+                            continue;
+                        };
+                        given.fetch_add(order.pages().0, Relaxed);
+                        let first = block.pfn().0;
+                        for pfn in first..first + order.pages().0 {
+                            let was = owner[pfn as usize].swap(cpu + 1, Relaxed);
+                            assert_eq!(was, 0, "page {pfn} was given out twice");
+                        }
+                        held.push(Owned { block, owner });
+                    } else {
+                        held.swap_remove((dice >> 16) as usize % held.len());
+                    }
+                }
+            });
+        }
+        scope.spawn(|| {
+            Threads::run_on(7);
+            for _ in 0..20 {
+                world.buddy().validate().unwrap();
+            }
+        });
+    });
+
+    world.buddy().validate().unwrap();
+    assert_eq!(reports(), before);
+    let pgalloc = |kind| world.stats.vm_event(VmEvent::PgAlloc(kind));
+    let given = given.into_inner();
+    assert!(given > 100_000, "the threads hardly ran: {given} pages");
+    assert_eq!(ZoneType::ALL.map(pgalloc).iter().sum::<u64>(), given);
+    assert_eq!(world.stats.vm_event(VmEvent::PgFree), 8192 + given);
+    assert_eq!(world.stats.refusals(Error::NoMemory), failed.into_inner());
+    assert_eq!(world.stats.refusals(Error::DoubleFree), 0);
+}
+
+/// A block whose pages are marked as somebody's until it goes back.
+struct Owned<'a> {
+    block: PageBlock<'a, Buddy<'a>>,
+    owner: &'a [AtomicU32],
+}
+
+impl Drop for Owned<'_> {
+    fn drop(&mut self) {
+        let first = self.block.pfn().0;
+        for pfn in first..first + self.block.order().pages().0 {
+            self.owner[pfn as usize].store(0, Relaxed);
+        }
+    }
+}
+
+#[test]
+fn of_two_who_free_a_block_one_is_refused() {
+    let world = World::one_zone(1024);
+    let rounds = 2_000;
+    let barrier = Barrier::new(2);
+    let block = AtomicU64::new(0);
+    let freed = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for cpu in 0..2 {
+            let (world, barrier, block, freed) = (&world, &barrier, &block, &freed);
+            scope.spawn(move || {
+                Threads::run_on(cpu);
+                for _ in 0..rounds {
+                    if cpu == 0 {
+                        block.store(world.alloc(GFP_KERNEL, 2).unwrap(), Relaxed);
+                    }
+                    barrier.wait();
+                    match world.free(block.load(Relaxed), 2) {
+                        Ok(()) => {
+                            freed.fetch_add(1, Relaxed);
+                        }
+                        Err(error) => assert_eq!(error, Error::DoubleFree),
+                    }
+                    barrier.wait();
+                }
+            });
+        }
+    });
+    assert_eq!(freed.into_inner(), rounds);
+    assert_eq!(world.stats.refusals(Error::DoubleFree), rounds);
+    world.buddy().validate().unwrap();
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A small machine to allocate from: zones where a test wants them, page
+//! descriptors in a vector, CPUs that are threads.
+
+use shadowmm_core::buddy::*;
+use shadowmm_core::page::*;
+use shadowmm_core::phys::*;
+use shadowmm_core::platform::Platform;
+use shadowmm_core::zone::Zone;
+use shadowmm_core::zonelist::ZoneRef;
+use shadowmm_core::zonelist::Zonelist;
+use shadowmm_core::zonelist::ZonelistKind;
+use shadowmm_host_tests::leaked_pages;
+use shadowmm_host_tests::HostLock;
+use std::cell::Cell;
+
+pub const NR_CPUS: u32 = 8;
+
+thread_local! {
+    static CPU: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Every thread says which CPU it is; odd CPUs are on node 1.
+pub struct Threads;
+
+impl Threads {
+    pub fn run_on(cpu: u32) {
+        CPU.set(cpu);
+    }
+}
+
+impl Platform for Threads {
+    type Lock<T: Send> = HostLock<T>;
+    type CpuGuard<'a> = ();
+
+    fn nr_cpus(&self) -> u32 {
+        NR_CPUS
+    }
+
+    fn pin_cpu(&self) -> (CpuId, ()) {
+        (CpuId(CPU.get()), ())
+    }
+
+    fn local_node(&self) -> NodeId {
+        NodeId(CPU.get() as i32 & 1)
+    }
+
+    fn now_ns(&self) -> u64 {
+        0
+    }
+}
+
+/// The descriptors of all pages below some number.
+pub struct VecMap(Vec<PageDescriptor>);
+
+impl MemMap for VecMap {
+    fn page(&self, pfn: Pfn) -> Option<&PageDescriptor> {
+        self.0.get(pfn.0 as usize)
+    }
+}
+
+pub struct Zones {
+    zones: &'static [Zone<Threads>],
+    nodes: Vec<(NodeId, [Zonelist<'static, Threads>; 2])>,
+}
+
+impl ZoneTable<Threads> for Zones {
+    fn zone(&self, id: ZoneId) -> Option<&Zone<Threads>> {
+        self.zones
+            .iter()
+            .find(|zone| ZoneId::new(zone.nid, zone.kind) == id)
+    }
+
+    fn zonelist(&self, nid: NodeId, kind: ZonelistKind) -> Option<Zonelist<'_, Threads>> {
+        let (_, lists) = self.nodes.iter().find(|(node, _)| *node == nid)?;
+        Some(lists[kind as usize])
+    }
+}
+
+/// Where a zone lies: node, kind, first page, page behind the last.
+pub type ZoneSpec = (i32, ZoneType, u64, u64);
+
+pub struct World {
+    pub platform: Threads,
+    pub map: VecMap,
+    pub zones: Zones,
+    pub memory: Box<Region<'static>>,
+    pub stats: Statistics<'static>,
+}
+
+pub type Buddy<'a> = BuddySystem<'a, Threads, VecMap, Zones>;
+
+impl World {
+    /// A machine with these zones and nothing handed off. With `memory`, there
+    /// is RAM behind the pages.
+    pub fn new(specs: &[ZoneSpec], memory: bool) -> Self {
+        let end = specs.iter().map(|spec| spec.3).max().unwrap();
+        let map: Vec<_> = (0..end).map(|_| PageDescriptor::HOLE).collect();
+        let zones: Vec<_> = specs
+            .iter()
+            .map(|&(nid, kind, start, end)| {
+                for pfn in start..end {
+                    map[pfn as usize].init(NodeId(nid), kind, PageState::Reserved);
+                }
+                let span = range(start, end);
+                Zone::new(kind, NodeId(nid), span, span.pages())
+            })
+            .collect();
+        let zones: &'static [Zone<Threads>] = zones.leak();
+
+        let mut nids: Vec<_> = specs.iter().map(|spec| spec.0).collect();
+        nids.sort();
+        nids.dedup();
+        let nodes = nids
+            .iter()
+            .map(|&nid| {
+                // Its own node first, then the others, lowest first; within a
+                // node the highest zone first.
+                let mut order = nids.clone();
+                order.sort_by_key(|&other| (other != nid, other));
+                let refs_of = |nid: i32| {
+                    let mut own: Vec<_> = zones.iter().filter(|z| z.nid.0 == nid).collect();
+                    own.sort_by_key(|zone| std::cmp::Reverse(zone.kind));
+                    own.into_iter().map(ZoneRef::new).collect::<Vec<_>>()
+                };
+                let all: Vec<_> = order.iter().flat_map(|&nid| refs_of(nid)).collect();
+                let lists = [
+                    Zonelist::new(all.leak()),
+                    Zonelist::new(refs_of(nid).leak()),
+                ];
+                (NodeId(nid), lists)
+            })
+            .collect();
+
+        // The statistics get pages of their own, far above.
+        let far = 1 << 20;
+        let nr_nodes = nids.iter().max().unwrap() + 1;
+        let size = Statistics::size(NR_CPUS as usize, nr_nodes as usize);
+        let own = range(far, far + size.pages_up().0);
+        let mut ram = vec![(NodeId(0), own)];
+        if memory {
+            let zones = specs.iter().map(|s| (NodeId(s.0), range(s.2, s.3)));
+            ram.extend(zones);
+        }
+        let pages: u64 = ram.iter().map(|(_, range)| range.pages().0).sum();
+        let mut backing = Backing::new();
+        let run = BackingRun::from_pages(leaked_pages(pages as usize), NodeId(0));
+        backing.push(run).unwrap();
+        let mut memory = Box::new(Region::empty());
+        memory.lay(&backing, ram.into_iter()).unwrap();
+        let stats = Statistics::place(
+            &mut memory,
+            own.bytes(),
+            NR_CPUS as usize,
+            nr_nodes as usize,
+        )
+        .unwrap();
+
+        World {
+            platform: Threads,
+            map: VecMap(map),
+            zones: Zones { zones, nodes },
+            memory,
+            stats,
+        }
+    }
+
+    /// One zone, all of it free.
+    pub fn one_zone(pages: u64) -> Self {
+        let world = Self::new(&[(0, ZoneType::Normal, 0, pages)], false);
+        world.hand_off(0, pages);
+        world
+    }
+
+    pub fn buddy(&self) -> Buddy<'_> {
+        BuddySystem {
+            platform: &self.platform,
+            map: &self.map,
+            zones: &self.zones,
+            memory: &self.memory,
+            stats: &self.stats,
+        }
+    }
+
+    /// Frees a range as memblock does, in the largest blocks that alignment and
+    /// length allow, and returns them.
+    pub fn hand_off(&self, mut start: u64, end: u64) -> Vec<(u64, u32)> {
+        let mut blocks = vec![];
+        while start < end {
+            let mut order = start.trailing_zeros().min(10);
+            while start + (1 << order) > end {
+                order -= 1;
+            }
+            let block = PageOrder::new(order).unwrap();
+            self.buddy().accept(Pfn(start), block).unwrap();
+            blocks.push((start, order));
+            start += 1 << order;
+        }
+        blocks
+    }
+
+    pub fn zone(&self, nid: i32, kind: ZoneType) -> &Zone<Threads> {
+        self.zones.zone(ZoneId::new(NodeId(nid), kind)).unwrap()
+    }
+
+    pub fn page(&self, pfn: u64) -> &PageDescriptor {
+        self.map.page(Pfn(pfn)).unwrap()
+    }
+
+    /// The free blocks of a zone, each list from its head.
+    pub fn lists(&self, nid: i32, kind: ZoneType) -> Vec<Vec<u64>> {
+        let id = ZoneId::new(NodeId(nid), kind);
+        PageOrder::all()
+            .map(|order| {
+                let mut list = vec![];
+                self.buddy()
+                    .for_each_free(id, order, |pfn| list.push(pfn.0));
+                list
+            })
+            .collect()
+    }
+
+    /// All that a refused request must leave as it was.
+    pub fn snapshot(&self) -> Vec<(Vec<Vec<u64>>, FreeReport)> {
+        let report = |zone: &Zone<Threads>| {
+            let id = ZoneId::new(zone.nid, zone.kind);
+            let lists = self.lists(zone.nid.0, zone.kind);
+            (lists, self.buddy().free_report(id).unwrap())
+        };
+        self.zones.zones.iter().map(report).collect()
+    }
+
+    pub fn alloc(&self, gfp: Gfp, order: u32) -> Result<u64, shadowmm_core::error::Error> {
+        self.buddy().alloc(&request(gfp, order)).map(|pfn| pfn.0)
+    }
+
+    pub fn free(&self, pfn: u64, order: u32) -> Result<(), shadowmm_core::error::Error> {
+        self.buddy().free(Pfn(pfn), order_of(order))
+    }
+}
+
+pub fn request(gfp: Gfp, order: u32) -> AllocRequest {
+    AllocRequest::new(gfp, order_of(order))
+}
+
+pub fn order_of(order: u32) -> PageOrder {
+    PageOrder::new(order).unwrap()
+}
+
+pub fn range(start: u64, end: u64) -> PfnRange {
+    PfnRange {
+        start: Pfn(start),
+        end: Pfn(end),
+    }
+}
+
+/// The lists of a zone where only these have blocks.
+pub fn lists(some: &[(usize, &[u64])]) -> Vec<Vec<u64>> {
+    let mut lists = vec![vec![]; NR_PAGE_ORDERS];
+    for (order, list) in some {
+        lists[*order] = list.to_vec();
+    }
+    lists
+}
