@@ -28,6 +28,7 @@ mod validate;
 
 use self::layout::place_refs;
 use self::layout::Layout;
+use crate::buddy::ZoneTable;
 use crate::early;
 use crate::early::absent_pages_in_range;
 use crate::early::alloc_in_one_piece;
@@ -38,6 +39,7 @@ use crate::early::SMP_CACHE_BYTES;
 use crate::error::Error;
 use crate::error::Result;
 use crate::nodemask::NodeMask;
+use crate::page::ZoneId;
 use crate::page::ZoneType;
 use crate::page::NR_ZONE_TYPES;
 use crate::phys::Bytes;
@@ -400,5 +402,17 @@ impl<'m, P: Platform> Nodes<'m, P> {
     /// What the nodes' data take, zones and zonelists included.
     pub fn data_bytes(&self) -> Bytes {
         self.data.iter().map(|range| range.size()).sum()
+    }
+}
+
+impl<P: Platform> ZoneTable<P> for Nodes<'_, P> {
+    #[inline]
+    fn zone(&self, id: ZoneId) -> Option<&Zone<P>> {
+        Nodes::zone(self, id.nid(), id.kind())
+    }
+
+    #[inline]
+    fn zonelist(&self, nid: NodeId, kind: ZonelistKind) -> Option<Zonelist<'_, P>> {
+        Some(self.get(nid)?.zonelist(kind))
     }
 }

@@ -30,6 +30,7 @@ pub use memmap::unavailable_ranges;
 pub use order::section_order;
 pub use order::SectionOrder;
 
+use crate::buddy::MemMap;
 use crate::early;
 use crate::early::alloc_in_one_piece;
 use crate::early::EarlyAlloc;
@@ -384,6 +385,13 @@ fn near_sections(present: u64, behind: u64) -> u64 {
     (NEAR_SECTIONS as u64)
         .max(present.saturating_mul(4))
         .min(behind)
+}
+
+impl MemMap for Sparse<'_> {
+    #[inline]
+    fn page(&self, pfn: Pfn) -> Option<&PageDescriptor> {
+        Sparse::page(self, pfn)
+    }
 }
 
 fn root_of(nr: SectionNr) -> (usize, usize) {
