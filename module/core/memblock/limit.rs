@@ -62,7 +62,7 @@ impl EarlyMemory<'_, '_> {
         );
         let end = base + cap_size(base, size);
         let _ = self.remove_range(MemblockKind::Reserved, end, Bytes::MAX);
-        Ok(())
+        self.keep_arrays()
     }
 
     /// Keeps the lowest `limit` bytes of memory, and no reservation above
@@ -80,7 +80,7 @@ impl EarlyMemory<'_, '_> {
         self.remove_range(MemblockKind::Memory, max_addr, Bytes::MAX)?;
         // As above.
         let _ = self.remove_range(MemblockKind::Reserved, max_addr, Bytes::MAX);
-        Ok(())
+        self.keep_arrays()
     }
 
     /// The same, but memory that is not to be mapped stays
@@ -94,6 +94,19 @@ impl EarlyMemory<'_, '_> {
             return Ok(());
         };
         self.cap_memory_range(PhysAddr::ZERO, max_addr - PhysAddr::ZERO)
+    }
+
+    /// Reserves the places of arrays again if they lie outside of the limit.
+    /// Linux would hand them out as free.
+    fn keep_arrays(&mut self) -> Result<()> {
+        for kind in [MemblockKind::Memory, MemblockKind::Reserved] {
+            if let Some(place) = self.array_range(kind) {
+                if self.validate_reserved(place.start, place.size()).is_err() {
+                    self.reserve_kern(place.start, place.size())?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Refuses before anything has changed what would fail half-way, because a

@@ -209,6 +209,12 @@ impl<'a, 'm> EarlyMemory<'a, 'm> {
         self.region.as_deref_mut()
     }
 
+    /// Takes the memory away: from here on the arrays can't grow, and ranges
+    /// can be reserved but not zeroed.
+    pub fn take_region(&mut self) -> Option<&'a mut Region<'m>> {
+        self.region.take()
+    }
+
     /// From now on full arrays may be doubled, because all that must not be
     /// used is reserved (`memblock_allow_resize`).
     pub fn allow_resize(&mut self) {
