@@ -30,6 +30,7 @@ pub enum Errno {
     EEXIST = 17,
     ENODEV = 19,
     EINVAL = 22,
+    ENOTTY = 25,
     ENOSPC = 28,
     ERANGE = 34,
     ENODATA = 61,
@@ -92,6 +93,7 @@ errors! {
     StageDone = 23, EALREADY, "the boot has already reached its last stage";
     BootFailed = 24, ENOMEM, "a boot stage could not get the memory it needs";
     BadParameter = 25, EINVAL, "a parameter's text is malformed";
+    PagesHeld = 27, EBUSY, "open files hold pages; close them first";
     CrashKernelNoRoom = 26, ENOMEM, "there is no free range for the crash kernel";
 
     // memblock.
@@ -123,6 +125,7 @@ errors! {
     BadPointer = 84, EFAULT, "a pointer does not lead to accessible memory";
     BadKind = 85, EINVAL, "there is no report of that kind";
     BadText = 86, EINVAL, "a text is not UTF-8 or has no end";
+    UnknownRequest = 88, ENOTTY, "there is no request of that number";
     NoHostMemory = 87, ENOMEM, "the host has no memory for the request's own bookkeeping";
 
     // validate().

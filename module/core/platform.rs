@@ -9,6 +9,7 @@
 //! surroundings charge and no more.
 
 use crate::phys::CpuId;
+use crate::phys::NodeId;
 use core::ops::DerefMut;
 
 /// A lock around a value; the guard is the proof that the value may be touched.
@@ -40,11 +41,21 @@ pub trait Platform: Send + Sync + 'static {
     /// How many CPU numbers there are: every [`CpuId`] is below it. At least 1.
     fn nr_cpus(&self) -> u32;
 
+    /// Whether a CPU is there and running (`cpu_online`).
+    fn is_online(&self, cpu: CpuId) -> bool {
+        cpu.0 < self.nr_cpus()
+    }
+
     /// Keeps the caller on its CPU while the guard lives, and names that CPU.
     fn pin_cpu(&self) -> (CpuId, Self::CpuGuard<'_>);
 
-    /// The node of the running CPU, as a shadow node.
-    fn local_node(&self) -> crate::phys::NodeId;
+    /// Notes the node of a CPU (`set_cpu_numa_node`). The boot says it once for
+    /// each CPU number.
+    fn set_cpu_node(&self, _cpu: CpuId, _nid: NodeId) {}
+
+    /// The node of the running CPU, as the boot has noted it
+    /// (`numa_node_id`).
+    fn local_node(&self) -> NodeId;
 
     /// A monotonic clock, in nanoseconds.
     fn now_ns(&self) -> u64;

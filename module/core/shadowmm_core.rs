@@ -24,6 +24,7 @@
 #![cfg_attr(not(MODULE), no_std)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod boot;
 pub mod buddy;
 pub mod early;
 pub mod error;

@@ -20,6 +20,7 @@ use crate::page::NR_ZONE_TYPES;
 use crate::phys::placed_size;
 use crate::phys::Bytes;
 use crate::phys::CpuId;
+use crate::phys::Pages;
 use crate::phys::PhysRange;
 use crate::phys::Region;
 use core::sync::atomic::AtomicU64;
@@ -133,6 +134,13 @@ impl ZoneStats {
             numa: [const { AtomicU64::new(0) }; NR_NUMA_STATS],
         }
     }
+
+    #[inline]
+    fn bump(&self, stat: NumaStat) {
+        if let Some(count) = self.numa.get(stat as usize) {
+            bump(count, 1);
+        }
+    }
 }
 
 impl Default for ZoneStats {
@@ -155,6 +163,11 @@ impl<'m> Statistics<'m> {
         let zones = nr_cpus.saturating_mul(nr_nodes.saturating_mul(NR_ZONE_TYPES));
         let zones = placed_size::<ZoneStats>(zones);
         Bytes(placed_size::<CpuStats>(nr_cpus).0.saturating_add(zones.0))
+    }
+
+    /// What the slots take of the region.
+    pub fn bytes(&self) -> Bytes {
+        placed_size::<CpuStats>(self.cpus.len()) + placed_size::<ZoneStats>(self.zones.len())
     }
 
     /// Places the slots at the start of `range`, which is
@@ -200,12 +213,33 @@ impl<'m> Statistics<'m> {
         }
     }
 
-    /// Counts one page block more for `zone`. The caller is pinned to `cpu`.
+    /// Counts a block that `zone` gave out, of `pages` pages, and that would
+    /// best have come from `preferred`; `local` when the running CPU is of the
+    /// zone's node (`__count_zid_vm_events` and `zone_statistics`). The caller
+    /// is pinned to `cpu`.
     #[inline]
-    pub(super) fn count_numa(&self, cpu: CpuId, zone: ZoneId, stat: NumaStat) {
-        let slot = self.zone_slot(cpu.0 as usize, zone);
-        if let Some(count) = slot.and_then(|slot| slot.numa.get(stat as usize)) {
-            bump(count, 1);
+    pub(super) fn count_alloc(
+        &self,
+        cpu: CpuId,
+        zone: ZoneId,
+        preferred: ZoneId,
+        local: bool,
+        pages: Pages,
+    ) {
+        self.count(cpu, VmEvent::PgAlloc(zone.kind()), pages.0);
+        let hit = zone.nid() == preferred.nid();
+        if let Some(slot) = self.zone_slot(cpu.0 as usize, zone) {
+            slot.bump(if hit { NumaStat::Hit } else { NumaStat::Miss });
+            slot.bump(if local {
+                NumaStat::Local
+            } else {
+                NumaStat::Other
+            });
+        }
+        if !hit {
+            if let Some(slot) = self.zone_slot(cpu.0 as usize, preferred) {
+                slot.bump(NumaStat::Foreign);
+            }
         }
     }
 

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The boot as reports see it: one model of it, and the texts made of that.
+
+use super::installed;
+use super::Boot;
+use super::Stage;
+use crate::buddy;
+use crate::buddy::PageAllocator;
+use crate::buddy::VmEvent;
+use crate::error::Error;
+use crate::error::Result;
+use crate::firmware::CRASH_ADDR_LOW_MAX;
+use crate::node::Node;
+use crate::page::ZoneId;
+use crate::page::ZoneType;
+use crate::phys::CpuId;
+use crate::phys::NodeId;
+use crate::phys::PhysAddr;
+use crate::platform::Platform;
+use crate::report;
+use crate::report::Accounting;
+use crate::report::Event;
+use crate::report::NodeModel;
+use crate::report::NumaStat;
+use crate::report::ResourceModel;
+use crate::report::Snapshot;
+use crate::report::SystemStat;
+use crate::report::Walk;
+use crate::report::ZoneModel;
+use crate::report::ZoneStat;
+use crate::zone::Watermark;
+use crate::zone::Zone;
+use crate::zonelist::ZonelistKind;
+use core::fmt;
+
+/// The texts that a boot can tell; `/proc/shadowmm` has a file for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Text {
+    /// The firmware map as the kernel's log prints it.
+    E820 = 0,
+    /// `/proc/iomem`.
+    Iomem = 1,
+    /// `memblock=debug`.
+    Memblock = 2,
+    /// Nodes, CPUs, distances.
+    Nodes = 3,
+    /// `/proc/buddyinfo`.
+    Buddyinfo = 4,
+    /// `/proc/zoneinfo`.
+    Zoneinfo = 5,
+    /// `/proc/meminfo`.
+    Meminfo = 6,
+    /// `/proc/vmstat`.
+    Vmstat = 7,
+    /// Where the memory went.
+    Accounting = 8,
+}
+
+impl Text {
+    /// All texts, in the order of their numbers.
+    pub const ALL: [Text; 9] = [
+        Self::E820,
+        Self::Iomem,
+        Self::Memblock,
+        Self::Nodes,
+        Self::Buddyinfo,
+        Self::Zoneinfo,
+        Self::Meminfo,
+        Self::Vmstat,
+        Self::Accounting,
+    ];
+
+    /// The stage from which on the text can be told.
+    pub const fn stage(self) -> Stage {
+        match self {
+            Self::E820 | Self::Iomem => Stage::Detect,
+            Self::Memblock => Stage::Memblock,
+            Self::Nodes | Self::Buddyinfo | Self::Zoneinfo => Stage::Zones,
+            Self::Meminfo | Self::Vmstat | Self::Accounting => Stage::HandOff,
+        }
+    }
+}
+
+impl<P: Platform> Boot<'_, P> {
+    /// Writes `text`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StageOrder`] before its stage, [`Error::BootFailed`] when that
+    /// will not come, [`Error::Corrupt`] when `out` fails.
+    pub fn write(&self, text: Text, out: &mut dyn fmt::Write) -> Result<()> {
+        self.reached(text.stage())?;
+        let written = match text {
+            Text::E820 => self.machine.map.e820.print("BIOS-e820", out),
+            Text::Iomem => report::iomem::write(out, self),
+            Text::Memblock => report::memblock::write(out, self.memblock()?),
+            Text::Nodes => report::nodes::write(out, self),
+            Text::Buddyinfo => report::buddyinfo::write(out, self),
+            Text::Zoneinfo => report::zoneinfo::write(out, self),
+            Text::Meminfo => report::meminfo::write(out, self),
+            Text::Vmstat => report::vmstat::write(out, self),
+            Text::Accounting => report::accounting::write(out, self),
+        };
+        written.map_err(|_| Error::Corrupt)
+    }
+
+    /// Whether the boot has come as far as `stage`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StageOrder`] or [`Error::BootFailed`] when it has not.
+    pub fn reached(&self, stage: Stage) -> Result<()> {
+        match &self.phase {
+            super::Phase::Failed(_) => Err(Error::BootFailed),
+            _ if self.stage() < stage => Err(Error::StageOrder),
+            _ => Ok(()),
+        }
+    }
+
+    fn zone_model(&self, zone: &Zone<P>) -> ZoneModel {
+        let mut model = ZoneModel::empty(zone.nid, zone.kind);
+        model.start_pfn = zone.span.start;
+        model.spanned = zone.span.pages();
+        model.present = zone.present;
+        model.managed = zone.managed();
+        let marks = [
+            Watermark::Min,
+            Watermark::Low,
+            Watermark::High,
+            Watermark::Promo,
+        ];
+        model.watermark = marks.map(|mark| zone.watermark(mark));
+        model.lowmem_reserve = ZoneType::ALL.map(|kind| zone.lowmem_reserve(kind));
+        let Ok(mm) = self.mm() else {
+            return model;
+        };
+        let id = ZoneId::new(zone.nid, zone.kind);
+        if let Some(free) = mm.buddy().free_report(id) {
+            model.nr_free = free.blocks;
+            model.stats.set(ZoneStat::FreePages, free.free.0);
+            model.stats.set(
+                ZoneStat::FreePagesBlocks,
+                zone.free_counts.free_pages_blocks().0,
+            );
+        }
+        let numa = [
+            (NumaStat::Hit, buddy::NumaStat::Hit),
+            (NumaStat::Miss, buddy::NumaStat::Miss),
+            (NumaStat::Foreign, buddy::NumaStat::Foreign),
+            (NumaStat::Interleave, buddy::NumaStat::InterleaveHit),
+            (NumaStat::Local, buddy::NumaStat::Local),
+            (NumaStat::Other, buddy::NumaStat::Other),
+        ];
+        for (item, stat) in numa {
+            model.numa.set(item, mm.stats.numa(id, stat));
+        }
+        model
+    }
+
+    fn node_model(&self, node: &Node<'_, P>) -> NodeModel {
+        let mut model = NodeModel::empty(node.node_id);
+        model.start_pfn = node.span.start;
+        model.spanned = node.span.pages();
+        model.present = node.present;
+        for zone in node.zones() {
+            model.managed += zone.managed();
+            model.free += zone.free_counts.free_pages();
+        }
+        for cpu in self.machine.map.cpus.iter() {
+            if cpu.nid == node.node_id {
+                model.cpus.insert(cpu.cpu);
+            }
+        }
+        for (index, distance) in model.distance.iter_mut().enumerate() {
+            *distance = node.distance(NodeId(index as i32));
+        }
+        let mut last = NodeId::NONE;
+        for zone in node
+            .zonelist(ZonelistKind::Fallback)
+            .iter(ZoneType::Movable)
+        {
+            if zone.nid() != last {
+                last = zone.nid();
+                model.push_fallback(last);
+            }
+        }
+        model
+    }
+}
+
+impl<P: Platform> Snapshot for Boot<'_, P> {
+    fn for_each_zone(&self, visit: &mut dyn FnMut(&ZoneModel) -> Walk) -> Walk {
+        let Ok(nodes) = self.nodes() else {
+            return Ok(());
+        };
+        for zone in nodes.zones() {
+            visit(&self.zone_model(zone))?;
+        }
+        Ok(())
+    }
+
+    fn for_each_node(&self, visit: &mut dyn FnMut(&NodeModel) -> Walk) -> Walk {
+        let Ok(nodes) = self.nodes() else {
+            return Ok(());
+        };
+        for node in nodes.online() {
+            visit(&self.node_model(node))?;
+        }
+        Ok(())
+    }
+
+    fn for_each_resource(&self, visit: &mut dyn FnMut(&ResourceModel) -> Walk) -> Walk {
+        let entries = self.machine.map.e820.entries().iter();
+        let entries = entries.map(|entry| (entry.range(), entry.kind.resource_name()));
+        let crash = self.crash();
+        report::iomem::for_each_resource(entries, &[crash.low, crash.main], visit)
+    }
+
+    fn accounting(&self) -> Accounting {
+        let mut accounting = Accounting::default();
+        let scaled = self.machine.scaled;
+        let mib = scaled.to_scaled(PhysAddr(1 << 20));
+        let border = scaled.to_scaled(CRASH_ADDR_LOW_MAX);
+        installed::account(self.machine.map, mib, border, &mut accounting);
+        accounting.crash_kernel = self.crash().size();
+        if let Ok(mm) = self.mm() {
+            accounting.page_descriptors = mm.sparse.map_bytes();
+            accounting.section_tables = mm.sparse.table_bytes();
+            accounting.nodes = mm.nodes.data_bytes();
+            accounting.statistics = mm.stats.bytes();
+            accounting.managed = mm.managed().bytes();
+        }
+        accounting
+    }
+
+    fn nr_cpus(&self) -> u32 {
+        self.mm().map_or(0, |mm| mm.platform.nr_cpus())
+    }
+
+    fn system_stat(&self, item: SystemStat) -> u64 {
+        match (item, self.mm()) {
+            (SystemStat::MemmapBootPages, Ok(mm)) => mm.sparse.map_bytes().pages_up().0,
+            _ => 0,
+        }
+    }
+
+    fn event(&self, item: Event) -> u64 {
+        let Ok(mm) = self.mm() else {
+            return 0;
+        };
+        let event = match item {
+            Event::PgallocDma => VmEvent::PgAlloc(ZoneType::Dma),
+            Event::PgallocDma32 => VmEvent::PgAlloc(ZoneType::Dma32),
+            Event::PgallocNormal => VmEvent::PgAlloc(ZoneType::Normal),
+            Event::PgallocMovable => VmEvent::PgAlloc(ZoneType::Movable),
+            Event::AllocstallDma => VmEvent::AllocStall(ZoneType::Dma),
+            Event::AllocstallDma32 => VmEvent::AllocStall(ZoneType::Dma32),
+            Event::AllocstallNormal => VmEvent::AllocStall(ZoneType::Normal),
+            Event::AllocstallMovable => VmEvent::AllocStall(ZoneType::Movable),
+            Event::Pgfree => VmEvent::PgFree,
+            _ => return 0,
+        };
+        mm.stats.vm_event(event)
+    }
+
+    fn pageset(&self, _nid: NodeId, _kind: ZoneType, cpu: CpuId) -> Option<report::PagesetModel> {
+        let mm = self.mm().ok()?;
+        mm.platform
+            .is_online(cpu)
+            .then(|| report::PagesetModel::boot(cpu))
+    }
+}

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The stages before the hand-off, and the steps between them.
+
+use super::setup;
+use super::CrashRanges;
+use super::Machine;
+use super::Mm;
+use crate::buddy::BuddySystem;
+use crate::buddy::PageAllocator;
+use crate::buddy::Statistics;
+use crate::early;
+use crate::early::alloc_in_one_piece;
+use crate::early::SMP_CACHE_BYTES;
+use crate::error::Error;
+use crate::error::Result;
+use crate::firmware::CpuMap;
+use crate::memblock::EarlyMemory;
+use crate::memblock::HandOffSink;
+use crate::memblock::MemblockRegion;
+use crate::node::Nodes;
+use crate::nodemask::NodeMask;
+use crate::phys::Bytes;
+use crate::phys::CpuId;
+use crate::phys::NodeId;
+use crate::phys::PageOrder;
+use crate::phys::Pfn;
+use crate::phys::PfnRange;
+use crate::phys::PhysAddr;
+use crate::phys::Region;
+use crate::platform::Platform;
+use crate::sparse;
+use crate::sparse::memmap_init;
+use crate::sparse::Sparse;
+use crate::watermark;
+use crate::watermark::Tunables;
+use crate::zone::Limit;
+use crate::zone::ZoneConfig;
+
+/// The map is known, and the region lies under it.
+pub struct Detected<'m, P: Platform> {
+    pub(super) platform: P,
+    pub(super) region: &'m mut Region<'m>,
+    pub(super) memory: &'m mut [MemblockRegion],
+    pub(super) reserved: &'m mut [MemblockRegion],
+    pub(super) sparse: &'m mut Sparse<'m>,
+    pub(super) nodes: &'m mut Nodes<'m, P>,
+}
+
+/// memblock knows the memory and what is reserved; nothing else is there.
+pub struct Early<'m, P: Platform> {
+    pub(super) platform: P,
+    pub(super) memblock: EarlyMemory<'m, 'm>,
+    pub(super) sparse: &'m mut Sparse<'m>,
+    pub(super) nodes: &'m mut Nodes<'m, P>,
+}
+
+/// There are sections and page descriptors, without contents.
+pub struct Paged<'m, P: Platform>(pub(super) Early<'m, P>);
+
+/// There are nodes, zones and zonelists, and every descriptor is in its zone.
+pub struct Zoned<'m, P: Platform> {
+    pub(super) early: Early<'m, P>,
+    pub(super) stats: Statistics<'m>,
+}
+
+impl<'m, P: Platform> Detected<'m, P> {
+    /// Fills memblock from the map and makes the first reservations
+    /// (`setup_arch` up to `initmem_init`).
+    ///
+    /// # Errors
+    ///
+    /// Memblock's, and [`Error::CrashKernelNoRoom`].
+    pub fn setup_memblock(self, machine: &Machine<'m>) -> Result<(Early<'m, P>, CrashRanges)> {
+        let mut memblock = EarlyMemory::new(self.memory, self.reserved, Some(self.region));
+        setup::e820_memblock_setup(&mut memblock, machine)?;
+        setup::register_nodes(&mut memblock, machine)?;
+        let crash = match machine.config.crashkernel {
+            Some(wanted) => setup::reserve_crashkernel(&mut memblock, machine, wanted)?,
+            None => CrashRanges::default(),
+        };
+        let early = Early {
+            platform: self.platform,
+            memblock,
+            sparse: self.sparse,
+            nodes: self.nodes,
+        };
+        Ok((early, crash))
+    }
+}
+
+impl<'m, P: Platform> Early<'m, P> {
+    /// Reserves the nodes' data and the page descriptors (`initmem_init`,
+    /// `paging_init`, `sparse_init`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Nodes::register`] and [`Sparse::init`].
+    pub fn paging_init(mut self, machine: &Machine<'m>) -> Result<Paged<'m, P>> {
+        let firmware: NodeMask = machine.map.meminfo.blocks().iter().map(|b| b.nid).collect();
+        let cpus: NodeMask = machine.map.cpus.iter().map(|cpu| cpu.nid).collect();
+        self.nodes.register(&mut self.memblock, firmware, cpus)?;
+        let order = sparse::section_order(early::memory_ranges(&self.memblock));
+        let min = machine.scaled.dma_limit.addr();
+        self.sparse.init(&mut self.memblock, order, min)?;
+        Ok(Paged(self))
+    }
+}
+
+impl<'m, P: Platform> Paged<'m, P> {
+    /// Makes nodes, zones, zonelists and the statistics, and enters every
+    /// descriptor in its zone (`free_area_init`, `setup_per_cpu_pageset`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Nodes::init_zones`] and [`Statistics::place`].
+    pub fn free_area_init(self, machine: &Machine<'m>) -> Result<Zoned<'m, P>> {
+        let mut early = self.0;
+        let config = zone_config(machine);
+        let distance = |from, to| machine.map.slit.distance(from, to);
+        early
+            .nodes
+            .init_zones(&mut early.memblock, &config, distance)?;
+        memmap_init(
+            early.sparse,
+            early.nodes,
+            early::memory_ranges(&early.memblock),
+        );
+
+        set_cpu_nodes(&early.platform, early.nodes, &machine.map.cpus);
+        let nr_cpus = early.platform.nr_cpus() as usize;
+        let nr_nodes = early.nodes.states().possible.nr_ids();
+        let size = Statistics::size(nr_cpus, nr_nodes);
+        let range = alloc_in_one_piece(
+            &mut early.memblock,
+            size,
+            SMP_CACHE_BYTES,
+            PhysAddr::ZERO,
+            NodeId::NONE,
+        )?;
+        let stats = Statistics::place(
+            early.memblock.region_mut().ok_or(Error::RegionMissing)?,
+            range,
+            nr_cpus,
+            nr_nodes,
+        )?;
+        Ok(Zoned { early, stats })
+    }
+}
+
+impl<'m, P: Platform> Zoned<'m, P> {
+    /// Gives the buddy system what memblock has left, and sets the watermarks
+    /// (`memblock_free_all`, `init_per_zone_wmark_min`).
+    ///
+    /// # Errors
+    ///
+    /// What the buddy system says to a block that it can't take.
+    pub fn hand_off(self) -> Result<Mm<'m, P>> {
+        let Early {
+            platform,
+            mut memblock,
+            sparse,
+            nodes,
+        } = self.early;
+        // From here on the region is only read and zeroed, so the arrays can't
+        // grow any more. All that is left to memblock is to tell.
+        let region = memblock.take_region().ok_or(Error::RegionMissing)?;
+        let end = memblock.end_of_dram().pfn_up();
+        let mut handing = HandOff {
+            buddy: BuddySystem {
+                platform: &platform,
+                map: &*sparse,
+                zones: &*nodes,
+                memory: region,
+                stats: &self.stats,
+            },
+            result: Ok(()),
+        };
+        let memblock = memblock.free_all(end, &mut handing);
+        handing.result?;
+        let tunables = Tunables::DEFAULT;
+        let reserves = watermark::init_reserves(nodes, &tunables)?;
+        Ok(Mm {
+            platform,
+            region,
+            sparse,
+            nodes,
+            stats: self.stats,
+            memblock,
+            tunables,
+            reserves,
+        })
+    }
+}
+
+/// Memblock's blocks on their way to the buddy system. Descriptors are
+/// reserved from the start, so nothing has to be done for those that stay so.
+struct HandOff<A> {
+    buddy: A,
+    result: Result<()>,
+}
+
+impl<A: PageAllocator> HandOffSink for HandOff<A> {
+    fn reserved(&mut self, _pfns: PfnRange, _nid: NodeId) {}
+
+    fn free(&mut self, pfn: Pfn, order: PageOrder) {
+        if let (Ok(()), Err(error)) = (self.result, self.buddy.accept(pfn, order)) {
+            self.result = Err(error);
+        }
+    }
+}
+
+/// Tells the platform the CPUs' nodes: those of the map, and for CPUs that it
+/// does not know or whose node is not there, the nodes in turn
+/// (`init_cpu_to_node`, `numa_init_array`).
+fn set_cpu_nodes<P: Platform>(platform: &P, nodes: &Nodes<'_, P>, cpus: &CpuMap) {
+    let mut next = NodeId::NONE;
+    for cpu in (0..platform.nr_cpus()).map(CpuId) {
+        let known = cpus.node(cpu);
+        let nid = if nodes.get(known).is_some() {
+            known
+        } else {
+            let online = nodes.states().online;
+            let after = online.iter().find(|&nid| nid > next);
+            next = after.or(online.first()).unwrap_or(NodeId(0));
+            next
+        };
+        platform.set_cpu_node(cpu, nid);
+    }
+}
+
+/// The owner's zones, with the limits of the original machine, scaled, where
+/// the owner has not said otherwise.
+fn zone_config(machine: &Machine<'_>) -> ZoneConfig {
+    let mut config = machine.config.zones;
+    let end = |limit: &mut Option<Limit>, scaled: PhysAddr| {
+        if *limit == Some(Limit::Auto) {
+            *limit = Some(Limit::Size(Bytes(scaled.0)));
+        }
+    };
+    end(&mut config.dma, machine.scaled.dma_limit.addr());
+    end(&mut config.dma32, machine.scaled.dma32_limit.addr());
+    config
+}

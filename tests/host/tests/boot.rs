@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! boot/: whole boots, from a map to the buddy system.
+
+use proptest::prelude::*;
+use shadowmm_core::boot::Boot;
+use shadowmm_core::boot::Config;
+use shadowmm_core::boot::Stage;
+use shadowmm_core::boot::Store;
+use shadowmm_core::boot::Text;
+use shadowmm_core::buddy::gfp;
+use shadowmm_core::buddy::AllocRequest;
+use shadowmm_core::buddy::PageAllocator;
+use shadowmm_core::error::Error;
+use shadowmm_core::error::Result;
+use shadowmm_core::firmware;
+use shadowmm_core::firmware::FirmwareMap;
+use shadowmm_core::phys::Backing;
+use shadowmm_core::phys::BackingRun;
+use shadowmm_core::phys::Bytes;
+use shadowmm_core::phys::NodeId;
+use shadowmm_core::phys::PageOrder;
+use shadowmm_core::phys::Pages;
+use shadowmm_core::report::Snapshot;
+use shadowmm_host_tests::leaked_pages;
+use shadowmm_host_tests::HostPlatform;
+
+type HostBoot = Boot<'static, HostPlatform>;
+
+/// Backing with one run of so many MiB on each node.
+fn backing(mib: &[usize]) -> Backing<'static> {
+    let mut backing = Backing::new();
+    for (node, mib) in mib.iter().enumerate() {
+        let pages = leaked_pages(mib << 8);
+        backing
+            .push(BackingRun::from_pages(pages, NodeId(node as i32)))
+            .unwrap();
+    }
+    backing
+}
+
+fn detect(map: &FirmwareMap, backing: &Backing<'static>, config: Config) -> Result<HostBoot> {
+    let store = Box::leak(Box::new(Store::new()));
+    Boot::detect(store, map, backing, config, HostPlatform::default())
+}
+
+fn builtin(backing: &Backing<'static>) -> Box<FirmwareMap> {
+    let mut map = Box::new(FirmwareMap::NEW);
+    let shares: Vec<Pages> = backing.runs().map(|run| run.pages()).collect();
+    firmware::builtin(&mut map, &shares, 2).unwrap();
+    map
+}
+
+fn from_log(name: &str) -> Box<FirmwareMap> {
+    let path = format!("{}/../data/dmesg/{name}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut map = Box::new(FirmwareMap::NEW);
+    firmware::parse(&text, &mut map, &mut Default::default()).unwrap();
+    map
+}
+
+fn text(boot: &HostBoot, text: Text) -> String {
+    let mut out = String::new();
+    boot.write(text, &mut out).unwrap();
+    out
+}
+
+fn validate(boot: &HostBoot) {
+    let mut what = String::new();
+    let looked = boot.mm().unwrap().validate(&mut what);
+    assert!(looked.is_ok_and(|pages| pages > 0), "{what}");
+}
+
+/// Everything that must hold after any successful boot.
+fn check_booted(boot: &HostBoot) {
+    validate(boot);
+    let mm = boot.mm().unwrap();
+    boot.accounting().check().unwrap();
+    assert_eq!(boot.accounting().managed, mm.managed().bytes());
+    assert_eq!(boot.accounting().usable, boot.machine.map.e820.ram_bytes());
+    let mut free = Pages::ZERO;
+    boot.for_each_zone(&mut |zone| {
+        free += zone.free();
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(
+        free,
+        mm.managed(),
+        "everything that was handed over is free"
+    );
+    assert_eq!(mm.memblock.free_pages(), mm.managed());
+}
+
+#[test]
+fn built_in_machine_boots_on_two_nodes() {
+    let backing = backing(&[256, 256]);
+    let crashkernel = firmware::parse_crashkernel("256M", Bytes(16 << 30)).unwrap();
+    let config = Config {
+        crashkernel,
+        ..Config::default()
+    };
+    let mut boot = detect(&builtin(&backing), &backing, config).unwrap();
+    assert_eq!(boot.stage(), Stage::Detect);
+    assert_eq!(
+        boot.write(Text::Memblock, &mut String::new()),
+        Err(Error::StageOrder)
+    );
+    for (stage, texts) in [
+        (
+            Stage::Memblock,
+            &[Text::E820, Text::Iomem, Text::Memblock][..],
+        ),
+        (Stage::Paging, &[Text::Memblock]),
+        (
+            Stage::Zones,
+            &[Text::Nodes, Text::Buddyinfo, Text::Zoneinfo],
+        ),
+        (Stage::HandOff, &Text::ALL),
+    ] {
+        assert_eq!(boot.next(), Ok(stage));
+        for &kind in texts {
+            println!("--- {stage:?} {kind:?}\n{}", text(&boot, kind));
+        }
+    }
+    assert_eq!(boot.next(), Err(Error::StageDone));
+    check_booted(&boot);
+    let mm = boot.mm().unwrap();
+    assert_eq!(mm.nodes.online().count(), 2);
+    assert!(
+        text(&boot, Text::Iomem).contains("  : Crash kernel")
+            || text(&boot, Text::Iomem).contains(" : Crash kernel")
+    );
+    for name in ["DMA", "DMA32", "Normal", "Movable"] {
+        assert!(
+            text(&boot, Text::Buddyinfo).contains(name),
+            "no zone {name}"
+        );
+    }
+    // The promise of the README: metadata below half a percent of the region.
+    assert!(
+        mm.metadata().0 * 200 < backing.pages().bytes().0,
+        "{:?}",
+        mm.metadata()
+    );
+}
+
+#[test]
+fn other_machines_boot_from_their_logs() {
+    for log in ["laptop.log", "server-snc.log", "vm.log"] {
+        for sizes in [&[256usize, 256][..], &[64], &[96, 160]] {
+            let backing = backing(sizes);
+            let mut boot = detect(&from_log(log), &backing, Config::default()).unwrap();
+            boot.run()
+                .unwrap_or_else(|error| panic!("{log} on {sizes:?}: {error}"));
+            check_booted(&boot);
+            let nodes = boot
+                .machine
+                .map
+                .meminfo
+                .blocks()
+                .iter()
+                .map(|b| b.nid.0)
+                .max()
+                .unwrap()
+                + 1;
+            assert_eq!(
+                boot.mm().unwrap().nodes.online().count(),
+                nodes as usize,
+                "{log}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_crash_kernel_without_room_fails_and_says_so() {
+    let backing = backing(&[64]);
+    let crashkernel = firmware::parse_crashkernel("15G", Bytes(16 << 30)).unwrap();
+    let config = Config {
+        crashkernel,
+        ..Config::default()
+    };
+    let mut boot = detect(&builtin(&backing), &backing, config).unwrap();
+    assert_eq!(boot.run(), Err(Error::CrashKernelNoRoom));
+    assert_eq!(boot.next(), Err(Error::BootFailed));
+    assert_eq!(boot.mm().err(), Some(Error::BootFailed));
+    assert!(boot.write(Text::Iomem, &mut String::new()).is_err());
+}
+
+#[test]
+fn all_memory_can_be_taken_and_comes_back() {
+    let backing = backing(&[32, 32]);
+    let mut boot = detect(&builtin(&backing), &backing, Config::default()).unwrap();
+    boot.run().unwrap();
+    let before = text(&boot, Text::Buddyinfo);
+    let mm = boot.mm().unwrap();
+    let mut taken = Vec::new();
+    for order in PageOrder::all().rev() {
+        while let Ok(block) = mm
+            .buddy()
+            .alloc_block(&AllocRequest::new(gfp::GFP_ATOMIC, order))
+        {
+            taken.push(block.into_raw());
+        }
+        while let Ok(pfn) = mm
+            .buddy()
+            .alloc(&AllocRequest::new(gfp::GFP_HIGHUSER_MOVABLE, order))
+        {
+            taken.push((pfn, order));
+        }
+    }
+    let pages: u64 = taken.iter().map(|(_, order)| order.pages().0).sum();
+    assert!(pages * 10 > mm.managed().0 * 9, "nearly all of it");
+    validate(&boot);
+    for (pfn, order) in taken {
+        mm.buddy().free(pfn, order).unwrap();
+        assert_eq!(mm.buddy().free(pfn, order), Err(Error::DoubleFree));
+    }
+    validate(&boot);
+    assert_eq!(text(&boot, Text::Buddyinfo), before);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Any map either boots, and then everything holds, or is refused.
+    #[test]
+    fn any_map_boots_or_is_refused(
+        entries in prop::collection::vec((0u64..1 << 22, 1u64..1 << 20, 1u32..6), 1..24),
+        nodes in prop::collection::vec((0u64..1 << 22, 1u64..1 << 21, 0i32..5), 0..6),
+        mib in 8usize..48,
+    ) {
+        let mut map = Box::new(FirmwareMap::NEW);
+        for &(addr, size, kind) in &entries {
+            map.e820.push(addr << 12, size << 12, kind).unwrap();
+        }
+        for &(addr, size, nid) in &nodes {
+            // What the map refuses as it comes is not in it.
+            let _ = map.meminfo.push(addr << 12, size << 12, nid, false);
+        }
+        let backing = backing(&[mib]);
+        if let Ok(mut boot) = detect(&map, &backing, Config::default()) {
+            match boot.run() {
+                Ok(()) => check_booted(&boot),
+                // Metadata may not fit where the holes are much larger than the RAM.
+                Err(error) => prop_assert!(
+                    matches!(error, Error::MemblockNoMemory | Error::BootFailed | Error::MapTooManyEntries),
+                    "{error:?}"
+                ),
+            }
+        }
+    }
+}
