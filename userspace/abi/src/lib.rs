@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The ABI of `/dev/shadowmm`, as bindgen reads it from `module/uapi/shadowmm.h`.
+//!
+//! Nothing is added here but what has to hold: that every layout is the same
+//! for 32-bit and 64-bit callers. The sizes and offsets below are written down
+//! by hand, so that a change of the header that moves a field does not compile.
+
+#![no_std]
+#![allow(
+    missing_docs,
+    non_camel_case_types,
+    non_upper_case_globals,
+    clippy::undocumented_unsafe_blocks,
+    reason = "generated; the header has the documentation"
+)]
+
+include!(concat!(env!("OUT_DIR"), "/abi.rs"));
+
+/// Checks sizes, alignments and offsets while compiling.
+macro_rules! layout {
+    ($($name:ident = $size:literal { $($field:ident: $offset:literal),* $(,)? })*) => {
+        $(
+            const _: () = assert!(core::mem::size_of::<$name>() == $size);
+            $(const _: () = assert!(core::mem::offset_of!($name, $field) == $offset);)*
+        )*
+    };
+}
+
+layout! {
+    shadowmm_head = 16 { size: 0, flags: 4, reason: 8, reserved: 12 }
+    shadowmm_version = 152 { head: 0, abi: 16, reserved: 20, release: 24, kernel: 88 }
+    shadowmm_stage = 64 { op: 16, stage: 20, ns: 24 }
+    shadowmm_e820 = 24 { addr: 0, size: 8, type_: 16, reserved: 20 }
+    shadowmm_affinity = 24 { addr: 0, size: 8, nid: 16, flags: 20 }
+    shadowmm_cpu = 8 { cpu: 0, nid: 4 }
+    shadowmm_map = 80 {
+        source: 16, nr_e820: 20, nr_memory: 24, nr_cpus: 28, nr_nodes: 32, reserved: 36,
+        e820: 40, memory: 48, cpus: 56, distances: 64, crashkernel: 72,
+    }
+    shadowmm_alloc = 48 {
+        gfp: 16, order: 20, nid: 24, reserved: 28, pfn: 32, page_nid: 40, page_zone: 44,
+    }
+    shadowmm_free = 32 { pfn: 16, order: 24, reserved: 28 }
+    shadowmm_page = 80 {
+        pfn: 16, head_pfn: 24, host_pfn: 32, section: 40, state: 48, head_state: 52, order: 56,
+        zone: 60, nid: 64, count: 68, owner: 72, reserved: 76,
+    }
+    shadowmm_report = 40 { kind: 16, record_size: 20, capacity: 24, count: 28, buf: 32 }
+    shadowmm_validate = 136 { checks: 16, what: 24 }
+    shadowmm_rec_status = 136 {
+        stage: 0, map_source: 4, region_source: 8, nr_nodes: 12, backing_pages: 16, ram_pages: 24,
+        original_ram: 32, metadata_bytes: 40, descriptor_bytes: 48, managed_pages: 56,
+        free_pages: 64, held_pages: 72, open_files: 80, section_order: 84, descriptor_size: 88,
+        host_descriptor_size: 92, ns: 96,
+    }
+    shadowmm_rec_segment = 32 { start_pfn: 0, pages: 8, host_pfn: 16, nid: 24, host_nid: 28 }
+    shadowmm_rec_e820 = 24 { addr: 0, size: 8, type_: 16, reserved: 20 }
+    shadowmm_rec_resource = 64 { start: 0, end: 8, depth: 16, reserved: 20, name: 24 }
+    shadowmm_rec_memblock = 32 { base: 0, size: 8, flags: 16, nid: 20, array: 24, reserved: 28 }
+    shadowmm_rec_node = 168 {
+        nid: 0, host_nid: 4, nr_cpus: 8, nr_fallback: 12, start_pfn: 16, spanned: 24, present: 32,
+        distance: 40, fallback: 104,
+    }
+    shadowmm_rec_zone = 216 {
+        nid: 0, zone: 4, name: 8, start_pfn: 24, spanned: 32, present: 40, managed: 48, free: 56,
+        watermark: 64, lowmem_reserve: 96, nr_free: 128,
+    }
+    shadowmm_rec_account = 112 { bytes: 0, depth: 8, reserved: 12, key: 16, text: 48 }
+    shadowmm_rec_counter = 48 { name: 0, value: 40 }
+    shadowmm_rec_section = 32 { number: 0, start_pfn: 8, memmap_pfn: 16, nid: 24, reserved: 28 }
+}
