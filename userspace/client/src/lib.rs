@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A safe library over `/dev/shadowmm`.
+//!
+//! ```text
+//! Device          an open file: requests, and the pages that it owns
+//!   request.rs    what crosses the ABI: one struct and one number each
+//!   boot.rs       the stages of the boot, and the map for the next one
+//!   page.rs       blocks of pages that free themselves, and what a page is
+//!   report.rs     the model: what shadowmm tells about itself, as plain data
+//!   error.rs      why a request failed, in a sentence
+//! ```
+//!
+//! Everything that a process takes through a [`Device`] belongs to it and
+//! returns when it is dropped, however the process ends.
+
+mod boot;
+mod device;
+mod error;
+mod page;
+mod report;
+mod request;
+
+pub use boot::Boot;
+pub use boot::CpuAffinity;
+pub use boot::E820Range;
+pub use boot::Map;
+pub use boot::MapSource;
+pub use boot::MemoryAffinity;
+pub use boot::Stage;
+pub use device::Device;
+pub use device::Validation;
+pub use device::Version;
+pub use device::ABI_VERSION;
+pub use device::DEFAULT_PATH;
+pub use error::Error;
+pub use error::Result;
+pub use page::AllocRequest;
+pub use page::Block;
+pub use page::Page;
+pub use page::PageOwner;
+pub use page::PageState;
+pub use report::Account;
+pub use report::Counter;
+pub use report::MemblockArray;
+pub use report::MemblockRegion;
+pub use report::Node;
+pub use report::RegionSource;
+pub use report::Resource;
+pub use report::Section;
+pub use report::Segment;
+pub use report::Status;
+pub use report::Zone;
+pub use shadowmm_core::error::Error as Reason;
+
+/// Orders of the buddy system: 0 to 10.
+pub const NR_ORDERS: usize = shadowmm_abi::SHADOWMM_NR_ORDERS as usize;
+/// Kinds of zones.
+pub const NR_ZONES: usize = shadowmm_abi::SHADOWMM_NR_ZONES as usize;
+/// Bytes in a page.
+pub const PAGE_SIZE: u64 = shadowmm_core::phys::PAGE_SIZE;
