@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The command line.
+
+use clap::ArgGroup;
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+use std::path::PathBuf;
+
+/// A second Linux memory manager, running inside this kernel: look at it, use it, compare it.
+///
+/// The module shadowmm takes memory of its own and boots a whole Linux mm on it. This command
+/// shows each stage, from the firmware's map to the buddy system, and sets it beside the host's.
+/// It needs the module loaded and, because the device is root's, root.
+#[derive(Debug, Parser)]
+#[command(
+    name = "shadowmm",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(after_long_help = AFTER_HELP)]
+pub struct Cli {
+    /// Print JSON; each command's help names the keys
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// The device
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        env = "SHADOWMM_DEVICE",
+        hide_env = true
+    )]
+    #[arg(default_value = shadowmm_client::DEFAULT_PATH, value_name = "PATH")]
+    pub device: PathBuf,
+
+    /// What /proc and /sys lie below
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        env = "SHADOWMM_ROOT",
+        hide_env = true
+    )]
+    #[arg(default_value = "/", value_name = "DIR")]
+    pub root: PathBuf,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit status: 0 done; 1 it could not be done, and stderr says why and what helps; 2 the command \
+line is wrong.
+
+Environment: COLUMNS sets the width of the output; NO_COLOR turns colours off, which only a \
+terminal gets anyway.
+
+JSON: every report is one object. Its keys are stable: new ones may come, none goes away or \
+changes its meaning. Keys that end in _pages, _bytes, _ns or _ms have that unit; pfn is a page \
+frame number; addresses are numbers, not texts; null stands for what is unknown.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// One look at everything important
+    #[command(
+        after_long_help = "JSON: abi, release, kernel; stage, map_source, region_source, nr_nodes, backing_pages, ram_pages, original_ram_bytes, metadata_bytes, descriptor_bytes, managed_pages, free_pages, held_pages, open_files, section_order, descriptor_size, host_descriptor_size, stage_ns; refusals: [{name, value, text}] of those that happened."
+    )]
+    Status,
+    /// Show the boot's stage and run the stages that are left, or boot another map
+    #[command(after_long_help = BOOT_HELP)]
+    Boot(Boot),
+    /// The firmware's map, scaled to the region
+    #[command(
+        after_long_help = "JSON: e820: [{start, end, size_bytes, type, name}], end is the last byte."
+    )]
+    E820,
+    /// The resources, as /proc/iomem shows them
+    #[command(
+        after_long_help = "JSON: resources: [{start, end, depth, name}], end is the last byte."
+    )]
+    Iomem,
+    /// memblock's two arrays: all memory, and what of it has a use
+    #[command(
+        after_long_help = "JSON: memory, reserved: each {cnt, total_size_bytes, regions: [{array, base, size_bytes, flags, nid}]}."
+    )]
+    Memblock,
+    /// The sections of page descriptors
+    #[command(
+        after_long_help = "JSON: section_pages; sections: [{number, start_pfn, memmap_pfn, nid}]."
+    )]
+    Sections,
+    /// The nodes: spans, distances, the order of fallback
+    #[command(
+        after_long_help = "JSON: nodes: [{nid, host_nid, nr_cpus, start_pfn, spanned_pages, present_pages, distances, fallback}]."
+    )]
+    Nodes,
+    /// The zones: spans, watermarks, protection
+    #[command(
+        after_long_help = "JSON: zones: [{nid, zone, name, start_pfn, spanned_pages, present_pages, managed_pages, free_pages, watermark_min, watermark_low, watermark_high, watermark_promo, protection, nr_free}]; watermarks and protection are in pages."
+    )]
+    Zones,
+    /// The buddy system: free blocks by order
+    #[command(
+        after_long_help = "JSON: zones: [{nid, name, free_pages, largest_free_order, nr_free}]."
+    )]
+    Buddy,
+    /// Where the memory went, from what dmidecode would say to what free says
+    #[command(
+        after_long_help = "JSON: accounts: [{key, text, depth, bytes}]. Those of depth 0 are sums: each is what is left of the one before after those of depth 1 between them."
+    )]
+    Accounting,
+    /// Allocate, free and look at pages
+    #[command(subcommand)]
+    Page(Page),
+    /// The shadow's free memory beside the host's
+    #[command(after_long_help = COMPARE_HELP)]
+    Compare(Compare),
+    /// The whole story on live numbers, from the firmware's map to the comparison
+    #[command(
+        after_long_help = "JSON: machine, version, status, segments, e820, resources, memblock, sections, nodes, zones, accounting, compare: the reports that the screens are made of."
+    )]
+    Tour(Tour),
+    /// Check every invariant of the running shadow
+    #[command(
+        after_long_help = "JSON: ok, checks, violated. Exit status 1 where one does not hold."
+    )]
+    Validate,
+    /// Print a shell's completions
+    #[command(
+        after_long_help = "Install them with, for example:\n  shadowmm completions bash > /usr/share/bash-completion/completions/shadowmm\n  shadowmm completions zsh > /usr/share/zsh/vendor-completions/_shadowmm\n  shadowmm completions fish > /usr/share/fish/vendor_completions.d/shadowmm.fish"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page, or write the pages of all commands
+    #[command(
+        after_long_help = "Install them with, for example:\n  shadowmm man --dir /usr/share/man/man1"
+    )]
+    Man {
+        /// Write shadowmm.1 and a page for each command into this directory
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+const BOOT_HELP: &str = "\
+Without a map, the boot goes on from where it is. With one, it starts anew: the shadow is taken \
+back to its first stage (refused while pages are held), the map is handed in, and the stages \
+run. A map that is refused leaves the shadow with the one that it had.
+
+JSON: stage, stage_ns; stages: [{stage, ns, and what was made}] of those that were run.";
+
+/// Options of `boot`.
+#[derive(Args, Debug)]
+#[command(group(ArgGroup::new("source")))]
+pub struct Boot {
+    /// Go one stage on and show what it made
+    #[arg(long)]
+    pub step: bool,
+
+    /// Boot the map of another machine, from its boot log; - reads stdin
+    #[arg(long, value_name = "FILE", group = "source")]
+    pub dmesg: Option<PathBuf>,
+
+    /// Boot the host's own map, from sysfs
+    #[arg(long, group = "source")]
+    pub host: bool,
+
+    /// Boot the built-in map, that of a PC
+    #[arg(long, group = "source")]
+    pub builtin: bool,
+
+    /// Go back to the first stage and boot the map that is there
+    #[arg(long, group = "source")]
+    pub reset: bool,
+
+    /// Reserve memory for a crash kernel, as on the kernel's command line: SIZE[@OFFSET], or by
+    /// ranges of RAM: 512M-2G:64M,2G-:128M. Takes the built-in map where no other is named
+    #[arg(long, value_name = "SIZE", conflicts_with = "reset")]
+    pub crashkernel: Option<String>,
+}
+
+/// What to do with pages.
+#[derive(Debug, Subcommand)]
+pub enum Page {
+    /// Allocate blocks; they return when this command ends
+    #[command(after_long_help = "JSON: blocks: [{pfn, order, nid, zone, zone_name}].")]
+    Alloc(Alloc),
+    /// Free a block, which only the open file that owns it may
+    #[command(
+        after_long_help = "Pages belong to the open file that allocated them, and every run of this command opens the device anew: what this shows is the refusal. 'page alloc --interactive' frees what it holds.\n\nJSON: pfn, order, freed."
+    )]
+    Free {
+        /// The block's first page
+        #[arg(value_parser = pfn)]
+        pfn: u64,
+        /// The order at which it was allocated
+        #[arg(long, default_value_t = 0)]
+        order: u32,
+    },
+    /// What is known about a page
+    #[command(
+        after_long_help = "JSON: pfn, state, head_pfn, head_state, order, nid, zone, zone_name, section, count, owner, host_pfn. state is one of hole, reserved, buddy, allocated, tail; owner one of none, self, other."
+    )]
+    Show {
+        /// Its number, decimal or 0x…
+        #[arg(value_parser = pfn)]
+        pfn: u64,
+    },
+}
+
+/// Options of `page alloc`.
+#[derive(Args, Debug)]
+pub struct Alloc {
+    /// The order of a block: it has 2^N pages; 0 to 10
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub order: u32,
+
+    /// The preferred node; the local one where none is named
+    #[arg(long, value_name = "N")]
+    pub node: Option<u32>,
+
+    /// Linux's names of the flags, like GFP_KERNEL or __GFP_DMA32, joined by | or commas
+    #[arg(long, value_name = "NAMES", value_parser = crate::gfp::parse, default_value = "GFP_KERNEL")]
+    pub gfp: u32,
+
+    /// How many blocks
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: u32,
+
+    /// Keep them for this many seconds
+    #[arg(long, value_name = "SECS", conflicts_with = "interactive")]
+    pub hold: Option<u64>,
+
+    /// Keep them until the end of stdin, whose lines may be: show PFN, free PFN [ORDER], quit
+    #[arg(long)]
+    pub interactive: bool,
+}
+
+const COMPARE_HELP: &str = "\
+The unusable free space index tells how much of the free memory a request of that order cannot \
+use: 0 none of it, 1 all. The fragmentation index tells why such a request would fail: towards 0 \
+for lack of memory, towards 1 because of fragmentation; -1 stands for one that would not fail. \
+Both are Linux's own (/sys/kernel/debug/extfrag).
+
+JSON: zones: [{nid, name, host, shadow, difference}], host and shadow {free_pages, \
+largest_free_order, nr_free, unusable_index, fragmentation_index} or null where there is no such \
+zone, difference {free_pages, nr_free, unusable_index, fragmentation_index} shadow less host. With \
+--watch one object on each line.";
+
+/// Options of `compare`.
+#[derive(Args, Debug)]
+pub struct Compare {
+    /// Look again every SECS seconds
+    #[arg(long, value_name = "SECS", num_args = 0..=1, default_missing_value = "2")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub watch: Option<u64>,
+
+    /// Stop after so many looks
+    #[arg(long, value_name = "N", requires = "watch")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+}
+
+/// Options of `tour`.
+#[derive(Args, Debug)]
+pub struct Tour {
+    /// Wait for Enter between the screens, where there is a terminal
+    #[arg(long, overrides_with = "no_pause")]
+    pub pause: bool,
+
+    /// Print all screens at once, which is the default
+    #[arg(long, overrides_with = "pause")]
+    pub no_pause: bool,
+}
+
+/// A page frame number, decimal or hexadecimal.
+pub fn pfn(text: &str) -> Result<u64, String> {
+    let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| "a page frame number is decimal, or hexadecimal with 0x".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn page_frame_numbers_are_decimal_or_hexadecimal() {
+        assert_eq!(pfn("4096"), Ok(4096));
+        assert_eq!(pfn("0x1000"), Ok(4096));
+        for text in ["", "0x", "-1", "1k", "18446744073709551616"] {
+            assert!(pfn(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `shadowmm boot`: runs the stages, or takes another map and starts anew.
+
+use super::buddy::BuddyReport;
+use super::e820::E820Report;
+use super::iomem::IomemReport;
+use super::memblock::MemblockReport;
+use super::sections::SectionsReport;
+use super::zones::ZonesReport;
+use crate::args;
+use crate::context::Context;
+use crate::context::Report;
+use crate::error::Error;
+use crate::error::Result;
+use crate::host;
+use crate::render::address;
+use crate::render::bytes;
+use crate::render::count;
+use crate::render::duration;
+use crate::render::pages;
+use crate::render::Column;
+use crate::render::Screen;
+use crate::render::Table;
+use serde::Serialize;
+use shadowmm_client::Boot;
+use shadowmm_client::Device;
+use shadowmm_client::Map;
+use shadowmm_client::Reason;
+use shadowmm_client::Stage;
+
+/// Where the boot is, and what the stages that were run have made.
+#[derive(Debug, Serialize)]
+pub struct BootReport {
+    stage: Stage,
+    stage_ns: [u64; 5],
+    stages: Vec<StageReport>,
+    #[serde(skip)]
+    step: bool,
+}
+
+/// What a stage has made.
+#[derive(Debug, Serialize)]
+struct StageReport {
+    stage: Stage,
+    ns: u64,
+    summary: String,
+    report: Made,
+}
+
+/// The report that a stage's work shows in.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Made {
+    E820(E820Report),
+    Memblock(MemblockReport),
+    Sections(SectionsReport),
+    Zones(ZonesReport),
+    Buddy(BuddyReport),
+}
+
+impl StageReport {
+    /// Asks for what `stage` has made.
+    fn read(device: &Device, stage: Stage, ns: u64) -> Result<Self> {
+        let (summary, report) = match stage {
+            Stage::Detect => {
+                let report = E820Report::read(device)?;
+                let status = device.status()?;
+                let summary = format!(
+                    "{} ranges with {} of RAM on {} node(s), scaled from {}; {}",
+                    report.len(),
+                    bytes(report.ram_bytes()),
+                    status.nr_nodes,
+                    bytes(status.original_ram_bytes),
+                    status.map_source.text(),
+                );
+                (summary, Made::E820(report))
+            }
+            Stage::Memblock => {
+                let report = MemblockReport::read(device)?;
+                let mut summary = format!(
+                    "{} of memory in {} region(s), {} of it reserved in {}",
+                    bytes(report.memory.total_size_bytes),
+                    report.memory.cnt,
+                    bytes(report.reserved.total_size_bytes),
+                    report.reserved.cnt,
+                );
+                if let Some(crash) = IomemReport::read(device)?.crash_kernel() {
+                    summary += &format!(
+                        "; the crash kernel has {} at {}",
+                        bytes(crash.end.saturating_sub(crash.start).saturating_add(1)),
+                        address(crash.start),
+                    );
+                }
+                (summary, Made::Memblock(report))
+            }
+            Stage::Paging => {
+                let report = SectionsReport::read(device)?;
+                let status = device.status()?;
+                let summary = format!(
+                    "{} section(s) of {}; page descriptors of {} bytes take {}, Linux's of {} would take {}",
+                    report.len(),
+                    pages(report.section_pages()),
+                    status.descriptor_size,
+                    bytes(status.descriptor_bytes),
+                    status.host_descriptor_size,
+                    bytes(status.linux_descriptor_bytes()),
+                );
+                (summary, Made::Sections(report))
+            }
+            Stage::Zones => {
+                let report = ZonesReport::read(device)?;
+                let populated = report.zones.iter().filter(|zone| zone.present_pages > 0);
+                let names: Vec<String> = populated
+                    .map(|zone| format!("{} {}", zone.nid, zone.name))
+                    .collect();
+                let summary = format!("{} zones: {}", names.len(), names.join(", "));
+                (summary, Made::Zones(report))
+            }
+            Stage::Handoff => {
+                let report = BuddyReport::read(device)?;
+                let blocks: u64 = report.zones.iter().flat_map(|zone| zone.nr_free).sum();
+                let summary = format!(
+                    "{} ({} pages) as {} free blocks",
+                    pages(report.free_pages()),
+                    count(report.free_pages()),
+                    count(blocks),
+                );
+                (summary, Made::Buddy(report))
+            }
+        };
+        Ok(Self {
+            stage,
+            ns,
+            summary,
+            report,
+        })
+    }
+}
+
+impl Report for BootReport {
+    fn print(&self, screen: &mut Screen) {
+        for report in &self.stages {
+            let number = report.stage as usize + 1;
+            screen.heading(&format!(
+                "{number}. {}: {} ({})",
+                report.stage.name(),
+                report.stage.text(),
+                duration(report.ns)
+            ));
+            screen.para(&format!("{}.", report.summary));
+            if self.step {
+                screen.blank();
+                match &report.report {
+                    Made::E820(report) => report.print(screen),
+                    Made::Memblock(report) => report.print(screen),
+                    Made::Sections(report) => report.print(screen),
+                    Made::Zones(report) => report.print(screen),
+                    Made::Buddy(report) => report.print(screen),
+                }
+            }
+        }
+        if self.stages.is_empty() {
+            let mut table = Table::new([
+                Column::text("stage"),
+                Column::number("took"),
+                Column::text("now"),
+            ]);
+            for (stage, ns) in Stage::ALL.into_iter().zip(self.stage_ns) {
+                table.row([
+                    stage.name().to_owned(),
+                    duration(ns),
+                    stage.text().to_owned(),
+                ]);
+            }
+            table.print(screen);
+            screen.blank();
+            screen.para("The boot has reached its last stage. To boot again, name a map: --builtin, --host, --dmesg FILE; or --reset for the one that is there.");
+        } else {
+            screen.blank();
+            match self.stage.next() {
+                Some(next) => screen.para(&format!(
+                    "Next is {}: 'shadowmm boot --step'; 'shadowmm boot' runs all that are left.",
+                    next.name()
+                )),
+                None => screen.para(&format!(
+                    "The boot is done, in {}.",
+                    duration(self.stage_ns.iter().sum())
+                )),
+            }
+        }
+    }
+}
+
+/// Where the next boot's map comes from.
+enum Source {
+    /// What is there already.
+    Present,
+    /// This one.
+    New(Box<Map>),
+}
+
+/// The map that the options name, if they name one.
+fn source(context: &Context, args: &args::Boot) -> Result<Option<Source>> {
+    let map = if let Some(path) = &args.dmesg {
+        let (map, report) = host::dmesg::read(path)?;
+        if let Some((line, error)) = report.first_bad_line {
+            eprintln!("shadowmm: line {line} of the boot log was left out: {error}");
+        }
+        Some(map)
+    } else if args.host {
+        Some(host::map::host(&context.root)?)
+    } else if args.builtin || args.crashkernel.is_some() {
+        Some(Map::builtin())
+    } else {
+        None
+    };
+    Ok(match map {
+        Some(map) => Some(Source::New(Box::new(Map {
+            crashkernel: args.crashkernel.clone(),
+            ..map
+        }))),
+        None => args.reset.then_some(Source::Present),
+    })
+}
+
+/// Takes the shadow back to its first stage, with the map from `source`. If the
+/// map is refused the shadow is brought back to where it was.
+fn start_anew(device: &Device, source: &Source) -> Result<Boot> {
+    let before = device.boot()?.stage;
+    let boot = device.boot_reset().map_err(|error| {
+        let held = device.status().map_or(0, |status| status.held_pages);
+        let error = Error::from(error);
+        if held > 0 {
+            error.with_advice(format!(
+                "open files hold {held} pages, which would lose their memory: end the processes that have /dev/shadowmm open"
+            ))
+        } else {
+            error
+        }
+    })?;
+    let Source::New(map) = source else {
+        return Ok(boot);
+    };
+    if let Err(refusal) = device.upload(map) {
+        let mut stage = boot.stage;
+        while stage < before {
+            match device.boot_next() {
+                Ok(boot) => stage = boot.stage,
+                Err(_) => break,
+            }
+        }
+        return Err(refusal.into());
+    }
+    Ok(device.boot()?)
+}
+
+/// Goes one stage on, and says how far it came where it fails.
+fn next(device: &Device, boot: &Boot) -> Result<Boot> {
+    device.boot_next().map_err(|error| {
+        let advice = match (error.reason(), error.advice()) {
+            (Some(Reason::StageDone), _) => {
+                "'shadowmm boot --step --builtin' starts anew (or --host, --dmesg FILE, --reset)"
+                    .to_owned()
+            }
+            (_, advice) => format!(
+                "{}the boot stays at stage {}; 'shadowmm boot --builtin' boots the built-in map",
+                advice.map_or(String::new(), |advice| format!("{advice}; ")),
+                boot.stage.name()
+            ),
+        };
+        Error::from(error).with_advice(advice)
+    })
+}
+
+/// Boots.
+pub fn run(context: &Context, args: &args::Boot) -> Result<()> {
+    let device = context.open()?;
+    let mut ran = Vec::new();
+    let mut boot;
+    match source(context, args)? {
+        Some(source) => {
+            boot = start_anew(&device, &source)?;
+            ran.push(boot.stage);
+            if !args.step {
+                run_rest(&device, &mut boot, &mut ran)?;
+            }
+        }
+        None => {
+            boot = device.boot()?;
+            if args.step {
+                boot = next(&device, &boot)?;
+                ran.push(boot.stage);
+            } else {
+                run_rest(&device, &mut boot, &mut ran)?;
+            }
+        }
+    }
+    let mut stages = Vec::with_capacity(ran.len());
+    for stage in ran {
+        let ns = boot.ns.get(stage as usize).copied().unwrap_or(0);
+        stages.push(StageReport::read(&device, stage, ns)?);
+    }
+    context.show(&BootReport {
+        stage: boot.stage,
+        stage_ns: boot.ns,
+        stages,
+        step: args.step,
+    })
+}
+
+/// Runs the stages that are left, and says which they were.
+pub fn run_rest(device: &Device, boot: &mut Boot, ran: &mut Vec<Stage>) -> Result<()> {
+    while boot.stage < Stage::Handoff {
+        *boot = next(device, boot)?;
+        ran.push(boot.stage);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn sample(step: bool) -> BootReport {
+        BootReport {
+            stage: Stage::Zones,
+            stage_ns: [1_000, 2_000, 3_000, 4_000, 0],
+            stages: vec![StageReport {
+                stage: Stage::Zones,
+                ns: 4_000,
+                summary: "3 zones: 0 DMA, 0 Normal, 1 Movable".to_owned(),
+                report: Made::Zones(ZonesReport {
+                    zones: testing::zones(),
+                }),
+            }],
+            step,
+        }
+    }
+
+    #[test]
+    fn it_fits_and_only_a_step_shows_the_whole_report() {
+        testing::fits(&sample(true));
+        testing::fits(&sample(false));
+        testing::fits(&BootReport {
+            stages: Vec::new(),
+            ..sample(false)
+        });
+        assert!(testing::text(&sample(true), 80).contains("first page"));
+        assert!(!testing::text(&sample(false), 80).contains("first page"));
+    }
+
+    #[test]
+    fn its_keys_stay() {
+        let report = BootReport {
+            stages: vec![StageReport {
+                stage: Stage::Handoff,
+                ns: 1,
+                summary: String::new(),
+                report: Made::Buddy(BuddyReport { zones: Vec::new() }),
+            }],
+            ..sample(false)
+        };
+        testing::keys(
+            &report,
+            "stage stage_ns stages stages[].ns stages[].report stages[].report.zones \
+             stages[].stage stages[].summary",
+        );
+    }
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One file for each command: its report, what it looks like, and how it is made.
+
+pub mod accounting;
+pub mod boot;
+pub mod buddy;
+pub mod compare;
+pub mod e820;
+pub mod iomem;
+pub mod memblock;
+pub mod nodes;
+pub mod page;
+pub mod sections;
+pub mod shell;
+pub mod status;
+pub mod tour;
+pub mod validate;
+pub mod zones;

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `shadowmm status`: one look at everything important.
+
+use crate::context::Context;
+use crate::context::Report;
+use crate::error::Result;
+use crate::render::bytes;
+use crate::render::count;
+use crate::render::duration;
+use crate::render::pages;
+use crate::render::percent;
+use crate::render::Column;
+use crate::render::Screen;
+use crate::render::Table;
+use serde::Serialize;
+use shadowmm_client::Counter;
+use shadowmm_client::Device;
+use shadowmm_client::Reason;
+use shadowmm_client::RegionSource;
+use shadowmm_client::Stage;
+use shadowmm_client::Status;
+use shadowmm_client::Version;
+use shadowmm_client::PAGE_SIZE;
+
+/// Who is there, how it is, and what it has refused.
+#[derive(Debug, Serialize)]
+pub struct StatusReport {
+    #[serde(flatten)]
+    version: Version,
+    #[serde(flatten)]
+    status: Status,
+    refusals: Vec<Refusal>,
+}
+
+/// An error that has been the answer.
+#[derive(Debug, Serialize)]
+struct Refusal {
+    #[serde(flatten)]
+    counter: Counter,
+    text: &'static str,
+}
+
+impl StatusReport {
+    fn read(device: &Device) -> Result<Self> {
+        let refusals = device.refusals()?;
+        Ok(Self {
+            version: device.version()?,
+            status: device.status()?,
+            refusals: refusals
+                .into_iter()
+                .filter(|counter| counter.value > 0)
+                .map(|counter| Refusal {
+                    text: sentence(&counter.name),
+                    counter,
+                })
+                .collect(),
+        })
+    }
+}
+
+/// The sentence of the error with this name.
+fn sentence(name: &str) -> &'static str {
+    Reason::ALL
+        .iter()
+        .find(|reason| reason.name() == name)
+        .map_or("", |reason| reason.sentence())
+}
+
+impl Report for StatusReport {
+    fn print(&self, screen: &mut Screen) {
+        let Self {
+            version, status, ..
+        } = self;
+        screen.heading(&format!(
+            "shadowmm {} in Linux {}",
+            version.release, version.kernel
+        ));
+        let mut table = Table::new([Column::text("what"), Column::text("how it is")]);
+        let mut row = |what: &str, how: String| table.row([what.to_owned(), how]);
+        row(
+            "boot",
+            format!(
+                "{} ({}), in {}",
+                status.stage.name(),
+                status.stage.text(),
+                duration(status.stage_ns.iter().sum())
+            ),
+        );
+        row(
+            "map",
+            format!(
+                "{}: {} of RAM, scaled to {}",
+                status.map_source.text(),
+                bytes(status.original_ram_bytes),
+                pages(status.ram_pages)
+            ),
+        );
+        row(
+            "region",
+            format!(
+                "{} from {}, {} node{}",
+                pages(status.backing_pages),
+                source_text(status.region_source),
+                status.nr_nodes,
+                if status.nr_nodes == 1 { "" } else { "s" }
+            ),
+        );
+        row(
+            "descriptors",
+            format!(
+                "{} bytes for each page, Linux {}; {} in all",
+                status.descriptor_size,
+                status.host_descriptor_size,
+                bytes(status.descriptor_bytes)
+            ),
+        );
+        row(
+            "metadata",
+            format!(
+                "{}, {} of the region",
+                bytes(status.metadata_bytes),
+                percent(
+                    status.metadata_bytes,
+                    status.backing_pages.saturating_mul(PAGE_SIZE)
+                )
+            ),
+        );
+        if status.stage == Stage::Handoff {
+            row("managed", size(status.managed_pages));
+            row("free", size(status.free_pages));
+        }
+        row(
+            "held",
+            format!(
+                "{} pages by {} open file{}, this one included",
+                count(status.held_pages),
+                status.open_files,
+                if status.open_files == 1 { "" } else { "s" }
+            ),
+        );
+        table.print(screen);
+        screen.blank();
+        if self.refusals.is_empty() {
+            screen.para("No request has been refused.");
+        } else {
+            screen.heading("Requests that were refused");
+            let mut table = Table::new([
+                Column::number("times"),
+                Column::text("error"),
+                Column::text("why"),
+            ]);
+            for refusal in &self.refusals {
+                table.row([
+                    count(refusal.counter.value),
+                    refusal.counter.name.clone(),
+                    refusal.text.to_owned(),
+                ]);
+            }
+            table.print(screen);
+        }
+        if status.stage != Stage::Handoff {
+            screen.blank();
+            screen.para("'shadowmm boot' runs the stages that are left, 'shadowmm boot --step' the next one.");
+        }
+    }
+}
+
+/// Where the region's memory comes from, as in "from …".
+pub fn source_text(source: RegionSource) -> &'static str {
+    match source {
+        RegionSource::Cma => "CMA",
+        RegionSource::Contig => "alloc_contig_pages()",
+    }
+}
+
+fn size(number: u64) -> String {
+    format!("{} pages, {}", count(number), pages(number))
+}
+
+/// Shows the status.
+pub fn run(context: &Context) -> Result<()> {
+    context.show(&StatusReport::read(&context.open()?)?)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn sample() -> StatusReport {
+        StatusReport {
+            version: Version {
+                abi: 1,
+                release: "0.1.0".to_owned(),
+                kernel: "7.3.4".to_owned(),
+            },
+            status: testing::status(),
+            refusals: vec![Refusal {
+                counter: Counter {
+                    name: "NotOwner".to_owned(),
+                    value: 3,
+                },
+                text: sentence("NotOwner"),
+            }],
+        }
+    }
+
+    #[test]
+    fn refusals_have_their_sentence() {
+        assert!(sentence("NotOwner").contains("another open file"));
+        assert_eq!(sentence("Cheese"), "");
+    }
+
+    #[test]
+    fn it_fits_and_its_keys_stay() {
+        testing::fits(&sample());
+        testing::keys(
+            &sample(),
+            "abi backing_pages descriptor_bytes descriptor_size free_pages held_pages \
+             host_descriptor_size kernel managed_pages map_source metadata_bytes nr_nodes \
+             open_files original_ram_bytes ram_pages refusals refusals[].name refusals[].text \
+             refusals[].value region_source release section_order stage stage_ns",
+        );
+    }
+}

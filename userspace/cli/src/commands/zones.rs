@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `shadowmm zones`: spans, watermarks and protection.
+
+use crate::context::Context;
+use crate::context::Report;
+use crate::error::Result;
+use crate::render::Column;
+use crate::render::Screen;
+use crate::render::Table;
+use serde::Serialize;
+use shadowmm_client::Device;
+use shadowmm_client::Zone;
+
+/// The zones.
+#[derive(Debug, Serialize)]
+pub struct ZonesReport {
+    /// By node and kind.
+    pub zones: Vec<Zone>,
+}
+
+impl ZonesReport {
+    /// Asks for the zones.
+    pub fn read(device: &Device) -> Result<Self> {
+        Ok(Self {
+            zones: device.zones()?,
+        })
+    }
+
+    /// Where the zones lie.
+    pub fn spans(&self) -> Table {
+        let mut table = Table::new([
+            Column::number("node"),
+            Column::text("zone"),
+            Column::number("first page"),
+            Column::number("spanned"),
+            Column::number("present"),
+            Column::number("managed"),
+            Column::number("free"),
+        ]);
+        for zone in self.populated() {
+            table.row([
+                zone.nid.to_string(),
+                zone.name.clone(),
+                zone.start_pfn.to_string(),
+                zone.spanned_pages.to_string(),
+                zone.present_pages.to_string(),
+                zone.managed_pages.to_string(),
+                zone.free_pages.to_string(),
+            ]);
+        }
+        table
+    }
+
+    /// What the zones keep back, and from whom.
+    pub fn reserves(&self) -> Table {
+        let mut table = Table::new([
+            Column::number("node"),
+            Column::text("zone"),
+            Column::number("min"),
+            Column::number("low"),
+            Column::number("high"),
+            Column::number("promo"),
+            Column::text("protection from DMA, DMA32, Normal, Movable"),
+        ]);
+        for zone in self.populated() {
+            let protection = zone.protection.map(|pages| pages.to_string());
+            table.row([
+                zone.nid.to_string(),
+                zone.name.clone(),
+                zone.watermark_min.to_string(),
+                zone.watermark_low.to_string(),
+                zone.watermark_high.to_string(),
+                zone.watermark_promo.to_string(),
+                protection.join(" "),
+            ]);
+        }
+        table
+    }
+
+    fn populated(&self) -> impl Iterator<Item = &Zone> {
+        self.zones.iter().filter(|zone| zone.present_pages > 0)
+    }
+}
+
+impl Report for ZonesReport {
+    fn print(&self, screen: &mut Screen) {
+        screen.heading("Where they lie, in pages");
+        self.spans().print(screen);
+        screen.blank();
+        screen.heading("What they keep back, in pages");
+        self.reserves().print(screen);
+        let empty: Vec<String> = self
+            .zones
+            .iter()
+            .filter(|zone| zone.present_pages == 0)
+            .map(|zone| format!("node {} {}", zone.nid, zone.name))
+            .collect();
+        if !empty.is_empty() {
+            screen.blank();
+            screen.para(&format!("Without memory: {}.", empty.join(", ")));
+        }
+    }
+}
+
+/// Shows the zones.
+pub fn run(context: &Context) -> Result<()> {
+    context.show(&ZonesReport::read(&context.open()?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn it_fits_and_its_keys_stay() {
+        let report = ZonesReport {
+            zones: testing::zones(),
+        };
+        testing::fits(&report);
+        testing::keys(
+            &report,
+            "zones zones[].free_pages zones[].managed_pages zones[].name zones[].nid \
+             zones[].nr_free zones[].present_pages zones[].protection zones[].spanned_pages \
+             zones[].start_pfn zones[].watermark_high zones[].watermark_low zones[].watermark_min \
+             zones[].watermark_promo zones[].zone",
+        );
+    }
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the machine is that the shadow runs in.
+
+use procfs::FromRead;
+use serde::Serialize;
+use std::fs;
+use std::path::Path;
+
+/// The host, as far as it could be found out: nothing here is worth an error.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Machine {
+    /// How the guest runs, where it is one of `make run`: kvm, tcg or icount.
+    pub accelerator: Option<String>,
+    /// The kernel's release.
+    pub kernel: Option<String>,
+    /// CPUs online.
+    pub cpus: Option<usize>,
+    /// `MemTotal`.
+    pub total_bytes: Option<u64>,
+    /// `CmaTotal`.
+    pub cma_total_bytes: Option<u64>,
+    /// The CMA areas.
+    pub cma_areas: Vec<CmaArea>,
+    /// What inserting the module took, where the one who did tells.
+    pub module_load_ms: Option<u64>,
+}
+
+/// An area of the host's contiguous memory allocator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CmaArea {
+    /// Its name.
+    pub name: String,
+    /// Pages in it.
+    pub total_pages: u64,
+    /// Of these, pages that nobody has allocated.
+    pub available_pages: u64,
+}
+
+impl Machine {
+    /// Looks around below `root` and into the environment.
+    pub fn read(root: &Path) -> Self {
+        let meminfo = procfs::Meminfo::from_file(root.join("proc/meminfo")).ok();
+        Self {
+            accelerator: std::env::var("SHADOWMM_ACCEL").ok(),
+            kernel: super::read(root, "proc/sys/kernel/osrelease").ok(),
+            cpus: super::read(root, "sys/devices/system/cpu/online")
+                .ok()
+                .and_then(|list| super::map::parse_list(&list))
+                .map(|cpus| cpus.len()),
+            total_bytes: meminfo.as_ref().map(|meminfo| meminfo.mem_total),
+            cma_total_bytes: meminfo.as_ref().and_then(|meminfo| meminfo.cma_total),
+            cma_areas: cma_areas(root).unwrap_or_default(),
+            module_load_ms: std::env::var("SHADOWMM_LOAD_MS")
+                .ok()
+                .and_then(|ms| ms.parse().ok()),
+        }
+    }
+}
+
+fn cma_areas(root: &Path) -> Option<Vec<CmaArea>> {
+    let directory = "sys/kernel/mm/cma";
+    let mut areas = Vec::new();
+    for entry in fs::read_dir(root.join(directory)).ok()? {
+        let name = entry.ok()?.file_name().into_string().ok()?;
+        let number = |file: &str| {
+            let text = super::read(root, &format!("{directory}/{name}/{file}")).ok()?;
+            text.parse().ok()
+        };
+        if let (Some(total_pages), Some(available_pages)) =
+            (number("total_pages"), number("available_pages"))
+        {
+            areas.push(CmaArea {
+                name,
+                total_pages,
+                available_pages,
+            });
+        }
+    }
+    areas.sort_by(|a, b| a.name.cmp(&b.name));
+    Some(areas)
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The command `shadowmm`.
+//!
+//! ```text
+//! args.rs       the command line
+//! commands/     one file for each command: its report, and how it is made
+//! host/         what is read of the host: its map, its free blocks
+//! render/       how things look: width, colour, tables, units
+//! context.rs    what every command is given
+//! error.rs      what happened, and what to do about it
+//! ```
+//!
+//! Each report is one model, which is printed as text or written as JSON.
+
+mod args;
+mod commands;
+mod context;
+mod e820;
+mod error;
+mod fragmentation;
+mod gfp;
+mod host;
+mod render;
+#[cfg(test)]
+mod testing;
+
+use args::Cli;
+use args::Command;
+use clap::ColorChoice;
+use clap::CommandFactory;
+use clap::FromArgMatches;
+use context::Context;
+use error::Result;
+use nix::sys::signal;
+use nix::sys::signal::SigHandler;
+use nix::sys::signal::Signal;
+use render::Look;
+use std::io;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Rust's run time ignores SIGPIPE; a command whose reader has gone ends
+    // quietly, as any other does.
+    //
+    // SAFETY: No other thread runs yet, and the default action is no handler
+    // that could run in the middle of anything.
+    let restored = unsafe { signal::signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+    debug_assert!(restored.is_ok());
+
+    let look = Look::of_stdout();
+    let no_color = std::env::var_os("NO_COLOR").is_some();
+    let matches = Cli::command()
+        .term_width(look.width)
+        .color(if no_color {
+            ColorChoice::Never
+        } else {
+            ColorChoice::Auto
+        })
+        .get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let context = Context {
+        device: cli.device,
+        root: cli.root,
+        json: cli.json,
+        look,
+    };
+    match run(&context, &cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error::Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("shadowmm: {error}");
+            if let Some(advice) = error.advice() {
+                eprintln!("          {advice}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(context: &Context, command: &Command) -> Result<()> {
+    match command {
+        Command::Status => commands::status::run(context),
+        Command::Boot(args) => commands::boot::run(context, args),
+        Command::E820 => commands::e820::run(context),
+        Command::Iomem => commands::iomem::run(context),
+        Command::Memblock => commands::memblock::run(context),
+        Command::Sections => commands::sections::run(context),
+        Command::Nodes => commands::nodes::run(context),
+        Command::Zones => commands::zones::run(context),
+        Command::Buddy => commands::buddy::run(context),
+        Command::Accounting => commands::accounting::run(context),
+        Command::Page(page) => commands::page::run(context, page),
+        Command::Compare(args) => commands::compare::run(context, args),
+        Command::Tour(args) => commands::tour::run(context, args),
+        Command::Validate => commands::validate::run(context),
+        Command::Completions { shell } => commands::shell::completions(context, *shell),
+        Command::Man { dir } => commands::shell::man(context, dir.as_deref()),
+    }
+}

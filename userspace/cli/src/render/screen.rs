@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A screen of text: what a command has to say, before it is written.
+
+use anstyle::AnsiColor;
+use anstyle::Style;
+use std::env;
+use std::io;
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
+
+/// The width where neither the terminal nor COLUMNS says one.
+const DEFAULT_WIDTH: usize = 80;
+/// Narrower than this nothing can be read.
+const MIN_WIDTH: usize = 20;
+
+/// What the output looks like: how wide it is and whether it has colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Columns.
+    pub width: usize,
+    /// Whether colours and the like may be used.
+    pub colour: bool,
+}
+
+impl Look {
+    /// The look of stdout.
+    pub fn of_stdout() -> Self {
+        let stdout = io::stdout();
+        let terminal = stdout.is_terminal();
+        let size = terminal_size::terminal_size_of(stdout.as_fd());
+        Self {
+            width: width(
+                env::var("COLUMNS").ok().as_deref(),
+                size.map(|(width, _)| usize::from(width.0)),
+            ),
+            colour: colour(
+                terminal,
+                env::var_os("NO_COLOR").is_some(),
+                env::var_os("TERM").is_some_and(|term| term == "dumb"),
+            ),
+        }
+    }
+}
+
+/// COLUMNS where it is a number, else the terminal's width, else 80.
+fn width(columns: Option<&str>, terminal: Option<usize>) -> usize {
+    columns
+        .and_then(|columns| columns.trim().parse().ok())
+        .or(terminal)
+        .filter(|&width| width > 0)
+        .unwrap_or(DEFAULT_WIDTH)
+        .max(MIN_WIDTH)
+}
+
+/// Colour only on a terminal that can show it, and never with NO_COLOR.
+fn colour(terminal: bool, no_color: bool, dumb: bool) -> bool {
+    terminal && !no_color && !dumb
+}
+
+/// A screen of text that grows line by line.
+#[derive(Debug)]
+pub struct Screen {
+    look: Look,
+    text: String,
+}
+
+impl Screen {
+    /// An empty screen.
+    pub fn new(look: Look) -> Self {
+        Self {
+            look,
+            text: String::new(),
+        }
+    }
+
+    /// Columns.
+    pub fn width(&self) -> usize {
+        self.look.width
+    }
+
+    /// What is on it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// A line as it is. The caller sees to it that it fits.
+    pub fn line(&mut self, line: &str) {
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
+    }
+
+    /// An empty line.
+    pub fn blank(&mut self) {
+        self.text.push('\n');
+    }
+
+    /// A heading.
+    pub fn heading(&mut self, heading: &str) {
+        for line in wrap(heading, self.look.width) {
+            let line = self.paint(&line, Style::new().bold());
+            self.line(&line);
+        }
+    }
+
+    /// A title, with a line under it as long as the screen is wide.
+    pub fn title(&mut self, title: &str) {
+        self.heading(title);
+        let rule = "═".repeat(self.look.width);
+        self.line(&rule);
+    }
+
+    /// Prose, broken between words.
+    pub fn para(&mut self, prose: &str) {
+        for line in wrap(prose, self.look.width) {
+            self.line(&line);
+        }
+    }
+
+    /// Something that deserves a look.
+    pub fn warning(&mut self, prose: &str) {
+        for line in wrap(prose, self.look.width) {
+            let line = self.paint(&line, AnsiColor::Yellow.on_default());
+            self.line(&line);
+        }
+    }
+
+    /// `text` in `style`, where there is colour.
+    pub fn paint(&self, text: &str, style: Style) -> String {
+        if self.look.colour {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// Breaks `prose` into lines of at most `width` columns: between words, and
+/// inside a word only where it alone is wider.
+pub(super) fn wrap(prose: &str, width: usize) -> Vec<String> {
+    let width = width.max(1);
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    let mut columns = 0;
+    for word in prose.split_whitespace() {
+        let mut rest: Vec<char> = word.chars().collect();
+        if columns > 0 {
+            if columns + 1 + rest.len() <= width {
+                line.push(' ');
+                columns += 1;
+            } else {
+                lines.push(std::mem::take(&mut line));
+                columns = 0;
+            }
+        }
+        while columns + rest.len() > width {
+            let tail = rest.split_off(width - columns);
+            line.extend(&rest);
+            lines.push(std::mem::take(&mut line));
+            columns = 0;
+            rest = tail;
+        }
+        line.extend(&rest);
+        columns += rest.len();
+    }
+    if columns > 0 {
+        lines.push(line);
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_goes_before_the_terminal_and_nonsense_counts_as_nothing() {
+        assert_eq!(width(Some("132"), Some(100)), 132);
+        assert_eq!(width(None, Some(100)), 100);
+        assert_eq!(width(Some("wide"), Some(100)), 100);
+        assert_eq!(width(Some(""), None), 80);
+        assert_eq!(width(Some("0"), None), 80);
+        assert_eq!(width(Some("-1"), None), 80);
+        assert_eq!(width(Some("3"), None), MIN_WIDTH);
+    }
+
+    #[test]
+    fn colour_needs_a_terminal_and_no_objection() {
+        assert!(colour(true, false, false));
+        assert!(!colour(false, false, false));
+        assert!(!colour(true, true, false));
+        assert!(!colour(true, false, true));
+    }
+
+    #[test]
+    fn without_colour_there_is_no_escape_sequence() {
+        let look = Look {
+            width: 40,
+            colour: false,
+        };
+        let mut screen = Screen::new(look);
+        screen.heading("A heading");
+        screen.warning("A warning");
+        assert_eq!(screen.text(), "A heading\nA warning\n");
+        let mut screen = Screen::new(Look {
+            colour: true,
+            ..look
+        });
+        screen.heading("A heading");
+        assert!(screen.text().contains("\x1b["));
+    }
+
+    #[test]
+    fn prose_is_broken_between_words_and_long_words_inside() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("one  two", 7), ["one two"]);
+        assert_eq!(wrap("abcdefghij k", 4), ["abcd", "efgh", "ij k"]);
+        assert_eq!(wrap("a abcdef", 4), ["a", "abcd", "ef"]);
+        assert!(wrap("", 10).is_empty());
+        for width in 1..30 {
+            for line in wrap(
+                "Nothing that is broken may be wider than the screen.",
+                width,
+            ) {
+                assert!(line.chars().count() <= width);
+            }
+        }
+    }
+}

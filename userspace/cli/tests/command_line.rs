@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The command as a shell sees it, where there is no device: exit statuses,
+//! what it says on which stream, and what needs no device.
+
+use assert_cmd::Command;
+use std::fs;
+
+/// The command, on a machine without the module.
+fn shadowmm(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shadowmm"));
+    command
+        .env("SHADOWMM_DEVICE", "/nowhere/shadowmm")
+        .env_remove("COLUMNS")
+        .env_remove("NO_COLOR")
+        .args(arguments);
+    command
+}
+
+fn stderr(arguments: &[&str], code: i32) -> String {
+    let output = shadowmm(arguments).assert().code(code).get_output().clone();
+    assert!(
+        output.stdout.is_empty(),
+        "{arguments:?} writes an error to stdout"
+    );
+    String::from_utf8(output.stderr).expect("UTF-8")
+}
+
+fn stdout(command: &mut Command) -> String {
+    let output = command.assert().success().get_output().stdout.clone();
+    String::from_utf8(output).expect("UTF-8")
+}
+
+#[test]
+fn without_the_module_every_command_says_so_and_what_to_do() {
+    for arguments in [
+        &["status"][..],
+        &["boot"],
+        &["boot", "--step"],
+        &["boot", "--builtin"],
+        &["e820"],
+        &["iomem"],
+        &["memblock"],
+        &["sections"],
+        &["nodes"],
+        &["zones"],
+        &["buddy"],
+        &["accounting"],
+        &["page", "alloc"],
+        &["page", "free", "1"],
+        &["page", "show", "1"],
+        &["compare"],
+        &["compare", "--watch"],
+        &["tour"],
+        &["validate"],
+        &["status", "--json"],
+    ] {
+        let said = stderr(arguments, 1);
+        assert!(said.contains("not loaded"), "{arguments:?}: {said}");
+        assert!(said.contains("modprobe shadowmm"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_exits_with_2() {
+    for arguments in [
+        &[][..],
+        &["cheese"],
+        &["status", "extra"],
+        &["boot", "--host", "--builtin"],
+        &["boot", "--reset", "--crashkernel", "64M"],
+        &["page"],
+        &["page", "show"],
+        &["page", "show", "minus one"],
+        &["page", "alloc", "--order", "-1"],
+        &["page", "alloc", "--gfp", "GFP_CHEESE"],
+        &["page", "alloc", "--count", "0"],
+        &["page", "alloc", "--hold", "1", "--interactive"],
+        &["compare", "--watch", "0"],
+        &["compare", "--count", "1"],
+        &["completions", "cmd.exe"],
+    ] {
+        assert!(!stderr(arguments, 2).is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_device_of_ours_is_told_apart() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let path = file.path().to_str().expect("UTF-8");
+    let said = stderr(&["status", "--device", path], 1);
+    assert!(said.contains("is not shadowmm's device"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_opened_says_why() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // Even root cannot open a directory for writing.
+    let path = directory.path().to_str().expect("UTF-8");
+    let said = stderr(&["status", "--device", path], 1);
+    assert!(said.contains("could not open"), "{said}");
+}
+
+#[test]
+fn help_names_every_command_and_fits() {
+    let help = stdout(shadowmm(&["--help"]).env("COLUMNS", "60"));
+    for command in ["status", "boot", "compare", "tour", "validate"] {
+        assert!(help.contains(command), "{command}");
+    }
+    for line in help.lines() {
+        assert!(line.chars().count() <= 60, "{line:?}");
+    }
+    assert!(!help.contains('\x1b'));
+}
+
+#[test]
+fn completions_and_man_pages_are_generated_without_the_module() {
+    for shell in ["bash", "zsh", "fish"] {
+        let text = stdout(&mut shadowmm(&["completions", shell]));
+        assert!(text.contains("accounting"), "{shell}");
+        assert!(!text.contains("SHADOWMM_DEVICE"), "{shell}");
+    }
+    assert!(stdout(&mut shadowmm(&["man"])).contains(".TH shadowmm 1"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().to_str().expect("UTF-8");
+    shadowmm(&["man", "--dir", path]).assert().success();
+    let page = fs::read_to_string(directory.path().join("shadowmm-boot.1")).expect("a page");
+    assert!(page.contains("crashkernel"));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let output = std::process::Command::new("sh")
+        .args(["-c", "\"$0\" completions zsh | head -c 1"])
+        .arg(env!("CARGO_BIN_EXE_shadowmm"))
+        .output()
+        .expect("a shell");
+    assert_eq!(output.stdout.len(), 1);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
