@@ -149,8 +149,8 @@ struct State {
     cpu: CpuRank,
     /// The SRAT's CPU lines so far.
     apics: u32,
-    /// The node of the first of them.
-    boot_node: Option<i32>,
+    /// The lowest APIC id in them, most likely the boot CPU's, and its node.
+    boot: Option<(u64, i32)>,
     /// The node whose CPUs are being listed.
     starting: Option<i32>,
     /// The kernel had no use for the SRAT.
@@ -168,7 +168,7 @@ impl State {
             mem: MemRank::Nothing,
             cpu: CpuRank::Nothing,
             apics: 0,
-            boot_node: None,
+            boot: None,
             starting: None,
             rejected: false,
             booted: false,
@@ -292,11 +292,12 @@ impl Parser<'_> {
                 self.skip();
                 return Ok(());
             }
-            let nid = read_srat_cpu(&mut t).ok_or(Error::MapMalformed)?;
+            let (apic, nid) = read_srat_cpu(&mut t).ok_or(Error::MapMalformed)?;
             let nid = node(nid)?;
             let cpu = self.state.apics;
             self.state.apics = cpu.saturating_add(1);
-            self.state.boot_node.get_or_insert(nid);
+            let boot = self.state.boot.get_or_insert((apic, nid));
+            *boot = (*boot).min((apic, nid));
             self.cpu(CpuRank::Srat, u64::from(cpu), nid);
         }
         Ok(())
@@ -508,7 +509,7 @@ impl Parser<'_> {
             let boot = if self.state.rejected {
                 0
             } else {
-                self.state.boot_node.unwrap_or(0)
+                self.state.boot.map_or(0, |(_, nid)| nid)
             };
             let _ = self.map.cpus.push(0, boot);
         }
@@ -570,13 +571,13 @@ fn read_srat_range(t: &mut Reader<'_>) -> Result<(PhysAddr, PhysAddr)> {
     Ok((PhysAddr(start), PhysAddr(end)))
 }
 
-/// `0 -> APIC 0x00 -> Node 0`, behind "PXM ": the node.
-fn read_srat_cpu(t: &mut Reader<'_>) -> Option<u64> {
+/// `0 -> APIC 0x00 -> Node 0`, behind "PXM ": the APIC id and the node.
+fn read_srat_cpu(t: &mut Reader<'_>) -> Option<(u64, u64)> {
     t.blanks().decimal()?;
     t.blanks().word("->")?;
     t.blanks().word("APIC")?;
-    t.blanks().hex()?;
+    let apic = t.blanks().hex()?;
     t.blanks().word("->")?;
     t.blanks().word("Node")?;
-    t.blanks().decimal()
+    Some((apic, t.blanks().decimal()?))
 }

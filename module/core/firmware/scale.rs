@@ -18,9 +18,9 @@
 //! 3. Each node's RAM has its share of that, to the page.
 //! 4. In a region of 16 MiB and more the first MiB keeps its shape: page 0, the
 //!    BIOS's data and the VGA hole are where they always are.
-//! 5. The first 16 MiB, the DMA zone, get at least 1/32 of the RAM, the first
-//!    MiB included, but no more than they were and no more than half of their
-//!    node: a region of 64 MiB has 2 MiB of span there.
+//! 5. The first 16 MiB, the DMA zone, get at least 2 MiB (in a region of less
+//!    than 64 MiB 1/32 of it) or 1/128 of their node, the first MiB included,
+//!    but no more than they were and no more than half of their node.
 //! 6. A large range of RAM (16 MiB and more) ends on a page block and starts on
 //!    one, if the hole before it is at least as large as a page block; so does
 //!    what lies on both sides of the DMA limits. This moves the boundary by at
@@ -55,6 +55,8 @@ const LEGACY_NODE: u64 = (8 << 20) / PAGE_SIZE;
 const LEGACY_PIECES: usize = 64;
 /// A page block.
 const BLOCK: u64 = PageOrder::PAGEBLOCK.pages().0;
+/// What the DMA zone gets in a region of middling size (rule 5).
+const DMA_LEAST: u64 = (2 << 20) / PAGE_SIZE;
 /// Ranges of this many pages start and end on page blocks (rule 6).
 const LARGE: u64 = 8 * BLOCK;
 
@@ -268,7 +270,8 @@ impl Scaled {
         }
         let pages = pages - legacy.min(pages);
         let fair = mul_div(pages, dma.bytes, dma.bytes.saturating_add(rest.bytes));
-        let least = (target / 32).saturating_sub(legacy);
+        let least = (target / 32).min(DMA_LEAST).max((pages + legacy) / 128);
+        let least = least.saturating_sub(legacy);
         let least = least.min(dma.bytes / PAGE_SIZE).min(pages / 2);
         let low = fair.max(least).max(dma.pieces);
         let low = if rest.pieces == 0 {
@@ -337,9 +340,18 @@ impl Scaled {
         let end = at + ideal;
         let boundary = self.pieces.end(i);
         let limit = boundary == DMA_LIMIT || boundary == DMA32_LIMIT;
-        let next = self.pieces.next_ram(i).map_or(0, |next| self.pages(next));
-        let rounded = round_to_block(end);
-        if (ideal >= LARGE || limit) && next >= 2 * BLOCK && rounded > at {
+        let Some(next) = self.pieces.next_ram(i) else {
+            return end;
+        };
+        // A small next piece can take pages, but has none to give.
+        let rounded = if self.pages(next) >= 2 * BLOCK {
+            round_to_block(end)
+        } else if limit {
+            end / BLOCK * BLOCK
+        } else {
+            end
+        };
+        if (ideal >= LARGE || limit) && rounded > at {
             rounded
         } else {
             end
