@@ -5,16 +5,20 @@
 //! A shadow has no devices, so its resources are two levels deep:
 //!
 //! ```text
-//! 00100000-7ffd6fff : System RAM        an entry of the e820 table
-//!   65000000-6affffff : Crash kernel    what the crash kernel has of it
+//! 100000000-1bfdfffff : System RAM      an entry of the e820 table
+//!   133000000-13effffff : Crash kernel  what the crash kernel has of it
+//! 1bfe00000-1bfffffff : RAM buffer      up to the next round address
 //! ```
 //!
 //! What else memblock reserves does not show, as on x86-64: the descriptors of
-//! pages lie in System RAM like any other allocation of the kernel.
+//! pages lie in System RAM like any other allocation of the kernel. Memory of
+//! the type "Soft Reserved" shows as on a Linux whose driver has taken it.
 
 use super::ResourceModel;
 use super::Snapshot;
 use super::Walk;
+use crate::firmware::E820Type;
+use crate::phys::Bytes;
 use crate::phys::PhysAddr;
 use crate::phys::PhysRange;
 use core::fmt;
@@ -26,9 +30,13 @@ const MAX_LEVEL: u32 = 8;
 /// The name of the crash kernel's memory (`crashk_res`, `crashk_low_res`).
 const CRASH_KERNEL: &str = "Crash kernel";
 
+/// The name of the addresses behind memory, which no device should get.
+const RAM_BUFFER: &str = "RAM buffer";
+
 /// Shows the resources of a firmware map: its entries, and in them what is
 /// reserved for the crash kernel (`e820__reserve_resources`,
-/// `insert_crashkernel_resources`).
+/// `insert_crashkernel_resources`); behind RAM that ends at an odd address the
+/// gap up to a round one (`e820__reserve_resources_late`).
 ///
 /// `e820` gives the table's entries, sorted and without overlaps, with the
 /// names that `/proc/iomem` has for their types. `crash` gives the crash
@@ -38,42 +46,57 @@ pub fn for_each_resource(
     crash: &[PhysRange],
     visit: &mut dyn FnMut(&ResourceModel) -> Walk,
 ) -> Walk {
-    for (range, name) in e820 {
-        let Some(end) = last_byte(range) else {
-            continue;
-        };
-        visit(&ResourceModel {
+    let mut show = |range: PhysRange, depth, name| match last_byte(range) {
+        Some(end) => visit(&ResourceModel {
             start: range.start,
             end,
-            depth: 0,
+            depth,
             name,
-        })?;
+        }),
+        None => Ok(()),
+    };
+    // From the end of the entry before up to the round address behind the RAM
+    // so far: what of it no entry takes is shown.
+    let mut buffer = PhysRange::default();
+    for (range, name) in e820.filter(|(range, _)| !range.is_empty()) {
+        let gap = PhysRange {
+            start: PhysAddr::ZERO,
+            end: range.start,
+        };
+        show(buffer.intersect(gap), 0, RAM_BUFFER)?;
+        show(range, 0, name)?;
         // The ranges are few: find the next one each time instead of sorting.
-        let mut from = range.start;
-        while let Some((inner, end)) = first_inside(crash, from, range) {
-            visit(&ResourceModel {
-                start: inner.start,
-                end,
-                depth: 1,
-                name: CRASH_KERNEL,
-            })?;
-            from = inner.end;
+        let mut rest = range;
+        while let Some(inner) = first_inside(crash, rest) {
+            show(inner, 1, CRASH_KERNEL)?;
+            rest.start = inner.end;
+        }
+        buffer.start = range.end;
+        if name == E820Type::RAM.resource_name() {
+            buffer.end = buffer.end.max(ram_buffer_end(range.end));
         }
     }
-    Ok(())
+    show(buffer, 0, RAM_BUFFER)
 }
 
-/// The lowest of `ranges` that starts at or after `from` and lies in `outer`.
-fn first_inside(
-    ranges: &[PhysRange],
-    from: PhysAddr,
-    outer: PhysRange,
-) -> Option<(PhysRange, PhysAddr)> {
-    let inner = ranges
+/// Where the gap behind RAM that ends at `end` ends (`ram_alignment`).
+fn ram_buffer_end(end: PhysAddr) -> PhysAddr {
+    let align = match end.0 >> 20 {
+        0 => Bytes(64 << 10),
+        1..16 => Bytes(1 << 20),
+        _ => Bytes(64 << 20),
+    };
+    // Linux wraps around here, and then has no gap.
+    end.align_up(align).unwrap_or(end)
+}
+
+/// The lowest of `ranges` that lies in `outer`.
+fn first_inside(ranges: &[PhysRange], outer: PhysRange) -> Option<PhysRange> {
+    ranges
         .iter()
-        .filter(|r| !r.is_empty() && r.start >= from && r.end <= outer.end)
-        .min_by_key(|r| r.start)?;
-    Some((*inner, last_byte(*inner)?))
+        .filter(|r| !r.is_empty() && r.start >= outer.start && r.end <= outer.end)
+        .min_by_key(|r| r.start)
+        .copied()
 }
 
 /// Resources end with their last byte; an empty range is none.

@@ -5,13 +5,15 @@
 //! ```text
 //!   the running shadow
 //!        | implements
-//!   Snapshot (model.rs)  ---> the ABI's records ---> tables and JSON
+//!   Snapshot (snapshot.rs) ---> the ABI's records ---> tables and JSON
 //!        |
 //!        v  one model, many texts
 //!   buddyinfo zoneinfo meminfo vmstat   as the running kernel prints them
-//!   iomem e820 memblock                 as the running kernel prints them
+//!   iomem memblock                      as the running kernel prints them
 //!   nodes accounting                    shadowmm's own
 //! ```
+//!
+//! The e820 table prints itself (`firmware::E820Table::print`).
 //!
 //! Every writer takes a [`Snapshot`] and a [`core::fmt::Write`], keeps no more
 //! than one zone or node at a time, and stops at the first error of the output.
@@ -26,6 +28,7 @@ pub mod memblock;
 pub mod meminfo;
 mod model;
 pub mod nodes;
+mod snapshot;
 mod totals;
 pub mod vmstat;
 pub mod zoneinfo;
@@ -50,8 +53,8 @@ pub use model::MemoryTotals;
 pub use model::NodeModel;
 pub use model::PagesetModel;
 pub use model::ResourceModel;
-pub use model::Snapshot;
-pub use model::Stop;
-pub use model::Walk;
 pub use model::ZoneModel;
+pub use snapshot::Snapshot;
+pub use snapshot::Stop;
+pub use snapshot::Walk;
 pub use totals::Totals;

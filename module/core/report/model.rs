@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the reports are made of: plain data, and the [`Snapshot`] that answers
-//! with it.
+//! What the reports are made of: plain data.
 //!
 //! The models are copies without locks or references, small enough for a kernel
-//! stack. The shadow shows them one by one to a visitor; texts, the ABI's
-//! records and so the CLI's tables and JSON all come from these.
+//! stack. Texts, the ABI's records and so the CLI's tables and JSON all come
+//! from these.
 
-use super::accounting::Accounting;
-use super::Event;
-use super::NodeStat;
 use super::NumaStats;
-use super::SystemStat;
 use super::ZoneStat;
 use super::ZoneStats;
 use crate::page::ZoneType;
@@ -27,75 +22,6 @@ use crate::phys::MAX_NODES;
 use crate::phys::NR_PAGE_ORDERS;
 use crate::zone::Watermark;
 use crate::zone::NR_WATERMARKS;
-use core::fmt;
-
-/// A visitor wants to see no more: its output has failed or is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stop;
-
-/// How a walk goes on: `Ok` to the next one, `Err` out of the walk.
-pub type Walk = core::result::Result<(), Stop>;
-
-impl From<fmt::Error> for Stop {
-    fn from(_: fmt::Error) -> Self {
-        Self
-    }
-}
-
-impl From<Stop> for fmt::Error {
-    fn from(_: Stop) -> Self {
-        Self
-    }
-}
-
-/// The running shadow, as reports see it.
-///
-/// A walk ends with the first error that its visitor returns, and returns it.
-/// The numbers of different calls need not be of the same moment, as in
-/// `/proc`.
-pub trait Snapshot {
-    /// Shows the zones, node by node as [`Snapshot::for_each_node`], and in
-    /// each node all kinds from DMA to Movable, populated or not.
-    fn for_each_zone(&self, visit: &mut dyn FnMut(&ZoneModel) -> Walk) -> Walk;
-
-    /// Shows the online nodes in the order of their numbers.
-    fn for_each_node(&self, visit: &mut dyn FnMut(&NodeModel) -> Walk) -> Walk;
-
-    /// Shows the resources as `/proc/iomem` lists them: each one after the
-    /// one it lies in. [`super::iomem::for_each_resource`] makes the list.
-    fn for_each_resource(&self, visit: &mut dyn FnMut(&ResourceModel) -> Walk) -> Walk;
-
-    /// Where the memory went.
-    fn accounting(&self) -> Accounting;
-
-    /// How many CPU numbers there are; see [`Snapshot::pageset`].
-    fn nr_cpus(&self) -> u32;
-
-    /// A zone's pages on a CPU; `None` for a CPU that is not online.
-    fn pageset(&self, _nid: NodeId, _kind: ZoneType, cpu: CpuId) -> Option<PagesetModel> {
-        Some(PagesetModel::boot(cpu))
-    }
-
-    /// What there is of memory besides that of zones and nodes.
-    fn totals(&self) -> MemoryTotals {
-        MemoryTotals::NONE
-    }
-
-    /// A counter of a node (`node_page_state_pages`).
-    fn node_stat(&self, _nid: NodeId, _item: NodeStat) -> u64 {
-        0
-    }
-
-    /// A counter that there is one of.
-    fn system_stat(&self, _item: SystemStat) -> u64 {
-        0
-    }
-
-    /// How often something has happened (`all_vm_events`).
-    fn event(&self, _item: Event) -> u64 {
-        0
-    }
-}
 
 /// A zone (`struct zone`), as `/proc/zoneinfo` and `/proc/buddyinfo` show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

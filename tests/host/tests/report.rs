@@ -258,7 +258,7 @@ fn iomem_puts_the_crash_kernel_into_its_memory() {
     let e820 = [
         (range(0, 0x1000), "Reserved"),
         (range(0x1000, 0x9fc00), "System RAM"),
-        (range(0x100000, 0x8000_0000), "System RAM"),
+        (range(0x100000, 0x7000_0000), "System RAM"),
         (range(0x9000_0000, 0x9000_0000), "Reserved"),
         (range(0x1_0000_0000, 0x1_8000_0000), "System RAM"),
         (range(0xfd_0000_0000, u64::MAX), "Reserved"),
@@ -268,14 +268,15 @@ fn iomem_puts_the_crash_kernel_into_its_memory() {
         range(0x4000_0000, 0x5000_0000),
         range(0x3000_0000, 0x3000_0000),
         range(0x2000_0000, 0x3000_0000),
-        range(0x7fff_f000, 0x8000_1000),
+        range(0x6fff_f000, 0x7000_1000),
     ];
     assert_eq!(
         iomem_of(&e820, &crash),
         "\
 00000000-00000fff : Reserved
 00001000-0009fbff : System RAM
-00100000-7fffffff : System RAM
+0009fc00-0009ffff : RAM buffer
+00100000-6fffffff : System RAM
   20000000-2fffffff : Crash kernel
   40000000-4fffffff : Crash kernel
 100000000-17fffffff : System RAM
@@ -291,6 +292,43 @@ fn iomem_takes_a_crash_kernel_as_large_as_its_memory() {
     assert_eq!(
         iomem_of(&[(all, "System RAM")], &[all]),
         "00100000-001fffff : System RAM\n  00100000-001fffff : Crash kernel\n"
+    );
+}
+
+#[test]
+fn iomem_buffers_odd_ends_of_ram() {
+    // Up to 64 KiB below 1 MiB, 1 MiB below 16 MiB, 64 MiB above; around what
+    // lies there, and once only where two ends have the same border.
+    let e820 = [
+        (range(0, 0x8000), "System RAM"),
+        (range(0x9000, 0xa000), "Reserved"),
+        (range(0xb000, 0xc000), "System RAM"),
+        (range(0xd000, 0xe000), "ACPI Tables"),
+        (range(0x10_0000, 0xff_f000), "System RAM"),
+        (range(0x100_0000, 0x100_1000), "System RAM"),
+        (range(0x3ff_f000, 0x500_0000), "Reserved"),
+        (range(0x1000_0000, 0x1400_0000), "System RAM"),
+        (range(0xff_0000_0000, u64::MAX - 1), "System RAM"),
+    ];
+    assert_eq!(
+        iomem_of(&e820, &[]),
+        "\
+00000000-00007fff : System RAM
+00008000-00008fff : RAM buffer
+00009000-00009fff : Reserved
+0000a000-0000afff : RAM buffer
+0000b000-0000bfff : System RAM
+0000c000-0000cfff : RAM buffer
+0000d000-0000dfff : ACPI Tables
+0000e000-0000ffff : RAM buffer
+00100000-00ffefff : System RAM
+00fff000-00ffffff : RAM buffer
+01000000-01000fff : System RAM
+01001000-03ffefff : RAM buffer
+03fff000-04ffffff : Reserved
+10000000-13ffffff : System RAM
+ff00000000-fffffffffffffffd : System RAM
+"
     );
 }
 
