@@ -67,6 +67,7 @@ pub enum PageState {
 }
 
 impl PageState {
+    #[inline]
     const fn from_bits(bits: u32) -> Self {
         match (bits >> STATE_SHIFT) & 0xf {
             1 => Self::Reserved,
@@ -111,6 +112,7 @@ impl ZoneType {
     }
 
     /// As an index below [`NR_ZONE_TYPES`].
+    #[inline]
     pub const fn index(self) -> usize {
         self as usize
     }
@@ -125,6 +127,7 @@ pub struct ZoneId(u8);
 impl ZoneId {
     /// The zone of kind `zone` on node `nid`; a node outside `0..MAX_NODES`
     /// counts as node 0, as in [`PageDescriptor::init`].
+    #[inline]
     pub const fn new(nid: NodeId, zone: ZoneType) -> Self {
         let node = match nid.index() {
             Some(node) => node as u8,
@@ -134,11 +137,13 @@ impl ZoneId {
     }
 
     /// The node.
+    #[inline]
     pub const fn nid(self) -> NodeId {
         NodeId((self.0 >> (NODE_SHIFT - ZONE_SHIFT)) as i32)
     }
 
     /// The kind of the zone.
+    #[inline]
     pub const fn kind(self) -> ZoneType {
         match self.0 & 3 {
             0 => ZoneType::Dma,
@@ -149,6 +154,7 @@ impl ZoneId {
     }
 
     /// As an index: the node's number times [`NR_ZONE_TYPES`] plus the kind's.
+    #[inline]
     pub const fn index(self) -> usize {
         self.0 as usize
     }
@@ -189,11 +195,13 @@ impl PageDescriptor {
     }
 
     /// The node that the page lies on (`page_to_nid`).
+    #[inline]
     pub fn nid(&self) -> NodeId {
         NodeId((self.bits.load(Relaxed) >> NODE_SHIFT) as i32)
     }
 
     /// The zone that the page lies in (`page_zonenum`).
+    #[inline]
     pub fn zone(&self) -> ZoneType {
         match (self.bits.load(Relaxed) >> ZONE_SHIFT) & 3 {
             0 => ZoneType::Dma,
@@ -222,23 +230,26 @@ impl PageDescriptor {
     /// Whether an allocated block of `order` starts here, in one load.
     #[inline]
     pub fn is_allocated(&self, order: PageOrder) -> bool {
-        let wanted = (order.get() as u32) << ORDER_SHIFT
-            | (PageState::Allocated as u32) << STATE_SHIFT;
+        let wanted =
+            (order.get() as u32) << ORDER_SHIFT | (PageState::Allocated as u32) << STATE_SHIFT;
         self.bits.load(Relaxed) & 0xff << STATE_SHIFT == wanted
     }
 
     /// What the page is.
+    #[inline]
     pub fn state(&self) -> PageState {
         PageState::from_bits(self.bits.load(Relaxed))
     }
 
     /// The order of the block that starts here; 0 where no block starts.
+    #[inline]
     pub fn order(&self) -> PageOrder {
         PageOrder::new((self.bits.load(Relaxed) >> ORDER_SHIFT) & 0xf).unwrap_or(PageOrder::ZERO)
     }
 
     /// State and order in one store, so that a report never sees one without
     /// the other.
+    #[inline]
     pub fn set_state(&self, state: PageState, order: PageOrder) {
         let bits = self.bits.load(Relaxed) & !(0xff << STATE_SHIFT);
         let order = (order.get() as u32) << ORDER_SHIFT;
@@ -247,6 +258,7 @@ impl PageDescriptor {
     }
 
     /// Both in one load.
+    #[inline]
     pub fn state_and_order(&self) -> (PageState, PageOrder) {
         let bits = self.bits.load(Relaxed);
         let order = PageOrder::new((bits >> ORDER_SHIFT) & 0xf).unwrap_or(PageOrder::ZERO);
@@ -254,44 +266,96 @@ impl PageDescriptor {
     }
 
     /// The references to the page (`page_ref_count`).
+    #[inline]
     pub fn count(&self) -> u32 {
         self.count.load(Relaxed)
     }
 
     /// Sets the references (`set_page_count`).
+    #[inline]
     pub fn set_count(&self, count: u32) {
         self.count.store(count, Relaxed);
     }
 
     /// The next page of the list that this page is on.
+    #[inline]
     pub fn next(&self) -> Option<Pfn> {
-        unpack(self.next.load(Relaxed))
+        self.next_link().pfn()
     }
 
     /// The previous page of the list that this page is on.
+    #[inline]
     pub fn prev(&self) -> Option<Pfn> {
-        unpack(self.prev.load(Relaxed))
+        self.prev_link().pfn()
     }
 
     /// Sets the link to the next page.
+    #[inline]
     pub fn set_next(&self, pfn: Option<Pfn>) {
-        self.next.store(pack(pfn), Relaxed);
+        self.set_next_link(pfn.into());
     }
 
     /// Sets the link to the previous page.
+    #[inline]
     pub fn set_prev(&self, pfn: Option<Pfn>) {
-        self.prev.store(pack(pfn), Relaxed);
+        self.set_prev_link(pfn.into());
+    }
+
+    /// The link to the next page, as it is kept.
+    #[inline]
+    pub fn next_link(&self) -> PageLink {
+        PageLink(self.next.load(Relaxed))
+    }
+
+    /// The link to the previous page, as it is kept.
+    #[inline]
+    pub fn prev_link(&self) -> PageLink {
+        PageLink(self.prev.load(Relaxed))
+    }
+
+    /// Sets the link to the next page.
+    #[inline]
+    pub fn set_next_link(&self, link: PageLink) {
+        self.next.store(link.0, Relaxed);
+    }
+
+    /// Sets the link to the previous page.
+    #[inline]
+    pub fn set_prev_link(&self, link: PageLink) {
+        self.prev.store(link.0, Relaxed);
     }
 }
 
-/// A shadow has fewer than 2^32 - 1 frames ([`Pfn`]), so no number is lost.
-fn pack(pfn: Option<Pfn>) -> u32 {
-    match pfn {
-        Some(pfn) => pfn.0 as u32,
-        None => NIL,
+/// A link to a page or to none, in 32 bits: a shadow has fewer than 2^32 - 1
+/// frames ([`Pfn`]), so no number is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct PageLink(u32);
+
+impl PageLink {
+    /// The end of a list.
+    pub const NONE: Self = Self(NIL);
+
+    /// The page, if it leads to one.
+    #[inline]
+    pub const fn pfn(self) -> Option<Pfn> {
+        match self.0 {
+            NIL => None,
+            pfn => Some(Pfn(pfn as u64)),
+        }
     }
 }
 
-fn unpack(link: u32) -> Option<Pfn> {
-    (link != NIL).then_some(Pfn(link as u64))
+impl From<Pfn> for PageLink {
+    #[inline]
+    fn from(pfn: Pfn) -> Self {
+        Self(pfn.0 as u32)
+    }
+}
+
+impl From<Option<Pfn>> for PageLink {
+    #[inline]
+    fn from(pfn: Option<Pfn>) -> Self {
+        pfn.map_or(Self::NONE, Self::from)
+    }
 }

@@ -22,7 +22,6 @@
 
 use super::gfp;
 use super::gfp::Gfp;
-use super::stats::NumaStat;
 use super::stats::VmEvent;
 use super::system::BuddySystem;
 use super::watermark_ok::zone_watermark_ok;
@@ -141,7 +140,7 @@ where
         if gfp.has(gfp::__GFP_ZERO) {
             self.zero(&taken, request.order)?;
         }
-        self.zone_statistics(&taken, request.order);
+        self.count_taken(&taken, request.order);
         Ok(taken.pfn)
     }
 
@@ -275,24 +274,14 @@ where
         zeroed
     }
 
-    /// Counts a block that was given out (`__count_zid_vm_events` and
-    /// `zone_statistics`).
+    /// Counts a block that was given out.
     #[inline]
-    fn zone_statistics(&self, taken: &Taken, order: PageOrder) {
+    fn count_taken(&self, taken: &Taken, order: PageOrder) {
         let (cpu, _pinned) = self.platform.pin_cpu();
-        let stats = self.stats;
-        stats.count(cpu, VmEvent::PgAlloc(taken.zone.kind()), order.pages().0);
-        if taken.zone.nid() == taken.preferred.nid() {
-            stats.count_numa(cpu, taken.zone, NumaStat::Hit);
-        } else {
-            stats.count_numa(cpu, taken.zone, NumaStat::Miss);
-            stats.count_numa(cpu, taken.preferred, NumaStat::Foreign);
-        }
-        let place = match taken.zone.nid() == self.platform.local_node() {
-            true => NumaStat::Local,
-            false => NumaStat::Other,
-        };
-        stats.count_numa(cpu, taken.zone, place);
+        let local = taken.zone.nid() == self.platform.local_node();
+        let pages = order.pages();
+        self.stats
+            .count_alloc(cpu, taken.zone, taken.preferred, local, pages);
     }
 }
 

@@ -15,79 +15,80 @@
 
 use super::MemMap;
 use crate::page::PageDescriptor;
+use crate::page::PageLink;
 use crate::phys::Pfn;
 
 /// A doubly linked list of pages. It owns nothing and may be dropped at will.
 ///
 /// A page is on at most one list at a time, and every page on a list has a
 /// descriptor; who breaks that gets a wrong list, but no wrong memory access.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PageList {
-    head: Option<Pfn>,
-    tail: Option<Pfn>,
+    head: PageLink,
+    tail: PageLink,
 }
 
 impl PageList {
     /// No page.
     pub const NEW: Self = Self {
-        head: None,
-        tail: None,
+        head: PageLink::NONE,
+        tail: PageLink::NONE,
     };
 
     /// The first page.
     #[inline]
     pub fn first(&self) -> Option<Pfn> {
-        self.head
+        self.head.pfn()
     }
 
     /// The last page.
     #[inline]
     pub fn last(&self) -> Option<Pfn> {
-        self.tail
+        self.tail.pfn()
     }
 
     /// Whether there is no page.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.head.is_none()
+        self.head == PageLink::NONE
     }
 
     /// Puts `page`, which is on no list, before all others (`list_add`).
     #[inline]
     pub fn push_head(&mut self, map: &impl MemMap, pfn: Pfn, page: &PageDescriptor) {
-        page.set_prev(None);
-        page.set_next(self.head);
-        match self.head.and_then(|head| map.page(head)) {
-            Some(head) => head.set_prev(Some(pfn)),
-            None => self.tail = Some(pfn),
+        page.set_prev_link(PageLink::NONE);
+        page.set_next_link(self.head);
+        match self.head.pfn().and_then(|head| map.page(head)) {
+            Some(head) => head.set_prev_link(pfn.into()),
+            None => self.tail = pfn.into(),
         }
-        self.head = Some(pfn);
+        self.head = pfn.into();
     }
 
     /// Puts `page`, which is on no list, behind all others (`list_add_tail`).
     #[inline]
     pub fn push_tail(&mut self, map: &impl MemMap, pfn: Pfn, page: &PageDescriptor) {
-        page.set_prev(self.tail);
-        page.set_next(None);
-        match self.tail.and_then(|tail| map.page(tail)) {
-            Some(tail) => tail.set_next(Some(pfn)),
-            None => self.head = Some(pfn),
+        page.set_prev_link(self.tail);
+        page.set_next_link(PageLink::NONE);
+        match self.tail.pfn().and_then(|tail| map.page(tail)) {
+            Some(tail) => tail.set_next_link(pfn.into()),
+            None => self.head = pfn.into(),
         }
-        self.tail = Some(pfn);
+        self.tail = pfn.into();
     }
 
     /// Takes `page`, which is on this list, out (`list_del`). Its own links
     /// stay as they were: they mean nothing until it is on a list again.
     #[inline]
     pub fn remove(&mut self, map: &impl MemMap, page: &PageDescriptor) {
-        let next = page.next();
-        let prev = page.prev();
-        match prev.and_then(|prev| map.page(prev)) {
-            Some(prev) => prev.set_next(next),
+        let next = page.next_link();
+        let prev = page.prev_link();
+        match prev.pfn().and_then(|prev| map.page(prev)) {
+            Some(prev) => prev.set_next_link(next),
             None => self.head = next,
         }
-        match next.and_then(|next| map.page(next)) {
-            Some(next) => next.set_prev(prev),
+        match next.pfn().and_then(|next| map.page(next)) {
+            Some(next) => next.set_prev_link(prev),
             None => self.tail = prev,
         }
     }
@@ -96,7 +97,7 @@ impl PageList {
     pub fn iter<'a, M: MemMap>(&self, map: &'a M) -> Pages<'a, M> {
         Pages {
             map,
-            next: self.head,
+            next: self.head.pfn(),
         }
     }
 }

@@ -121,7 +121,7 @@ impl<P: Platform, M: MemMap> ZoneCheck<'_, P, M> {
                 return self.fail(Some(pfn), "a list has more blocks than it counts");
             }
             self.check_free_block(pfn, page, order)?;
-            found += 1;
+            found = found.wrapping_add(1);
             before = Some(pfn);
         }
         if found != expected {
@@ -170,7 +170,7 @@ impl<P: Platform, M: MemMap> ZoneCheck<'_, P, M> {
                 Some(page) if page.zone_id() == self.id => match page.state_and_order() {
                     (PageState::Buddy, order) => {
                         if let Some(count) = blocks.get_mut(order.index()) {
-                            *count += 1;
+                            *count = count.wrapping_add(1);
                         }
                         self.check_inside(pfn, order)?;
                         order
