@@ -78,6 +78,8 @@ fn the_smallest_block_that_fits_is_split_from_the_top() {
     let report = report.unwrap();
     assert_eq!(report.blocks, [1, 1, 1, 0, 1, 0, 1, 1, 1, 1, 1]);
     assert_eq!(report.free, Pages(2048 - 8 - 32 - 1));
+    let counts = &world.zone(0, NORMAL).free_counts;
+    assert_eq!(counts.free_pages_blocks(), Pages(512 + 1024));
     assert_eq!(world.page(8).count(), 1);
     assert_eq!(world.page(9).count(), 0);
     world.buddy().validate().unwrap();
@@ -219,6 +221,31 @@ fn how_deep_a_request_digs_depends_on_its_flags() {
 }
 
 #[test]
+fn nobody_is_killed_for_a_costly_order_or_a_low_zone() {
+    // Where somebody is, all of the zone can be had; else half of the min
+    // watermark stays, and at order 4 the last block would cross it.
+    let cases = [
+        (NORMAL, GFP_KERNEL, 3, 0),
+        (NORMAL, GFP_KERNEL, 4, 64),
+        (NORMAL, GFP_KERNEL | __GFP_RETRY_MAYFAIL, 0, 50),
+        (DMA32, GFP_KERNEL | __GFP_DMA32, 0, 50),
+    ];
+    for (kind, gfp, order, left) in cases {
+        let world = World::new(&[(0, kind, 0, 1024)], false);
+        world.hand_off(0, 1024);
+        let zone = world.zone(0, kind);
+        zone.set_watermark(Watermark::Min, Pages(100));
+        zone.set_watermark(Watermark::Low, Pages(125));
+        while world.alloc(gfp | __GFP_NOFAIL, order).is_ok() {}
+        assert_eq!(
+            zone.free_counts.free_pages(),
+            Pages(left),
+            "{kind:?} {order}"
+        );
+    }
+}
+
+#[test]
 fn the_reserve_of_a_lower_zone_holds_against_requests_for_higher_ones() {
     let world = pc();
     for kind in [NORMAL, MOVABLE] {
@@ -252,6 +279,20 @@ fn a_zone_without_a_large_block_is_passed_over() {
     assert_eq!(world.page(pfn.0).nid(), NodeId(0));
     let pair = request(GFP_KERNEL | __GFP_THISNODE, 1).on(NodeId(1));
     assert_eq!(world.buddy().alloc(&pair), Err(Error::NoMemory));
+    // It is passed over without its lock being taken.
+    let counts = &world.zone(1, NORMAL).free_counts;
+    assert_eq!(counts.free_pages(), Pages(2048));
+    let ok = |order| {
+        let (mark, reserve) = (Pages(100), Pages(100));
+        zone_watermark_ok(
+            counts,
+            order_of(order),
+            mark,
+            reserve,
+            AllocFlags::WMARK_LOW,
+        )
+    };
+    assert_eq!((ok(0), ok(1), ok(10)), (true, false, false));
     world.buddy().validate().unwrap();
 }
 
@@ -349,6 +390,15 @@ fn pages_are_counted_where_they_came_from_and_where_they_were_wanted() {
     assert_eq!(pgalloc(MOVABLE), 2 + 1024 + 1024);
     world.buddy().free(more, PageOrder::MAX).unwrap();
     assert_eq!(world.stats.vm_event(VmEvent::PgFree), 16384 + 1024);
+
+    // A lower zone of the node where the page was wanted is a hit too.
+    let own = on(0, GFP_KERNEL | __GFP_THISNODE);
+    assert_eq!(
+        zones_in_turn(&world, own),
+        [(0, NORMAL), (0, DMA32), (0, DMA)]
+    );
+    assert_eq!(numa(0, DMA32), [3, 0, 0, 0, 3, 0]);
+    assert_eq!(numa(0, NORMAL)[2], 0);
 }
 
 #[test]
@@ -372,5 +422,15 @@ fn a_request_that_would_have_reclaimed_is_a_stall() {
     assert_eq!(ZoneType::ALL.map(stalls), [0, 1, 1, 1]);
     assert_eq!(world.alloc(GFP_TRANSHUGE, 9), Err(Error::NoMemory));
     assert_eq!(ZoneType::ALL.map(stalls), [0, 1, 1, 2]);
-    assert_eq!(world.stats.refusals(Error::NoMemory), 8);
+    assert_eq!(world.alloc(GFP_KERNEL | local, 1), Err(Error::NoMemory));
+    assert_eq!(ZoneType::ALL.map(stalls), [0, 1, 1, 2]);
+    // Nor is anything compacted for one page, for what may move, or without I/O.
+    assert_eq!(world.alloc(GFP_KERNEL | local, 0), Err(Error::NoMemory));
+    assert_eq!(world.alloc(GFP_NOIO | local, 1), Err(Error::NoMemory));
+    assert_eq!(
+        world.alloc(GFP_HIGHUSER_MOVABLE | local, 3),
+        Err(Error::NoMemory)
+    );
+    assert_eq!(ZoneType::ALL.map(stalls), [0, 1, 3, 3]);
+    assert_eq!(world.stats.refusals(Error::NoMemory), 12);
 }

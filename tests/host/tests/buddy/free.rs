@@ -100,10 +100,22 @@ fn the_tail_rule_ends_below_the_second_largest_order() {
     world.free(0, 8).unwrap();
     world.free(1024, 8).unwrap();
     assert_eq!(world.lists(0, NORMAL)[8], [0, 1024]);
-    // Order 9 never looks further: to the head, though 512 is free.
     world.free(1280, 8).unwrap();
     assert_eq!(world.lists(0, NORMAL)[10], [1024, 2048, 3072]);
     world.buddy().validate().unwrap();
+}
+
+#[test]
+fn order_9_goes_to_the_head_whatever_is_near() {
+    let world = World::one_zone(4096);
+    for pfn in (0..3072).step_by(512) {
+        assert_eq!(world.alloc(GFP_KERNEL, 9), Ok(pfn));
+    }
+    world.free(0, 9).unwrap();
+    // 2560 is taken; 3072, beside the block above, is free at order 10.
+    world.free(2048, 9).unwrap();
+    assert_eq!(world.lists(0, NORMAL)[9], [2048, 0]);
+    assert_eq!(world.lists(0, NORMAL)[10], [3072]);
 }
 
 #[test]
