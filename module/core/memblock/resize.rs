@@ -130,16 +130,18 @@ impl EarlyMemory<'_, '_> {
     fn find_backed(&self, mut start: PhysAddr, mut end: PhysAddr, len: usize) -> Option<PhysAddr> {
         let region = self.region.as_deref()?;
         let size = array_size(len);
-        for _ in 0..MAX_BACKING_RUNS {
+        // Page by page past each seam.
+        let tries = size.pages_up().0.saturating_mul(MAX_BACKING_RUNS as u64);
+        for _ in 0..tries {
             let found = self.find_in_range(start, end, size, PAGE)?;
             let range = PhysRange::new(found, size);
             if region.is_contiguous(range) && !region.is_placed(range) {
                 return Some(found);
             }
             if self.memblock.bottom_up {
-                start = range.end;
+                start = range.start + PAGE;
             } else {
-                end = range.start;
+                end = range.end - PAGE;
             }
             // An empty search would read as one without an upper limit.
             if start.max(PhysAddr::ZERO + PAGE) >= end && end != ALLOC_ACCESSIBLE {
