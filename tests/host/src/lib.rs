@@ -2,6 +2,9 @@
 
 //! What the tests of core share: memory for a region, and a platform.
 
+pub mod early;
+pub mod recorded;
+
 use shadowmm_core::phys::CpuId;
 use shadowmm_core::phys::NodeId;
 use shadowmm_core::phys::PageBytes;
