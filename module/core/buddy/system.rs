@@ -207,7 +207,9 @@ where
     pub fn for_each_free(&self, zone: ZoneId, order: PageOrder, mut each: impl FnMut(Pfn)) {
         if let Some(zone) = self.zones.zone(zone) {
             let areas = zone.free.lock();
-            for (pfn, _) in areas.list(order).iter(self.map) {
+            // A broken list may run in a circle; the count ends it.
+            let nr_free = zone.free_counts.nr_free(order) as usize;
+            for (pfn, _) in areas.list(order).iter(self.map).take(nr_free) {
                 each(pfn);
             }
         }

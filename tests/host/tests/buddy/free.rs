@@ -185,9 +185,15 @@ fn every_wrong_free_is_named_and_changes_nothing() {
             Err(error),
             "page {pfn} order {order}"
         );
+        assert_eq!(
+            world.buddy().check_free(Pfn(pfn), order_of(order)),
+            Err(error)
+        );
         assert_eq!(world.stats.refusals(error), refused + 1);
         assert_eq!(world.snapshot(), before);
     }
+    let block = (Pfn(1024), order_of(3));
+    assert_eq!(world.buddy().check_free(block.0, block.1), Ok(()));
     world.free(1024, 3).unwrap();
     assert_eq!(world.free(1024, 3), Err(Error::DoubleFree));
     assert_eq!(world.stats.refusals(Error::NoMemory), 0);
