@@ -237,8 +237,10 @@ pub fn zone_marks(
     };
     // mult_frac(managed, factor, 10000)
     let factor = u64::from(watermark_scale_factor);
-    let scaled = (managed.0 / 10_000).saturating_mul(factor)
-        + (managed.0 % 10_000).saturating_mul(factor) / 10_000;
+    let rest = (managed.0 % 10_000).saturating_mul(factor) / 10_000;
+    let scaled = (managed.0 / 10_000)
+        .saturating_mul(factor)
+        .saturating_add(rest);
     let gap = Pages((share >> 2).max(scaled));
     let min = Pages(min);
     let low = min + gap;

@@ -191,7 +191,7 @@ proptest! {
     #[test]
     fn marks_rise_evenly_whatever_comes(
         managed in any::<u64>(), lowmem in any::<u64>(), kbytes in any::<u64>(),
-        factor in 1u32..=3000, kind in 0usize..4, shift in 0u32..64,
+        factor in any::<u32>(), kind in 0usize..4, shift in 0u32..64,
     ) {
         let kind = ZoneType::ALL[kind];
         let marks = zone_marks(kind, Pages(managed >> shift), Pages(lowmem >> shift), kbytes, factor);
