@@ -78,22 +78,27 @@ impl Table {
 
     /// Puts the table on the screen.
     pub fn print(&self, screen: &mut Screen) {
-        let table = self.lay();
-        if table
-            .lines()
-            .any(|line| columns_of(line.trim_end()) > screen.width())
-        {
+        let text = self.lay();
+        let is_rule = |line: &&str| line.starts_with(RULE);
+        let lines = text.lines().filter(|line| !is_rule(line));
+        let lines: Vec<&str> = lines.map(str::trim_end).collect();
+        let width = lines.iter().map(|line| columns_of(line)).max().unwrap_or(0);
+        if width > screen.width() {
             return self.print_records(screen);
         }
-        let mut heading = true;
-        for line in table.lines() {
-            heading &= !line.starts_with(RULE);
-            if heading {
-                let headings = screen.paint(line.trim_end(), Style::new().bold());
-                screen.line(&headings);
-            } else {
-                screen.line(line);
+        // The line under the headings is drawn anew: it would be as long as the
+        // columns with all the space around them.
+        let headings = text.lines().take_while(|line| !is_rule(line)).count();
+        for (number, line) in lines.iter().enumerate() {
+            if number < headings {
+                let line = screen.paint(line, Style::new().bold());
+                screen.line(&line);
+                continue;
             }
+            if number == headings {
+                screen.line(&String::from(RULE).repeat(width));
+            }
+            screen.line(line);
         }
     }
 
@@ -171,7 +176,7 @@ mod tests {
         assert_eq!(
             printed(80, false),
             "zone    managed pages  free\n\
-             ─────────────────────────────\n\
+             ───────────────────────────\n\
              DMA              1024    12\n\
              Normal      123456789     3\n"
         );
