@@ -125,7 +125,7 @@ impl CpuSet {
     /// Whether a CPU is in it.
     pub fn contains(&self, cpu: CpuId) -> bool {
         match self.0.get(cpu.0 as usize / 64) {
-            Some(word) => word >> (cpu.0 % 64) & 1 != 0,
+            Some(word) => (word >> (cpu.0 % 64)) & 1 != 0,
             None => false,
         }
     }
