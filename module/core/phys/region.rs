@@ -219,7 +219,8 @@ impl<'m> Region<'m> {
     ///
     /// A range of at least one page block starts on a host address that is
     /// congruent to it modulo the page block, if the run still allows it, so
-    /// that a page block of the shadow is one of the host's.
+    /// that a page block of the shadow is one of the host's. A node's first
+    /// range starts on the next run, if the rest of this one is not needed.
     ///
     /// # Errors
     ///
@@ -230,7 +231,7 @@ impl<'m> Region<'m> {
     pub fn lay(
         &mut self,
         backing: &Backing<'m>,
-        ram: impl Iterator<Item = (NodeId, PfnRange)>,
+        ram: impl Iterator<Item = (NodeId, PfnRange)> + Clone,
     ) -> Result<()> {
         let result = self.lay_all(backing, ram);
         if result.is_err() {
@@ -242,16 +243,28 @@ impl<'m> Region<'m> {
     fn lay_all(
         &mut self,
         backing: &Backing<'m>,
-        ram: impl Iterator<Item = (NodeId, PfnRange)>,
+        ram: impl Iterator<Item = (NodeId, PfnRange)> + Clone,
     ) -> Result<()> {
         if self.nr_placed != 0 || self.nr_segments != 0 {
             return Err(Error::StageOrder);
         }
         // What of the backing is wanted for alignment must not starve a range
-        // that comes later.
-        let mut spare = backing.pages();
+        // that comes later: only what no range needs may be left out.
+        let needed: Pages = ram.clone().map(|(_, range)| range.pages()).sum();
+        let mut spare = backing.pages() - needed;
         let mut cursor = Cursor::default();
+        let mut last = NodeId::NONE;
         for (nid, range) in ram {
+            if nid != last && !last.is_none() {
+                // A node that can start on a run of its own does.
+                let left = cursor.at(backing).filter(|(_, offset)| !offset.is_zero());
+                let left = left.map(|(run, offset)| run.pages - offset);
+                if let Some(left) = left.filter(|&left| left <= spare) {
+                    cursor.advance(left);
+                    spare -= left;
+                }
+            }
+            last = nid;
             let mut rest = range;
             let mut aligned = false;
             while !rest.is_empty() {
@@ -260,8 +273,7 @@ impl<'m> Region<'m> {
                 let host = run.host_pfn + offset.0;
                 let skew = Pages(rest.start.0.wrapping_sub(host) & (block - 1));
                 if !aligned && rest.pages().0 >= block && skew < run.pages - offset {
-                    let needed = rest.pages() + skew;
-                    if !skew.is_zero() && needed <= spare {
+                    if !skew.is_zero() && skew <= spare {
                         cursor.advance(skew);
                         spare -= skew;
                         aligned = true;
@@ -285,7 +297,6 @@ impl<'m> Region<'m> {
                     base,
                 })?;
                 cursor.advance(Pages(take));
-                spare -= Pages(take);
                 rest.start = range.end;
             }
         }

@@ -65,6 +65,35 @@ fn page_blocks_are_congruent_where_there_is_room() {
 }
 
 #[test]
+fn alignment_never_takes_what_a_later_range_needs() {
+    // Each range would like to be moved, and nothing is spare.
+    let ranges = [
+        (0, ram(100, 700)),
+        (0, ram(1000, 1600)),
+        (1, ram(2100, 2948)),
+    ];
+    assert_eq!(region(&[2048], &ranges).unwrap().pages(), Pages(2048));
+    // What is spare goes to alignment as far as it suffices.
+    let region = region(&[2048 + 600], &ranges).unwrap();
+    assert_eq!(region.pages(), Pages(2048));
+    assert_eq!(region.host_pfn(Pfn(100)).unwrap() % 512, 100);
+}
+
+#[test]
+fn a_node_starts_on_a_run_of_its_own_where_the_rest_is_spare() {
+    let ranges = [(0, ram(0, 56)), (1, ram(56, 120))];
+    let starts = |pages: &[usize]| -> Vec<_> {
+        let region = region(pages, &ranges).unwrap();
+        let segments = region.segments().iter();
+        segments
+            .map(|s| (s.range.start.0, s.nid.0, s.host_node.0))
+            .collect()
+    };
+    assert_eq!(starts(&[64, 64]), [(0, 0, 0), (56, 1, 1)]);
+    assert_eq!(starts(&[64, 56]), [(0, 0, 0), (56, 1, 0), (64, 1, 1)]);
+}
+
+#[test]
 fn refuses_what_does_not_fit_and_stays_empty() {
     assert_eq!(
         region(&[8], &[(0, ram(0, 9))]).err(),
