@@ -16,7 +16,7 @@ use super::e820::E820Type;
 use super::map::FirmwareMap;
 use super::map::MapSource;
 use super::map::DMA32_LIMIT;
-use super::scale::mul_div;
+use super::ratio::mul_div;
 use crate::error::Error;
 use crate::error::Result;
 use crate::phys::Bytes;

@@ -29,6 +29,10 @@
 //! several boots gives the last one.
 
 use super::e820::E820Type;
+use super::lines::node;
+use super::lines::read_entry;
+use super::lines::read_srat_cpu;
+use super::lines::read_srat_range;
 use super::map::FirmwareMap;
 use super::map::MapSource;
 use super::text::message;
@@ -111,18 +115,6 @@ const TABLES: [(&str, u8); 8] = [
     ("modified: ", 3),
 ];
 
-/// The words for a type in the logs of all kernels.
-const TYPES: [(&str, E820Type); 8] = [
-    ("usable", E820Type::RAM),
-    ("System RAM", E820Type::RAM),
-    ("reserved", E820Type::RESERVED),
-    ("device reserved", E820Type::RESERVED),
-    ("soft reserved", E820Type::SOFT_RESERVED),
-    ("ACPI data", E820Type::ACPI),
-    ("ACPI NVS", E820Type::NVS),
-    ("unusable", E820Type::UNUSABLE),
-];
-
 /// Where nodes' ranges come from; the first counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum MemRank {
@@ -142,7 +134,7 @@ enum CpuRank {
 }
 
 /// How far the log has been understood.
-struct State {
+pub(super) struct State {
     /// The rank of the e820 table that is being taken.
     table: u8,
     mem: MemRank,
@@ -158,7 +150,7 @@ struct State {
     /// A boot has begun.
     booted: bool,
     /// In numactl's table of distances: its columns.
-    columns: Option<([u8; MAX_NODES], usize)>,
+    pub(super) columns: Option<([u8; MAX_NODES], usize)>,
 }
 
 impl State {
@@ -177,10 +169,10 @@ impl State {
     }
 }
 
-struct Parser<'a> {
-    map: &'a mut FirmwareMap,
-    report: &'a mut ParseReport,
-    state: State,
+pub(super) struct Parser<'a> {
+    pub(super) map: &'a mut FirmwareMap,
+    pub(super) report: &'a mut ParseReport,
+    pub(super) state: State,
 }
 
 impl Parser<'_> {
@@ -195,7 +187,7 @@ impl Parser<'_> {
         self.state = State::new();
     }
 
-    fn skip(&mut self) {
+    pub(super) fn skip(&mut self) {
         self.report.skipped = self.report.skipped.saturating_add(1);
     }
 
@@ -407,93 +399,6 @@ impl Parser<'_> {
         }
     }
 
-    /// Distances in a line: `distance[node0 -> node1] = 21` and the like with
-    /// three numbers, or a row `SLIT: Node 0: 10 21`.
-    fn distance_line(&mut self, text: &str) -> Result<()> {
-        if let Some((_, after)) = text.split_once("SLIT: ") {
-            let mut t = Reader(after);
-            let _ = t.word("Node ").or_else(|| t.word("node "));
-            let row = t.blanks().decimal();
-            if let Some((from, ())) = row.zip(t.word(":")) {
-                return self.distance_row(from, t, Some);
-            }
-        }
-        let about_nodes = ["NUMA", "numa", "SLIT"].iter().any(|w| text.contains(w));
-        let complaint = ["Warning", "nvalid"].iter().any(|w| text.contains(w));
-        let Some((_, after)) = text.split_once("istance").filter(|_| about_nodes) else {
-            return Ok(());
-        };
-        if complaint {
-            self.skip();
-            return Ok(());
-        }
-        let mut numbers = after.split(|c: char| !c.is_ascii_digit());
-        let mut next = || numbers.find(|n| !n.is_empty());
-        let (Some(from), Some(to), Some(d), None) = (next(), next(), next(), next()) else {
-            return Ok(());
-        };
-        let number = |n: &str| n.parse::<u64>().map_err(|_| Error::MapMalformed);
-        self.distance(number(from)?, number(to)?, number(d)?)
-    }
-
-    fn distance(&mut self, from: u64, to: u64, distance: u64) -> Result<()> {
-        let distance = u32::try_from(distance).map_err(|_| Error::MapBadDistance)?;
-        self.map.slit.set(node(from)?, node(to)?, distance)?;
-        self.report.distances = self.report.distances.saturating_add(1);
-        Ok(())
-    }
-
-    fn distance_row(
-        &mut self,
-        from: u64,
-        mut t: Reader<'_>,
-        column: impl Fn(u64) -> Option<u64>,
-    ) -> Result<()> {
-        let mut i = 0;
-        while !t.blanks().0.is_empty() {
-            let distance = t.decimal().ok_or(Error::MapMalformed)?;
-            let to = column(i).ok_or(Error::MapMalformed)?;
-            self.distance(from, to, distance)?;
-            i += 1;
-        }
-        Ok(())
-    }
-
-    /// `numactl --hardware`: "node distances:", the columns' nodes, the rows.
-    fn matrix_line(&mut self, text: &str) -> Result<bool> {
-        if text.starts_with("node distances:") {
-            self.state.columns = Some(([0; MAX_NODES], 0));
-            return Ok(true);
-        }
-        let Some((mut columns, count)) = self.state.columns.take() else {
-            return Ok(false);
-        };
-        let mut t = Reader(text);
-        if count == 0 {
-            let mut count = 0;
-            if t.word("node ").is_none() {
-                return Ok(false);
-            }
-            while !t.blanks().0.is_empty() {
-                let nid = t.decimal().ok_or(Error::MapMalformed)?;
-                let slot = columns.get_mut(count).ok_or(Error::MapBadNode)?;
-                *slot = node(nid)? as u8;
-                count += 1;
-            }
-            self.state.columns = Some((columns, count));
-            return Ok(true);
-        }
-        let row = t.decimal();
-        let Some((from, ())) = row.zip(t.word(":")) else {
-            return Ok(false);
-        };
-        self.state.columns = Some((columns, count));
-        let used = columns.get(..count).unwrap_or(&[]);
-        let column = |i: u64| used.get(usize::try_from(i).ok()?).map(|&n| u64::from(n));
-        self.distance_row(from, t, column)?;
-        Ok(true)
-    }
-
     /// What can only be said at the end of the log.
     fn finish(&mut self) {
         if self.state.rejected {
@@ -515,69 +420,4 @@ impl Parser<'_> {
         }
         self.report.cpus = self.map.cpus.count() as u32;
     }
-}
-
-/// A node's number that the map can hold.
-fn node(nid: u64) -> Result<i32> {
-    let nid = u32::try_from(nid).map_err(|_| Error::MapBadNode)?;
-    Ok(NodeId::new(nid).ok_or(Error::MapBadNode)?.0)
-}
-
-/// `[mem 0x0-0x9fbff] usable`, or before 3.5
-/// `0000000000000000 - 000000000009fc00 (usable)`, as start, end and type.
-fn read_entry(text: &str) -> Result<(PhysAddr, PhysAddr, u32)> {
-    let mut t = Reader(text);
-    let (start, end) = if text.starts_with('[') {
-        let range = t.mem().ok_or(Error::MapMalformed)?;
-        range.ok_or(Error::MapEntryOverflow)?
-    } else {
-        let (start, end) = t.bounds().ok_or(Error::MapMalformed)?;
-        if end < start {
-            return Err(Error::MapMalformed);
-        }
-        (PhysAddr(start), PhysAddr(end))
-    };
-    let kind = read_type(t.0.trim()).ok_or(Error::MapMalformed)?;
-    Ok((start, end, kind))
-}
-
-/// A type's text in the log of any kernel, as a number.
-fn read_type(text: &str) -> Option<u32> {
-    let inner = text.strip_prefix('(').and_then(|t| t.strip_suffix(')'));
-    let text = inner.unwrap_or(text);
-    if let Some((_, kind)) = TYPES.iter().find(|(name, _)| *name == text) {
-        return Some(kind.0);
-    }
-    let persistent = text.strip_prefix("persistent (");
-    let persistent = persistent.or_else(|| text.strip_prefix("persistent RAM ("));
-    let text = match persistent {
-        Some(inner) => inner.strip_suffix(')')?,
-        None => text,
-    };
-    let number = text.strip_prefix("type ")?;
-    number.parse().ok().filter(|&n| n != 0)
-}
-
-/// A node's range: `[mem 0x0-0x9ffff]`, in 2.6 `0-a0000`, without the end.
-fn read_srat_range(t: &mut Reader<'_>) -> Result<(PhysAddr, PhysAddr)> {
-    if t.0.starts_with('[') {
-        let range = t.mem().ok_or(Error::MapMalformed)?;
-        return range.ok_or(Error::MapEntryOverflow);
-    }
-    let (start, end) = t.bounds().ok_or(Error::MapMalformed)?;
-    if end < start {
-        return Err(Error::MapMalformed);
-    }
-    Ok((PhysAddr(start), PhysAddr(end)))
-}
-
-/// `0 -> APIC 0x00 -> Node 0`, behind "PXM ": the APIC id and the node.
-fn read_srat_cpu(t: &mut Reader<'_>) -> Option<(u64, u64)> {
-    t.blanks().decimal()?;
-    t.blanks().word("->")?;
-    t.blanks().word("APIC")?;
-    let apic = t.blanks().hex()?;
-    t.blanks().word("->")?;
-    t.blanks().word("Node")?;
-    Some((apic, t.blanks().decimal()?))
 }

@@ -171,13 +171,29 @@ pub enum MemblockUse {
 
 /// The table (`struct e820_table`), about 15 KB: it lives in its owner's
 /// storage and does not travel by value.
-#[derive(Clone)]
 pub struct E820Table {
     /// How many entries are in use.
     pub(super) nr_entries: usize,
     pub(super) entries: [E820Entry; E820_MAX_ENTRIES],
     /// Where `update` builds its result; Linux's `new_entries`, a static.
     pub(super) new_entries: [E820Entry; E820_MAX_ENTRIES],
+}
+
+impl Clone for E820Table {
+    fn clone(&self) -> Self {
+        Self {
+            nr_entries: self.nr_entries,
+            entries: self.entries,
+            new_entries: self.new_entries,
+        }
+    }
+
+    /// In place: nothing of it passes over the stack.
+    fn clone_from(&mut self, source: &Self) {
+        self.nr_entries = source.nr_entries;
+        self.entries.copy_from_slice(&source.entries);
+        self.new_entries.copy_from_slice(&source.new_entries);
+    }
 }
 
 impl Default for E820Table {

@@ -68,7 +68,6 @@ pub enum NumaSource {
 /// The firmware's description of a machine. About 25 KB: it lives in its
 /// owner's storage, starts as [`FirmwareMap::NEW`], and does not travel by
 /// value.
-#[derive(Clone)]
 pub struct FirmwareMap {
     /// The ranges and their types.
     pub e820: E820Table,
@@ -82,6 +81,29 @@ pub struct FirmwareMap {
     pub source: MapSource,
     /// What the nodes rest on.
     pub numa: NumaSource,
+}
+
+impl Clone for FirmwareMap {
+    fn clone(&self) -> Self {
+        Self {
+            e820: self.e820.clone(),
+            meminfo: self.meminfo.clone(),
+            cpus: self.cpus.clone(),
+            slit: self.slit.clone(),
+            source: self.source,
+            numa: self.numa,
+        }
+    }
+
+    /// In place: nothing of it passes over the stack.
+    fn clone_from(&mut self, source: &Self) {
+        self.e820.clone_from(&source.e820);
+        self.meminfo.clone_from(&source.meminfo);
+        self.cpus.clone_from(&source.cpus);
+        self.slit.clone_from(&source.slit);
+        self.source = source.source;
+        self.numa = source.numa;
+    }
 }
 
 impl Default for FirmwareMap {

@@ -21,10 +21,13 @@
 
 mod builtin;
 mod crashkernel;
+mod distances;
 mod dmesg;
 mod e820;
+mod lines;
 mod map;
 mod pieces;
+mod ratio;
 mod sanitize;
 mod scale;
 mod slit;

@@ -22,9 +22,10 @@
 //!    than 64 MiB 1/32 of it) or 1/128 of their node, the first MiB included,
 //!    but no more than they were and no more than half of their node.
 //! 6. A large range of RAM (16 MiB and more) ends on a page block and starts on
-//!    one, if the hole before it is at least as large as a page block; so does
-//!    what lies on both sides of the DMA limits. This moves the boundary by at
-//!    most 1 MiB; what one range loses there the next range of RAM gets.
+//!    one, if the hole before it is at least as large as a page block or has a
+//!    DMA limit in it; so does RAM on both sides of a DMA limit. This moves the
+//!    boundary by at most 1 MiB (a small hole at a limit may grow by 2 MiB);
+//!    what one range of RAM loses there the next one gets.
 //!
 //! The limits 16 MiB and 4 GiB are boundaries of the original map and move
 //! with it, by the same function: [`Scaled::to_scaled`].
@@ -34,6 +35,8 @@ use super::map::DMA32_LIMIT;
 use super::map::DMA_LIMIT;
 use super::pieces::Pieces;
 use super::pieces::LEGACY_END;
+use super::ratio::mul_div;
+use super::ratio::mul_div_round;
 use crate::error::Error;
 use crate::error::Result;
 use crate::phys::Bytes;
@@ -41,7 +44,9 @@ use crate::phys::NodeId;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
+use crate::phys::PfnRange;
 use crate::phys::PhysAddr;
+use crate::phys::PhysRange;
 use crate::phys::MAX_NODES;
 use crate::phys::PAGE_SIZE;
 
@@ -68,9 +73,10 @@ pub struct Scaled {
     pub factor_num: u64,
     /// The original machine's RAM, in bytes.
     pub factor_den: u64,
-    /// Where the zone DMA ends in the shadow: the image of 16 MiB.
+    /// Where the zone DMA ends in the shadow: the image of 16 MiB, or in a hole
+    /// the page block below it.
     pub dma_limit: Pfn,
-    /// Where the zone DMA32 ends in the shadow: the image of 4 GiB.
+    /// Where the zone DMA32 ends in the shadow: of 4 GiB likewise.
     pub dma32_limit: Pfn,
     /// The shadow's RAM.
     pub ram: Pages,
@@ -107,9 +113,6 @@ pub fn scale(map: &mut FirmwareMap, backing: Pages, scaled: &mut Scaled) -> Resu
     scaled.share(target, original)?;
     scaled.lay_out(target, original)?;
     scaled.ram = scaled.pieces.ram_pages();
-    scaled.dma_limit = scaled.to_scaled(DMA_LIMIT).pfn_up();
-    scaled.dma32_limit = scaled.to_scaled(DMA32_LIMIT).pfn_up();
-
     for e in map.e820.entries_mut() {
         let start = scaled.to_scaled(e.addr);
         e.size = scaled.to_scaled(e.range().end) - start;
@@ -119,7 +122,26 @@ pub fn scale(map: &mut FirmwareMap, backing: Pages, scaled: &mut Scaled) -> Resu
         b.start = scaled.to_scaled(b.start);
         b.end = scaled.to_scaled(b.end);
     }
+    scaled.dma_limit = limit(map, scaled.to_scaled(DMA_LIMIT));
+    scaled.dma32_limit = limit(map, scaled.to_scaled(DMA32_LIMIT));
     Ok(())
+}
+
+/// Where a zone ends whose limit became `image`: there, or at the page block
+/// below it if no RAM lies between, so that two zones share no page block.
+fn limit(map: &FirmwareMap, image: PhysAddr) -> Pfn {
+    let at = image.pfn_up();
+    let block = at.align_down(PageOrder::PAGEBLOCK);
+    let between = PfnRange {
+        start: block,
+        end: at,
+    };
+    let has_ram = |r: PhysRange| !r.whole_pages().intersect(between).is_empty();
+    if map.e820.ram().any(has_ram) {
+        at
+    } else {
+        block
+    }
 }
 
 /// The pieces of one node, by where they lie.
@@ -365,9 +387,11 @@ impl Scaled {
         let behind = next.unwrap_or(self.pieces.len());
         let mut at = start;
         let mut largest = (0, first);
+        let mut crosses = false;
         for i in first..behind {
+            let end = self.pieces.end(i);
+            crosses |= end == DMA_LIMIT || end == DMA32_LIMIT;
             let pages = if keep && self.part(i, keep) == Part::Legacy {
-                let end = self.pieces.end(i);
                 let before_ram = self.pieces.ram_node(i + 1).is_some();
                 let end = if before_ram {
                     end.pfn_up()
@@ -378,6 +402,7 @@ impl Scaled {
             } else {
                 let size = self.pieces.size(i).0;
                 let pages = mul_div_round(size, self.factor_num / PAGE_SIZE, self.factor_den);
+                let pages = pages.max(1);
                 if pages > largest.0 {
                     largest = (pages, i);
                 }
@@ -392,12 +417,16 @@ impl Scaled {
             self.pieces.set_pages(i, pages);
             at += pages;
         }
-        let next_is_large = next.is_some_and(|next| self.pages(next) >= LARGE);
-        if next_is_large && largest.0 >= BLOCK {
-            let moved = round_to_block(at) as i64 - at as i64;
-            self.pieces
-                .set_pages(largest.1, largest.0.saturating_add_signed(moved).max(1));
-            at = round_to_block(at);
+        let follows = next.map_or(0, |next| self.pages(next));
+        let large = follows >= LARGE && largest.0 >= BLOCK;
+        if large || (crosses && follows >= 2 * BLOCK) {
+            // Only a hole at a limit can be too small to give way.
+            let mut to = round_to_block(at);
+            if to + largest.0 <= at {
+                to += BLOCK;
+            }
+            self.pieces.set_pages(largest.1, largest.0 + to - at);
+            at = to;
         }
         Ok((behind, at))
     }
@@ -405,45 +434,4 @@ impl Scaled {
 
 fn round_to_block(pages: u64) -> u64 {
     (pages + BLOCK / 2) / BLOCK * BLOCK
-}
-
-/// `a * b / c` rounded down, without a wider type; saturates, and is 0 for
-/// `c` of 0.
-pub(super) fn mul_div(a: u64, b: u64, c: u64) -> u64 {
-    mul_div_rem(a, b, c).0
-}
-
-/// The same, rounded to the nearest.
-fn mul_div_round(a: u64, b: u64, c: u64) -> u64 {
-    let (quotient, rest) = mul_div_rem(a, b, c);
-    quotient.saturating_add((rest >= c - rest && c != 0) as u64)
-}
-
-/// Long multiplication and division at once, bit by bit of `a`: the kernel
-/// has no 128-bit division.
-fn mul_div_rem(a: u64, b: u64, c: u64) -> (u64, u64) {
-    if c == 0 {
-        return (0, 0);
-    }
-    // x + y modulo c, for x, y < c, and the carry, where the sum may not fit.
-    let add = |x: u64, y: u64| {
-        if x >= c - y {
-            (x - (c - y), 1)
-        } else {
-            (x + y, 0)
-        }
-    };
-    let (whole, part) = (b / c, b % c);
-    let (mut quotient, mut rest) = (0u64, 0u64);
-    for bit in (0..u64::BITS).rev() {
-        let (twice, carry) = add(rest, rest);
-        quotient = quotient.saturating_mul(2).saturating_add(carry);
-        rest = twice;
-        if a >> bit & 1 != 0 {
-            let (sum, carry) = add(rest, part);
-            quotient = quotient.saturating_add(whole).saturating_add(carry);
-            rest = sum;
-        }
-    }
-    (quotient, rest)
 }

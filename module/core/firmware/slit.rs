@@ -17,10 +17,22 @@ pub const LOCAL_DISTANCE: u8 = 10;
 pub const REMOTE_DISTANCE: u8 = 20;
 
 /// The distances from each node to each (`numa_distance`), 4 KB.
-#[derive(Clone)]
 pub struct Slit {
     /// Row by row, `MAX_NODES` wide; 0 where nothing was set.
     distance: [u8; MAX_NODES * MAX_NODES],
+}
+
+impl Clone for Slit {
+    fn clone(&self) -> Self {
+        Self {
+            distance: self.distance,
+        }
+    }
+
+    /// In place: nothing of it passes over the stack.
+    fn clone_from(&mut self, source: &Self) {
+        self.distance.copy_from_slice(&source.distance);
+    }
 }
 
 impl Default for Slit {

@@ -51,10 +51,24 @@ impl NumaMemblk {
 }
 
 /// The nodes' ranges (`struct numa_meminfo`), 4 KB.
-#[derive(Clone)]
 pub struct NumaMeminfo {
     nr_blks: usize,
     blk: [NumaMemblk; NR_NODE_MEMBLKS],
+}
+
+impl Clone for NumaMeminfo {
+    fn clone(&self) -> Self {
+        Self {
+            nr_blks: self.nr_blks,
+            blk: self.blk,
+        }
+    }
+
+    /// In place: nothing of it passes over the stack.
+    fn clone_from(&mut self, source: &Self) {
+        self.nr_blks = source.nr_blks;
+        self.blk.copy_from_slice(&source.blk);
+    }
 }
 
 impl Default for NumaMeminfo {
@@ -235,10 +249,20 @@ pub struct CpuAffinity {
 }
 
 /// The nodes of the CPUs (`x86_cpu_to_node_map`), 1 KB.
-#[derive(Clone)]
 pub struct CpuMap {
     /// A node for each CPU number; negative for none.
     nid: [i16; MAX_CPUS],
+}
+
+impl Clone for CpuMap {
+    fn clone(&self) -> Self {
+        Self { nid: self.nid }
+    }
+
+    /// In place: nothing of it passes over the stack.
+    fn clone_from(&mut self, source: &Self) {
+        self.nid.copy_from_slice(&source.nid);
+    }
 }
 
 impl Default for CpuMap {

@@ -105,14 +105,18 @@ fn check(before: &FirmwareMap, map: &FirmwareMap, scaled: &Scaled, backing: u64)
         .map(|&p| scaled.to_scaled(PhysAddr(p)))
         .collect();
     assert!(images.is_sorted());
-    assert_eq!(
-        scaled.to_scaled(PhysAddr(16 * MIB)).pfn_up(),
-        scaled.dma_limit
-    );
-    assert_eq!(
-        scaled.to_scaled(PhysAddr(4 * GIB)).pfn_up(),
-        scaled.dma32_limit
-    );
+    // The limits are the images of theirs but for a hole below.
+    for (old, new) in [(16 * MIB, scaled.dma_limit), (4 * GIB, scaled.dma32_limit)] {
+        let image = scaled.to_scaled(PhysAddr(old)).pfn_up();
+        assert!(new <= image && (image - new).0 < 512);
+        let between = PfnRange {
+            start: new,
+            end: image,
+        };
+        assert!(map
+            .ram_ranges()
+            .all(|(_, r)| r.intersect(between).is_empty()));
+    }
     assert!(map.ram_ranges().all(|(_, r)| r.end.0 <= u32::MAX.into()));
 }
 
@@ -174,6 +178,8 @@ fn all_machines_at_all_sizes() {
                 "{name} {mib}: {}",
                 scaled.dma_limit
             );
+            let dma32 = scaled.dma32_limit.0;
+            assert!(dma32 % 512 == 0 || small_node, "{name} {mib}: {dma32}");
             if !small_node {
                 // The first MiB is what it was.
                 assert_eq!(scaled.to_scaled(PhysAddr(MIB)), PhysAddr(MIB));
@@ -230,6 +236,19 @@ fn a_scaled_map_lies_on_its_backing() {
             }
         }
     }
+}
+
+#[test]
+fn each_node_of_the_pc_lies_on_one_of_the_host() {
+    let mut backing = Backing::new();
+    for node in 0..2 {
+        let run = BackingRun::from_pages(leaked_pages(16384), NodeId(node));
+        backing.push(run).unwrap();
+    }
+    let (after, _, _) = scaled(&pc(&[16384, 16384], 2), 32768).unwrap();
+    let mut region = Box::new(Region::empty());
+    region.lay(&backing, after.ram_ranges()).unwrap();
+    assert!(region.segments().iter().all(|s| s.nid == s.host_node));
 }
 
 #[test]
@@ -323,6 +342,16 @@ fn the_builtin_pc() {
 }
 
 proptest! {
+    #[test]
+    fn sizes_scale_exactly(size: u64, num in 1..=u64::MAX, den in 1..=u64::MAX) {
+        let mut scaled = Box::new(Scaled::NEW);
+        scaled.factor_num = num;
+        scaled.factor_den = den;
+        let want = u128::from(size) * u128::from(num) / u128::from(den);
+        let want = u64::try_from(want).unwrap_or(u64::MAX);
+        prop_assert_eq!(scaled.to_scaled_size(Bytes(size)), Bytes(want));
+    }
+
     #[test]
     fn any_map(
         e820 in prop::collection::vec((any::<u64>(), any::<u64>(), 0..52u32, 0..48u32, prop::sample::select(vec![1u32, 1, 1, 2, 3, 12, 0xefff_ffff])), 1..20),
