@@ -171,6 +171,18 @@ impl Refusals {
         }
     }
 
+    /// Writes the errors that there were, one a line: count, name, sentence.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn write(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        for (error, count) in self.iter().filter(|&(_, count)| count != 0) {
+            writeln!(out, "{count:>10} {:<20} {error}", error.name())?;
+        }
+        Ok(())
+    }
+
     /// Every error with its count, in the order of the codes.
     pub fn iter(&self) -> impl Iterator<Item = (Error, u64)> + '_ {
         let counts = self.0.iter().map(|counter| counter.load(Relaxed));

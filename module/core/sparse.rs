@@ -60,6 +60,8 @@ pub struct SectionNr(pub u64);
 pub struct Section<'m> {
     /// The descriptors; empty where the section is not present.
     map: &'m [PageDescriptor],
+    /// Where they lie.
+    at: PhysAddr,
     /// The node of the first memory in it; none where it is not present.
     nid: NodeId,
 }
@@ -70,6 +72,7 @@ const _: () = assert!(SECTIONS_PER_ROOT.is_power_of_two());
 impl<'m> Section<'m> {
     const ABSENT: Self = Self {
         map: &[],
+        at: PhysAddr::ZERO,
         nid: NodeId::NONE,
     };
 
@@ -81,6 +84,11 @@ impl<'m> Section<'m> {
     /// The node that it belongs to (`sparse_early_nid`).
     pub fn nid(&self) -> NodeId {
         self.nid
+    }
+
+    /// Where its descriptors lie.
+    pub fn memmap(&self) -> PhysAddr {
+        self.at
     }
 
     /// Its descriptors, one for each frame.
@@ -218,6 +226,7 @@ impl<'m> Sparse<'m> {
         section.map = early
             .region()?
             .place_slice(range, len, |_| PageDescriptor::HOLE)?;
+        section.at = range.start;
         self.map_bytes += size;
         Ok(())
     }

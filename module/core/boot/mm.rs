@@ -62,6 +62,12 @@ impl<'m, P: Platform> Mm<'m, P> {
         self.nodes.zones().map(|zone| zone.managed()).sum()
     }
 
+    /// Pages that are free (`NR_FREE_PAGES`).
+    pub fn free(&self) -> Pages {
+        let zones = self.nodes.zones();
+        zones.map(|zone| zone.free_counts.free_pages()).sum()
+    }
+
     /// What the manager itself takes of the region: descriptors, section
     /// tables, nodes with their zones, statistics.
     pub fn metadata(&self) -> Bytes {

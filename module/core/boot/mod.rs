@@ -22,6 +22,7 @@
 //! Everything large lies in a [`Store`] that the owner lends for `'m`, or in
 //! the region itself.
 
+mod config;
 mod installed;
 mod mm;
 mod setup;
@@ -29,6 +30,9 @@ mod snapshot;
 mod steps;
 mod store;
 
+pub use config::Config;
+pub use config::CrashParameter;
+pub use config::MAX_PARAMETER;
 pub use mm::Mm;
 pub use setup::CrashRanges;
 pub use snapshot::Text;
@@ -41,7 +45,6 @@ pub use store::Store;
 use crate::error::Error;
 use crate::error::Result;
 use crate::firmware;
-use crate::firmware::CrashKernel;
 use crate::firmware::FirmwareMap;
 use crate::firmware::Scaled;
 use crate::memblock::Memblock;
@@ -51,7 +54,6 @@ use crate::phys::Pages;
 use crate::phys::Region;
 use crate::platform::Platform;
 use crate::sparse::Sparse;
-use crate::zone::ZoneConfig;
 use core::mem;
 
 /// How far the boot has come. The numbers are those of the ABI.
@@ -93,15 +95,6 @@ impl Stage {
             Self::HandOff => "hand-off",
         }
     }
-}
-
-/// What the owner wants of the boot.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Config {
-    /// Which zones, and how large, in sizes of the original machine.
-    pub zones: ZoneConfig,
-    /// The crash kernel's memory, in sizes of the original machine.
-    pub crashkernel: Option<CrashKernel>,
 }
 
 /// The machine that is booted: what all stages may look at.

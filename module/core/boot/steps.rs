@@ -75,7 +75,8 @@ impl<'m, P: Platform> Detected<'m, P> {
         let mut memblock = EarlyMemory::new(self.memory, self.reserved, Some(self.region));
         setup::e820_memblock_setup(&mut memblock, machine)?;
         setup::register_nodes(&mut memblock, machine)?;
-        let crash = match machine.config.crashkernel {
+        let wanted = machine.config.crashkernel;
+        let crash = match wanted.wanted(machine.scaled.original_ram)? {
             Some(wanted) => setup::reserve_crashkernel(&mut memblock, machine, wanted)?,
             None => CrashRanges::default(),
         };

@@ -5,6 +5,7 @@
 use proptest::prelude::*;
 use shadowmm_core::boot::Boot;
 use shadowmm_core::boot::Config;
+use shadowmm_core::boot::CrashParameter;
 use shadowmm_core::boot::Stage;
 use shadowmm_core::boot::Store;
 use shadowmm_core::boot::Text;
@@ -17,7 +18,6 @@ use shadowmm_core::firmware;
 use shadowmm_core::firmware::FirmwareMap;
 use shadowmm_core::phys::Backing;
 use shadowmm_core::phys::BackingRun;
-use shadowmm_core::phys::Bytes;
 use shadowmm_core::phys::NodeId;
 use shadowmm_core::phys::PageOrder;
 use shadowmm_core::phys::Pages;
@@ -95,7 +95,7 @@ fn check_booted(boot: &HostBoot) {
 #[test]
 fn built_in_machine_boots_on_two_nodes() {
     let backing = backing(&[256, 256]);
-    let crashkernel = firmware::parse_crashkernel("256M", Bytes(16 << 30)).unwrap();
+    let crashkernel = CrashParameter::new("256M").unwrap();
     let config = Config {
         crashkernel,
         ..Config::default()
@@ -176,7 +176,7 @@ fn other_machines_boot_from_their_logs() {
 #[test]
 fn a_crash_kernel_without_room_fails_and_says_so() {
     let backing = backing(&[64]);
-    let crashkernel = firmware::parse_crashkernel("15G", Bytes(16 << 30)).unwrap();
+    let crashkernel = CrashParameter::new("15G").unwrap();
     let config = Config {
         crashkernel,
         ..Config::default()

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the owner wants of a boot.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::firmware::parse_crashkernel;
+use crate::firmware::CrashKernel;
+use crate::phys::Bytes;
+use crate::zone::ZoneConfig;
+
+/// How long the text of a parameter may be.
+pub const MAX_PARAMETER: usize = 120;
+
+/// What the owner wants of the boot.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Config {
+    /// Which zones there are, and how large.
+    pub zones: ZoneConfig,
+    /// The crash kernel's memory.
+    pub crashkernel: CrashParameter,
+}
+
+/// The parameter `crashkernel=`, as text: what it asks for depends on the RAM
+/// of the machine that is booted, which another map can change.
+#[derive(Clone, Copy, Debug)]
+pub struct CrashParameter {
+    text: [u8; MAX_PARAMETER],
+    len: usize,
+}
+
+impl Default for CrashParameter {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+impl CrashParameter {
+    /// No crash kernel.
+    pub const NONE: Self = Self {
+        text: [0; MAX_PARAMETER],
+        len: 0,
+    };
+
+    /// The parameter with this text; empty for no crash kernel.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadParameter`] when it is malformed or too long.
+    pub fn new(text: &str) -> Result<Self> {
+        let mut parameter = Self::NONE;
+        let room = parameter.text.get_mut(..text.len());
+        room.ok_or(Error::BadParameter)?
+            .copy_from_slice(text.as_bytes());
+        parameter.len = text.len();
+        // Whether it is well-formed does not depend on the RAM.
+        parameter.wanted(Bytes::MAX)?;
+        Ok(parameter)
+    }
+
+    /// What it asks for on a machine with so much RAM; `None` for nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadParameter`] when it is malformed.
+    pub fn wanted(&self, system_ram: Bytes) -> Result<Option<CrashKernel>> {
+        let text = self.text.get(..self.len).unwrap_or(&[]);
+        let text = core::str::from_utf8(text).map_err(|_| Error::BadParameter)?;
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
+        parse_crashkernel(text, system_ram)
+    }
+}
