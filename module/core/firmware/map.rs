@@ -218,6 +218,7 @@ impl FirmwareMap {
             }
         }
         self.adopt_gap(reached, PhysAddr::MAX, prev, 0);
+        self.meminfo.sort();
     }
 
     /// Extends range `prev` over the RAM from `from` to `to`, or range `next`

@@ -201,9 +201,14 @@ impl NumaMeminfo {
             }
             i += 1;
         }
-        self.blocks_mut()
-            .sort_unstable_by_key(|b| (b.start, b.end, b.nid));
+        self.sort();
         Ok(())
+    }
+
+    /// Sorts the ranges by where they start.
+    pub(super) fn sort(&mut self) {
+        self.blocks_mut()
+            .sort_unstable_by_key(|b| (b.start, b.end, b.nid, b.hotplug));
     }
 
     /// Joins range `j` to range `i` if that takes in nothing of another node.

@@ -76,6 +76,18 @@ fn hot_pluggable_ranges_stay_apart() {
 }
 
 #[test]
+fn ranges_stay_sorted_when_one_takes_in_lost_ram() {
+    let mut m = map(&[(0, 64 * MIB, 1), (64 * MIB, 65 * MIB, 2)], &[]);
+    m.meminfo.push(0, 63 * MIB, 1, true).unwrap();
+    m.meminfo.push(0, 63 * MIB + 4096, 1, false).unwrap();
+    m.resolve().unwrap();
+    let once = blocks(&m);
+    m.resolve().unwrap();
+    assert_eq!(blocks(&m), once);
+    assert_eq!(m.node_pages(NodeId(1)), Pages(64 * 256));
+}
+
+#[test]
 fn nodes_that_claim_the_same_are_refused() {
     let mut m = map(
         &[(0, 64 * MIB, 1), (64 * MIB, 65 * MIB, 2)],
