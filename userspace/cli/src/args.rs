@@ -123,7 +123,7 @@ pub enum Command {
     Compare(Compare),
     /// The whole story on live numbers, from the firmware's map to the comparison
     #[command(
-        after_long_help = "JSON: machine, version, status, segments, e820, resources, memblock, sections, nodes, zones, accounting, compare: the reports that the screens are made of."
+        after_long_help = "JSON: machine, version, status, segments, e820, resources, memblock, section_pages, sections, nodes, zones, accounts, compare: the reports that the screens are made of."
     )]
     Tour(Tour),
     /// Check every invariant of the running shadow

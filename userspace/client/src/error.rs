@@ -101,6 +101,9 @@ fn advice_for(reason: Reason) -> Option<&'static str> {
         Reason::StageOrder => {
             Some("'shadowmm boot' runs the stages that are left; 'shadowmm status' shows where it is")
         }
+        Reason::PagesHeld => Some(
+            "end the processes that have the device open; 'shadowmm status' counts them",
+        ),
         Reason::RegionTooSmall => Some(
             "give the region more memory (cma=SIZE or numa_cma=NODE:SIZE on the kernel's command line, region_mb= at load), or take a smaller map",
         ),

@@ -76,25 +76,29 @@ pub fn run(context: &Context) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::testing;
 
-    #[test]
-    fn it_fits_and_its_keys_stay() {
+    pub fn sample() -> AccountingReport {
         let account = |key: &str, depth, bytes| Account {
             key: key.to_owned(),
             text: format!("the memory that is called {key}"),
             depth,
             bytes,
         };
-        let report = AccountingReport {
+        AccountingReport {
             accounts: vec![
                 account("installed", 0, 1 << 30),
                 account("firmware", 1, 1 << 20),
                 account("managed", 0, (1 << 30) - (1 << 20)),
             ],
-        };
+        }
+    }
+
+    #[test]
+    fn it_fits_and_its_keys_stay() {
+        let report = sample();
         assert_eq!(report.whole(), 1 << 30);
         assert_eq!(report.rest(), (1 << 30) - (1 << 20));
         testing::fits(&report);

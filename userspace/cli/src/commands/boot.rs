@@ -28,6 +28,7 @@ use shadowmm_client::Device;
 use shadowmm_client::Map;
 use shadowmm_client::Reason;
 use shadowmm_client::Stage;
+use std::collections::BTreeSet;
 
 /// Where the boot is, and what the stages that were run have made.
 #[derive(Debug, Serialize)]
@@ -66,11 +67,13 @@ impl StageReport {
             Stage::Detect => {
                 let report = E820Report::read(device)?;
                 let status = device.status()?;
+                // There are no nodes yet, but the region is laid out by them.
+                let nids = device.segments()?.into_iter().map(|segment| segment.nid);
                 let summary = format!(
-                    "{} ranges with {} of RAM on {} node(s), scaled from {}; {}",
+                    "{} ranges with {} of RAM on {} node(s), scaled from {}; the map is {}",
                     report.len(),
                     bytes(report.ram_bytes()),
-                    status.nr_nodes,
+                    nids.collect::<BTreeSet<_>>().len(),
                     bytes(status.original_ram_bytes),
                     status.map_source.text(),
                 );
@@ -228,17 +231,7 @@ fn source(context: &Context, args: &args::Boot) -> Result<Option<Source>> {
 /// map is refused the shadow is brought back to where it was.
 fn start_anew(device: &Device, source: &Source) -> Result<Boot> {
     let before = device.boot()?.stage;
-    let boot = device.boot_reset().map_err(|error| {
-        let held = device.status().map_or(0, |status| status.held_pages);
-        let error = Error::from(error);
-        if held > 0 {
-            error.with_advice(format!(
-                "open files hold {held} pages, which would lose their memory: end the processes that have /dev/shadowmm open"
-            ))
-        } else {
-            error
-        }
-    })?;
+    let boot = device.boot_reset()?;
     let Source::New(map) = source else {
         return Ok(boot);
     };

@@ -325,7 +325,7 @@ pub fn run(context: &Context, args: &args::Compare) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::testing;
 
@@ -339,7 +339,7 @@ mod tests {
         }
     }
 
-    fn sample() -> CompareReport {
+    pub fn sample() -> CompareReport {
         CompareReport::of(
             &[host(0, "DMA32", 7), host(0, "DMA", 8), host(1, "Normal", 0)],
             &testing::zones(),

@@ -93,13 +93,12 @@ pub fn run(context: &Context) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::testing;
 
-    #[test]
-    fn it_fits_and_its_keys_stay() {
-        let report = E820Report::from_ranges(&[
+    pub fn sample() -> E820Report {
+        E820Report::from_ranges(&[
             E820Range {
                 addr: 0,
                 size: 0x9fc00,
@@ -110,7 +109,12 @@ mod tests {
                 size: 0x400,
                 kind: 2,
             },
-        ]);
+        ])
+    }
+
+    #[test]
+    fn it_fits_and_its_keys_stay() {
+        let report = sample();
         assert_eq!(report.ram_bytes(), 0x9fc00);
         assert_eq!(report.e820[0].end, 0x9fbff);
         testing::fits(&report);

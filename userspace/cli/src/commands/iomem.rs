@@ -60,24 +60,28 @@ pub fn run(context: &Context) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::testing;
 
-    #[test]
-    fn it_fits_and_its_keys_stay() {
+    pub fn sample() -> IomemReport {
         let resource = |start, end, depth, name: &str| Resource {
             start,
             end,
             depth,
             name: name.to_owned(),
         };
-        let report = IomemReport {
+        IomemReport {
             resources: vec![
                 resource(0x100000, 0x3ffffff, 0, "System RAM"),
                 resource(0x1000000, 0x1ffffff, 1, "Crash kernel"),
             ],
-        };
+        }
+    }
+
+    #[test]
+    fn it_fits_and_its_keys_stay() {
+        let report = sample();
         assert_eq!(report.crash_kernel().map(|crash| crash.depth), Some(1));
         testing::fits(&report);
         testing::keys(

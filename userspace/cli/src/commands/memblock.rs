@@ -134,7 +134,7 @@ pub fn run(context: &Context) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::testing;
 
@@ -145,8 +145,7 @@ mod tests {
         assert_eq!(flags(0x20 | 0x100), "rsrv_kern 0x100");
     }
 
-    #[test]
-    fn it_fits_and_its_keys_stay() {
+    pub fn sample() -> MemblockReport {
         let region = |array, base, nid| MemblockRegion {
             array,
             base,
@@ -154,11 +153,16 @@ mod tests {
             flags: 0,
             nid,
         };
-        let report = MemblockReport::from_regions(&[
+        MemblockReport::from_regions(&[
             region(MemblockArray::Memory, 0, Some(0)),
             region(MemblockArray::Memory, 0x10000, Some(1)),
             region(MemblockArray::Reserved, 0, None),
-        ]);
+        ])
+    }
+
+    #[test]
+    fn it_fits_and_its_keys_stay() {
+        let report = sample();
         assert_eq!((report.memory.cnt, report.reserved.cnt), (2, 1));
         assert_eq!(report.memory.total_size_bytes, 0x20000);
         testing::fits(&report);

@@ -75,13 +75,12 @@ pub fn run(context: &Context) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::testing;
 
-    #[test]
-    fn it_fits_and_its_keys_stay() {
-        let report = NodesReport {
+    pub fn sample() -> NodesReport {
+        NodesReport {
             nodes: vec![Node {
                 nid: 0,
                 host_nid: 0,
@@ -92,7 +91,12 @@ mod tests {
                 distances: vec![10, 20],
                 fallback: vec![0, 1],
             }],
-        };
+        }
+    }
+
+    #[test]
+    fn it_fits_and_its_keys_stay() {
+        let report = sample();
         testing::fits(&report);
         testing::keys(
             &report,

@@ -77,13 +77,12 @@ pub fn run(context: &Context) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::testing;
 
-    #[test]
-    fn it_fits_and_its_keys_stay() {
-        let report = SectionsReport {
+    pub fn sample() -> SectionsReport {
+        SectionsReport {
             section_pages: 1 << 15,
             sections: vec![Section {
                 number: 3,
@@ -91,7 +90,12 @@ mod tests {
                 memmap_pfn: 123_456,
                 nid: 1,
             }],
-        };
+        }
+    }
+
+    #[test]
+    fn it_fits_and_its_keys_stay() {
+        let report = sample();
         testing::fits(&report);
         testing::keys(
             &report,

@@ -99,33 +99,36 @@ impl Report for StatusReport {
         row(
             "region",
             format!(
-                "{} from {}, {} node{}",
+                "{} from {}",
                 pages(status.backing_pages),
-                source_text(status.region_source),
-                status.nr_nodes,
-                if status.nr_nodes == 1 { "" } else { "s" }
+                source_text(status.region_source)
             ),
         );
-        row(
-            "descriptors",
-            format!(
-                "{} bytes for each page, Linux {}; {} in all",
-                status.descriptor_size,
-                status.host_descriptor_size,
-                bytes(status.descriptor_bytes)
-            ),
-        );
-        row(
-            "metadata",
-            format!(
-                "{}, {} of the region",
-                bytes(status.metadata_bytes),
-                percent(
-                    status.metadata_bytes,
-                    status.backing_pages.saturating_mul(PAGE_SIZE)
-                )
-            ),
-        );
+        if status.stage >= Stage::Paging {
+            row(
+                "descriptors",
+                format!(
+                    "{} bytes for each page, Linux {}; {} in all",
+                    status.descriptor_size,
+                    status.host_descriptor_size,
+                    bytes(status.descriptor_bytes)
+                ),
+            );
+            row(
+                "metadata",
+                format!(
+                    "{}, {} of the region",
+                    bytes(status.metadata_bytes),
+                    percent(
+                        status.metadata_bytes,
+                        status.backing_pages.saturating_mul(PAGE_SIZE)
+                    )
+                ),
+            );
+        }
+        if status.stage >= Stage::Zones {
+            row("nodes", status.nr_nodes.to_string());
+        }
         if status.stage == Stage::Handoff {
             row("managed", size(status.managed_pages));
             row("free", size(status.free_pages));

@@ -109,15 +109,19 @@ pub fn run(context: &Context) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::testing;
 
+    pub fn sample() -> ZonesReport {
+        ZonesReport {
+            zones: testing::zones(),
+        }
+    }
+
     #[test]
     fn it_fits_and_its_keys_stay() {
-        let report = ZonesReport {
-            zones: testing::zones(),
-        };
+        let report = sample();
         testing::fits(&report);
         testing::keys(
             &report,

@@ -108,24 +108,12 @@ pub fn run(context: &Context, args: &args::Tour) -> Result<()> {
         }
         Ok::<(), Error>(())
     };
-    let told = |tell: fn(&Facts, &mut Screen)| {
-        let facts = &facts;
-        move |screen: &mut Screen| {
-            tell(facts, screen);
+    for (number, (title, tell)) in (1..).zip(screens::SCREENS) {
+        show(number, title, &|screen| {
+            tell(&facts, screen);
             Ok(())
-        }
-    };
-    show(1, "The machine and its shadow", &told(screens::machine))?;
-    show(2, "What the firmware says", &told(screens::firmware))?;
-    show(
-        3,
-        "memblock: memory before there is an allocator",
-        &told(screens::memblock),
-    )?;
-    show(4, "Sections and page descriptors", &told(screens::sparse))?;
-    show(5, "Nodes and zones", &told(screens::zones))?;
-    show(6, "The hand-off to the buddy system", &told(screens::buddy))?;
-    show(7, "Where the memory went", &told(screens::accounting))?;
+        })?;
+    }
     show(8, "A page's life", &|screen| life::tell(&device, screen))?;
     show(9, "The shadow beside the host", &|screen| {
         // Not the look from before the pages were allocated and freed.
@@ -142,4 +130,84 @@ fn wait(context: &Context) -> Result<()> {
         .read_line(&mut line)
         .map_err(|error| Error::failed(format!("could not read the terminal: {error}")))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands;
+    use crate::context::Report;
+    use crate::testing;
+
+    /// A screen of the tour, as a report that only has the screen.
+    #[derive(Serialize)]
+    struct Shown<'f>(#[serde(skip)] fn(&Facts, &mut Screen), &'f Facts);
+
+    impl Report for Shown<'_> {
+        fn print(&self, screen: &mut Screen) {
+            self.0(self.1, screen);
+        }
+    }
+
+    fn sample() -> Facts {
+        Facts {
+            machine: Machine::default(),
+            version: Version {
+                abi: 1,
+                release: "0.1.0".to_owned(),
+                kernel: "7.3.4".to_owned(),
+            },
+            status: testing::status(),
+            segments: vec![Segment {
+                start_pfn: 0,
+                pages: 65536,
+                host_pfn: Some(0x7_0000),
+                nid: 0,
+                host_nid: 0,
+            }],
+            e820: commands::e820::tests::sample(),
+            resources: commands::iomem::tests::sample(),
+            memblock: commands::memblock::tests::sample(),
+            sections: commands::sections::tests::sample(),
+            nodes: commands::nodes::tests::sample(),
+            zones: commands::zones::tests::sample(),
+            accounting: commands::accounting::tests::sample(),
+            compare: commands::compare::tests::sample(),
+        }
+    }
+
+    #[test]
+    fn every_screen_fits_into_a_terminal() {
+        let facts = sample();
+        for (title, tell) in screens::SCREENS {
+            let shown = Shown(tell, &facts);
+            testing::fits(&shown);
+            let lines = testing::text(&shown, 80).lines().count();
+            assert!(lines <= 24, "{title} has {lines} lines");
+        }
+    }
+
+    #[test]
+    fn the_reports_keep_their_keys_in_one_object() {
+        let value = serde_json::to_value(sample()).expect("JSON");
+        let keys: Vec<&String> = value.as_object().expect("an object").keys().collect();
+        assert_eq!(
+            keys,
+            [
+                "accounts",
+                "compare",
+                "e820",
+                "machine",
+                "memblock",
+                "nodes",
+                "resources",
+                "section_pages",
+                "sections",
+                "segments",
+                "status",
+                "version",
+                "zones",
+            ]
+        );
+    }
 }

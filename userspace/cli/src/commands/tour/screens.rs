@@ -22,6 +22,20 @@ use shadowmm_client::PAGE_SIZE;
 /// Rows of a table that a screen has room for.
 const ROWS: usize = 10;
 
+/// A screen: its title, and who fills it.
+pub type Told = (&'static str, fn(&Facts, &mut Screen));
+
+/// The screens, in the order of the data.
+pub const SCREENS: [Told; 7] = [
+    ("The machine and its shadow", machine),
+    ("What the firmware says", firmware),
+    ("memblock: memory before there is an allocator", memblock),
+    ("Sections and page descriptors", sparse),
+    ("Nodes and zones", zones),
+    ("The hand-off to the buddy system", buddy),
+    ("Where the memory went", accounting),
+];
+
 /// Says how many rows a table has not shown.
 fn more(shown: usize, all: usize, command: &str, screen: &mut Screen) {
     if let Some(rest @ 1..) = all.checked_sub(shown) {
@@ -30,7 +44,7 @@ fn more(shown: usize, all: usize, command: &str, screen: &mut Screen) {
 }
 
 /// The kernel, where the region lies, and how long all took.
-pub fn machine(facts: &Facts, screen: &mut Screen) {
+fn machine(facts: &Facts, screen: &mut Screen) {
     let Facts {
         machine, status, ..
     } = facts;
@@ -94,7 +108,7 @@ pub fn machine(facts: &Facts, screen: &mut Screen) {
 }
 
 /// The e820 table, the nodes' memory and distances.
-pub fn firmware(facts: &Facts, screen: &mut Screen) {
+fn firmware(facts: &Facts, screen: &mut Screen) {
     let status = &facts.status;
     screen.para("Before a kernel runs, the firmware has found the DIMMs. It describes them in three tables: E820 says which addresses are RAM and which are not, the ACPI SRAT which memory and which CPU belong to which node, the SLIT how far the nodes are apart.");
     screen.para(&format!(
@@ -129,7 +143,7 @@ pub fn firmware(facts: &Facts, screen: &mut Screen) {
 }
 
 /// The two arrays, and who took from them.
-pub fn memblock(facts: &Facts, screen: &mut Screen) {
+fn memblock(facts: &Facts, screen: &mut Screen) {
     let memblock = &facts.memblock;
     screen.para("A kernel that boots needs memory before it has an allocator. memblock is coarse on purpose: two sorted arrays of regions, one of all memory, one of what is taken. Whoever needs some finds a gap and reserves it.");
     screen.para(&format!(
@@ -157,7 +171,7 @@ pub fn memblock(facts: &Facts, screen: &mut Screen) {
 }
 
 /// What the descriptors cost.
-pub fn sparse(facts: &Facts, screen: &mut Screen) {
+fn sparse(facts: &Facts, screen: &mut Screen) {
     let Facts {
         status, sections, ..
     } = facts;
@@ -215,7 +229,7 @@ pub fn sparse(facts: &Facts, screen: &mut Screen) {
 }
 
 /// Spans, watermarks, and where a request falls back to.
-pub fn zones(facts: &Facts, screen: &mut Screen) {
+fn zones(facts: &Facts, screen: &mut Screen) {
     screen.para("Memory of one node is equally far from its CPUs; a remote access takes about three times as long. Within a node, zones part it by use: DMA for ISA devices, DMA32 for devices with 32-bit addresses, Normal, and Movable for pages that can be moved away. Pages:");
     screen.blank();
     let mut table = Table::new([
@@ -273,7 +287,7 @@ pub fn zones(facts: &Facts, screen: &mut Screen) {
 }
 
 /// The free areas.
-pub fn buddy(facts: &Facts, screen: &mut Screen) {
+fn buddy(facts: &Facts, screen: &mut Screen) {
     let report = BuddyReport::from_zones(&facts.zones.zones);
     screen.para(&format!(
         "The last thing that memblock does is to give all it has left to the buddy system, in blocks as large as their alignment allows: {} pages. From then on it refuses requests.",
@@ -290,7 +304,7 @@ pub fn buddy(facts: &Facts, screen: &mut Screen) {
 }
 
 /// From dmidecode to free.
-pub fn accounting(facts: &Facts, screen: &mut Screen) {
+fn accounting(facts: &Facts, screen: &mut Screen) {
     screen.para("Why does free -m show less than dmidecode? The firmware keeps some memory, the crash kernel has some set aside, the page descriptors take their share. For the shadow it adds up to the byte:");
     screen.blank();
     facts.accounting.print(screen);
