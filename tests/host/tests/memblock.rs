@@ -360,6 +360,7 @@ fn limits() {
         assert_eq!(early.phys_mem_size(), Bytes(12 * M));
         early.enforce_memory_limit(Bytes(6 * M)).unwrap();
         assert_eq!(early.end_of_dram(), PhysAddr(10 * M));
+
         let reserved = [(M, M, -1, 0), (9 * M, M, -1, 0)];
         assert_eq!(list(early.reserved_regions()), reserved);
     });
@@ -384,6 +385,18 @@ fn limits() {
         early.mem_limit_remove_map(Bytes(2 * M)).unwrap();
         let memory = [(0, 2 * M, 0, 0), (7 * M, M, 0, 4)];
         assert_eq!(list(early.mem_regions()), memory);
+    });
+}
+
+#[test]
+fn a_limit_at_the_end_of_a_region_is_that_end() {
+    numbers(16, |mut early| {
+        add(&mut early, 0, 4 * M, 0);
+        add(&mut early, 8 * M, 8 * M, 1);
+        early.reserve(PhysAddr(5 * M), Bytes(M)).unwrap();
+        early.enforce_memory_limit(Bytes(4 * M)).unwrap();
+        assert_eq!(early.end_of_dram(), PhysAddr(4 * M));
+        assert_eq!(list(early.reserved_regions()), []);
     });
 }
 

@@ -223,7 +223,11 @@ impl Episode {
     /// A limit on memory; seldom, because little is left after it.
     fn limit(&self, random: &mut Random, early: &EarlyMemory<'_, '_>) -> Op {
         let total = early.phys_mem_size().0;
-        let most = total - random.below(total / 4 + 1);
+        let most = match early.mem_regions().split_last() {
+            // All but the last region.
+            Some((last, _)) if random.one_in(2) => total.saturating_sub(last.size.0),
+            _ => total - random.below(total / 4 + 1),
+        };
         match random.below(4) {
             0 if !self.at_the_top() => Op("trim", vec![1 << random.below(13)]),
             1 => Op("enforce", vec![most]),
@@ -267,7 +271,7 @@ impl Episode {
                 }
                 51..=60 => self.mark(random, early),
                 61..=78 => self.alloc(random, early),
-                79 if random.one_in(8) => self.limit(random, early),
+                79 if random.one_in(3) => self.limit(random, early),
                 80 => Op("bottom_up", vec![random.below(2)]),
                 81 => {
                     let addr = self.addr(random, early);

@@ -63,11 +63,10 @@ pub fn plain(test: impl FnOnce(&mut EarlyMemory<'_, '_>)) {
 /// Runs `test` with the memory of eight nodes.
 pub fn numa(test: impl FnOnce(&mut EarlyMemory<'_, '_>)) {
     empty(|early| {
-        for nid in 0..NODES.len() {
-            let (base, size) = (PhysAddr(node(nid).0), Bytes(NODES[nid]));
-            let flags = MemblockFlags::HOTPLUG;
+        for (nid, &size) in NODES.iter().enumerate() {
+            let (base, flags) = (PhysAddr(node(nid).0), MemblockFlags::HOTPLUG);
             early
-                .add_node(base, size, NodeId(nid as i32), flags)
+                .add_node(base, Bytes(size), NodeId(nid as i32), flags)
                 .unwrap();
         }
         test(early);
