@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests and records: between the caller's memory and the module's.
+//!
+//! The rules stand in uapi/shadowmm.h. A request is read whole, checked, and
+//! answered whole; when it is refused, only the head's `reason` is written.
+
+use crate::uapi;
+use core::fmt;
+use core::fmt::Write;
+use core::mem;
+use core::slice;
+use kernel::ffi::c_char;
+use kernel::prelude::*;
+use kernel::uaccess::UserPtr;
+use kernel::uaccess::UserSlice;
+use shadowmm_core::error::Error;
+
+type Result<T = (), E = Error> = core::result::Result<T, E>;
+
+/// A struct of the ABI.
+///
+/// # Safety
+///
+/// `repr(C)`, without padding, and every bit pattern is a value.
+pub(crate) unsafe trait Plain: Copy {
+    /// All zero.
+    fn zeroed() -> Self {
+        // SAFETY: Every bit pattern is a value.
+        unsafe { mem::zeroed() }
+    }
+
+    /// The struct as bytes.
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: There is no padding, so every byte is initialised.
+        unsafe { slice::from_raw_parts((&raw const *self).cast(), mem::size_of::<Self>()) }
+    }
+
+    /// The struct as bytes to be overwritten.
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: As above, and every bit pattern is a value.
+        unsafe { slice::from_raw_parts_mut((&raw mut *self).cast(), mem::size_of::<Self>()) }
+    }
+}
+
+/// The argument of an ioctl.
+///
+/// # Safety
+///
+/// Starts with a `struct shadowmm_head`.
+pub(crate) unsafe trait Request: Plain {
+    /// The size of the first version of the struct.
+    const FIRST_SIZE: usize = mem::size_of::<Self>();
+    /// The flags that the request defines.
+    const FLAGS: u32 = 0;
+
+    /// The reserved fields behind the head; all must be zero.
+    fn reserved(&self) -> u32 {
+        0
+    }
+
+    /// The head.
+    fn head(&self) -> &uapi::shadowmm_head {
+        // SAFETY: The trait's promise.
+        unsafe { &*(&raw const *self).cast() }
+    }
+}
+
+macro_rules! plain {
+    ($($name:ident)*) => { $(
+        // SAFETY: The header lays its structs out without padding, and they
+        // hold integers only.
+        unsafe impl Plain for uapi::$name {}
+    )* };
+}
+
+macro_rules! request {
+    ($($name:ident $($field:ident)?;)*) => { $(
+        plain! { $name }
+        // SAFETY: The header starts it with a struct shadowmm_head.
+        unsafe impl Request for uapi::$name {
+            $(fn reserved(&self) -> u32 { self.$field })?
+        }
+    )* };
+}
+
+plain! {
+    shadowmm_e820 shadowmm_affinity shadowmm_cpu
+    shadowmm_rec_status shadowmm_rec_segment shadowmm_rec_e820 shadowmm_rec_resource
+    shadowmm_rec_memblock shadowmm_rec_node shadowmm_rec_zone shadowmm_rec_account
+    shadowmm_rec_counter shadowmm_rec_section
+}
+
+request! {
+    shadowmm_version reserved;
+    shadowmm_stage;
+    shadowmm_map reserved;
+    shadowmm_alloc reserved;
+    shadowmm_free reserved;
+    shadowmm_page reserved;
+    shadowmm_report;
+    shadowmm_validate;
+}
+
+/// The largest struct that is looked at: nothing that the ABI will ever have.
+const MAX_SIZE: usize = 4096;
+
+/// Reads and checks a request. On success also returns how many bytes of the
+/// answer the caller has room for.
+fn read<T: Request>(arg: UserPtr) -> Result<(T, usize)> {
+    let mut head = [0u8; 4];
+    let fault = |_| Error::BadPointer;
+    UserSlice::new(arg, head.len())
+        .reader()
+        .read_slice(&mut head)
+        .map_err(fault)?;
+    let size = u32::from_ne_bytes(head) as usize;
+    if size < T::FIRST_SIZE {
+        return Err(Error::BadSize);
+    }
+    if size > MAX_SIZE {
+        return Err(Error::TooNew);
+    }
+    let known = size.min(mem::size_of::<T>());
+    let mut reader = UserSlice::new(arg, size).reader();
+    let mut request = T::zeroed();
+    if let Some(bytes) = request.bytes_mut().get_mut(..known) {
+        reader.read_slice(bytes).map_err(fault)?;
+    }
+    while !reader.is_empty() {
+        let mut byte = [0u8];
+        reader.read_slice(&mut byte).map_err(fault)?;
+        if byte != [0] {
+            return Err(Error::TooNew);
+        }
+    }
+    if request.head().flags & !T::FLAGS != 0 {
+        return Err(Error::BadFlags);
+    }
+    if request.head().reserved != 0 || request.reserved() != 0 {
+        return Err(Error::BadReserved);
+    }
+    Ok((request, known))
+}
+
+/// Reads a request, has it handled, and writes the answer or the reason.
+pub(crate) fn answer<T: Request>(arg: UserPtr, handle: impl FnOnce(&mut T) -> Result) -> Result {
+    let result = read::<T>(arg).and_then(|(mut request, known)| {
+        handle(&mut request)?;
+        let bytes = request.bytes().get(..known).unwrap_or(&[]);
+        write_bytes(arg, bytes)
+    });
+    let reason = result.err().map_or(0, Error::code);
+    let place = mem::offset_of!(uapi::shadowmm_head, reason);
+    // If even this can't be written, the errno has to be enough.
+    let written = write_bytes(arg.wrapping_byte_add(place), &reason.to_ne_bytes());
+    result.and(written)
+}
+
+fn write_bytes(arg: UserPtr, bytes: &[u8]) -> Result {
+    let mut writer = UserSlice::new(arg, bytes.len()).writer();
+    writer.write_slice(bytes).map_err(|_| Error::BadPointer)
+}
+
+/// The records of a report, on their way to the caller: as many as fit are
+/// written, all are counted.
+pub(crate) struct Records {
+    at: UserPtr,
+    room: u32,
+    /// How many there were.
+    pub(crate) count: u32,
+}
+
+impl Records {
+    /// Room for `capacity` records at `buf`.
+    pub(crate) fn new(buf: u64, capacity: u32) -> Self {
+        Self {
+            at: UserPtr::from_addr(buf as usize),
+            room: capacity,
+            count: 0,
+        }
+    }
+
+    /// The next record.
+    pub(crate) fn push<T: Plain>(&mut self, record: &T) -> Result {
+        if self.count < self.room {
+            write_bytes(self.at, record.bytes())?;
+            self.at = self.at.wrapping_byte_add(mem::size_of::<T>());
+        }
+        self.count = self.count.saturating_add(1);
+        Ok(())
+    }
+}
+
+/// Reads an array of `count` elements at `address`, one at a time.
+pub(crate) fn read_array<T: Plain>(
+    address: u64,
+    count: u32,
+    mut each: impl FnMut(T) -> Result,
+) -> Result {
+    let size = (count as usize)
+        .checked_mul(mem::size_of::<T>())
+        .ok_or(Error::MapTooManyEntries)?;
+    let mut reader = UserSlice::new(UserPtr::from_addr(address as usize), size).reader();
+    for _ in 0..count {
+        let mut element = T::zeroed();
+        reader
+            .read_slice(element.bytes_mut())
+            .map_err(|_| Error::BadPointer)?;
+        each(element)?;
+    }
+    Ok(())
+}
+
+// SAFETY: A byte.
+unsafe impl Plain for u8 {}
+
+/// Reads a NUL-terminated text into `buffer`.
+pub(crate) fn read_text(address: u64, buffer: &mut [u8]) -> Result<&str> {
+    let ptr = UserPtr::from_addr(address as usize);
+    let reader = UserSlice::new(ptr, buffer.len()).reader();
+    let text = reader.strcpy_into_buf(buffer).map_err(|error| {
+        if error == EFAULT {
+            Error::BadPointer
+        } else {
+            Error::BadText
+        }
+    })?;
+    text.to_str().map_err(|_| Error::BadText)
+}
+
+/// A C string field that text is written to; what does not fit is dropped, and
+/// the NUL at the end stays.
+pub(crate) struct TextField<'a> {
+    field: &'a mut [c_char],
+    len: usize,
+}
+
+impl<'a> TextField<'a> {
+    /// Writes to `field`, which is zero.
+    pub(crate) fn new(field: &'a mut [c_char]) -> Self {
+        Self { field, len: 0 }
+    }
+}
+
+impl fmt::Write for TextField<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.field.len().saturating_sub(1);
+        let free = self.field.get_mut(self.len..room).unwrap_or_default();
+        for (place, byte) in free.iter_mut().zip(text.bytes()) {
+            *place = byte as c_char;
+            self.len += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Writes `text` to a C string field that is zero.
+pub(crate) fn fill_text(field: &mut [c_char], text: &str) {
+    // Text fields never fail.
+    let _ = TextField::new(field).write_str(text);
+}

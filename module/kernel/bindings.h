@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the glue needs of the kernel and kernel::bindings does not have.
+ *
+ * bindgen reads this file; bindgen_parameters lists what is taken of it. The
+ * functions below are those of helpers.c, params.c and procfs.c.
+ */
+#ifndef SHADOWMM_BINDINGS_H
+#define SHADOWMM_BINDINGS_H
+
+#include <linux/cma.h>
+#include <linux/device/faux.h>
+#include <linux/dma-map-ops.h>
+#include <linux/dma-mapping.h>
+#include <linux/gfp.h>
+#include <linux/mm.h>
+#include <linux/proc_fs.h>
+#include <linux/rwsem.h>
+#include <linux/seq_file.h>
+#include <linux/spinlock.h>
+
+/* helpers.c */
+unsigned long shadowmm_page_to_pfn(const struct page *page);
+void *shadowmm_page_address(const struct page *page);
+int shadowmm_page_to_nid(const struct page *page);
+struct page *shadowmm_alloc_contig(unsigned long pages, int nid);
+int shadowmm_next_node_with_memory(int nid);
+unsigned long shadowmm_node_present_pages(int nid);
+struct page *shadowmm_dma_alloc(struct device *dev, size_t size, dma_addr_t *handle);
+void shadowmm_dma_free(struct device *dev, size_t size, struct page *page, dma_addr_t handle);
+void shadowmm_set_dev_node(struct device *dev, int nid);
+int shadowmm_get_cpu(void);
+void shadowmm_put_cpu(void);
+unsigned int shadowmm_raw_smp_processor_id(void);
+bool shadowmm_cpu_online(unsigned int cpu);
+unsigned int shadowmm_nr_cpu_ids(void);
+unsigned int shadowmm_nr_online_cpus(void);
+void shadowmm_spin_lock_init(spinlock_t *lock);
+void shadowmm_init_rwsem(struct rw_semaphore *sem);
+bool shadowmm_capable_sys_admin(void);
+const char *shadowmm_kernel_release(void);
+
+extern const unsigned int shadowmm_struct_page_size;
+
+/* params.c */
+struct shadowmm_params {
+	bool autoboot;
+	unsigned int region_mb;
+	char *source;
+	char *zones;
+	char *crashkernel;
+};
+
+const struct shadowmm_params *shadowmm_params(void);
+
+/* procfs.c */
+struct proc_dir_entry *shadowmm_proc_create(void);
+void shadowmm_proc_remove(struct proc_dir_entry *dir);
+/* shadowmm.rs: writes report `file` of procfs.c's table; 0 or a negative errno. */
+int shadowmm_proc_show(struct seq_file *m, unsigned int file);
+
+#endif

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/dev/shadowmm`: requests from outside, and whom the pages belong to.
+//!
+//! Lock order: an open file's `held`, then the shadow's state, then a zone.
+
+use crate::abi;
+use crate::abi::Records;
+use crate::records;
+use crate::shadow;
+use crate::shadow::Shadow;
+use crate::uapi;
+use kernel::fs::File;
+use kernel::ioctl::_IO;
+use kernel::miscdevice::MiscDevice;
+use kernel::miscdevice::MiscDeviceRegistration;
+use kernel::new_mutex;
+use kernel::prelude::*;
+use kernel::rbtree::RBTree;
+use kernel::rbtree::RBTreeNodeReservation;
+use kernel::sync::Arc;
+use kernel::sync::Mutex;
+use kernel::uaccess::UserPtr;
+use shadowmm_core::error::Error;
+use shadowmm_core::error::Result as CoreResult;
+use shadowmm_core::page::PageState;
+use shadowmm_core::phys::PageOrder;
+use shadowmm_core::phys::Pfn;
+
+const MAGIC: u32 = uapi::SHADOWMM_IOC_MAGIC;
+const VERSION: u32 = _IO(MAGIC, 0x00);
+const STAGE: u32 = _IO(MAGIC, 0x01);
+const MAP: u32 = _IO(MAGIC, 0x02);
+const ALLOC: u32 = _IO(MAGIC, 0x03);
+const FREE: u32 = _IO(MAGIC, 0x04);
+const PAGE: u32 = _IO(MAGIC, 0x05);
+const REPORT: u32 = _IO(MAGIC, 0x06);
+const VALIDATE: u32 = _IO(MAGIC, 0x07);
+
+/// The blocks that an open file holds, by first page.
+type Held = RBTree<Pfn, PageOrder>;
+
+/// An open file. Its blocks go back when it is released, however that comes.
+#[pin_data(PinnedDrop)]
+pub(crate) struct OpenFile {
+    shadow: Arc<Shadow>,
+    #[pin]
+    held: Mutex<Held>,
+}
+
+#[vtable]
+impl MiscDevice for OpenFile {
+    type Ptr = Pin<KBox<Self>>;
+
+    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Pin<KBox<Self>>> {
+        let shadow = shadow::current().ok_or(ENODEV)?;
+        let file = KBox::pin_init(
+            pin_init!(Self {
+                shadow,
+                held <- new_mutex!(RBTree::new()),
+            }),
+            GFP_KERNEL,
+        )?;
+        file.shadow.file_opened();
+        Ok(file)
+    }
+
+    fn ioctl(me: Pin<&Self>, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+        let arg = UserPtr::from_addr(arg);
+        let result = match cmd {
+            VERSION => abi::answer(arg, version),
+            STAGE => abi::answer(arg, |request| me.stage(request)),
+            MAP => abi::answer(arg, |request| me.map(request)),
+            ALLOC => abi::answer(arg, |request| me.alloc(request)),
+            FREE => abi::answer(arg, |request| me.free(request)),
+            PAGE => abi::answer(arg, |request| me.page(request)),
+            REPORT => abi::answer(arg, |request| me.report(request)),
+            VALIDATE => abi::answer(arg, |request| me.validate(request)),
+            _ => {
+                me.shadow.unknown_ioctl();
+                return Err(ENOTTY);
+            }
+        };
+        result.map(|()| 0).map_err(|error| {
+            me.shadow.refusals.count(error);
+            kernel::error::Error::from_errno(-(error.errno() as i32))
+        })
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for OpenFile {
+    fn drop(self: Pin<&mut Self>) {
+        let mut held = self.held.lock();
+        while let Some(cursor) = held.cursor_front_mut() {
+            let (_, node) = cursor.remove_current();
+            let (pfn, order) = node.to_key_value();
+            self.shadow.free(pfn, order);
+        }
+        self.shadow.file_closed();
+    }
+}
+
+fn version(request: &mut uapi::shadowmm_version) -> CoreResult<()> {
+    request.abi = uapi::SHADOWMM_ABI_VERSION;
+    abi::fill_text(&mut request.release, crate::RELEASE);
+    abi::fill_text(&mut request.kernel, shadow::kernel_release());
+    Ok(())
+}
+
+impl OpenFile {
+    fn stage(&self, request: &mut uapi::shadowmm_stage) -> CoreResult<()> {
+        let op = shadow::StageOp::from_abi(request.op)?;
+        let (stage, ns) = self.shadow.stage(op)?;
+        request.stage = stage as u32;
+        request.ns = ns;
+        Ok(())
+    }
+
+    fn map(&self, request: &mut uapi::shadowmm_map) -> CoreResult<()> {
+        let (map, crashkernel) = records::read_map(request)?;
+        self.shadow.set_map(map, crashkernel)
+    }
+
+    fn alloc(&self, request: &mut uapi::shadowmm_alloc) -> CoreResult<()> {
+        let wanted = records::alloc_request(request)?;
+        // What can fail comes before the allocation, so that nothing has to be
+        // undone.
+        let node = RBTreeNodeReservation::new(GFP_KERNEL).map_err(|_| Error::NoHostMemory)?;
+        let mut held = self.held.lock();
+        let block = self.shadow.alloc(&wanted)?;
+        held.insert(node.into_node(block.pfn, wanted.order));
+        request.pfn = block.pfn.0;
+        request.page_nid = block.nid.0;
+        request.page_zone = block.zone as u32;
+        Ok(())
+    }
+
+    fn free(&self, request: &mut uapi::shadowmm_free) -> CoreResult<()> {
+        let order = PageOrder::new(request.order).ok_or(Error::OrderTooLarge)?;
+        let pfn = Pfn(request.pfn);
+        let mut held = self.held.lock();
+        match held.get(&pfn) {
+            None => Err(self.shadow.why_not_ours(pfn, order)),
+            Some(&at) if at != order => Err(Error::WrongOrder),
+            Some(_) => {
+                held.remove(&pfn);
+                self.shadow.free(pfn, order);
+                Ok(())
+            }
+        }
+    }
+
+    fn page(&self, request: &mut uapi::shadowmm_page) -> CoreResult<()> {
+        let held = self.held.lock();
+        self.shadow.with_mm(|mm| {
+            records::page(mm, request)?;
+            request.owner = if request.head_state != PageState::Allocated as u32 {
+                uapi::shadowmm_page_owner_SHADOWMM_OWNER_NONE
+            } else if held.get(&Pfn(request.head_pfn)).is_some() {
+                uapi::shadowmm_page_owner_SHADOWMM_OWNER_SELF
+            } else {
+                uapi::shadowmm_page_owner_SHADOWMM_OWNER_OTHER
+            };
+            Ok(())
+        })
+    }
+
+    fn report(&self, request: &mut uapi::shadowmm_report) -> CoreResult<()> {
+        let mut out = Records::new(request.buf, request.capacity);
+        records::report(&self.shadow, request, &mut out)?;
+        request.count = out.count;
+        Ok(())
+    }
+
+    fn validate(&self, request: &mut uapi::shadowmm_validate) -> CoreResult<()> {
+        let mut what = abi::TextField::new(&mut request.what);
+        request.checks = self.shadow.validate(&mut what)?;
+        Ok(())
+    }
+}

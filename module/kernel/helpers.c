@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Functions of the kernel that are inline or macros in C, as functions.
+ * Each does one call and decides nothing.
+ */
+#include <linux/capability.h>
+#include <linux/utsname.h>
+
+#include "bindings.h"
+
+const unsigned int shadowmm_struct_page_size = sizeof(struct page);
+
+unsigned long shadowmm_page_to_pfn(const struct page *page)
+{
+	return page_to_pfn(page);
+}
+
+void *shadowmm_page_address(const struct page *page)
+{
+	return page_address(page);
+}
+
+int shadowmm_page_to_nid(const struct page *page)
+{
+	return page_to_nid(page);
+}
+
+struct page *shadowmm_alloc_contig(unsigned long pages, int nid)
+{
+	return alloc_contig_pages(pages, GFP_KERNEL | __GFP_THISNODE | __GFP_NOWARN, nid, NULL);
+}
+
+/* The first node with memory above `nid`, or -1. */
+int shadowmm_next_node_with_memory(int nid)
+{
+	nid = next_node(nid, node_states[N_MEMORY]);
+	return nid < MAX_NUMNODES ? nid : -1;
+}
+
+unsigned long shadowmm_node_present_pages(int nid)
+{
+	return node_present_pages(nid);
+}
+
+struct page *shadowmm_dma_alloc(struct device *dev, size_t size, dma_addr_t *handle)
+{
+	return dma_alloc_attrs(dev, size, handle, GFP_KERNEL,
+			       DMA_ATTR_NO_KERNEL_MAPPING | DMA_ATTR_NO_WARN);
+}
+
+void shadowmm_dma_free(struct device *dev, size_t size, struct page *page, dma_addr_t handle)
+{
+	dma_free_attrs(dev, size, page, handle, DMA_ATTR_NO_KERNEL_MAPPING);
+}
+
+void shadowmm_set_dev_node(struct device *dev, int nid)
+{
+	set_dev_node(dev, nid);
+}
+
+int shadowmm_get_cpu(void)
+{
+	return get_cpu();
+}
+
+void shadowmm_put_cpu(void)
+{
+	put_cpu();
+}
+
+unsigned int shadowmm_raw_smp_processor_id(void)
+{
+	return raw_smp_processor_id();
+}
+
+bool shadowmm_cpu_online(unsigned int cpu)
+{
+	return cpu_online(cpu);
+}
+
+unsigned int shadowmm_nr_cpu_ids(void)
+{
+	return nr_cpu_ids;
+}
+
+unsigned int shadowmm_nr_online_cpus(void)
+{
+	return num_online_cpus();
+}
+
+void shadowmm_spin_lock_init(spinlock_t *lock)
+{
+	spin_lock_init(lock);
+}
+
+void shadowmm_init_rwsem(struct rw_semaphore *sem)
+{
+	init_rwsem(sem);
+}
+
+bool shadowmm_capable_sys_admin(void)
+{
+	return capable(CAP_SYS_ADMIN);
+}
+
+const char *shadowmm_kernel_release(void)
+{
+	return init_utsname()->release;
+}

@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Core's numbers as the ABI's records, and the ABI's map as core's.
+//!
+//! One function for each kind of report; they translate field by field and
+//! compute nothing.
+
+use crate::abi;
+use crate::abi::Plain;
+use crate::abi::Records;
+use crate::bindings;
+use crate::region::Source;
+use crate::shadow;
+use crate::shadow::Boot;
+use crate::shadow::Mm;
+use crate::shadow::Shadow;
+use crate::uapi;
+use core::mem;
+use kernel::prelude::*;
+use shadowmm_core::boot::CrashParameter;
+use shadowmm_core::boot::MAX_PARAMETER;
+use shadowmm_core::buddy::gfp;
+use shadowmm_core::buddy::AllocRequest;
+use shadowmm_core::buddy::PageAllocator;
+use shadowmm_core::error::Error;
+use shadowmm_core::error::Result as CoreResult;
+use shadowmm_core::firmware::FirmwareMap;
+use shadowmm_core::firmware::MapSource;
+use shadowmm_core::memblock::MemblockRegion;
+use shadowmm_core::page::PageDescriptor;
+use shadowmm_core::phys::Bytes;
+use shadowmm_core::phys::Pfn;
+use shadowmm_core::phys::MAX_NODES;
+use shadowmm_core::report;
+use shadowmm_core::report::Snapshot;
+use shadowmm_core::report::Stop;
+
+/// A host frame number for somebody who may not see it.
+const HIDDEN: u64 = u64::MAX;
+
+/// The map of a request, entry by entry, and what it says of the crash kernel.
+pub(crate) fn read_map(
+    request: &uapi::shadowmm_map,
+) -> CoreResult<(KVBox<FirmwareMap>, Option<CrashParameter>)> {
+    let mut map = shadow::new_map()?;
+    map.source = MapSource::from_raw(request.source).ok_or(Error::BadKind)?;
+    abi::read_array(request.e820, request.nr_e820, |e: uapi::shadowmm_e820| {
+        no_reserved(e.reserved)?;
+        map.e820.push(e.addr, e.size, e.type_)
+    })?;
+    abi::read_array(
+        request.memory,
+        request.nr_memory,
+        |m: uapi::shadowmm_affinity| {
+            if m.flags & !uapi::SHADOWMM_AFFINITY_HOTPLUG != 0 {
+                return Err(Error::BadFlags);
+            }
+            map.meminfo.push(m.addr, m.size, m.nid, m.flags != 0)
+        },
+    )?;
+    abi::read_array(request.cpus, request.nr_cpus, |c: uapi::shadowmm_cpu| {
+        map.cpus.push(c.cpu, c.nid)
+    })?;
+    read_distances(request, &mut map)?;
+    let crashkernel = if request.crashkernel == 0 {
+        None
+    } else {
+        let mut buffer = [0u8; MAX_PARAMETER];
+        Some(CrashParameter::new(abi::read_text(
+            request.crashkernel,
+            &mut buffer,
+        )?)?)
+    };
+    Ok((map, crashkernel))
+}
+
+fn read_distances(request: &uapi::shadowmm_map, map: &mut FirmwareMap) -> CoreResult<()> {
+    let nodes = request.nr_nodes;
+    if nodes as usize > MAX_NODES {
+        return Err(Error::MapBadNode);
+    }
+    let mut rows = KVec::new();
+    abi::read_array(request.distances, nodes * nodes, |distance: u8| {
+        rows.push(distance, GFP_KERNEL)
+            .map_err(|_| Error::NoHostMemory)
+    })?;
+    if nodes == 0 {
+        return Ok(());
+    }
+    map.slit.set_rows(nodes, &rows)
+}
+
+fn no_reserved(field: u32) -> CoreResult<()> {
+    if field == 0 {
+        Ok(())
+    } else {
+        Err(Error::BadReserved)
+    }
+}
+
+/// What an allocation asks for.
+pub(crate) fn alloc_request(request: &uapi::shadowmm_alloc) -> CoreResult<AllocRequest> {
+    let flags = match request.gfp {
+        0 => gfp::GFP_KERNEL.bits(),
+        flags => flags,
+    };
+    AllocRequest::from_raw(flags, request.order, request.nid)
+}
+
+/// What is known about a page, except whose it is.
+pub(crate) fn page(mm: &Mm, request: &mut uapi::shadowmm_page) -> CoreResult<()> {
+    let pfn = Pfn(request.pfn);
+    let page = mm.sparse.page(pfn).ok_or(Error::ForeignPfn)?;
+    let block = mm.buddy().block_of(pfn).ok_or(Error::ForeignPfn)?;
+    request.head_pfn = block.head.0;
+    request.host_pfn = host_pfn(mm.region.host_pfn(pfn));
+    request.section = mm.sparse.section_of(pfn).0;
+    request.state = page.state() as u32;
+    request.head_state = block.state as u32;
+    request.order = block.order.get().into();
+    request.zone = page.zone() as u32;
+    request.nid = page.nid().0;
+    request.count = mm.sparse.page(block.head).map_or(0, PageDescriptor::count);
+    Ok(())
+}
+
+fn host_pfn(pfn: Option<u64>) -> u64 {
+    // SAFETY: Asks about the caller.
+    if unsafe { bindings::shadowmm_capable_sys_admin() } {
+        pfn.unwrap_or(HIDDEN)
+    } else {
+        HIDDEN
+    }
+}
+
+/// Writes the records of a report.
+pub(crate) fn report(
+    shadow: &Shadow,
+    request: &uapi::shadowmm_report,
+    out: &mut Records,
+) -> CoreResult<()> {
+    use uapi::*;
+    let size = request.record_size;
+    match request.kind {
+        shadowmm_report_kind_SHADOWMM_REPORT_STATUS => {
+            sized::<shadowmm_rec_status>(size)?;
+            shadow.with_boot(|boot| out.push(&status(shadow, boot)))
+        }
+        shadowmm_report_kind_SHADOWMM_REPORT_SEGMENTS => {
+            sized::<shadowmm_rec_segment>(size)?;
+            shadow.with_boot(|boot| segments(boot, out))
+        }
+        shadowmm_report_kind_SHADOWMM_REPORT_E820 => {
+            sized::<shadowmm_rec_e820>(size)?;
+            shadow.with_boot(|boot| e820(boot, out))
+        }
+        shadowmm_report_kind_SHADOWMM_REPORT_RESOURCES => {
+            sized::<shadowmm_rec_resource>(size)?;
+            shadow.with_boot(|boot| resources(boot, out))
+        }
+        shadowmm_report_kind_SHADOWMM_REPORT_MEMBLOCK => {
+            sized::<shadowmm_rec_memblock>(size)?;
+            shadow.with_boot(|boot| memblock(boot, out))
+        }
+        shadowmm_report_kind_SHADOWMM_REPORT_NODES => {
+            sized::<shadowmm_rec_node>(size)?;
+            shadow.with_boot(|boot| nodes(boot, out))
+        }
+        shadowmm_report_kind_SHADOWMM_REPORT_ZONES => {
+            sized::<shadowmm_rec_zone>(size)?;
+            shadow.with_boot(|boot| zones(boot, out))
+        }
+        shadowmm_report_kind_SHADOWMM_REPORT_ACCOUNTING => {
+            sized::<shadowmm_rec_account>(size)?;
+            shadow.with_boot(|boot| accounting(boot, out))
+        }
+        shadowmm_report_kind_SHADOWMM_REPORT_VMSTAT => {
+            sized::<shadowmm_rec_counter>(size)?;
+            shadow.with_boot(|boot| vmstat(boot, out))
+        }
+        shadowmm_report_kind_SHADOWMM_REPORT_REFUSALS => {
+            sized::<shadowmm_rec_counter>(size)?;
+            let mut all = shadow.refusals.iter();
+            all.try_for_each(|(error, count)| out.push(&counter(error.name(), count)))
+        }
+        shadowmm_report_kind_SHADOWMM_REPORT_SECTIONS => {
+            sized::<shadowmm_rec_section>(size)?;
+            shadow.with_boot(|boot| sections(boot, out))
+        }
+        _ => Err(Error::BadKind),
+    }
+}
+
+/// The caller and the module must mean the same record.
+fn sized<T>(size: u32) -> CoreResult<()> {
+    if size as usize == mem::size_of::<T>() {
+        Ok(())
+    } else {
+        Err(Error::BadSize)
+    }
+}
+
+/// Runs a walk of core's whose visitor writes records; keeps the reason when
+/// one can't be written.
+fn walk<M>(
+    out: &mut Records,
+    record: impl Fn(&M, &mut Records) -> CoreResult<()>,
+    run: impl FnOnce(&mut dyn FnMut(&M) -> report::Walk) -> report::Walk,
+) -> CoreResult<()> {
+    let mut result = Ok(());
+    let walked = run(&mut |model| {
+        result = record(model, out);
+        result.map_err(|_| Stop)
+    });
+    result.and(walked.map_err(|_| Error::Corrupt))
+}
+
+fn status(shadow: &Shadow, boot: &Boot) -> uapi::shadowmm_rec_status {
+    let mut record = uapi::shadowmm_rec_status::zeroed();
+    record.stage = boot.stage() as u32;
+    record.map_source = boot.machine.map.source as u32;
+    record.region_source = match shadow.host.source {
+        Source::Cma => uapi::shadowmm_region_source_SHADOWMM_SOURCE_CMA,
+        Source::Contig => uapi::shadowmm_region_source_SHADOWMM_SOURCE_CONTIG,
+    };
+    record.backing_pages = boot.machine.backing.0;
+    record.ram_pages = boot.machine.scaled.ram.0;
+    record.original_ram = boot.machine.scaled.original_ram.0;
+    record.descriptor_size = mem::size_of::<PageDescriptor>() as u32;
+    // SAFETY: A constant.
+    record.host_descriptor_size = unsafe { bindings::shadowmm_struct_page_size };
+    if let Ok(sparse) = boot.sparse() {
+        record.section_order = sparse.order().get().into();
+        record.descriptor_bytes = sparse.map_bytes().0;
+        record.metadata_bytes = (sparse.map_bytes() + sparse.table_bytes()).0;
+    }
+    if let Ok(nodes) = boot.nodes() {
+        record.nr_nodes = nodes.online().count() as u32;
+    }
+    if let Ok(mm) = boot.mm() {
+        record.metadata_bytes = mm.metadata().0;
+        record.managed_pages = mm.managed().0;
+        record.free_pages = mm.free().0;
+    }
+    record.held_pages = shadow.held_pages();
+    record.open_files = shadow.open_files();
+    record.ns = boot.ns();
+    record
+}
+
+fn segments(boot: &Boot, out: &mut Records) -> CoreResult<()> {
+    let region = boot.region().ok_or(Error::BootFailed)?;
+    for segment in region.segments() {
+        let mut record = uapi::shadowmm_rec_segment::zeroed();
+        record.start_pfn = segment.range.start.0;
+        record.pages = segment.range.pages().0;
+        record.host_pfn = host_pfn(Some(segment.host_pfn));
+        record.nid = segment.nid.0;
+        record.host_nid = segment.host_node.0;
+        out.push(&record)?;
+    }
+    Ok(())
+}
+
+fn e820(boot: &Boot, out: &mut Records) -> CoreResult<()> {
+    for entry in boot.machine.map.e820.entries() {
+        let mut record = uapi::shadowmm_rec_e820::zeroed();
+        record.addr = entry.addr.0;
+        record.size = entry.size.0;
+        record.type_ = entry.kind.0;
+        out.push(&record)?;
+    }
+    Ok(())
+}
+
+fn resources(boot: &Boot, out: &mut Records) -> CoreResult<()> {
+    let record = |resource: &report::ResourceModel, out: &mut Records| {
+        let mut record = uapi::shadowmm_rec_resource::zeroed();
+        record.start = resource.start.0;
+        record.end = resource.end.0;
+        record.depth = resource.depth;
+        abi::fill_text(&mut record.name, resource.name);
+        out.push(&record)
+    };
+    walk(out, record, |visit| boot.for_each_resource(visit))
+}
+
+fn memblock(boot: &Boot, out: &mut Records) -> CoreResult<()> {
+    let memblock = boot.memblock()?;
+    let mut push = |array: u32, region: &MemblockRegion| {
+        let mut record = uapi::shadowmm_rec_memblock::zeroed();
+        record.base = region.base.0;
+        record.size = region.size.0;
+        record.flags = region.flags.0;
+        record.nid = region.nid.0;
+        record.array = array;
+        out.push(&record)
+    };
+    for region in memblock.memory.as_slice() {
+        push(
+            uapi::shadowmm_memblock_array_SHADOWMM_MEMBLOCK_MEMORY,
+            region,
+        )?;
+    }
+    for region in memblock.reserved.as_slice() {
+        push(
+            uapi::shadowmm_memblock_array_SHADOWMM_MEMBLOCK_RESERVED,
+            region,
+        )?;
+    }
+    Ok(())
+}
+
+fn nodes(boot: &Boot, out: &mut Records) -> CoreResult<()> {
+    boot.nodes()?;
+    let record = |node: &report::NodeModel, out: &mut Records| {
+        let mut record = uapi::shadowmm_rec_node::zeroed();
+        record.nid = node.nid.0;
+        let segment = boot
+            .region()
+            .and_then(|region| region.segment(node.start_pfn));
+        record.host_nid = segment.map_or(-1, |segment| segment.host_node.0);
+        record.nr_cpus = node.cpus.len();
+        record.nr_fallback = node.nr_fallback;
+        record.start_pfn = node.start_pfn.0;
+        record.spanned = node.spanned.0;
+        record.present = node.present.0;
+        record.distance = node.distance;
+        record.fallback = node.fallback.map(|nid| nid as i8);
+        out.push(&record)
+    };
+    walk(out, record, |visit| boot.for_each_node(visit))
+}
+
+fn zones(boot: &Boot, out: &mut Records) -> CoreResult<()> {
+    boot.nodes()?;
+    let record = |zone: &report::ZoneModel, out: &mut Records| {
+        let mut record = uapi::shadowmm_rec_zone::zeroed();
+        record.nid = zone.nid.0;
+        record.zone = zone.kind as u32;
+        abi::fill_text(&mut record.name, zone.kind.name());
+        record.start_pfn = zone.start_pfn.0;
+        record.spanned = zone.spanned.0;
+        record.present = zone.present.0;
+        record.managed = zone.managed.0;
+        record.free = zone.free().0;
+        record.watermark = zone.watermark.map(|pages| pages.0);
+        record.lowmem_reserve = zone.lowmem_reserve.map(|pages| pages.0);
+        record.nr_free = zone.nr_free;
+        out.push(&record)
+    };
+    walk(out, record, |visit| boot.for_each_zone(visit))
+}
+
+fn accounting(boot: &Boot, out: &mut Records) -> CoreResult<()> {
+    boot.mm()?;
+    let record = |account: &report::AccountModel, out: &mut Records| {
+        let mut record = uapi::shadowmm_rec_account::zeroed();
+        let Bytes(bytes) = account.bytes;
+        record.bytes = bytes;
+        record.depth = account.depth;
+        abi::fill_text(&mut record.key, account.key);
+        abi::fill_text(&mut record.text, account.text);
+        out.push(&record)
+    };
+    walk(out, record, |visit| {
+        boot.accounting().for_each_account(visit)
+    })
+}
+
+fn vmstat(boot: &Boot, out: &mut Records) -> CoreResult<()> {
+    boot.mm()?;
+    let record = |model: &report::CounterModel, out: &mut Records| {
+        out.push(&counter(model.name, model.value))
+    };
+    walk(out, record, |visit| {
+        report::vmstat::for_each_counter(boot, visit)
+    })
+}
+
+fn counter(name: &str, value: u64) -> uapi::shadowmm_rec_counter {
+    let mut record = uapi::shadowmm_rec_counter::zeroed();
+    abi::fill_text(&mut record.name, name);
+    record.value = value;
+    record
+}
+
+fn sections(boot: &Boot, out: &mut Records) -> CoreResult<()> {
+    let sparse = boot.sparse()?;
+    for (number, section) in sparse.sections() {
+        let mut record = uapi::shadowmm_rec_section::zeroed();
+        record.number = number.0;
+        record.start_pfn = sparse.frames(number).start.0;
+        record.memmap_pfn = section.memmap().pfn_down().0;
+        record.nid = section.nid().0;
+        out.push(&record)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The shadow: core's boot on the host's memory, and who may use it when.
+//!
+//! ```text
+//! HostMemory      the region; returned last
+//!   State         behind a semaphore
+//!     store       what core keeps outside the region
+//!     boot        borrows both; dropped first
+//! ```
+//!
+//! Requests on the running shadow hold the semaphore for reading, so they run
+//! beside one another; stepping and resetting the boot hold it for writing.
+
+use crate::bindings;
+use crate::platform::Kernel;
+use crate::region::HostMemory;
+use crate::rwsem::RwSemaphore;
+use crate::uapi;
+use core::fmt;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use shadowmm_core::boot;
+use shadowmm_core::boot::Config;
+use shadowmm_core::boot::CrashParameter;
+use shadowmm_core::boot::Stage;
+use shadowmm_core::boot::Store;
+use shadowmm_core::boot::Text;
+use shadowmm_core::boot::NR_STAGES;
+use shadowmm_core::buddy::AllocRequest;
+use shadowmm_core::buddy::PageAllocator;
+use shadowmm_core::error::Error;
+use shadowmm_core::error::Refusals;
+use shadowmm_core::error::Result as CoreResult;
+use shadowmm_core::firmware;
+use shadowmm_core::firmware::FirmwareMap;
+use shadowmm_core::firmware::MapSource;
+use shadowmm_core::page::ZoneType;
+use shadowmm_core::phys::Backing;
+use shadowmm_core::phys::NodeId;
+use shadowmm_core::phys::PageOrder;
+use shadowmm_core::phys::Pages;
+use shadowmm_core::phys::Pfn;
+use shadowmm_core::phys::MAX_NODES;
+
+pub(crate) type Boot = boot::Boot<'static, Kernel>;
+pub(crate) type Mm = boot::Mm<'static, Kernel>;
+
+/// An empty store, to be copied from: the value is too large for the stack.
+static EMPTY: Store<'static, Kernel> = Store::new();
+
+/// An empty map, likewise.
+static EMPTY_MAP: FirmwareMap = FirmwareMap::NEW;
+
+kernel::sync::global_lock! {
+    // SAFETY: Initialised in the module's init, before anything else.
+    pub(crate) unsafe(uninit) static CURRENT: Mutex<Option<Arc<Shadow>>> = None;
+}
+
+/// The shadow of this module, while it is loaded.
+pub(crate) fn current() -> Option<Arc<Shadow>> {
+    CURRENT.lock().clone()
+}
+
+/// Keeps a shadow current until it is dropped.
+pub(crate) struct Current(());
+
+impl Current {
+    /// Makes `shadow` the current one.
+    pub(crate) fn new(shadow: Arc<Shadow>) -> Self {
+        *CURRENT.lock() = Some(shadow);
+        Self(())
+    }
+}
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        let shadow = CURRENT.lock().take();
+        // Returning the host's memory may sleep; not under the lock.
+        drop(shadow);
+    }
+}
+
+/// Says in the log what was refused, and makes the error a kernel's.
+pub(crate) fn refused(what: &str, error: Error) -> kernel::error::Error {
+    pr_err!("{}: {}\n", what, error.sentence());
+    kernel::error::Error::from_errno(-(error.errno() as i32))
+}
+
+/// The release of the kernel that this runs in.
+pub(crate) fn kernel_release() -> &'static str {
+    // SAFETY: The release is NUL-terminated and never changes.
+    let release = unsafe { CStr::from_char_ptr(bindings::shadowmm_kernel_release()) };
+    release.to_str().unwrap_or("")
+}
+
+/// Fills `map` with the built-in machine: a node for each of the host's that
+/// the region has memory on.
+fn builtin(host: &HostMemory, map: &mut FirmwareMap) -> CoreResult<()> {
+    let mut shares = [Pages::ZERO; MAX_NODES];
+    let nodes = host.shares(&mut shares);
+    // SAFETY: Reads a counter.
+    let cpus = unsafe { bindings::shadowmm_nr_online_cpus() };
+    firmware::builtin(map, shares.get(..nodes).unwrap_or(&[]), cpus)
+}
+
+/// Makes an empty map on the heap; it is too large for the stack.
+pub(crate) fn new_map() -> CoreResult<KVBox<FirmwareMap>> {
+    let map = KVBox::<FirmwareMap>::new_uninit(GFP_KERNEL);
+    let mut map = map.map_err(|_| Error::NoHostMemory)?;
+    // SAFETY: Both are valid for one map, and a copy of an empty map is one.
+    unsafe {
+        core::ptr::copy_nonoverlapping(&raw const EMPTY_MAP, map.as_mut_ptr(), 1);
+        Ok(map.assume_init())
+    }
+}
+
+/// What a step of the boot is asked for.
+#[derive(Clone, Copy)]
+pub(crate) enum StageOp {
+    Get,
+    Next,
+    Run,
+    Reset,
+}
+
+impl StageOp {
+    pub(crate) fn from_abi(op: u32) -> CoreResult<Self> {
+        match op {
+            uapi::shadowmm_stage_op_SHADOWMM_STAGE_GET => Ok(Self::Get),
+            uapi::shadowmm_stage_op_SHADOWMM_STAGE_NEXT => Ok(Self::Next),
+            uapi::shadowmm_stage_op_SHADOWMM_STAGE_RUN => Ok(Self::Run),
+            uapi::shadowmm_stage_op_SHADOWMM_STAGE_RESET => Ok(Self::Reset),
+            _ => Err(Error::BadKind),
+        }
+    }
+}
+
+/// A block that was allocated, and where it lies.
+pub(crate) struct Block {
+    pub(crate) pfn: Pfn,
+    pub(crate) nid: NodeId,
+    pub(crate) zone: ZoneType,
+}
+
+/// A boot with what it borrows.
+///
+/// # Invariants
+///
+/// `boot` is dropped before `store` is written again or freed.
+struct State {
+    boot: Option<Boot>,
+    store: KVBox<MaybeUninit<Store<'static, Kernel>>>,
+    /// The map of the next boot.
+    map: KVBox<FirmwareMap>,
+    config: Config,
+}
+
+// SAFETY: The pointers inside lead to the region and the store, which have no
+// thread affinity.
+unsafe impl Send for State {}
+// SAFETY: As above; sharing only reads or goes through core's locks.
+unsafe impl Sync for State {}
+
+/// The shadow.
+#[pin_data]
+pub(crate) struct Shadow {
+    // Fields are dropped in this order: the host's memory after all that
+    // points into it.
+    #[pin]
+    state: RwSemaphore<State>,
+    pub(crate) host: HostMemory,
+    /// How often requests were refused, by reason.
+    pub(crate) refusals: Refusals,
+    /// Pages that belong to open files.
+    held_pages: AtomicU64,
+    open_files: AtomicU32,
+}
+
+impl Shadow {
+    /// A shadow on `host`, at the first stage of the boot with the built-in map.
+    pub(crate) fn new(host: HostMemory, config: Config) -> Result<Arc<Self>> {
+        let state = State {
+            boot: None,
+            store: KVBox::new_uninit(GFP_KERNEL)?,
+            map: new_map().map_err(|_| ENOMEM)?,
+            config,
+        };
+        let shadow = Arc::pin_init(
+            pin_init!(Self {
+                state <- RwSemaphore::new(state),
+                host,
+                refusals: Refusals::new(),
+                held_pages: AtomicU64::new(0),
+                open_files: AtomicU32::new(0),
+            }),
+            GFP_KERNEL,
+        )?;
+        {
+            let mut state = shadow.state.write();
+            builtin(&shadow.host, &mut state.map)
+                .and_then(|()| shadow.detect(&mut state))
+                .map_err(|error| refused("the first stage", error))?;
+        }
+        Ok(shadow)
+    }
+
+    /// Starts the boot anew.
+    fn detect(&self, state: &mut State) -> CoreResult<()> {
+        // Nothing may be left of the last boot when its store is overwritten.
+        state.boot = None;
+        let mut backing = Backing::new();
+        // SAFETY: `self.host` is dropped after `self.state`, and the last boot,
+        // with all that was made of its backing, is gone.
+        unsafe { self.host.backing(&mut backing) }.map_err(|_| Error::MapTooManyEntries)?;
+        let store = state.store.as_mut_ptr();
+        // SAFETY: Both are valid for one store, and nothing borrows the
+        // destination. A copy of an empty store is an empty store.
+        unsafe { core::ptr::copy_nonoverlapping(&raw const EMPTY, store, 1) };
+        // SAFETY: The store was just written. It is boxed, so it stays where it
+        // is; the boot, which borrows it, is dropped before it, by the type's
+        // invariant.
+        let store = unsafe { NonNull::new_unchecked(store).as_mut() };
+        state.boot = Some(boot::Boot::detect(
+            store,
+            &state.map,
+            &backing,
+            state.config,
+            Kernel,
+        )?);
+        Ok(())
+    }
+
+    /// Looks at the boot.
+    pub(crate) fn with_boot<R>(&self, look: impl FnOnce(&Boot) -> CoreResult<R>) -> CoreResult<R> {
+        let state = self.state.read();
+        look(state.boot.as_ref().ok_or(Error::BootFailed)?)
+    }
+
+    /// Uses the running memory manager.
+    pub(crate) fn with_mm<R>(&self, job: impl FnOnce(&Mm) -> CoreResult<R>) -> CoreResult<R> {
+        self.with_boot(|boot| job(boot.mm()?))
+    }
+
+    /// Asks for the stage of the boot, or changes it.
+    pub(crate) fn stage(&self, op: StageOp) -> CoreResult<(Stage, [u64; NR_STAGES])> {
+        let mut state = self.state.write();
+        match (op, state.boot.as_mut()) {
+            (StageOp::Get, Some(_)) => {}
+            (StageOp::Next, Some(boot)) => {
+                boot.next()?;
+            }
+            (StageOp::Run, Some(boot)) => boot.run()?,
+            (StageOp::Reset, _) => {
+                if self.held_pages.load(Relaxed) != 0 {
+                    return Err(Error::PagesHeld);
+                }
+                self.detect(&mut state)?;
+            }
+            (_, None) => return Err(Error::BootFailed),
+        }
+        let boot = state.boot.as_ref().ok_or(Error::BootFailed)?;
+        Ok((boot.stage(), boot.ns()))
+    }
+
+    /// Takes `map` for the boot, which must be at its first stage. If it does
+    /// not fit the region, everything stays as it was.
+    pub(crate) fn set_map(
+        &self,
+        mut map: KVBox<FirmwareMap>,
+        crashkernel: Option<CrashParameter>,
+    ) -> CoreResult<()> {
+        let mut state = self.state.write();
+        if state
+            .boot
+            .as_ref()
+            .is_some_and(|boot| boot.stage() != Stage::Detect)
+        {
+            return Err(Error::StageOrder);
+        }
+        if map.source == MapSource::Builtin {
+            builtin(&self.host, &mut map)?;
+        }
+        let old_config = state.config;
+        let old_map = core::mem::replace(&mut state.map, map);
+        if let Some(crashkernel) = crashkernel {
+            state.config.crashkernel = crashkernel;
+        }
+        let result = self.detect(&mut state);
+        if result.is_err() {
+            state.map = old_map;
+            state.config = old_config;
+            self.detect(&mut state)?;
+        }
+        result
+    }
+
+    /// Allocates a block for an open file.
+    pub(crate) fn alloc(&self, request: &AllocRequest) -> CoreResult<Block> {
+        self.with_mm(|mm| {
+            let pfn = mm.buddy().alloc(request)?;
+            self.held_pages.fetch_add(request.order.pages().0, Relaxed);
+            let page = mm.sparse.page(pfn).ok_or(Error::Corrupt)?;
+            Ok(Block {
+                pfn,
+                nid: page.nid(),
+                zone: page.zone(),
+            })
+        })
+    }
+
+    /// Takes back a block that an open file holds.
+    pub(crate) fn free(&self, pfn: Pfn, order: PageOrder) {
+        let freed = self.with_mm(|mm| mm.buddy().free(pfn, order));
+        match freed {
+            Ok(()) => {
+                self.held_pages.fetch_sub(order.pages().0, Relaxed);
+            }
+            Err(error) => pr_err!("a held block could not be freed: {}\n", error.sentence()),
+        }
+    }
+
+    /// Why a page that an open file does not hold can't be freed by it.
+    pub(crate) fn why_not_ours(&self, pfn: Pfn, order: PageOrder) -> Error {
+        let verdict = self.with_mm(|mm| mm.buddy().check_free(pfn, order));
+        verdict.err().unwrap_or(Error::NotOwner)
+    }
+
+    /// Says in the log what is there.
+    pub(crate) fn announce(&self) {
+        let state = self.state.read();
+        if let Some(boot) = &state.boot {
+            let ns: u64 = boot.ns().iter().sum();
+            pr_info!(
+                "region of {} MiB, stage {}, boot took {} us\n",
+                self.host.pages() >> 8,
+                boot.stage().name(),
+                ns / 1000
+            );
+        }
+    }
+
+    /// Checks every invariant: how many things were looked at, and the sentence
+    /// about the one that does not hold.
+    pub(crate) fn validate(&self, what: &mut dyn fmt::Write) -> CoreResult<u64> {
+        self.with_mm(|mm| Ok(mm.validate(what).unwrap_or(0)))
+    }
+
+    /// Writes the text of a file of `/proc/shadowmm`.
+    pub(crate) fn write_text(&self, file: u32, out: &mut dyn fmt::Write) -> CoreResult<()> {
+        match Text::ALL.get(file as usize) {
+            Some(&text) => self.with_boot(|boot| boot.write(text, out)),
+            // The file behind the last of the boot's texts.
+            None => self.refusals.write(out).map_err(|_| Error::Corrupt),
+        }
+    }
+
+    /// Counts an open file.
+    pub(crate) fn file_opened(&self) {
+        self.open_files.fetch_add(1, Relaxed);
+    }
+
+    /// Counts one less.
+    pub(crate) fn file_closed(&self) {
+        self.open_files.fetch_sub(1, Relaxed);
+    }
+
+    /// Counts a request that nobody knows.
+    pub(crate) fn unknown_ioctl(&self) {
+        self.refusals.count(Error::UnknownRequest);
+    }
+
+    pub(crate) fn held_pages(&self) -> u64 {
+        self.held_pages.load(Relaxed)
+    }
+
+    pub(crate) fn open_files(&self) -> u32 {
+        self.open_files.load(Relaxed)
+    }
+}

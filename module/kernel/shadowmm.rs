@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! shadowmm: a second Linux memory manager, on memory of its own.
+//!
+//! This crate is the glue between Linux and core. It translates and owns, and
+//! decides nothing:
+//!
+//! ```text
+//! params.c   the module's parameters      region.rs    host memory, and its return
+//! shadow.rs  core's boot on that memory   platform.rs  locks, CPUs, clock for core
+//! device.rs  /dev/shadowmm                records.rs   core's numbers as ABI records
+//! abi.rs     requests in user memory      procfs.rs    /proc/shadowmm
+//! rwsem.rs   a lock that Rust lacks       helpers.c    inline functions of C
+//! ```
+
+use kernel::miscdevice::MiscDeviceOptions;
+use kernel::miscdevice::MiscDeviceRegistration;
+use kernel::prelude::*;
+use shadowmm_core::boot::Config;
+use shadowmm_core::boot::CrashParameter;
+use shadowmm_core::zone::ZoneConfig;
+
+mod abi;
+mod device;
+mod platform;
+mod procfs;
+mod records;
+mod region;
+mod rwsem;
+mod shadow;
+
+/// What bindgen makes of bindings.h; types are those of the kernel crate.
+#[allow(
+    clippy::all,
+    dead_code,
+    missing_docs,
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals,
+    unreachable_pub,
+    unsafe_op_in_unsafe_fn,
+    unused_imports
+)]
+mod bindings {
+    use kernel::bindings::*;
+    use kernel::ffi;
+    include!(concat!(env!("SHADOWMM_OBJ"), "/bindings_generated.rs"));
+}
+
+/// What bindgen makes of uapi/shadowmm.h.
+#[allow(
+    clippy::all,
+    dead_code,
+    missing_docs,
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals,
+    unreachable_pub
+)]
+mod uapi {
+    use kernel::ffi;
+    include!(concat!(env!("SHADOWMM_OBJ"), "/uapi_generated.rs"));
+}
+
+/// The module's version.
+const RELEASE: &str = "0.1.0";
+
+module! {
+    type: Module,
+    name: "shadowmm",
+    authors: ["The shadowmm developers"],
+    description: "A second Linux memory manager, on memory of its own",
+    license: "GPL",
+}
+
+/// The module while it is loaded. The fields go in this order: first the ways
+/// in, then what they lead to.
+#[pin_data]
+struct Module {
+    #[pin]
+    device: MiscDeviceRegistration<device::OpenFile>,
+    proc: procfs::Directory,
+    shadow: shadow::Current,
+}
+
+impl kernel::InPlaceModule for Module {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        // SAFETY: Called once, before anything can use it.
+        unsafe { shadow::CURRENT.init() };
+        try_pin_init!(Self {
+            shadow: load()?,
+            proc: procfs::Directory::new()?,
+            device <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"shadowmm" }),
+        })
+    }
+}
+
+/// Takes the region and boots the shadow on it, as the parameters say.
+fn load() -> Result<shadow::Current> {
+    // SAFETY: The parameters are set before init and never change.
+    let params = unsafe { &*bindings::shadowmm_params() };
+    let source = region::Source::parse(text(params.source)?)?;
+    let config = Config {
+        zones: ZoneConfig::parse(text(params.zones)?)
+            .map_err(|error| shadow::refused("zones=", error))?,
+        crashkernel: CrashParameter::new(text(params.crashkernel)?)
+            .map_err(|error| shadow::refused("crashkernel=", error))?,
+    };
+    let host = region::HostMemory::take(source, params.region_mb)?;
+    let shadow = shadow::Shadow::new(host, config)?;
+    if params.autoboot {
+        shadow
+            .stage(shadow::StageOp::Run)
+            .map_err(|error| shadow::refused("the boot", error))?;
+    }
+    shadow.announce();
+    Ok(shadow::Current::new(shadow))
+}
+
+/// A text parameter.
+fn text(param: *const kernel::ffi::c_char) -> Result<&'static str> {
+    if param.is_null() {
+        return Ok("");
+    }
+    // SAFETY: A charp parameter is NUL-terminated and lives as long as the module.
+    let text = unsafe { CStr::from_char_ptr(param) };
+    text.to_str().map_err(|_| EINVAL)
+}
