@@ -91,7 +91,7 @@ impl fmt::Display for MemblockFlags {
             return f.write_str("NONE");
         }
         let mut first = true;
-        for bit in (0..u32::BITS).filter(|bit| self.0 >> bit & 1 != 0) {
+        for bit in (0..u32::BITS).filter(|bit| (self.0 >> bit) & 1 != 0) {
             if !first {
                 f.write_str("|")?;
             }

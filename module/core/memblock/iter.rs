@@ -63,7 +63,7 @@ fn gap(excluded: &[MemblockRegion], at: usize) -> PhysRange {
 }
 
 fn pack(at: usize, gap: usize) -> u64 {
-    at as u64 & 0xffff_ffff | (gap as u64) << 32
+    (at as u64 & 0xffff_ffff) | ((gap as u64) << 32)
 }
 
 /// The next range, upwards, of `taken` outside of `excluded`; `None`, and the

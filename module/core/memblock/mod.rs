@@ -17,7 +17,8 @@
 //! ```text
 //! flags.rs     what is noted about a region
 //! regions.rs   a region, and the array of regions
-//! edit.rs      add, remove, reserve, mark: all that isolates and merges
+//! edit.rs      add, remove, reserve: what isolates and merges
+//! marks.rs     flags and nodes of the regions in a range
 //! resize.rs    doubling a full array inside the memory it describes
 //! limit.rs     trim, cap, enforce a limit
 //! iter.rs      iterators over memory, reserved and free ranges
@@ -41,6 +42,7 @@ mod flags;
 mod handoff;
 mod iter;
 mod limit;
+mod marks;
 mod query;
 mod regions;
 mod resize;

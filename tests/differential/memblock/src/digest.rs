@@ -42,7 +42,7 @@ impl Digest {
         place.into_iter().for_each(|place| self.fold(place));
         for region in table.as_slice() {
             let nid = region.nid.0 as u32 as u64;
-            let marks = (region.flags.0 as u64) << 32 | nid;
+            let marks = ((region.flags.0 as u64) << 32) | nid;
             self.fold_all([region.base.0, region.size.0, marks]);
         }
     }

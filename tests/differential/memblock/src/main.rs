@@ -33,9 +33,10 @@ use shadowmm_core::phys::PfnRange;
 use shadowmm_core::phys::Region;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::BufRead;
 use std::io::BufReader;
-use std::io::Write;
+use std::io::Write as _;
 use std::process::Child;
 use std::process::ChildStdin;
 use std::process::ChildStdout;
@@ -177,7 +178,10 @@ fn hand_over(early: EarlyMemory<'_, '_>, random: &mut Random) -> Step {
 }
 
 fn script_of(steps: &[Step]) -> String {
-    steps.iter().map(|step| format!("{}\n", step.op)).collect()
+    steps.iter().fold(String::new(), |mut script, step| {
+        writeln!(script, "{}", step.op).expect("a string takes all");
+        script
+    })
 }
 
 /// Says what differs, with all that led there.
