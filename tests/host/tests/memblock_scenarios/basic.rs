@@ -291,7 +291,8 @@ fn nodes_of_reserved_regions_survive_a_growing_array() {
         // As memmap_init_reserved_pages() does it.
         loop {
             let max = early.reserved.max();
-            for region in early.mem_regions().to_vec() {
+            let memory = early.mem_regions().to_vec();
+            for region in memory {
                 let kind = MemblockKind::Reserved;
                 early
                     .set_node(region.base, region.size, kind, region.nid)
