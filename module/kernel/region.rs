@@ -18,7 +18,9 @@
 
 use crate::bindings;
 use core::ptr::NonNull;
+use kernel::fmt;
 use kernel::prelude::*;
+use kernel::str::CString;
 use shadowmm_core::phys::Backing;
 use shadowmm_core::phys::BackingRun;
 use shadowmm_core::phys::NodeId;
@@ -262,10 +264,11 @@ impl HostMemory {
     }
 
     fn take_node_area(&mut self, nid: i32, limit: u64) -> Result {
+        let name = CString::try_from_fmt(fmt!("shadowmm-node{nid}"))?;
         // SAFETY: The name is a C string and is copied; no ops are allowed.
         let device = unsafe {
             kernel::bindings::faux_device_create(
-                c"shadowmm".as_ptr().cast(),
+                name.as_char_ptr(),
                 core::ptr::null_mut(),
                 core::ptr::null(),
             )
