@@ -90,9 +90,9 @@ fn flags(bits: u32) -> String {
     let named = FLAGS
         .iter()
         .enumerate()
-        .filter(|(bit, _)| bits & 1 << bit != 0)
+        .filter(|(bit, _)| bits & (1 << bit) != 0)
         .map(|(_, name)| (*name).to_owned());
-    let rest = bits >> FLAGS.len() << FLAGS.len();
+    let rest = (bits >> FLAGS.len()) << FLAGS.len();
     let unknown = (rest != 0).then(|| format!("{rest:#x}"));
     named.chain(unknown).collect::<Vec<_>>().join(" ")
 }
