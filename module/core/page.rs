@@ -175,12 +175,14 @@ const _: () = assert!(NR_ZONE_TYPES <= 1 << (NODE_SHIFT - ZONE_SHIFT));
 
 impl PageDescriptor {
     /// A descriptor for an address without RAM.
-    pub const HOLE: Self = Self {
-        next: AtomicU32::new(NIL),
-        prev: AtomicU32::new(NIL),
-        bits: AtomicU32::new(0),
-        count: AtomicU32::new(0),
-    };
+    pub const fn hole() -> Self {
+        Self {
+            next: AtomicU32::new(NIL),
+            prev: AtomicU32::new(NIL),
+            bits: AtomicU32::new(0),
+            count: AtomicU32::new(0),
+        }
+    }
 
     /// Enters the page in its node and zone, as `__init_single_page()` does.
     pub fn init(&self, nid: NodeId, zone: ZoneType, state: PageState) {

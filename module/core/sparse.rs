@@ -225,7 +225,7 @@ impl<'m> Sparse<'m> {
         let range = alloc_in_one_piece(early, size, size, min, section.nid)?;
         section.map = early
             .region()?
-            .place_slice(range, len, |_| PageDescriptor::HOLE)?;
+            .place_slice(range, len, |_| PageDescriptor::hole())?;
         section.at = range.start;
         self.map_bytes += size;
         Ok(())

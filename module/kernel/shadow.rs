@@ -253,7 +253,7 @@ impl Shadow {
         match (op, state.boot.as_mut()) {
             (StageOp::Get, Some(_)) => {}
             (StageOp::Next, Some(boot)) => {
-                boot.next()?;
+                boot.advance()?;
             }
             (StageOp::Run, Some(boot)) => boot.run()?,
             (StageOp::Reset, _) => {

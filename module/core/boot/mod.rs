@@ -201,7 +201,7 @@ impl<'m, P: Platform> Boot<'m, P> {
     ///
     /// [`Error::StageDone`] at the last stage; the stage's error when it fails,
     /// and [`Error::BootFailed`] ever after.
-    pub fn next(&mut self) -> Result<Stage> {
+    pub fn advance(&mut self) -> Result<Stage> {
         let to = match &self.phase {
             Phase::Running(_) => return Err(Error::StageDone),
             Phase::Failed(_) => return Err(Error::BootFailed),
@@ -223,11 +223,11 @@ impl<'m, P: Platform> Boot<'m, P> {
     ///
     /// # Errors
     ///
-    /// Those of [`Boot::next`].
+    /// Those of [`Boot::advance`].
     pub fn run(&mut self) -> Result<()> {
-        self.next()?;
+        self.advance()?;
         while self.stage() != Stage::HandOff {
-            self.next()?;
+            self.advance()?;
         }
         Ok(())
     }

@@ -114,7 +114,7 @@ impl Default for FreeAreas {
 
 /// Where on its list a block is put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
+pub(super) enum Placement {
     /// It will be the next to be given out.
     Head,
     /// It will be the last to be given out.

@@ -35,7 +35,7 @@ use crate::phys::MAX_PAGE_ORDER;
 
 /// A zone whose lock is held: the free lists, what counts them, and the page
 /// descriptors that they run through.
-pub struct LockedZone<'a, M> {
+pub(super) struct LockedZone<'a, M> {
     /// The lists; the exclusive borrow comes from the lock's guard.
     pub(super) areas: &'a mut FreeAreas,
     /// Their counts.
@@ -51,7 +51,7 @@ impl<'a, M: MemMap> LockedZone<'a, M> {
     /// one large enough (`__rmqueue_smallest`). The block is `Allocated` then,
     /// with one reference.
     #[inline]
-    pub fn rmqueue_smallest(&mut self, order: PageOrder) -> Option<Pfn> {
+    pub(super) fn rmqueue_smallest(&mut self, order: PageOrder) -> Option<Pfn> {
         let mut current = order;
         loop {
             if let Some(pfn) = self.areas.list(current).first() {
@@ -98,7 +98,7 @@ impl<'a, M: MemMap> LockedZone<'a, M> {
     /// `split_large_buddy()` does: with one list an order, the halves would
     /// merge again and land in the same place.
     #[inline]
-    pub fn free_one_page(
+    pub(super) fn free_one_page(
         &mut self,
         mut pfn: Pfn,
         mut page: &'a PageDescriptor,

@@ -49,7 +49,7 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    pub const NEW: Self = Self {
+    pub(super) const NEW: Self = Self {
         nr: 0,
         piece: [Piece {
             start: PhysAddr::ZERO,
@@ -58,12 +58,12 @@ impl Pieces {
         }; MAX_PIECES],
     };
 
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.nr = 0;
     }
 
     /// How many pieces there are, without the end.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.nr.saturating_sub(1)
     }
 
@@ -71,34 +71,34 @@ impl Pieces {
         self.piece.get(..self.nr).unwrap_or(&[])
     }
 
-    pub fn get(&self, i: usize) -> Option<Piece> {
+    pub(super) fn get(&self, i: usize) -> Option<Piece> {
         self.used().get(i).copied()
     }
 
-    pub fn set_pages(&mut self, i: usize, pages: u64) {
+    pub(super) fn set_pages(&mut self, i: usize, pages: u64) {
         if let Some(p) = self.piece.get_mut(i) {
             p.pages = u32::try_from(pages).unwrap_or(u32::MAX);
         }
     }
 
     /// Where piece `i` ends on the original machine.
-    pub fn end(&self, i: usize) -> PhysAddr {
+    pub(super) fn end(&self, i: usize) -> PhysAddr {
         self.get(i + 1).map_or(PhysAddr::MAX, |p| p.start)
     }
 
     /// How long piece `i` is on the original machine.
-    pub fn size(&self, i: usize) -> Bytes {
+    pub(super) fn size(&self, i: usize) -> Bytes {
         self.get(i).map_or(Bytes::ZERO, |p| self.end(i) - p.start)
     }
 
     /// The node of piece `i`, if it is RAM.
-    pub fn ram_node(&self, i: usize) -> Option<NodeId> {
+    pub(super) fn ram_node(&self, i: usize) -> Option<NodeId> {
         let nid = NodeId(self.get(i)?.nid);
         (i < self.len() && !nid.is_none()).then_some(nid)
     }
 
     /// The numbers of the pieces that are RAM, of one node or of all.
-    pub fn ram(&self, nid: Option<NodeId>) -> impl Iterator<Item = usize> + Clone + '_ {
+    pub(super) fn ram(&self, nid: Option<NodeId>) -> impl Iterator<Item = usize> + Clone + '_ {
         (0..self.len()).filter(move |&i| {
             let of = self.ram_node(i);
             of.is_some() && (nid.is_none() || of == nid)
@@ -106,12 +106,12 @@ impl Pieces {
     }
 
     /// The next piece of RAM behind piece `i`.
-    pub fn next_ram(&self, i: usize) -> Option<usize> {
+    pub(super) fn next_ram(&self, i: usize) -> Option<usize> {
         (i + 1..self.len()).find(|&k| self.ram_node(k).is_some())
     }
 
     /// Cuts the address space of a resolved map.
-    pub fn collect(&mut self, map: &FirmwareMap) -> Result<()> {
+    pub(super) fn collect(&mut self, map: &FirmwareMap) -> Result<()> {
         self.nr = 0;
         let top = map.e820.entries().iter().map(|e| e.range().end).max();
         let top = top.ok_or(Error::MapEmpty)?;
@@ -165,7 +165,7 @@ impl Pieces {
     }
 
     /// The pages of all pieces of RAM.
-    pub fn ram_pages(&self) -> Pages {
+    pub(super) fn ram_pages(&self) -> Pages {
         let pages = self.ram(None).filter_map(|i| self.get(i));
         Pages(pages.map(|p| u64::from(p.pages)).sum())
     }

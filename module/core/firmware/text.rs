@@ -13,24 +13,24 @@ pub(super) struct Reader<'t>(pub &'t str);
 
 impl<'t> Reader<'t> {
     /// Skips blanks.
-    pub fn blanks(&mut self) -> &mut Self {
+    pub(super) fn blanks(&mut self) -> &mut Self {
         self.0 = self.0.trim_start();
         self
     }
 
     /// Goes past `word`.
-    pub fn word(&mut self, word: &str) -> Option<()> {
+    pub(super) fn word(&mut self, word: &str) -> Option<()> {
         self.0 = self.0.strip_prefix(word)?;
         Some(())
     }
 
     /// A number in decimal. `None` where there is none or it does not fit.
-    pub fn decimal(&mut self) -> Option<u64> {
+    pub(super) fn decimal(&mut self) -> Option<u64> {
         self.digits(10)
     }
 
     /// A number in hexadecimal, with or without 0x.
-    pub fn hex(&mut self) -> Option<u64> {
+    pub(super) fn hex(&mut self) -> Option<u64> {
         let digits = self.0.strip_prefix("0x").unwrap_or(self.0);
         let before = core::mem::replace(&mut self.0, digits);
         let number = self.digits(16);
@@ -50,7 +50,7 @@ impl<'t> Reader<'t> {
 
     /// `0x0-0x9fbff`, the last byte included, or `0 - 9fc00` with spaces, the
     /// end not included. Both ends as they are printed.
-    pub fn bounds(&mut self) -> Option<(u64, u64)> {
+    pub(super) fn bounds(&mut self) -> Option<(u64, u64)> {
         let start = self.hex()?;
         self.blanks().word("-")?;
         let end = self.blanks().hex()?;
@@ -59,7 +59,7 @@ impl<'t> Reader<'t> {
 
     /// `[mem 0x0-0x9fbff]` as a start and the byte behind the last one; an
     /// empty one is printed with its end one below its start.
-    pub fn mem(&mut self) -> Option<Option<(PhysAddr, PhysAddr)>> {
+    pub(super) fn mem(&mut self) -> Option<Option<(PhysAddr, PhysAddr)>> {
         self.word("[mem ")?;
         let (start, last) = self.bounds()?;
         self.word("]")?;

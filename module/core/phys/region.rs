@@ -272,13 +272,12 @@ impl<'m> Region<'m> {
                 let block = 1u64 << super::PAGEBLOCK_ORDER;
                 let host = run.host_pfn + offset.0;
                 let skew = Pages(rest.start.0.wrapping_sub(host) & (block - 1));
-                if !aligned && rest.pages().0 >= block && skew < run.pages - offset {
-                    if !skew.is_zero() && skew <= spare {
-                        cursor.advance(skew);
-                        spare -= skew;
-                        aligned = true;
-                        continue;
-                    }
+                let wanted = !aligned && rest.pages().0 >= block && !skew.is_zero();
+                if wanted && skew < run.pages - offset && skew <= spare {
+                    cursor.advance(skew);
+                    spare -= skew;
+                    aligned = true;
+                    continue;
                 }
                 aligned = true;
                 let take = rest.pages().0.min((run.pages - offset).0);

@@ -118,12 +118,12 @@ fn built_in_machine_boots_on_two_nodes() {
         ),
         (Stage::HandOff, &Text::ALL),
     ] {
-        assert_eq!(boot.next(), Ok(stage));
+        assert_eq!(boot.advance(), Ok(stage));
         for &kind in texts {
             println!("--- {stage:?} {kind:?}\n{}", text(&boot, kind));
         }
     }
-    assert_eq!(boot.next(), Err(Error::StageDone));
+    assert_eq!(boot.advance(), Err(Error::StageDone));
     check_booted(&boot);
     let mm = boot.mm().unwrap();
     assert_eq!(mm.nodes.online().count(), 2);
@@ -183,7 +183,7 @@ fn a_crash_kernel_without_room_fails_and_says_so() {
     };
     let mut boot = detect(&builtin(&backing), &backing, config).unwrap();
     assert_eq!(boot.run(), Err(Error::CrashKernelNoRoom));
-    assert_eq!(boot.next(), Err(Error::BootFailed));
+    assert_eq!(boot.advance(), Err(Error::BootFailed));
     assert_eq!(boot.mm().err(), Some(Error::BootFailed));
     assert!(boot.write(Text::Iomem, &mut String::new()).is_err());
 }
