@@ -96,7 +96,7 @@ impl World {
     /// is RAM behind the pages.
     pub fn new(specs: &[ZoneSpec], memory: bool) -> Self {
         let end = specs.iter().map(|spec| spec.3).max().unwrap();
-        let map: Vec<_> = (0..end).map(|_| PageDescriptor::HOLE).collect();
+        let map: Vec<_> = (0..end).map(|_| PageDescriptor::hole()).collect();
         let zones: Vec<_> = specs
             .iter()
             .map(|&(nid, kind, start, end)| {
