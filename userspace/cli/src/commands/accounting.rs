@@ -46,7 +46,7 @@ impl Report for AccountingReport {
         let whole = self.whole();
         let mut table = Table::new([
             Column::text("what"),
-            Column::number("KiB"),
+            Column::number("bytes"),
             Column::number("of all"),
         ]);
         for account in &self.accounts {
@@ -55,13 +55,12 @@ impl Report for AccountingReport {
                 if sum {
                     account.text.clone()
                 } else {
-                    // No-break spaces, so that a record keeps them too.
-                    format!("\u{a0}\u{a0}- {}", account.text)
+                    format!("  - {}", account.text)
                 },
                 format!(
                     "{}{}",
-                    if sum { "" } else { "-" },
-                    count(account.bytes / 1024)
+                    if sum || account.bytes == 0 { "" } else { "-" },
+                    count(account.bytes)
                 ),
                 percent(account.bytes, whole),
             ]);

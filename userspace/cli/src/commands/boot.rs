@@ -16,9 +16,9 @@ use crate::error::Result;
 use crate::host;
 use crate::render::address;
 use crate::render::bytes;
-use crate::render::count;
 use crate::render::duration;
 use crate::render::pages;
+use crate::render::plural;
 use crate::render::Column;
 use crate::render::Screen;
 use crate::render::Table;
@@ -70,10 +70,10 @@ impl StageReport {
                 // There are no nodes yet, but the region is laid out by them.
                 let nids = device.segments()?.into_iter().map(|segment| segment.nid);
                 let summary = format!(
-                    "{} ranges with {} of RAM on {} node(s), scaled from {}; the map is {}",
-                    report.len(),
+                    "{} with {} of RAM on {}, scaled from {}; the map is {}",
+                    plural(report.len() as u64, "range"),
                     bytes(report.ram_bytes()),
-                    nids.collect::<BTreeSet<_>>().len(),
+                    plural(nids.collect::<BTreeSet<_>>().len() as u64, "node"),
                     bytes(status.original_ram_bytes),
                     status.map_source.text(),
                 );
@@ -82,11 +82,11 @@ impl StageReport {
             Stage::Memblock => {
                 let report = MemblockReport::read(device)?;
                 let mut summary = format!(
-                    "{} of memory in {} region(s), {} of it reserved in {}",
+                    "{} of memory in {}; {} reserved in {}",
                     bytes(report.memory.total_size_bytes),
-                    report.memory.cnt,
+                    plural(report.memory.cnt as u64, "region"),
                     bytes(report.reserved.total_size_bytes),
-                    report.reserved.cnt,
+                    plural(report.reserved.cnt as u64, "region"),
                 );
                 if let Some(crash) = IomemReport::read(device)?.crash_kernel() {
                     summary += &format!(
@@ -101,8 +101,8 @@ impl StageReport {
                 let report = SectionsReport::read(device)?;
                 let status = device.status()?;
                 let summary = format!(
-                    "{} section(s) of {}; page descriptors of {} bytes take {}, Linux's of {} would take {}",
-                    report.len(),
+                    "{} of {}; page descriptors of {} bytes take {}, Linux's of {} would take {}",
+                    plural(report.len() as u64, "section"),
                     pages(report.section_pages()),
                     status.descriptor_size,
                     bytes(status.descriptor_bytes),
@@ -117,17 +117,18 @@ impl StageReport {
                 let names: Vec<String> = populated
                     .map(|zone| format!("{} {}", zone.nid, zone.name))
                     .collect();
-                let summary = format!("{} zones: {}", names.len(), names.join(", "));
+                let number = plural(names.len() as u64, "zone");
+                let summary = format!("{number}: {}", names.join(", "));
                 (summary, Made::Zones(report))
             }
             Stage::Handoff => {
                 let report = BuddyReport::read(device)?;
                 let blocks: u64 = report.zones.iter().flat_map(|zone| zone.nr_free).sum();
                 let summary = format!(
-                    "{} ({} pages) as {} free blocks",
+                    "{} ({}) as {}",
+                    plural(report.free_pages(), "page"),
                     pages(report.free_pages()),
-                    count(report.free_pages()),
-                    count(blocks),
+                    plural(blocks, "free block"),
                 );
                 (summary, Made::Buddy(report))
             }

@@ -10,8 +10,8 @@ use crate::error::Result;
 use crate::fragmentation;
 use crate::host::buddyinfo;
 use crate::host::buddyinfo::ZoneBlocks;
-use crate::render::count;
 use crate::render::milli;
+use crate::render::plural;
 use crate::render::signed;
 use crate::render::Column;
 use crate::render::Screen;
@@ -220,15 +220,15 @@ fn largest(order: Option<u32>) -> String {
 impl Pair {
     fn print(&self, screen: &mut Screen) {
         screen.heading(&format!("Node {}, zone {}", self.nid, self.name));
-        let one = |side: &Side| {
+        let told = |side: &Side| {
             format!(
-                "{} free pages, largest free order {}",
-                count(side.free_pages),
+                "{}, largest free order {}",
+                plural(side.free_pages, "free page"),
                 largest(side.largest_free_order)
             )
         };
-        let host = self.host.as_ref().map_or("no such zone".to_owned(), one);
-        let shadow = self.shadow.as_ref().map_or("no such zone".to_owned(), one);
+        let host = self.host.as_ref().map_or("no such zone".to_owned(), told);
+        let shadow = self.shadow.as_ref().map_or("no such zone".to_owned(), told);
         let difference = self
             .difference
             .as_ref()
@@ -240,50 +240,64 @@ impl Pair {
     }
 
     fn table(&self) -> Table {
-        let mut table = Table::new([
-            Column::number("order"),
-            Column::number("blocks\nhost"),
-            Column::number("blocks\nshadow"),
-            Column::number("blocks\ndiff"),
-            Column::number("unusable\nhost"),
-            Column::number("unusable\nshadow"),
-            Column::number("unusable\ndiff"),
-            Column::number("fragm.\nhost"),
-            Column::number("fragm.\nshadow"),
-            Column::number("fragm.\ndiff"),
-        ])
-        .tight();
-        for order in 0..NR_ORDERS {
-            let (host, shadow) = (self.host.as_ref(), self.shadow.as_ref());
-            let difference = self.difference.as_ref();
-            let blocks = |side: Option<&Side>| {
-                side.map_or("-".to_owned(), |side| side.nr_free[order].to_string())
-            };
-            let unusable = |side: Option<&Side>| {
-                side.map_or("-".to_owned(), |side| milli(side.unusable_index.0[order]))
-            };
-            let fragmentation = |side: Option<&Side>| {
-                side.map_or("-".to_owned(), |side| {
-                    milli(side.fragmentation_index.0[order])
-                })
-            };
-            let diff =
-                |text: &dyn Fn(&Difference) -> String| difference.map_or("-".to_owned(), text);
-            table.row([
-                order.to_string(),
-                blocks(host),
-                blocks(shadow),
-                diff(&|d| signed(d.nr_free[order])),
-                unusable(host),
-                unusable(shadow),
-                diff(&|d| milli(d.unusable_index.0[order])),
-                fragmentation(host),
-                fragmentation(shadow),
-                diff(&|d| milli(d.fragmentation_index.0[order])),
-            ]);
+        let difference = self.difference.as_ref();
+        match (&self.host, &self.shadow, difference) {
+            (Some(host), Some(shadow), Some(difference)) => both(host, shadow, difference),
+            (Some(side), ..) | (None, Some(side), _) => one(side),
+            _ => Table::new([]),
         }
-        table
     }
+}
+
+/// A zone that both have: side by side, with differences.
+fn both(host: &Side, shadow: &Side, difference: &Difference) -> Table {
+    let mut table = Table::new([
+        Column::number("order"),
+        Column::number("blocks\nhost"),
+        Column::number("blocks\nshadow"),
+        Column::number("blocks\ndiff"),
+        Column::number("unusable\nhost"),
+        Column::number("unusable\nshadow"),
+        Column::number("unusable\ndiff"),
+        Column::number("fragm.\nhost"),
+        Column::number("fragm.\nshadow"),
+        Column::number("fragm.\ndiff"),
+    ])
+    .tight();
+    for order in 0..NR_ORDERS {
+        table.row([
+            order.to_string(),
+            host.nr_free[order].to_string(),
+            shadow.nr_free[order].to_string(),
+            signed(difference.nr_free[order]),
+            milli(host.unusable_index.0[order]),
+            milli(shadow.unusable_index.0[order]),
+            milli(difference.unusable_index.0[order]),
+            milli(host.fragmentation_index.0[order]),
+            milli(shadow.fragmentation_index.0[order]),
+            milli(difference.fragmentation_index.0[order]),
+        ]);
+    }
+    table
+}
+
+/// A zone that only one has.
+fn one(side: &Side) -> Table {
+    let mut table = Table::new([
+        Column::number("order"),
+        Column::number("blocks"),
+        Column::number("unusable"),
+        Column::number("fragm."),
+    ]);
+    for order in 0..NR_ORDERS {
+        table.row([
+            order.to_string(),
+            side.nr_free[order].to_string(),
+            milli(side.unusable_index.0[order]),
+            milli(side.fragmentation_index.0[order]),
+        ]);
+    }
+    table
 }
 
 impl Report for CompareReport {

@@ -42,8 +42,7 @@ impl Report for IomemReport {
             Column::text("what"),
         ]);
         for resource in &self.resources {
-            // Indented with no-break spaces, so that a record keeps them too.
-            let indent = "\u{a0}\u{a0}".repeat(resource.depth as usize);
+            let indent = "  ".repeat(resource.depth as usize);
             table.row([
                 format!("{:08x}-{:08x}", resource.start, resource.end),
                 bytes((resource.end - resource.start.min(resource.end)).saturating_add(1)),

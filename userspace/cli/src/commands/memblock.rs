@@ -7,6 +7,7 @@ use crate::context::Report;
 use crate::error::Result;
 use crate::render::address;
 use crate::render::bytes;
+use crate::render::plural;
 use crate::render::Column;
 use crate::render::Screen;
 use crate::render::Table;
@@ -118,9 +119,8 @@ impl Report for MemblockReport {
                 screen.blank();
             }
             screen.heading(&format!(
-                "{name}: {} region{}, {}",
-                array.cnt,
-                if array.cnt == 1 { "" } else { "s" },
+                "{name}: {}, {}",
+                plural(array.cnt as u64, "region"),
                 bytes(array.total_size_bytes)
             ));
             array.table(usize::MAX).print(screen);

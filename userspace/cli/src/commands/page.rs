@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::render::pages;
 use crate::render::Column;
+use crate::render::Fields;
 use crate::render::Screen;
 use crate::render::Table;
 use serde::Serialize;
@@ -106,8 +107,8 @@ impl PageReport {
         let page = &self.page;
         let size = pages(1u64.checked_shl(page.order).unwrap_or(0));
         match page.state {
-            PageState::Hole => "a hole: an address without RAM".to_owned(),
-            PageState::Reserved => "reserved: memblock kept it".to_owned(),
+            PageState::Hole => "an address without RAM".to_owned(),
+            PageState::Reserved => "memblock has kept it".to_owned(),
             PageState::Buddy => format!("the first page of a free block of {size}"),
             PageState::Allocated => format!("the first page of an allocated block of {size}"),
             PageState::Tail => format!(
@@ -125,32 +126,30 @@ impl PageReport {
 impl Report for PageReport {
     fn print(&self, screen: &mut Screen) {
         let page = &self.page;
-        let mut table = Table::new([Column::text("page"), Column::text(" ")]);
-        let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
-        row("pfn", format!("{} ({:#x})", page.pfn, page.pfn));
-        row("state", format!("{}, {}", page.state.name(), self.what()));
-        row("order", page.order.to_string());
-        row("references", page.count.to_string());
-        row(
+        let mut fields = Fields::default();
+        fields.add("pfn", format!("{} ({:#x})", page.pfn, page.pfn));
+        fields.add("state", format!("{}: {}", page.state.name(), self.what()));
+        fields.add("order", page.order.to_string());
+        fields.add("references", page.count.to_string());
+        fields.add(
             "owner",
             match page.owner {
                 PageOwner::None => "none",
                 PageOwner::This => "this open file",
                 PageOwner::Other => "another open file",
-            }
-            .to_owned(),
+            },
         );
-        row("node", page.nid.to_string());
-        row("zone", self.zone_name.to_owned());
-        row("section", page.section.to_string());
-        row(
+        fields.add("node", page.nid.to_string());
+        fields.add("zone", self.zone_name);
+        fields.add("section", page.section.to_string());
+        fields.add(
             "host's pfn",
             page.host_pfn
-                .map_or("none, or not for you to know".to_owned(), |pfn| {
+                .map_or("none, or none that you may see".to_owned(), |pfn| {
                     format!("{pfn} ({pfn:#x})")
                 }),
         );
-        table.print(screen);
+        fields.print(screen);
     }
 }
 

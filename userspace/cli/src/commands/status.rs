@@ -10,7 +10,9 @@ use crate::render::count;
 use crate::render::duration;
 use crate::render::pages;
 use crate::render::percent;
+use crate::render::plural;
 use crate::render::Column;
+use crate::render::Fields;
 use crate::render::Screen;
 use crate::render::Table;
 use serde::Serialize;
@@ -76,9 +78,8 @@ impl Report for StatusReport {
             "shadowmm {} in Linux {}",
             version.release, version.kernel
         ));
-        let mut table = Table::new([Column::text("what"), Column::text("how it is")]);
-        let mut row = |what: &str, how: String| table.row([what.to_owned(), how]);
-        row(
+        let mut fields = Fields::default();
+        fields.add(
             "boot",
             format!(
                 "{} ({}), in {}",
@@ -87,7 +88,7 @@ impl Report for StatusReport {
                 duration(status.stage_ns.iter().sum())
             ),
         );
-        row(
+        fields.add(
             "map",
             format!(
                 "{}: {} of RAM, scaled to {}",
@@ -96,7 +97,7 @@ impl Report for StatusReport {
                 pages(status.ram_pages)
             ),
         );
-        row(
+        fields.add(
             "region",
             format!(
                 "{} from {}",
@@ -105,7 +106,7 @@ impl Report for StatusReport {
             ),
         );
         if status.stage >= Stage::Paging {
-            row(
+            fields.add(
                 "descriptors",
                 format!(
                     "{} bytes for each page, Linux {}; {} in all",
@@ -114,7 +115,7 @@ impl Report for StatusReport {
                     bytes(status.descriptor_bytes)
                 ),
             );
-            row(
+            fields.add(
                 "metadata",
                 format!(
                     "{}, {} of the region",
@@ -127,22 +128,21 @@ impl Report for StatusReport {
             );
         }
         if status.stage >= Stage::Zones {
-            row("nodes", status.nr_nodes.to_string());
+            fields.add("nodes", status.nr_nodes.to_string());
         }
         if status.stage == Stage::Handoff {
-            row("managed", size(status.managed_pages));
-            row("free", size(status.free_pages));
+            fields.add("managed", size(status.managed_pages));
+            fields.add("free", size(status.free_pages));
         }
-        row(
+        fields.add(
             "held",
             format!(
-                "{} pages by {} open file{}, this one included",
-                count(status.held_pages),
-                status.open_files,
-                if status.open_files == 1 { "" } else { "s" }
+                "{} by {}, this one included",
+                plural(status.held_pages, "page"),
+                plural(status.open_files.into(), "open file"),
             ),
         );
-        table.print(screen);
+        fields.print(screen);
         screen.blank();
         if self.refusals.is_empty() {
             screen.para("No request has been refused.");
@@ -178,7 +178,7 @@ pub fn source_text(source: RegionSource) -> &'static str {
 }
 
 fn size(number: u64) -> String {
-    format!("{} pages, {}", count(number), pages(number))
+    format!("{}, {}", plural(number, "page"), pages(number))
 }
 
 /// Shows the status.

@@ -61,7 +61,7 @@ impl ZonesReport {
             Column::number("low"),
             Column::number("high"),
             Column::number("promo"),
-            Column::text("protection from DMA, DMA32, Normal, Movable"),
+            Column::text("protection"),
         ]);
         for zone in self.populated() {
             let protection = zone.protection.map(|pages| pages.to_string());
@@ -90,6 +90,8 @@ impl Report for ZonesReport {
         screen.blank();
         screen.heading("What they keep back, in pages");
         self.reserves().print(screen);
+        screen.blank();
+        screen.para("protection: what is kept, above the watermark, from requests that could also be served by DMA, DMA32, Normal, Movable.");
         let empty: Vec<String> = self
             .zones
             .iter()

@@ -20,8 +20,10 @@ use super::screen::wrap;
 use super::Screen;
 use anstyle::Style;
 use comfy_table::CellAlignment;
+use comfy_table::ColumnConstraint;
 use comfy_table::ContentArrangement;
 use comfy_table::TableComponent;
+use comfy_table::Width;
 
 /// What the line under the headings is made of.
 const RULE: char = '─';
@@ -78,14 +80,13 @@ impl Table {
 
     /// Puts the table on the screen.
     pub fn print(&self, screen: &mut Screen) {
-        let text = self.lay();
+        let Some(text) = self.lay(screen.width()) else {
+            return self.print_records(screen);
+        };
         let is_rule = |line: &&str| line.starts_with(RULE);
         let lines = text.lines().filter(|line| !is_rule(line));
         let lines: Vec<&str> = lines.map(str::trim_end).collect();
-        let width = lines.iter().map(|line| columns_of(line)).max().unwrap_or(0);
-        if width > screen.width() {
-            return self.print_records(screen);
-        }
+        let width = widest(&lines);
         // The line under the headings is drawn anew: it would be as long as the
         // columns with all the space around them.
         let headings = text.lines().take_while(|line| !is_rule(line)).count();
@@ -102,7 +103,40 @@ impl Table {
         }
     }
 
-    fn lay(&self) -> String {
+    /// The table as text, if it can be had in `width` columns. A last column of
+    /// text may be broken between words, as long as some are left side by side.
+    fn lay(&self, width: usize) -> Option<String> {
+        const ENOUGH: usize = 24;
+        let mut table = self.build();
+        let natural = table.to_string();
+        let lines: Vec<&str> = natural.lines().map(str::trim_end).collect();
+        let rows = lines.iter().filter(|line| !line.starts_with(RULE));
+        if rows.clone().all(|line| columns_of(line) <= width) {
+            return Some(natural);
+        }
+        let widths = table.column_max_content_widths();
+        let gaps = usize::from(self.gap) * (widths.len() - 1);
+        let (_, others) = widths.split_last()?;
+        let others: usize = others.iter().map(|&width| usize::from(width)).sum();
+        let left = width.checked_sub(others + gaps)?;
+        if left < ENOUGH || self.columns.last().is_some_and(|column| column.number) {
+            return None;
+        }
+        let last = table.column_mut(self.columns.len() - 1)?;
+        last.set_constraint(ColumnConstraint::Absolute(Width::Fixed(
+            u16::try_from(left).ok()?,
+        )));
+        last.set_padding((0, 0));
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        // The other columns keep the width that they need.
+        table.set_width(u16::try_from(width + usize::from(self.gap)).ok()?);
+        for column in table.column_iter_mut().take(widths.len() - 1) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+        Some(table.to_string())
+    }
+
+    fn build(&self) -> comfy_table::Table {
         let mut table = comfy_table::Table::new();
         table
             .set_content_arrangement(ContentArrangement::Disabled)
@@ -118,31 +152,59 @@ impl Table {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        table.to_string()
+        table
     }
 
     fn print_records(&self, screen: &mut Screen) {
-        let names = self.columns.iter().map(|column| columns_of(column.name));
-        // A narrow screen is left to the values.
-        let indent = (names.max().unwrap_or(0) + 2).min(screen.width() / 2);
         for (number, row) in self.rows.iter().enumerate() {
             if number > 0 {
                 screen.blank();
             }
-            for (column, value) in self.columns.iter().zip(row) {
-                if value.is_empty() {
-                    continue;
-                }
-                let names = wrap(column.name, indent.saturating_sub(1));
-                let values = wrap(value, screen.width() - indent);
-                for line in 0..names.len().max(values.len()) {
-                    let name = names.get(line).map_or("", String::as_str);
-                    let value = values.get(line).map_or("", String::as_str);
-                    screen.line(&format!("{name:indent$}{value}"));
-                }
-            }
+            let names = self.columns.iter().map(|column| column.name);
+            let values = row.iter().map(String::as_str);
+            let fields: Vec<(&str, &str)> = names
+                .zip(values)
+                .filter(|(_, value)| !value.is_empty())
+                .collect();
+            print_fields(&fields, screen);
         }
     }
+}
+
+/// Names and values, each on a line of its own.
+#[derive(Debug, Default)]
+pub struct Fields(Vec<(&'static str, String)>);
+
+impl Fields {
+    /// Adds one.
+    pub fn add(&mut self, name: &'static str, value: impl Into<String>) {
+        self.0.push((name, value.into()));
+    }
+
+    /// Puts them on the screen.
+    pub fn print(&self, screen: &mut Screen) {
+        let fields = self.0.iter().map(|(name, value)| (*name, value.as_str()));
+        print_fields(&fields.collect::<Vec<_>>(), screen);
+    }
+}
+
+fn print_fields(fields: &[(&str, &str)], screen: &mut Screen) {
+    let names = fields.iter().map(|(name, _)| columns_of(name));
+    // A narrow screen is left to the values.
+    let indent = (names.max().unwrap_or(0) + 2).min(screen.width() / 2);
+    for (name, value) in fields {
+        let names = wrap(name, indent.saturating_sub(1));
+        let values = wrap(value, screen.width() - indent);
+        for line in 0..names.len().max(values.len()) {
+            let name = names.get(line).map_or("", String::as_str);
+            let value = values.get(line).map_or("", String::as_str);
+            screen.line(&format!("{name:indent$}{value}"));
+        }
+    }
+}
+
+fn widest(lines: &[&str]) -> usize {
+    lines.iter().map(|line| columns_of(line)).max().unwrap_or(0)
 }
 
 fn columns_of(line: &str) -> usize {
@@ -196,6 +258,37 @@ mod tests {
              pages\n\
              free         3\n"
         );
+    }
+
+    #[test]
+    fn a_last_column_of_text_is_broken_between_words() {
+        let mut table = Table::new([Column::number("times"), Column::text("why")]);
+        table.row(["7".into(), "the page belongs to another open file".into()]);
+        let mut screen = Screen::new(Look {
+            width: 36,
+            colour: false,
+        });
+        table.print(&mut screen);
+        assert_eq!(
+            screen.text(),
+            "times  why\n\
+             ──────────────────────────────────\n    \
+             7  the page belongs to another\n       \
+             open file\n"
+        );
+    }
+
+    #[test]
+    fn fields_stand_below_each_other() {
+        let mut fields = Fields::default();
+        fields.add("state", "tail");
+        fields.add("node", "0");
+        let mut screen = Screen::new(Look {
+            width: 40,
+            colour: false,
+        });
+        fields.print(&mut screen);
+        assert_eq!(screen.text(), "state  tail\nnode   0\n");
     }
 
     #[test]

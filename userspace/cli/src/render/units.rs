@@ -16,8 +16,15 @@ pub fn bytes(bytes: u64) -> String {
         whole /= 1024;
         unit += 1;
     }
-    let tenths = rest * 10 / 1024;
-    if tenths == 0 || whole >= 100 {
+    // Rounded to what is shown: tenths, or whole units from a hundred on.
+    let mut tenths = (rest * 10 + 512) / 1024;
+    if whole >= 100 {
+        whole += rest / 512;
+        tenths = 0;
+    }
+    whole += tenths / 10;
+    tenths %= 10;
+    if tenths == 0 {
         format!("{whole} {}", UNITS[unit])
     } else {
         format!("{whole}.{tenths} {}", UNITS[unit])
@@ -45,6 +52,12 @@ pub fn count(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// A number of things: "1 region", "4 regions".
+pub fn plural(number: u64, thing: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{s}", count(number))
 }
 
 /// A difference, with its sign.
@@ -94,9 +107,12 @@ mod tests {
         assert_eq!(bytes(1024), "1 KiB");
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(256 << 20), "256 MiB");
-        assert_eq!(bytes((256 << 20) + (1 << 19)), "256 MiB");
-        assert_eq!(bytes(u64::MAX), "15.9 EiB");
-        assert_eq!(pages(u64::MAX), "15.9 EiB");
+        assert_eq!(bytes((256 << 20) + (1 << 18)), "256 MiB");
+        assert_eq!(bytes((256 << 20) + (1 << 19)), "257 MiB");
+        assert_eq!(bytes((2 << 20) + (1 << 18)), "2.3 MiB");
+        assert_eq!(bytes((2 << 20) - 1), "2 MiB");
+        assert_eq!(bytes(u64::MAX), "16 EiB");
+        assert_eq!(pages(u64::MAX), "16 EiB");
         assert_eq!(pages(256), "1 MiB");
     }
 
@@ -105,6 +121,8 @@ mod tests {
         assert_eq!(count(0), "0");
         assert_eq!(count(999), "999");
         assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(plural(1, "node"), "1 node");
+        assert_eq!(plural(1024, "page"), "1,024 pages");
         assert_eq!(address(0x9fc00), "0x0009fc00");
         assert_eq!(address(0x1_2345_6789), "0x123456789");
         assert_eq!(signed(-3), "-3");

@@ -13,6 +13,7 @@ use crate::render::count;
 use crate::render::duration;
 use crate::render::pages;
 use crate::render::percent;
+use crate::render::plural;
 use crate::render::Column;
 use crate::render::Screen;
 use crate::render::Table;
@@ -56,9 +57,9 @@ fn machine(facts: &Facts, screen: &mut Screen) {
         None => String::new(),
     };
     screen.para(&format!(
-        "This is Linux {}{accelerator}, with {} CPU(s) and {} of memory that it manages itself, {} of which in CMA areas: free for movable pages until somebody needs it in one piece.",
+        "This is Linux {}{accelerator}, with {} and {} of memory that it manages itself, {} of which in CMA areas: free for movable pages until somebody needs it in one piece.",
         machine.kernel.as_deref().unwrap_or(&facts.version.kernel),
-        machine.cpus.map_or("some".to_owned(), |cpus| cpus.to_string()),
+        machine.cpus.map_or("some CPUs".to_owned(), |cpus| plural(cpus as u64, "CPU")),
         machine.total_bytes.map_or("some".to_owned(), bytes),
         machine.cma_total_bytes.map_or("some".to_owned(), bytes),
     ));
@@ -132,11 +133,11 @@ fn firmware(facts: &Facts, screen: &mut Screen) {
             })
             .collect();
         screen.para(&format!(
-            "Node {}: {} from {}, {} CPU(s); distance {}.",
+            "Node {}: {} from {}, {}; distance {}.",
             node.nid,
             pages(node.present_pages),
             address(node.start_pfn.saturating_mul(PAGE_SIZE)),
-            node.nr_cpus,
+            plural(node.nr_cpus.into(), "CPU"),
             distances.join(", ")
         ));
     }
@@ -147,8 +148,8 @@ fn memblock(facts: &Facts, screen: &mut Screen) {
     let memblock = &facts.memblock;
     screen.para("A kernel that boots needs memory before it has an allocator. memblock is coarse on purpose: two sorted arrays of regions, one of all memory, one of what is taken. Whoever needs some finds a gap and reserves it.");
     screen.para(&format!(
-        "memory has {} region(s) with {}; reserved has {} with {}: above all the page descriptors of the next screen.",
-        memblock.memory.cnt,
+        "memory has {} with {}; reserved has {} with {}: above all the page descriptors of the next screen.",
+        plural(memblock.memory.cnt as u64, "region"),
         bytes(memblock.memory.total_size_bytes),
         memblock.reserved.cnt,
         bytes(memblock.reserved.total_size_bytes),
@@ -182,9 +183,9 @@ fn sparse(facts: &Facts, screen: &mut Screen) {
         percent(u64::from(status.host_descriptor_size), PAGE_SIZE),
     ));
     screen.para(&format!(
-        "shadowmm needs {} bytes, because it links pages by 32-bit frame numbers. Here {} section(s) of {} are present; memblock gave each its descriptors on its own node:",
+        "shadowmm needs {} bytes, because it links pages by 32-bit frame numbers. Here there are {} of {}; memblock gave each its descriptors on its own node:",
         status.descriptor_size,
-        sections.len(),
+        plural(sections.len() as u64, "section"),
         pages(sections.section_pages()),
     ));
     screen.blank();
