@@ -97,12 +97,8 @@ errors! {
     CrashKernelNoRoom = 26, ENOMEM, "there is no free range for the crash kernel";
 
     // memblock.
-    MemblockOverflow = 40, EOVERFLOW, "a range runs past the end of the address space";
-    MemblockEmptyRange = 41, EINVAL, "a range has no length";
     MemblockArrayFull = 42, ENOSPC, "a region array is full and may not be resized yet";
     MemblockNoMemory = 43, ENOMEM, "no free range meets the request";
-    MemblockRetired = 44, EBUSY, "memblock has handed its memory to the buddy system";
-    MemblockNotFound = 45, ENOENT, "no region holds this address";
 
     // The buddy system.
     OrderTooLarge = 60, EINVAL, "the order is above the largest that the buddy system keeps (10)";
@@ -115,7 +111,6 @@ errors! {
     NotBlockHead = 67, EINVAL, "the page is inside a block, not its first page";
     PageReserved = 68, EBUSY, "the page is reserved and was never the buddy system's to give";
     NotOwner = 69, EPERM, "the page belongs to another open file";
-    TooManyPages = 70, ENOSPC, "this open file may hold no more pages";
 
     // The ABI.
     BadFlags = 80, EINVAL, "unknown flags are set";

@@ -345,10 +345,17 @@ impl Shadow {
         }
     }
 
-    /// Checks every invariant: how many things were looked at, and the sentence
-    /// about the one that does not hold.
+    /// Checks every invariant: how many pages were looked at, and a sentence
+    /// in `what` about the one that does not hold.
     pub(crate) fn validate(&self, what: &mut dyn fmt::Write) -> CoreResult<u64> {
-        self.with_mm(|mm| Ok(mm.validate(what).unwrap_or(0)))
+        match self.with_boot(|boot| boot.validate())? {
+            Ok(pages) => Ok(pages.0),
+            Err(flaw) => {
+                // What does not fit is left out.
+                let _ = write!(what, "{flaw}");
+                Ok(0)
+            }
+        }
     }
 
     /// Writes the text of a file of `/proc/shadowmm`.

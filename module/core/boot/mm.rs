@@ -3,7 +3,9 @@
 //! The running memory manager: what the boot ends in.
 
 use crate::buddy::BuddySystem;
+use crate::buddy::PageAllocator;
 use crate::buddy::Statistics;
+use crate::buddy::Violation;
 use crate::early::MemoryRanges;
 use crate::memblock::RetiredMemblock;
 use crate::node::Nodes;
@@ -75,36 +77,55 @@ impl<'m, P: Platform> Mm<'m, P> {
         sparse + self.nodes.data_bytes() + self.stats.bytes()
     }
 
-    /// Checks every invariant, from memblock to the free lists. A sentence goes
-    /// to `what` when one does not hold. Returns how many pages were looked at.
+    /// Checks every invariant, from memblock to the free lists.
     ///
     /// # Errors
     ///
-    /// Those of `what`, when something was found or it can't be written.
-    pub fn validate(&self, what: &mut dyn fmt::Write) -> Result<u64, fmt::Error> {
-        let mut say = |room: &str, text: &dyn fmt::Display| {
-            write!(what, "{room}: {text}")?;
-            Err(fmt::Error)
-        };
-        if let Err(error) = self.memblock.validate() {
-            return say("memblock", &error);
+    /// The first [`Flaw`] found.
+    pub fn validate(&self) -> Result<(), Flaw> {
+        let told = |room| move |(_, text)| Flaw::new(room, text);
+        let memblock = self.memblock.validate();
+        memblock.map_err(|_| Flaw::new("memblock", "a region array is not in order"))?;
+        self.sparse
+            .validate(self.memory())
+            .map_err(told("sparse"))?;
+        self.nodes.validate(self.memory()).map_err(told("node"))?;
+        let pages = self.nodes.validate_pages(self.sparse, self.memory());
+        pages.map_err(told("page"))?;
+        let marks = watermark::validate(self.nodes, &self.tunables, &self.reserves);
+        marks.map_err(told("watermark"))?;
+        self.buddy().validate().map_err(|violation| Flaw {
+            room: "buddy",
+            text: violation.what,
+            place: Some(violation),
+        })
+    }
+}
+
+/// An invariant that does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    room: &'static str,
+    text: &'static str,
+    place: Option<Violation>,
+}
+
+impl Flaw {
+    pub(super) const fn new(room: &'static str, text: &'static str) -> Self {
+        Self {
+            room,
+            text,
+            place: None,
         }
-        if let Err((_, text)) = self.sparse.validate(self.memory()) {
-            return say("sparse", &text);
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.room)?;
+        match &self.place {
+            Some(violation) => violation.fmt(f),
+            None => f.write_str(self.text),
         }
-        if let Err((_, text)) = self.nodes.validate(self.memory()) {
-            return say("node", &text);
-        }
-        if let Err((_, text)) = self.nodes.validate_pages(self.sparse, self.memory()) {
-            return say("page", &text);
-        }
-        if let Err((_, text)) = watermark::validate(self.nodes, &self.tunables, &self.reserves) {
-            return say("watermark", &text);
-        }
-        use crate::buddy::PageAllocator;
-        if let Err(violation) = self.buddy().validate() {
-            return say("buddy", &violation);
-        }
-        Ok(self.nodes.present().0)
     }
 }

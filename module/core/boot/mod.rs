@@ -33,6 +33,7 @@ mod store;
 pub use config::Config;
 pub use config::CrashParameter;
 pub use config::MAX_PARAMETER;
+pub use mm::Flaw;
 pub use mm::Mm;
 pub use setup::CrashRanges;
 pub use snapshot::Text;
@@ -53,6 +54,7 @@ use crate::phys::Backing;
 use crate::phys::Pages;
 use crate::phys::Region;
 use crate::platform::Platform;
+use crate::report::Snapshot;
 use crate::sparse::Sparse;
 use core::mem;
 
@@ -279,6 +281,19 @@ impl<'m, P: Platform> Boot<'m, P> {
             Phase::Failed(_) => Err(Error::BootFailed),
             _ => Err(Error::StageOrder),
         }
+    }
+
+    /// Checks every invariant, from memblock to the free lists, and that the
+    /// accounting adds up: how many pages there are, or what does not hold.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Boot::mm`].
+    pub fn validate(&self) -> Result<core::result::Result<Pages, Flaw>> {
+        let mm = self.mm()?;
+        let accounts = self.accounting().check();
+        let accounts = accounts.map_err(|_| Flaw::new("accounting", "the parts exceed the sum"));
+        Ok(mm.validate().and(accounts).map(|()| mm.nodes.present()))
     }
 
     /// memblock's arrays: the living ones, or what they were at the hand-off.

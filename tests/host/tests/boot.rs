@@ -66,9 +66,10 @@ fn text(boot: &HostBoot, text: Text) -> String {
 }
 
 fn validate(boot: &HostBoot) {
-    let mut what = String::new();
-    let looked = boot.mm().unwrap().validate(&mut what);
-    assert!(looked.is_ok_and(|pages| pages > 0), "{what}");
+    match boot.validate().unwrap() {
+        Ok(pages) => assert!(pages > Pages::ZERO),
+        Err(flaw) => panic!("{flaw}"),
+    }
 }
 
 /// Everything that must hold after any successful boot.
