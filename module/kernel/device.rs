@@ -156,11 +156,11 @@ impl OpenFile {
         self.shadow.with_mm(|mm| {
             records::page(mm, request)?;
             request.owner = if request.head_state != PageState::Allocated as u32 {
-                uapi::shadowmm_page_owner_SHADOWMM_OWNER_NONE
+                uapi::SHADOWMM_OWNER_NONE
             } else if held.get(&Pfn(request.head_pfn)).is_some() {
-                uapi::shadowmm_page_owner_SHADOWMM_OWNER_SELF
+                uapi::SHADOWMM_OWNER_SELF
             } else {
-                uapi::shadowmm_page_owner_SHADOWMM_OWNER_OTHER
+                uapi::SHADOWMM_OWNER_OTHER
             };
             Ok(())
         })

@@ -142,48 +142,48 @@ pub(crate) fn report(
     use uapi::*;
     let size = request.record_size;
     match request.kind {
-        shadowmm_report_kind_SHADOWMM_REPORT_STATUS => {
+        SHADOWMM_REPORT_STATUS => {
             sized::<shadowmm_rec_status>(size)?;
             shadow.with_boot(|boot| out.push(&status(shadow, boot)))
         }
-        shadowmm_report_kind_SHADOWMM_REPORT_SEGMENTS => {
+        SHADOWMM_REPORT_SEGMENTS => {
             sized::<shadowmm_rec_segment>(size)?;
             shadow.with_boot(|boot| segments(boot, out))
         }
-        shadowmm_report_kind_SHADOWMM_REPORT_E820 => {
+        SHADOWMM_REPORT_E820 => {
             sized::<shadowmm_rec_e820>(size)?;
             shadow.with_boot(|boot| e820(boot, out))
         }
-        shadowmm_report_kind_SHADOWMM_REPORT_RESOURCES => {
+        SHADOWMM_REPORT_RESOURCES => {
             sized::<shadowmm_rec_resource>(size)?;
             shadow.with_boot(|boot| resources(boot, out))
         }
-        shadowmm_report_kind_SHADOWMM_REPORT_MEMBLOCK => {
+        SHADOWMM_REPORT_MEMBLOCK => {
             sized::<shadowmm_rec_memblock>(size)?;
             shadow.with_boot(|boot| memblock(boot, out))
         }
-        shadowmm_report_kind_SHADOWMM_REPORT_NODES => {
+        SHADOWMM_REPORT_NODES => {
             sized::<shadowmm_rec_node>(size)?;
             shadow.with_boot(|boot| nodes(boot, out))
         }
-        shadowmm_report_kind_SHADOWMM_REPORT_ZONES => {
+        SHADOWMM_REPORT_ZONES => {
             sized::<shadowmm_rec_zone>(size)?;
             shadow.with_boot(|boot| zones(boot, out))
         }
-        shadowmm_report_kind_SHADOWMM_REPORT_ACCOUNTING => {
+        SHADOWMM_REPORT_ACCOUNTING => {
             sized::<shadowmm_rec_account>(size)?;
             shadow.with_boot(|boot| accounting(boot, out))
         }
-        shadowmm_report_kind_SHADOWMM_REPORT_VMSTAT => {
+        SHADOWMM_REPORT_VMSTAT => {
             sized::<shadowmm_rec_counter>(size)?;
             shadow.with_boot(|boot| vmstat(boot, out))
         }
-        shadowmm_report_kind_SHADOWMM_REPORT_REFUSALS => {
+        SHADOWMM_REPORT_REFUSALS => {
             sized::<shadowmm_rec_counter>(size)?;
             let mut all = shadow.refusals.iter();
             all.try_for_each(|(error, count)| out.push(&counter(error.name(), count)))
         }
-        shadowmm_report_kind_SHADOWMM_REPORT_SECTIONS => {
+        SHADOWMM_REPORT_SECTIONS => {
             sized::<shadowmm_rec_section>(size)?;
             shadow.with_boot(|boot| sections(boot, out))
         }
@@ -220,8 +220,8 @@ fn status(shadow: &Shadow, boot: &Boot) -> uapi::shadowmm_rec_status {
     record.stage = boot.stage() as u32;
     record.map_source = boot.machine.map.source as u32;
     record.region_source = match shadow.host.source {
-        Source::Cma => uapi::shadowmm_region_source_SHADOWMM_SOURCE_CMA,
-        Source::Contig => uapi::shadowmm_region_source_SHADOWMM_SOURCE_CONTIG,
+        Source::Cma => uapi::SHADOWMM_SOURCE_CMA,
+        Source::Contig => uapi::SHADOWMM_SOURCE_CONTIG,
     };
     record.backing_pages = boot.machine.backing.0;
     record.ram_pages = boot.machine.scaled.ram.0;
@@ -297,16 +297,10 @@ fn memblock(boot: &Boot, out: &mut Records) -> CoreResult<()> {
         out.push(&record)
     };
     for region in memblock.memory.as_slice() {
-        push(
-            uapi::shadowmm_memblock_array_SHADOWMM_MEMBLOCK_MEMORY,
-            region,
-        )?;
+        push(uapi::SHADOWMM_MEMBLOCK_MEMORY, region)?;
     }
     for region in memblock.reserved.as_slice() {
-        push(
-            uapi::shadowmm_memblock_array_SHADOWMM_MEMBLOCK_RESERVED,
-            region,
-        )?;
+        push(uapi::SHADOWMM_MEMBLOCK_RESERVED, region)?;
     }
     Ok(())
 }

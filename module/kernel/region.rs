@@ -18,7 +18,6 @@
 
 use crate::bindings;
 use core::ptr::NonNull;
-use kernel::fmt;
 use kernel::prelude::*;
 use kernel::str::CString;
 use shadowmm_core::phys::Backing;

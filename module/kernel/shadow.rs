@@ -132,10 +132,10 @@ pub(crate) enum StageOp {
 impl StageOp {
     pub(crate) fn from_abi(op: u32) -> CoreResult<Self> {
         match op {
-            uapi::shadowmm_stage_op_SHADOWMM_STAGE_GET => Ok(Self::Get),
-            uapi::shadowmm_stage_op_SHADOWMM_STAGE_NEXT => Ok(Self::Next),
-            uapi::shadowmm_stage_op_SHADOWMM_STAGE_RUN => Ok(Self::Run),
-            uapi::shadowmm_stage_op_SHADOWMM_STAGE_RESET => Ok(Self::Reset),
+            uapi::SHADOWMM_STAGE_GET => Ok(Self::Get),
+            uapi::SHADOWMM_STAGE_NEXT => Ok(Self::Next),
+            uapi::SHADOWMM_STAGE_RUN => Ok(Self::Run),
+            uapi::SHADOWMM_STAGE_RESET => Ok(Self::Reset),
             _ => Err(Error::BadKind),
         }
     }

@@ -29,10 +29,12 @@ mod region;
 mod rwsem;
 mod shadow;
 
-/// What bindgen makes of bindings.h; types are those of the kernel crate.
+/// What bindgen makes of bindings.h; types are those of the kernel crate, some
+/// of which have no size in C.
 #[allow(
     clippy::all,
     dead_code,
+    improper_ctypes,
     missing_docs,
     non_camel_case_types,
     non_snake_case,
