@@ -10,7 +10,7 @@ override APPEND := $(value APPEND)
 override MODULE_ARGS := $(value MODULE_ARGS)
 export NODES CPUS MEM CMA APPEND ACCEL KVER TIMEOUT MODULE_ARGS NOLOAD CMD
 
-.PHONY: run test shell guest module userspace clean help
+.PHONY: run test shell guest module userspace clean distclean help
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -36,6 +36,9 @@ userspace:
 
 clean:
 	@qemu/clean
+
+distclean:
+	@qemu/clean --all
 
 help:
 	@cat qemu/help.txt
