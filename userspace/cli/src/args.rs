@@ -153,7 +153,10 @@ pub enum Command {
 const BOOT_HELP: &str = "\
 Without a map, the boot goes on from where it is. With one, it starts anew: the shadow is taken \
 back to its first stage (refused while pages are held), the map is handed in, and the stages \
-run. A map that is refused leaves the shadow with the one that it had.
+run. A map that is refused leaves the shadow with the one that it had. One \
+that is taken and does not boot leaves it without a crash kernel, or with the built-in map; what \
+was done is said. The crash kernel of the last boot stays until another is named; --crashkernel '' \
+is none.
 
 JSON: stage, stage_ns; stages: [{stage, ns, and what was made}] of those that were run.";
 

@@ -258,13 +258,36 @@ fn next(device: &Device, boot: &Boot) -> Result<Boot> {
                     .to_owned()
             }
             (_, advice) => format!(
-                "{}the boot stays at stage {}; 'shadowmm boot --builtin' boots the built-in map",
+                "{}stage {} was the last that was done; 'shadowmm boot --builtin --crashkernel \"\"' boots the built-in map without a crash kernel",
                 advice.map_or(String::new(), |advice| format!("{advice}; ")),
                 boot.stage.name()
             ),
         };
         Error::from(error).with_advice(advice)
     })
+}
+
+/// A map that was taken but does not boot: leaves a shadow that runs, if there
+/// is any way, and says which.
+fn recover(device: &Device, source: &Source, error: Error) -> Error {
+    // An empty text is no crash kernel, and not the last one again.
+    let without = |map: &Map| Map {
+        crashkernel: Some(String::new()),
+        ..map.clone()
+    };
+    let boots = |map: &Map| {
+        let booted = device.boot_reset().and_then(|_| device.upload(map));
+        booted.and_then(|()| device.boot_run()).is_ok()
+    };
+    match source {
+        Source::New(map) if map.crashkernel.is_some() && boots(&without(map)) => {
+            error.with_advice("the map has been booted without a crash kernel")
+        }
+        _ if boots(&without(&Map::builtin())) => {
+            error.with_advice("the built-in map has been booted in its place")
+        }
+        _ => error,
+    }
 }
 
 /// Boots.
@@ -277,7 +300,8 @@ pub fn run(context: &Context, args: &args::Boot) -> Result<()> {
             boot = start_anew(&device, &source)?;
             ran.push(boot.stage);
             if !args.step {
-                run_rest(&device, &mut boot, &mut ran)?;
+                run_rest(&device, &mut boot, &mut ran)
+                    .map_err(|error| recover(&device, &source, error))?;
             }
         }
         None => {
