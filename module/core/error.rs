@@ -92,7 +92,7 @@ errors! {
     StageOrder = 22, EBUSY, "the boot is not at the stage that this request needs";
     StageDone = 23, EALREADY, "the boot has already reached its last stage";
     BootFailed = 24, ENOMEM, "a boot stage could not get the memory it needs";
-    BadParameter = 25, EINVAL, "a parameter's text is malformed";
+    BadParameter = 25, EINVAL, "a parameter is malformed, or its value is impossible here";
     PagesHeld = 27, EBUSY, "open files hold pages; close them first";
     CrashKernelNoRoom = 26, ENOMEM, "there is no free range for the crash kernel";
 

@@ -245,6 +245,7 @@ fn status(shadow: &Shadow, boot: &Boot) -> uapi::shadowmm_rec_status {
     record.held_pages = shadow.held_pages();
     record.open_files = shadow.open_files();
     record.ns = boot.ns();
+    record.crash_reason = boot.crash().refused.map_or(0, Error::code);
     record
 }
 

@@ -335,6 +335,9 @@ impl Shadow {
     pub(crate) fn announce(&self) {
         let state = self.state.read();
         if let Some(boot) = &state.boot {
+            if let Some(error) = boot.crash().refused {
+                pr_warn!("crashkernel=: {}\n", error.sentence());
+            }
             let ns: u64 = boot.ns().iter().sum();
             pr_info!(
                 "region of {} MiB, stage {}, boot took {} us\n",

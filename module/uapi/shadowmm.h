@@ -130,7 +130,8 @@ struct shadowmm_map {
 	__aligned_u64 memory;	/* struct shadowmm_affinity * */
 	__aligned_u64 cpus;	/* struct shadowmm_cpu * */
 	__aligned_u64 distances; /* __u8 *, row by row; ignored when nr_nodes is 0 */
-	__aligned_u64 crashkernel; /* char *, NUL-terminated, as on the command line; or 0 */
+	__aligned_u64 crashkernel; /* char *, NUL-terminated, as on the command line, empty
+				    * for none; or 0 to keep the last one */
 };
 
 /* ALLOC: a block, owned by the open file until it is freed or the file closed. */
@@ -236,6 +237,8 @@ struct shadowmm_rec_status {
 	__u32 descriptor_size;		/* bytes per page of ours */
 	__u32 host_descriptor_size;	/* sizeof(struct page) */
 	__aligned_u64 ns[SHADOWMM_NR_STAGES]; /* what each boot stage took */
+	__u32 crash_reason;	/* why there is no crash kernel although one was asked for; 0: all well */
+	__u32 reserved;
 };
 
 struct shadowmm_rec_segment {

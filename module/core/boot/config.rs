@@ -66,8 +66,14 @@ impl CrashParameter {
     pub fn wanted(&self, system_ram: Bytes) -> Result<Option<CrashKernel>> {
         let text = self.text.get(..self.len).unwrap_or(&[]);
         let text = core::str::from_utf8(text).map_err(|_| Error::BadParameter)?;
-        if text.trim().is_empty() {
+        let text = text.trim();
+        if text.is_empty() {
             return Ok(None);
+        }
+        // A command line may ask for nothing; a value may not.
+        let is_value = text.starts_with(|c: char| c.is_ascii_digit());
+        if !is_value && !text.contains("crashkernel=") {
+            return Err(Error::BadParameter);
         }
         parse_crashkernel(text, system_ram)
     }

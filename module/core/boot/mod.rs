@@ -46,6 +46,7 @@ pub use store::Store;
 use crate::error::Error;
 use crate::error::Result;
 use crate::firmware;
+use crate::firmware::CrashKernel;
 use crate::firmware::FirmwareMap;
 use crate::firmware::Scaled;
 use crate::memblock::Memblock;
@@ -109,6 +110,8 @@ pub struct Machine<'m> {
     pub scaled: &'m Scaled,
     /// What the owner wants.
     pub config: Config,
+    /// What of it is for the crash kernel, in sizes of the original machine.
+    pub crashkernel: Option<CrashKernel>,
     /// The host memory that could be used.
     pub backing: Pages,
 }
@@ -142,7 +145,8 @@ impl<'m, P: Platform> Boot<'m, P> {
     /// # Errors
     ///
     /// Those of [`FirmwareMap::resolve`], [`firmware::scale`] and
-    /// [`Region::lay`].
+    /// [`Region::lay`]; [`Error::BadParameter`] when the crash kernel would be
+    /// as large as the machine.
     pub fn detect(
         store: &'m mut Store<'m, P>,
         map: &FirmwareMap,
@@ -162,6 +166,7 @@ impl<'m, P: Platform> Boot<'m, P> {
             map: &store.map,
             scaled: &store.scaled,
             config,
+            crashkernel: config.crashkernel.wanted(store.scaled.original_ram)?,
             backing: backing.pages(),
         };
         let detected = Detected {

@@ -40,6 +40,9 @@ pub struct CrashRanges {
     pub main: PhysRange,
     /// What it needs below 4 GiB besides (`crashk_low_res`).
     pub low: PhysRange,
+    /// Why there is none although one was asked for. As Linux, the shadow
+    /// boots without it then.
+    pub refused: Option<Error>,
 }
 
 impl CrashRanges {
@@ -121,7 +124,8 @@ pub(super) fn register_nodes(
 ///
 /// # Errors
 ///
-/// [`Error::CrashKernelNoRoom`] where Linux prints a warning and boots without.
+/// [`Error::CrashKernelNoRoom`] when no free range is large enough; nothing is
+/// reserved then.
 pub(super) fn reserve_crashkernel(
     memblock: &mut EarlyMemory<'_, '_>,
     machine: &Machine<'_>,
@@ -158,7 +162,7 @@ pub(super) fn reserve_crashkernel(
     let main = main.ok_or(Error::CrashKernelNoRoom)?;
     let mut ranges = CrashRanges {
         main,
-        low: PhysRange::default(),
+        ..CrashRanges::default()
     };
     if main.start >= border && !low_size.is_zero() {
         let size = whole_pages(scaled.to_scaled_size(low_size));

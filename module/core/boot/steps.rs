@@ -70,14 +70,17 @@ impl<'m, P: Platform> Detected<'m, P> {
     ///
     /// # Errors
     ///
-    /// Memblock's, and [`Error::CrashKernelNoRoom`].
+    /// Memblock's.
     pub fn setup_memblock(self, machine: &Machine<'m>) -> Result<(Early<'m, P>, CrashRanges)> {
         let mut memblock = EarlyMemory::new(self.memory, self.reserved, Some(self.region));
         setup::e820_memblock_setup(&mut memblock, machine)?;
         setup::register_nodes(&mut memblock, machine)?;
-        let wanted = machine.config.crashkernel;
-        let crash = match wanted.wanted(machine.scaled.original_ram)? {
-            Some(wanted) => setup::reserve_crashkernel(&mut memblock, machine, wanted)?,
+        let crash = match machine.crashkernel {
+            Some(wanted) => setup::reserve_crashkernel(&mut memblock, machine, wanted)
+                .unwrap_or_else(|error| CrashRanges {
+                    refused: Some(error),
+                    ..CrashRanges::default()
+                }),
             None => CrashRanges::default(),
         };
         let early = Early {

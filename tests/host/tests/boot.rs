@@ -18,9 +18,11 @@ use shadowmm_core::firmware;
 use shadowmm_core::firmware::FirmwareMap;
 use shadowmm_core::phys::Backing;
 use shadowmm_core::phys::BackingRun;
+use shadowmm_core::phys::Bytes;
 use shadowmm_core::phys::NodeId;
 use shadowmm_core::phys::PageOrder;
 use shadowmm_core::phys::Pages;
+use shadowmm_core::phys::PhysAddr;
 use shadowmm_core::report::Snapshot;
 use shadowmm_host_tests::leaked_pages;
 use shadowmm_host_tests::HostPlatform;
@@ -174,19 +176,59 @@ fn other_machines_boot_from_their_logs() {
     }
 }
 
-#[test]
-fn a_crash_kernel_without_room_fails_and_says_so() {
-    let backing = backing(&[64]);
-    let crashkernel = CrashParameter::new("15G").unwrap();
+fn crash_boot(text: &str) -> Result<HostBoot> {
+    let backing = backing(&[64, 64]);
     let config = Config {
-        crashkernel,
+        crashkernel: CrashParameter::new(text)?,
         ..Config::default()
     };
-    let mut boot = detect(&builtin(&backing), &backing, config).unwrap();
-    assert_eq!(boot.run(), Err(Error::CrashKernelNoRoom));
-    assert_eq!(boot.advance(), Err(Error::BootFailed));
-    assert_eq!(boot.mm().err(), Some(Error::BootFailed));
-    assert!(boot.write(Text::Iomem, &mut String::new()).is_err());
+    let mut boot = detect(&builtin(&backing), &backing, config)?;
+    boot.run()?;
+    check_booted(&boot);
+    Ok(boot)
+}
+
+#[test]
+fn a_crash_kernel_without_room_is_left_out_as_linux_does() {
+    for text in ["15G", "256M@3G", "256M@64P"] {
+        let boot = crash_boot(text).unwrap();
+        assert_eq!(
+            boot.crash().refused,
+            Some(Error::CrashKernelNoRoom),
+            "{text}"
+        );
+        assert_eq!(boot.accounting().crash_kernel, Bytes::ZERO);
+        assert!(!self::text(&boot, Text::Iomem).contains("Crash kernel"));
+    }
+    assert_eq!(crash_boot("1000G").err(), Some(Error::BadParameter));
+    assert_eq!(crash_boot("a lot").err(), Some(Error::BadParameter));
+}
+
+#[test]
+fn a_crash_kernel_lies_where_it_was_asked_for() {
+    // The shadow of a 16 GiB machine on 124 MiB of RAM.
+    let boot = crash_boot("512M@1G").unwrap();
+    let crash = boot.crash();
+    assert_eq!((crash.refused, crash.low.is_empty()), (None, true));
+    let there = boot.machine.scaled.to_scaled(PhysAddr(1 << 30));
+    assert!(crash.main.contains(there), "{crash:?} {there:?}");
+    let half_gib = boot.machine.scaled.to_scaled_size(Bytes(512 << 20));
+    assert_eq!(crash.main.size().pages_down(), half_gib.pages_up());
+
+    let boot = crash_boot("crashkernel=512M,high crashkernel=128M,low").unwrap();
+    let border = boot.machine.scaled.to_scaled(PhysAddr(4 << 30));
+    assert!(boot.crash().main.start >= border && boot.crash().low.end <= border);
+    assert_eq!(
+        self::text(&boot, Text::Iomem)
+            .matches("Crash kernel")
+            .count(),
+        2
+    );
+
+    let boot = crash_boot("1G-8G:64M,8G-:256M").unwrap();
+    let quarter_gib = boot.machine.scaled.to_scaled_size(Bytes(256 << 20));
+    assert_eq!(boot.crash().size().pages_down(), quarter_gib.pages_up());
+    assert_eq!(crash_boot("1G-8G:64M").unwrap().crash().size(), Bytes::ZERO);
 }
 
 #[test]

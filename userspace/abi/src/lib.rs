@@ -48,11 +48,11 @@ layout! {
     }
     shadowmm_report = 40 { kind: 16, record_size: 20, capacity: 24, count: 28, buf: 32 }
     shadowmm_validate = 136 { checks: 16, what: 24 }
-    shadowmm_rec_status = 136 {
+    shadowmm_rec_status = 144 {
         stage: 0, map_source: 4, region_source: 8, nr_nodes: 12, backing_pages: 16, ram_pages: 24,
         original_ram: 32, metadata_bytes: 40, descriptor_bytes: 48, managed_pages: 56,
         free_pages: 64, held_pages: 72, open_files: 80, section_order: 84, descriptor_size: 88,
-        host_descriptor_size: 92, ns: 96,
+        host_descriptor_size: 92, ns: 96, crash_reason: 136, reserved: 140,
     }
     shadowmm_rec_segment = 32 { start_pfn: 0, pages: 8, host_pfn: 16, nid: 24, host_nid: 28 }
     shadowmm_rec_e820 = 24 { addr: 0, size: 8, type_: 16, reserved: 20 }

@@ -34,6 +34,7 @@ pub fn status() -> Status {
         descriptor_size: 16,
         host_descriptor_size: 64,
         stage_ns: [1_000, 20_000, 300_000, 40_000, 5_000],
+        crash_refusal: None,
     }
 }
 

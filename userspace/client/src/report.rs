@@ -14,6 +14,7 @@ use crate::NR_ORDERS;
 use crate::NR_ZONES;
 use serde::Serialize;
 use shadowmm_abi as abi;
+use shadowmm_core::error::Error as Reason;
 
 /// Where the region's memory comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -62,6 +63,8 @@ pub struct Status {
     pub host_descriptor_size: u32,
     /// What each stage of the boot took, in nanoseconds.
     pub stage_ns: [u64; 5],
+    /// Why there is no crash kernel although one was asked for.
+    pub crash_refusal: Option<&'static str>,
 }
 
 impl Status {
@@ -101,6 +104,7 @@ pub(crate) fn status(record: &abi::shadowmm_rec_status) -> Result<Status> {
         descriptor_size: record.descriptor_size,
         host_descriptor_size: record.host_descriptor_size,
         stage_ns: record.ns,
+        crash_refusal: Reason::from_code(record.crash_reason).map(Reason::sentence),
     })
 }
 

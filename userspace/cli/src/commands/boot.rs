@@ -94,6 +94,8 @@ impl StageReport {
                         bytes(crash.end.saturating_sub(crash.start).saturating_add(1)),
                         address(crash.start),
                     );
+                } else if let Some(refusal) = device.status()?.crash_refusal {
+                    summary += &format!("; no crash kernel, because {refusal}");
                 }
                 (summary, Made::Memblock(report))
             }

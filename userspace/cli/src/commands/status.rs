@@ -105,6 +105,9 @@ impl Report for StatusReport {
                 source_text(status.region_source)
             ),
         );
+        if let Some(refusal) = status.crash_refusal {
+            fields.add("crash kernel", format!("none, because {refusal}"));
+        }
         if status.stage >= Stage::Paging {
             fields.add(
                 "descriptors",
@@ -220,7 +223,7 @@ pub mod tests {
         testing::fits(&sample());
         testing::keys(
             &sample(),
-            "abi backing_pages descriptor_bytes descriptor_size free_pages held_pages \
+            "abi backing_pages crash_refusal descriptor_bytes descriptor_size free_pages held_pages \
              host_descriptor_size kernel managed_pages map_source metadata_bytes nr_nodes \
              open_files original_ram_bytes ram_pages refusals refusals[].name refusals[].text \
              refusals[].value region_source release section_order stage stage_ns",
