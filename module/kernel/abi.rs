@@ -146,9 +146,11 @@ fn read<T: Request>(arg: UserPtr) -> Result<(T, usize)> {
 /// Reads a request, has it handled, and writes the answer or the reason.
 pub(crate) fn answer<T: Request>(arg: UserPtr, handle: impl FnOnce(&mut T) -> Result) -> Result {
     let result = read::<T>(arg).and_then(|(mut request, known)| {
+        // Where the answer can't be written, nothing may have been done: the
+        // request itself goes back first, to the same place.
+        write_bytes(arg, request.bytes().get(..known).unwrap_or(&[]))?;
         handle(&mut request)?;
-        let bytes = request.bytes().get(..known).unwrap_or(&[]);
-        write_bytes(arg, bytes)
+        write_bytes(arg, request.bytes().get(..known).unwrap_or(&[]))
     });
     let reason = result.err().map_or(0, Error::code);
     let place = mem::offset_of!(uapi::shadowmm_head, reason);
@@ -215,10 +217,12 @@ pub(crate) fn read_array<T: Plain>(
 // SAFETY: A byte.
 unsafe impl Plain for u8 {}
 
-/// Reads a NUL-terminated text into `buffer`.
+/// Reads a NUL-terminated text into `buffer`, which must be larger than the
+/// text by two: one that fills it may have been cut.
 pub(crate) fn read_text(address: u64, buffer: &mut [u8]) -> Result<&str> {
     let ptr = UserPtr::from_addr(address as usize);
-    let reader = UserSlice::new(ptr, buffer.len()).reader();
+    let size = buffer.len();
+    let reader = UserSlice::new(ptr, size).reader();
     let text = reader.strcpy_into_buf(buffer).map_err(|error| {
         if error == EFAULT {
             Error::BadPointer
@@ -226,6 +230,9 @@ pub(crate) fn read_text(address: u64, buffer: &mut [u8]) -> Result<&str> {
             Error::BadText
         }
     })?;
+    if text.to_bytes_with_nul().len() >= size {
+        return Err(Error::BadText);
+    }
     text.to_str().map_err(|_| Error::BadText)
 }
 

@@ -30,6 +30,7 @@ use shadowmm_core::memblock::MemblockRegion;
 use shadowmm_core::page::PageDescriptor;
 use shadowmm_core::phys::Bytes;
 use shadowmm_core::phys::Pfn;
+use shadowmm_core::phys::MAX_CPUS;
 use shadowmm_core::phys::MAX_NODES;
 use shadowmm_core::report;
 use shadowmm_core::report::Snapshot;
@@ -44,6 +45,26 @@ pub(crate) fn read_map(
 ) -> CoreResult<(KVBox<FirmwareMap>, Option<CrashParameter>)> {
     let mut map = shadow::new_map()?;
     map.source = MapSource::from_raw(request.source).ok_or(Error::BadKind)?;
+    if map.source != MapSource::Builtin {
+        read_entries(request, &mut map)?;
+    }
+    let crashkernel = if request.crashkernel == 0 {
+        None
+    } else {
+        let mut buffer = [0u8; MAX_PARAMETER + 2];
+        Some(CrashParameter::new(abi::read_text(
+            request.crashkernel,
+            &mut buffer,
+        )?)?)
+    };
+    Ok((map, crashkernel))
+}
+
+fn read_entries(request: &uapi::shadowmm_map, map: &mut FirmwareMap) -> CoreResult<()> {
+    // One CPU may be said twice, so the table alone would not stop a long list.
+    if request.nr_cpus as usize > MAX_CPUS {
+        return Err(Error::MapTooManyEntries);
+    }
     abi::read_array(request.e820, request.nr_e820, |e: uapi::shadowmm_e820| {
         no_reserved(e.reserved)?;
         map.e820.push(e.addr, e.size, e.type_)
@@ -61,17 +82,7 @@ pub(crate) fn read_map(
     abi::read_array(request.cpus, request.nr_cpus, |c: uapi::shadowmm_cpu| {
         map.cpus.push(c.cpu, c.nid)
     })?;
-    read_distances(request, &mut map)?;
-    let crashkernel = if request.crashkernel == 0 {
-        None
-    } else {
-        let mut buffer = [0u8; MAX_PARAMETER];
-        Some(CrashParameter::new(abi::read_text(
-            request.crashkernel,
-            &mut buffer,
-        )?)?)
-    };
-    Ok((map, crashkernel))
+    read_distances(request, map)
 }
 
 fn read_distances(request: &uapi::shadowmm_map, map: &mut FirmwareMap) -> CoreResult<()> {
