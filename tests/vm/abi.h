@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the parts of the ABI test share.
+ *
+ *     accepted()   the request must succeed
+ *     refused()    the request must fail with this errno and reason, must have changed nothing that
+ *                  can be seen, and must be counted once, under its name and no other
+ *     expect()     anything else that must hold
+ *
+ * Each prints one line, 'ok NAME' or 'not ok NAME: what is wrong'.
+ */
+#ifndef ABI_H
+#define ABI_H
+
+#include "shadowmm.h"
+#include "sys.h"
+
+/* A reason as the module's documentation has it: the code, the errno, the name of the counter. */
+struct reason {
+	__u32 code;
+	int error;
+	const char *name;
+};
+
+#define REASONS(REASON)                   \
+	REASON(MapEmpty, 1, ENODATA)          \
+	REASON(MapTooManyEntries, 2, E2BIG)   \
+	REASON(MapEntryEmpty, 3, EINVAL)      \
+	REASON(MapEntryOverflow, 4, EOVERFLOW)\
+	REASON(MapUnknownType, 5, EINVAL)     \
+	REASON(MapBadNode, 6, EINVAL)         \
+	REASON(MapNodeOverlap, 7, EINVAL)     \
+	REASON(MapBadDistance, 8, EINVAL)     \
+	REASON(MapTooSparse, 9, ERANGE)       \
+	REASON(RegionTooSmall, 20, ENOSPC)    \
+	REASON(StageOrder, 22, EBUSY)         \
+	REASON(StageDone, 23, EALREADY)       \
+	REASON(BadParameter, 25, EINVAL)      \
+	REASON(CrashKernelNoRoom, 26, ENOMEM) \
+	REASON(PagesHeld, 27, EBUSY)          \
+	REASON(OrderTooLarge, 60, EINVAL)     \
+	REASON(NoMemory, 61, ENOMEM)          \
+	REASON(BadGfp, 62, EINVAL)            \
+	REASON(NodeOffline, 63, EINVAL)       \
+	REASON(ForeignPfn, 64, ENXIO)         \
+	REASON(DoubleFree, 65, EALREADY)      \
+	REASON(WrongOrder, 66, EINVAL)        \
+	REASON(NotBlockHead, 67, EINVAL)      \
+	REASON(PageReserved, 68, EBUSY)       \
+	REASON(NotOwner, 69, EPERM)           \
+	REASON(BadFlags, 80, EINVAL)          \
+	REASON(BadReserved, 81, EINVAL)       \
+	REASON(BadSize, 82, EINVAL)           \
+	REASON(TooNew, 83, E2BIG)             \
+	REASON(BadPointer, 84, EFAULT)        \
+	REASON(BadKind, 85, EINVAL)           \
+	REASON(BadText, 86, EINVAL)           \
+	REASON(UnknownRequest, 88, ENOTTY)
+
+#define DECLARE(name, code, error) extern const struct reason name;
+REASONS(DECLARE)
+#undef DECLARE
+
+/* The device, opened once for asking, and by each test for what it does. */
+extern int watcher;
+
+/* A request with its head filled in, the rest zero. */
+#define REQUEST(type) { .head = { .size = sizeof(struct type) } }
+
+/* The number of an address, as the ABI has it. */
+static inline __u64 address(const void *at)
+{
+	return (__u64)(unsigned long)at;
+}
+
+int open_device(void);
+long ask(int fd, unsigned int request, void *arg);
+
+void accepted(const char *name, int fd, unsigned int request, void *arg);
+void refused(const char *name, int fd, unsigned int request, void *arg, const struct reason *why);
+/* The same where the argument is at an address of which `head`, if any, can be read. */
+void refused_at(const char *name, int fd, unsigned int request, unsigned long at,
+		const struct shadowmm_head *head, const struct reason *why);
+void expect(const char *name, int holds);
+
+void status(struct shadowmm_rec_status *status);
+__u32 records(__u32 kind, __u32 record_size, void *buf, __u32 capacity);
+/* A mark of all that can be seen: texts, stage, pages held and free. */
+__u64 everything(void);
+/* One stage on, or another way through the boot. */
+void stage(const char *name, int fd, __u32 op, __u32 reached);
+
+/* The parts. */
+void test_requests(void);	/* abi_requests.c: heads, sizes, pointers */
+void test_pages(void);		/* abi_pages.c: allocate, free, look */
+void test_reports(void);	/* abi_reports.c: records, room for them, the stages' order */
+void test_maps(void);		/* abi_maps.c: maps and crash kernels */
+
+#endif

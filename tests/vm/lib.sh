@@ -1,0 +1,69 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# What the suites share. A suite is a list of checks; each prints 'ok NAME' or 'not ok NAME', with
+# what was seen below it, and the suite goes on.
+
+set -u
+files=/shadowmm/files
+ko=/usr/lib/shadowmm/shadowmm.ko
+export LC_ALL=C.UTF-8
+suite=$(basename "$0")
+suite=${suite#suite-}
+
+# check NAME COMMAND...: the command succeeds.
+check() {
+    local name=$1 said
+    shift
+    if said=$("$@" 2>&1); then
+        echo "ok $suite: $name"
+    else
+        echo "not ok $suite: $name: $(printf '%q ' "$@")"
+        printf '%s\n' "$said" | tail -n 40 | sed 's/^/    | /'
+    fi
+}
+
+# same NAME EXPECTED FOUND: the two texts are equal.
+same() {
+    if [[ $2 == "$3" ]]; then
+        echo "ok $suite: $1"
+    else
+        echo "not ok $suite: $1"
+        diff <(printf '%s\n' "$2") <(printf '%s\n' "$3") | head -n 40 | sed 's/^/    | /'
+    fi
+}
+
+# ends NAME STATUS PATTERN COMMAND...: the command ends with this status, and says something that PATTERN
+# (an extended regular expression; empty for whatever) matches, on stdout or stderr.
+ends() {
+    local name=$1 status=$2 pattern=$3 said got=0
+    shift 3
+    said=$("$@" 2>&1) || got=$?
+    if ((got == status)) && { [[ -z $pattern ]] || grep -qE -- "$pattern" <<<"$said"; }; then
+        echo "ok $suite: $name"
+    else
+        echo "not ok $suite: $name: $(printf '%q ' "$@"): status $got, not $status, or nothing like: $pattern"
+        printf '%s\n' "$said" | tail -n 40 | sed 's/^/    | /'
+    fi
+}
+
+# The free blocks of the shadow, as a text.
+buddyinfo() { cat /proc/shadowmm/buddyinfo; }
+
+# quiet: the kernel has complained of nothing since it was booted.
+quiet() {
+    local bad='WARNING: |BUG: |Oops|soft lockup|hung task|blocked for more than|detected stalls|possible .* detected|refcount_t|Bad page|corruption|general protection|held block could not'
+    ! dmesg | grep -E "$bad"
+}
+
+# areas: the pages of each CMA area that are nobody's.
+areas() {
+    local area
+    for area in /sys/kernel/mm/cma/*; do
+        echo "$(basename "$area") $(cat "$area/available_pages") of $(cat "$area/total_pages")"
+    done
+}
+
+finish() {
+    check "the kernel has not complained" quiet
+}
