@@ -133,7 +133,7 @@ impl ZoneId {
             Some(node) => node as u8,
             None => 0,
         };
-        Self(node << (NODE_SHIFT - ZONE_SHIFT) | zone as u8)
+        Self((node << (NODE_SHIFT - ZONE_SHIFT)) | zone as u8)
     }
 
     /// The node.
@@ -190,7 +190,7 @@ impl PageDescriptor {
         self.next.store(NIL, Relaxed);
         self.prev.store(NIL, Relaxed);
         self.bits.store(
-            node << NODE_SHIFT | (zone as u32) << ZONE_SHIFT | (state as u32) << STATE_SHIFT,
+            (node << NODE_SHIFT) | ((zone as u32) << ZONE_SHIFT) | ((state as u32) << STATE_SHIFT),
             Relaxed,
         );
         self.count.store(1, Relaxed);
@@ -223,9 +223,9 @@ impl PageDescriptor {
     /// (`page_is_buddy`).
     #[inline]
     pub fn is_buddy(&self, zone: ZoneId, order: PageOrder) -> bool {
-        let wanted = (zone.0 as u32) << ZONE_SHIFT
-            | (order.get() as u32) << ORDER_SHIFT
-            | (PageState::Buddy as u32) << STATE_SHIFT;
+        let wanted = ((zone.0 as u32) << ZONE_SHIFT)
+            | ((order.get() as u32) << ORDER_SHIFT)
+            | ((PageState::Buddy as u32) << STATE_SHIFT);
         self.bits.load(Relaxed) & !0xffff == wanted
     }
 
@@ -233,8 +233,8 @@ impl PageDescriptor {
     #[inline]
     pub fn is_allocated(&self, order: PageOrder) -> bool {
         let wanted =
-            (order.get() as u32) << ORDER_SHIFT | (PageState::Allocated as u32) << STATE_SHIFT;
-        self.bits.load(Relaxed) & 0xff << STATE_SHIFT == wanted
+            ((order.get() as u32) << ORDER_SHIFT) | ((PageState::Allocated as u32) << STATE_SHIFT);
+        self.bits.load(Relaxed) & (0xff << STATE_SHIFT) == wanted
     }
 
     /// What the page is.
@@ -256,7 +256,7 @@ impl PageDescriptor {
         let bits = self.bits.load(Relaxed) & !(0xff << STATE_SHIFT);
         let order = (order.get() as u32) << ORDER_SHIFT;
         self.bits
-            .store(bits | order | (state as u32) << STATE_SHIFT, Relaxed);
+            .store(bits | order | ((state as u32) << STATE_SHIFT), Relaxed);
     }
 
     /// Both in one load.

@@ -65,7 +65,7 @@ impl<P, M, Z> Clone for BuddySystem<'_, P, M, Z> {
 
 impl<P, M, Z> Copy for BuddySystem<'_, P, M, Z> {}
 
-impl<'a, P, M, Z> BuddySystem<'a, P, M, Z>
+impl<P, M, Z> BuddySystem<'_, P, M, Z>
 where
     P: Platform,
     M: MemMap,

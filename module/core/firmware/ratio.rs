@@ -34,7 +34,7 @@ fn mul_div_rem(a: u64, b: u64, c: u64) -> (u64, u64) {
         let (twice, carry) = add(rest, rest);
         quotient = quotient.saturating_mul(2).saturating_add(carry);
         rest = twice;
-        if a >> bit & 1 != 0 {
+        if (a >> bit) & 1 != 0 {
             let (sum, carry) = add(rest, part);
             quotient = quotient.saturating_add(whole).saturating_add(carry);
             rest = sum;

@@ -11,7 +11,7 @@ use crate::phys::PhysAddr;
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'t>(pub &'t str);
 
-impl<'t> Reader<'t> {
+impl Reader<'_> {
     /// Skips blanks.
     pub(super) fn blanks(&mut self) -> &mut Self {
         self.0 = self.0.trim_start();
