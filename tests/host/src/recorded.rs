@@ -103,7 +103,7 @@ impl Boot {
             .take_while(|line| {
                 line.starts_with(first) || next.iter().any(|next| line.starts_with(next))
             })
-            .flat_map(|line| [line.as_str(), "\n"])
+            .flat_map(|line| [*line, "\n"])
             .collect()
     }
 
