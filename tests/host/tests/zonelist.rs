@@ -97,7 +97,7 @@ proptest! {
         distances in prop::collection::vec(prop::sample::select(vec![11u8, 20, 21, 30, 255]), 64 * 64),
     ) {
         let nodes: Vec<i32> = nodes.into_iter().collect();
-        let some = |bits: u64| nodes.iter().copied().filter(|n| bits >> n & 1 != 0).collect();
+        let some = |bits: u64| nodes.iter().copied().filter(|n| (bits >> n) & 1 != 0).collect();
         let memory: Vec<i32> = some(with_memory);
         let cpus: Vec<i32> = some(with_cpus);
         let distance = |a: i32, b: i32| if a == b { 10 } else { distances[(a * 64 + b) as usize] };
@@ -119,7 +119,7 @@ proptest! {
         for nid in -2..70 {
             prop_assert_eq!(set.contains(NodeId(nid)), valid.contains(&nid));
         }
-        let other: NodeMask = (0..64).filter(|n| other >> n & 1 != 0).map(NodeId).collect();
+        let other: NodeMask = (0..64).filter(|n| (other >> n) & 1 != 0).map(NodeId).collect();
         let both = set.union(other);
         prop_assert!(set.is_subset(both) && other.is_subset(both));
         prop_assert_eq!(both.is_subset(other), valid.iter().all(|&nid| other.contains(NodeId(nid))));

@@ -57,7 +57,7 @@ impl ModelZone {
     fn free(&mut self, mut pfn: u64, mut order: usize, to_tail: bool) {
         let position = |list: &Vec<u64>, pfn| list.iter().position(|&other| other == pfn);
         while order < 10 {
-            let Some(at) = position(&self.lists[order], pfn ^ 1 << order) else {
+            let Some(at) = position(&self.lists[order], pfn ^ (1 << order)) else {
                 break;
             };
             self.lists[order].remove(at);
@@ -65,7 +65,7 @@ impl ModelZone {
             order += 1;
         }
         let above = pfn & !(1u64 << order);
-        let likely = order < 9 && position(&self.lists[order + 1], above ^ 2 << order).is_some();
+        let likely = order < 9 && position(&self.lists[order + 1], above ^ (2 << order)).is_some();
         match to_tail || likely {
             true => self.lists[order].push(pfn),
             false => self.lists[order].insert(0, pfn),
@@ -296,7 +296,7 @@ fn run(machine: Machine, ops: Vec<Op>) {
             } => {
                 let mut request = request(flags()[gfp], order).on(NodeId(nid));
                 if let Some(nodes) = nodes {
-                    let chosen = (0..2).filter(|node| nodes >> node & 1 != 0).map(NodeId);
+                    let chosen = (0..2).filter(|node| (nodes >> node) & 1 != 0).map(NodeId);
                     request = request.within(chosen.collect());
                 }
                 let got = world.buddy().alloc(&request).map(|pfn| pfn.0);

@@ -110,7 +110,7 @@ fn check_watermark(free: u64, order: u32, mark: u64, reserve: u64, choice: u32) 
     let mut flags = AllocFlags::WMARK_LOW;
     let mut c_flags = 1;
     for (i, (flag, c_flag)) in FLAGS.into_iter().enumerate() {
-        if choice >> i & 1 != 0 {
+        if (choice >> i) & 1 != 0 {
             flags = flags | flag;
             c_flags |= c_flag;
         }
