@@ -29,6 +29,7 @@ use super::PhysRange;
 use super::PAGE_SIZE;
 use crate::error::Error;
 use crate::error::Result;
+use core::cell::Cell;
 use core::marker::PhantomData;
 use core::mem;
 use core::ptr::NonNull;
@@ -112,6 +113,8 @@ impl<'m> BackingRun<'m> {
 /// All host memory that a shadow may manage, in the order of the host's nodes.
 pub struct Backing<'m> {
     runs: [Option<BackingRun<'m>>; MAX_BACKING_RUNS],
+    /// Whether a region lies on it: for `'m` no other can.
+    laid: Cell<bool>,
 }
 
 impl Default for Backing<'_> {
@@ -125,6 +128,7 @@ impl<'m> Backing<'m> {
     pub const fn new() -> Self {
         Self {
             runs: [const { None }; MAX_BACKING_RUNS],
+            laid: Cell::new(false),
         }
     }
 
@@ -226,16 +230,21 @@ impl<'m> Region<'m> {
     ///
     /// [`Error::RegionTooSmall`] when the backing does not suffice,
     /// [`Error::MapTooManyEntries`] when the RAM falls into too many segments,
-    /// [`Error::MapNodeOverlap`] when two ranges overlap. The region is empty
-    /// after an error.
+    /// [`Error::MapNodeOverlap`] when two ranges overlap; the region is empty
+    /// then. [`Error::StageOrder`] when it was not empty before, or when
+    /// another one lies on the backing.
     pub fn lay(
         &mut self,
         backing: &Backing<'m>,
         ram: impl Iterator<Item = (NodeId, PfnRange)> + Clone,
     ) -> Result<()> {
+        if self.nr_placed != 0 || self.nr_segments != 0 || backing.laid.get() {
+            return Err(Error::StageOrder);
+        }
         let result = self.lay_all(backing, ram);
-        if result.is_err() {
-            self.nr_segments = 0;
+        match result {
+            Ok(()) => backing.laid.set(true),
+            Err(_) => self.nr_segments = 0,
         }
         result
     }
@@ -245,9 +254,6 @@ impl<'m> Region<'m> {
         backing: &Backing<'m>,
         ram: impl Iterator<Item = (NodeId, PfnRange)> + Clone,
     ) -> Result<()> {
-        if self.nr_placed != 0 || self.nr_segments != 0 {
-            return Err(Error::StageOrder);
-        }
         // What of the backing is wanted for alignment must not starve a range
         // that comes later: only what no range needs may be left out.
         let needed: Pages = ram.clone().map(|(_, range)| range.pages()).sum();
@@ -408,10 +414,13 @@ impl<'m> Region<'m> {
     ///
     /// # Errors
     ///
-    /// [`Error::ForeignPfn`] when `slice` does not start at `range`.
+    /// [`Error::ForeignPfn`] when `slice` does not start at `range`, or is less
+    /// than all of it but for the rest of its last page.
     pub fn release<T>(&mut self, range: PhysRange, slice: &'m mut [T]) -> Result<()> {
         let start: NonNull<T> = self.pointer(range).ok_or(Error::ForeignPfn)?.cast();
-        if start != NonNull::from(slice).cast() {
+        let size = placed_size::<T>(slice.len());
+        let whole = size <= range.size() && size.pages_up() == range.size().pages_up();
+        if !whole || start != NonNull::from(slice).cast() {
             return Err(Error::ForeignPfn);
         }
         self.unclaim(range)

@@ -213,12 +213,12 @@ fn the_pc_in_two_times_128_mib() {
 #[test]
 fn a_scaled_map_lies_on_its_backing() {
     for shares in [&[32768usize][..], &[16384, 16384], &[4096, 12288, 9000]] {
-        let mut backing = Backing::new();
-        for (node, &pages) in shares.iter().enumerate() {
-            let run = BackingRun::from_pages(leaked_pages(pages), NodeId(node as i32));
-            backing.push(run).unwrap();
-        }
         for (name, map) in machines() {
+            let mut backing = Backing::new();
+            for (node, &pages) in shares.iter().enumerate() {
+                let run = BackingRun::from_pages(leaked_pages(pages), NodeId(node as i32));
+                backing.push(run).unwrap();
+            }
             let (after, scaled, _) = scaled(&map, backing.pages().0).unwrap();
             let mut region = Box::new(Region::empty());
             let laid = region.lay(&backing, after.ram_ranges());

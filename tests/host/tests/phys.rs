@@ -151,3 +151,32 @@ fn neighbouring_placements_merge_in_memory_of_the_region() {
     region.release(range(0, 4096), a).unwrap();
     assert_eq!(region.placed(), [range(4096, 12288)]);
 }
+
+#[test]
+fn one_region_lies_on_a_backing() {
+    let mut backing = Backing::new();
+    let run = BackingRun::from_pages(leaked_pages(16), NodeId(0));
+    backing.push(run).unwrap();
+    let too_much = [(NodeId(0), ram(0, 17))];
+    let fits = [(NodeId(0), ram(0, 16))];
+    let mut first = Box::new(Region::empty());
+    let lay = |region: &mut Region<'static>, ram: &[_]| region.lay(&backing, ram.iter().copied());
+    assert_eq!(lay(&mut first, &too_much), Err(Error::RegionTooSmall));
+    assert_eq!(lay(&mut first, &fits), Ok(()));
+    // Two of them would lend the same memory twice.
+    let mut second = Box::new(Region::empty());
+    assert_eq!(lay(&mut second, &fits), Err(Error::StageOrder));
+    assert_eq!(lay(&mut first, &fits), Err(Error::StageOrder));
+    assert_eq!(first.pages(), Pages(16));
+}
+
+#[test]
+fn a_loan_ends_as_a_whole() {
+    let mut region = region(&[16], &[(0, ram(0, 16))]).unwrap();
+    let slice = region.place_slice(range(0, 8192), 1000, |_| 0u64).unwrap();
+    let (part, rest) = slice.split_at_mut(1);
+    let refused = region.release(range(0, 8192), part);
+    assert_eq!(refused, Err(Error::ForeignPfn));
+    assert_eq!(region.placed(), [range(0, 8192)]);
+    assert_eq!(rest.len(), 999);
+}
