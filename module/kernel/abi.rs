@@ -3,7 +3,7 @@
 //! Requests and records: between the caller's memory and the module's.
 //!
 //! The rules stand in uapi/shadowmm.h. A request is read whole, checked, and
-//! answered whole; when it is refused, only the head's `reason` is written.
+//! answered whole; when it is refused, only the head's `reason` has changed.
 
 use crate::uapi;
 use core::fmt;
@@ -244,8 +244,9 @@ pub(crate) struct TextField<'a> {
 }
 
 impl<'a> TextField<'a> {
-    /// Writes to `field`, which is zero.
+    /// Writes to `field`. What the caller had left in it is gone.
     pub(crate) fn new(field: &'a mut [c_char]) -> Self {
+        field.fill(0);
         Self { field, len: 0 }
     }
 }
@@ -262,7 +263,7 @@ impl fmt::Write for TextField<'_> {
     }
 }
 
-/// Writes `text` to a C string field that is zero.
+/// Writes `text` to a C string field.
 pub(crate) fn fill_text(field: &mut [c_char], text: &str) {
     // Text fields never fail.
     let _ = TextField::new(field).write_str(text);
