@@ -119,7 +119,7 @@ pub(crate) fn alloc_request(request: &uapi::shadowmm_alloc) -> CoreResult<AllocR
 }
 
 /// What is known about a page, except whose it is.
-pub(crate) fn page(mm: &Mm, request: &mut uapi::shadowmm_page) -> CoreResult<()> {
+pub(crate) fn page(mm: &Mm<'_>, request: &mut uapi::shadowmm_page) -> CoreResult<()> {
     let pfn = Pfn(request.pfn);
     let page = mm.sparse.page(pfn).ok_or(Error::ForeignPfn)?;
     let block = mm.buddy().block_of(pfn).ok_or(Error::ForeignPfn)?;
@@ -226,7 +226,7 @@ fn walk<M>(
     result.and(walked.map_err(|_| Error::Corrupt))
 }
 
-fn status(shadow: &Shadow, boot: &Boot) -> uapi::shadowmm_rec_status {
+fn status(shadow: &Shadow, boot: &Boot<'_>) -> uapi::shadowmm_rec_status {
     let mut record = uapi::shadowmm_rec_status::zeroed();
     record.stage = boot.stage() as u32;
     record.map_source = boot.machine.map.source as u32;
@@ -260,7 +260,7 @@ fn status(shadow: &Shadow, boot: &Boot) -> uapi::shadowmm_rec_status {
     record
 }
 
-fn segments(boot: &Boot, out: &mut Records) -> CoreResult<()> {
+fn segments(boot: &Boot<'_>, out: &mut Records) -> CoreResult<()> {
     let region = boot.region().ok_or(Error::BootFailed)?;
     for segment in region.segments() {
         let mut record = uapi::shadowmm_rec_segment::zeroed();
@@ -274,7 +274,7 @@ fn segments(boot: &Boot, out: &mut Records) -> CoreResult<()> {
     Ok(())
 }
 
-fn e820(boot: &Boot, out: &mut Records) -> CoreResult<()> {
+fn e820(boot: &Boot<'_>, out: &mut Records) -> CoreResult<()> {
     for entry in boot.machine.map.e820.entries() {
         let mut record = uapi::shadowmm_rec_e820::zeroed();
         record.addr = entry.addr.0;
@@ -285,7 +285,7 @@ fn e820(boot: &Boot, out: &mut Records) -> CoreResult<()> {
     Ok(())
 }
 
-fn resources(boot: &Boot, out: &mut Records) -> CoreResult<()> {
+fn resources(boot: &Boot<'_>, out: &mut Records) -> CoreResult<()> {
     let record = |resource: &report::ResourceModel, out: &mut Records| {
         let mut record = uapi::shadowmm_rec_resource::zeroed();
         record.start = resource.start.0;
@@ -297,7 +297,7 @@ fn resources(boot: &Boot, out: &mut Records) -> CoreResult<()> {
     walk(out, record, |visit| boot.for_each_resource(visit))
 }
 
-fn memblock(boot: &Boot, out: &mut Records) -> CoreResult<()> {
+fn memblock(boot: &Boot<'_>, out: &mut Records) -> CoreResult<()> {
     let memblock = boot.memblock()?;
     let mut push = |array: u32, region: &MemblockRegion| {
         let mut record = uapi::shadowmm_rec_memblock::zeroed();
@@ -317,7 +317,7 @@ fn memblock(boot: &Boot, out: &mut Records) -> CoreResult<()> {
     Ok(())
 }
 
-fn nodes(boot: &Boot, out: &mut Records) -> CoreResult<()> {
+fn nodes(boot: &Boot<'_>, out: &mut Records) -> CoreResult<()> {
     boot.nodes()?;
     let record = |node: &report::NodeModel, out: &mut Records| {
         let mut record = uapi::shadowmm_rec_node::zeroed();
@@ -338,7 +338,7 @@ fn nodes(boot: &Boot, out: &mut Records) -> CoreResult<()> {
     walk(out, record, |visit| boot.for_each_node(visit))
 }
 
-fn zones(boot: &Boot, out: &mut Records) -> CoreResult<()> {
+fn zones(boot: &Boot<'_>, out: &mut Records) -> CoreResult<()> {
     boot.nodes()?;
     let record = |zone: &report::ZoneModel, out: &mut Records| {
         let mut record = uapi::shadowmm_rec_zone::zeroed();
@@ -358,7 +358,7 @@ fn zones(boot: &Boot, out: &mut Records) -> CoreResult<()> {
     walk(out, record, |visit| boot.for_each_zone(visit))
 }
 
-fn accounting(boot: &Boot, out: &mut Records) -> CoreResult<()> {
+fn accounting(boot: &Boot<'_>, out: &mut Records) -> CoreResult<()> {
     boot.mm()?;
     let record = |account: &report::AccountModel, out: &mut Records| {
         let mut record = uapi::shadowmm_rec_account::zeroed();
@@ -374,7 +374,7 @@ fn accounting(boot: &Boot, out: &mut Records) -> CoreResult<()> {
     })
 }
 
-fn vmstat(boot: &Boot, out: &mut Records) -> CoreResult<()> {
+fn vmstat(boot: &Boot<'_>, out: &mut Records) -> CoreResult<()> {
     boot.mm()?;
     let record = |model: &report::CounterModel, out: &mut Records| {
         out.push(&counter(model.name, model.value))
@@ -391,7 +391,7 @@ fn counter(name: &str, value: u64) -> uapi::shadowmm_rec_counter {
     record
 }
 
-fn sections(boot: &Boot, out: &mut Records) -> CoreResult<()> {
+fn sections(boot: &Boot<'_>, out: &mut Records) -> CoreResult<()> {
     let sparse = boot.sparse()?;
     for (number, section) in sparse.sections() {
         let mut record = uapi::shadowmm_rec_section::zeroed();

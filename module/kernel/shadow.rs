@@ -48,8 +48,8 @@ use shadowmm_core::phys::Pages;
 use shadowmm_core::phys::Pfn;
 use shadowmm_core::phys::MAX_NODES;
 
-pub(crate) type Boot = boot::Boot<'static, Kernel>;
-pub(crate) type Mm = boot::Mm<'static, Kernel>;
+pub(crate) type Boot<'m> = boot::Boot<'m, Kernel>;
+pub(crate) type Mm<'m> = boot::Mm<'m, Kernel>;
 
 /// An empty store, to be copied from: the value is too large for the stack.
 static EMPTY: Store<'static, Kernel> = Store::new();
@@ -154,18 +154,12 @@ pub(crate) struct Block {
 ///
 /// `boot` is dropped before `store` is written again or freed.
 struct State {
-    boot: Option<Boot>,
+    boot: Option<Boot<'static>>,
     store: KVBox<MaybeUninit<Store<'static, Kernel>>>,
     /// The map of the next boot.
     map: KVBox<FirmwareMap>,
     config: Config,
 }
-
-// SAFETY: The pointers inside lead to the region and the store, which have no
-// thread affinity.
-unsafe impl Send for State {}
-// SAFETY: As above; sharing only reads or goes through core's locks.
-unsafe impl Sync for State {}
 
 /// The shadow.
 #[pin_data]
@@ -236,14 +230,18 @@ impl Shadow {
         Ok(())
     }
 
-    /// Looks at the boot.
-    pub(crate) fn with_boot<R>(&self, look: impl FnOnce(&Boot) -> CoreResult<R>) -> CoreResult<R> {
+    /// Looks at the boot. `look` is for any lifetime of what the boot borrows,
+    /// so that nothing of it leaves the semaphore.
+    pub(crate) fn with_boot<R>(
+        &self,
+        look: impl FnOnce(&Boot<'_>) -> CoreResult<R>,
+    ) -> CoreResult<R> {
         let state = self.state.read();
         look(state.boot.as_ref().ok_or(Error::BootFailed)?)
     }
 
     /// Uses the running memory manager.
-    pub(crate) fn with_mm<R>(&self, job: impl FnOnce(&Mm) -> CoreResult<R>) -> CoreResult<R> {
+    pub(crate) fn with_mm<R>(&self, job: impl FnOnce(&Mm<'_>) -> CoreResult<R>) -> CoreResult<R> {
         self.with_boot(|boot| job(boot.mm()?))
     }
 
@@ -295,7 +293,9 @@ impl Shadow {
         if result.is_err() {
             state.map = old_map;
             state.config = old_config;
-            self.detect(&mut state)?;
+            // It fitted before. If it did not now, the boot would say so from
+            // here on; the caller is told about its own map.
+            let _ = self.detect(&mut state);
         }
         result
     }
@@ -316,12 +316,14 @@ impl Shadow {
 
     /// Takes back a block that an open file holds.
     pub(crate) fn free(&self, pfn: Pfn, order: PageOrder) {
-        let freed = self.with_mm(|mm| mm.buddy().free(pfn, order));
-        match freed {
-            Ok(()) => {
-                self.held_pages.fetch_sub(order.pages().0, Relaxed);
-            }
-            Err(error) => pr_err!("a held block could not be freed: {}\n", error.sentence()),
+        let freed = self.with_mm(|mm| {
+            let freed = mm.buddy().free(pfn, order);
+            // Whatever came of it, the file does not hold it any more.
+            self.held_pages.fetch_sub(order.pages().0, Relaxed);
+            freed
+        });
+        if let Err(error) = freed {
+            pr_err!("a held block could not be freed: {}\n", error.sentence());
         }
     }
 
