@@ -4,6 +4,7 @@
  * Each does one call and decides nothing.
  */
 #include <linux/capability.h>
+#include <linux/cc_platform.h>
 #include <linux/utsname.h>
 
 #include "bindings.h"
@@ -40,6 +41,11 @@ int shadowmm_next_node_with_memory(int nid)
 unsigned long shadowmm_node_present_pages(int nid)
 {
 	return node_present_pages(nid);
+}
+
+bool shadowmm_guest_mem_encrypted(void)
+{
+	return cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT);
 }
 
 struct page *shadowmm_dma_alloc(struct device *dev, size_t size, dma_addr_t *handle)

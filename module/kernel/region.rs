@@ -5,7 +5,7 @@
 //! ```text
 //! source=cma     each node's own CMA area (numa_cma=, cma_pernuma=), through a
 //!                faux device on that node; where no node has one, the default
-//!                area (cma=)
+//!                area (cma=), as in a confidential guest
 //! source=contig  alloc_contig_pages() on each node; needs region_mb
 //! ```
 //!
@@ -263,6 +263,12 @@ impl HostMemory {
     }
 
     fn take_node_area(&mut self, nid: i32, limit: u64) -> Result {
+        // In a confidential guest the DMA API gives memory that is shared with
+        // the hypervisor, and its address instead of its pages.
+        // SAFETY: Asks about the machine.
+        if unsafe { bindings::shadowmm_guest_mem_encrypted() } {
+            return Ok(());
+        }
         let name = CString::try_from_fmt(fmt!("shadowmm-node{nid}"))?;
         // SAFETY: The name is a C string and is copied; no ops are allowed.
         let device = unsafe {
