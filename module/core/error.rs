@@ -115,10 +115,10 @@ errors! {
     // The ABI.
     BadFlags = 80, EINVAL, "unknown flags are set";
     BadReserved = 81, EINVAL, "a reserved field is not zero";
-    BadSize = 82, EINVAL, "the structure is smaller than its first version";
+    BadSize = 82, EINVAL, "the structure is smaller than its first version, or the record is not of the module's size";
     TooNew = 83, E2BIG, "the structure is newer than this module and has fields set that it does not know";
     BadPointer = 84, EFAULT, "a pointer does not lead to accessible memory";
-    BadKind = 85, EINVAL, "there is no report of that kind";
+    BadKind = 85, EINVAL, "there is no report, stage operation or map source of that number";
     BadText = 86, EINVAL, "a text is not UTF-8 or has no end";
     UnknownRequest = 88, ENOTTY, "there is no request of that number";
     NoHostMemory = 87, ENOMEM, "the host has no memory for the request's own bookkeeping";

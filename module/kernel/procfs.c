@@ -3,7 +3,8 @@
  * The files of /proc/shadowmm. C makes and removes the entries, because there
  * is no procfs in Rust yet; each file's text comes from shadowmm_proc_show().
  *
- * The order of the table is that of `enum File` in procfs.rs.
+ * The order of the table is that of `Text` in core/boot/snapshot.rs; behind the
+ * last of its texts come the refusals.
  */
 #include "bindings.h"
 

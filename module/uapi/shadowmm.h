@@ -7,7 +7,7 @@
  *
  *   size      the size of the struct as the caller knows it. A larger struct
  *             than the module's is accepted if what it has more is zero
- *             (else E2BIG); a smaller one is accepted down to the size of the
+ *             (else E2BIG, as above 4096 bytes); a smaller one is accepted down to the size of the
  *             first version (else EINVAL), and what it lacks counts as zero.
  *   flags     bits that the request defines; any other is EINVAL.
  *   reason    written by the module: 0, or the code of the error, finer than
