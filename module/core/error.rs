@@ -36,6 +36,7 @@ pub enum Errno {
     ENODATA = 61,
     EOVERFLOW = 75,
     EALREADY = 114,
+    EUCLEAN = 117,
 }
 
 macro_rules! errors {
@@ -124,7 +125,7 @@ errors! {
     NoHostMemory = 87, ENOMEM, "the host has no memory for the request's own bookkeeping";
 
     // validate().
-    Corrupt = 100, EFAULT, "an invariant does not hold; validate names it";
+    Corrupt = 100, EUCLEAN, "an invariant does not hold; validate names it";
 }
 
 impl Error {

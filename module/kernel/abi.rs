@@ -164,20 +164,21 @@ fn write_bytes(arg: UserPtr, bytes: &[u8]) -> Result {
     writer.write_slice(bytes).map_err(|_| Error::BadPointer)
 }
 
-/// The records of a report, on their way to the caller: as many as fit are
-/// written, all are counted.
+/// The records of a report: as many as the caller has room for are kept, all
+/// are counted. They are collected first and written when nothing is locked
+/// any more: the caller's memory may take its time, or even be the shadow's.
 pub(crate) struct Records {
-    at: UserPtr,
+    bytes: KVVec<u8>,
     room: u32,
     /// How many there were.
     pub(crate) count: u32,
 }
 
 impl Records {
-    /// Room for `capacity` records at `buf`.
-    pub(crate) fn new(buf: u64, capacity: u32) -> Self {
+    /// Room for `capacity` records.
+    pub(crate) fn new(capacity: u32) -> Self {
         Self {
-            at: UserPtr::from_addr(buf as usize),
+            bytes: KVVec::new(),
             room: capacity,
             count: 0,
         }
@@ -186,11 +187,16 @@ impl Records {
     /// The next record.
     pub(crate) fn push<T: Plain>(&mut self, record: &T) -> Result {
         if self.count < self.room {
-            write_bytes(self.at, record.bytes())?;
-            self.at = self.at.wrapping_byte_add(mem::size_of::<T>());
+            let kept = self.bytes.extend_from_slice(record.bytes(), GFP_KERNEL);
+            kept.map_err(|_| Error::NoHostMemory)?;
         }
         self.count = self.count.saturating_add(1);
         Ok(())
+    }
+
+    /// Writes what was kept to `buf`.
+    pub(crate) fn write_to(&self, buf: u64) -> Result {
+        write_bytes(UserPtr::from_addr(buf as usize), &self.bytes)
     }
 }
 

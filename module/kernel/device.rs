@@ -2,7 +2,8 @@
 
 //! `/dev/shadowmm`: requests from outside, and whom the pages belong to.
 //!
-//! Lock order: an open file's `held`, then the shadow's state, then a zone.
+//! Lock order: an open file's `held`, then the shadow's state, then a zone. The
+//! caller's memory is never touched under any of them.
 
 use crate::abi;
 use crate::abi::Records;
@@ -167,10 +168,10 @@ impl OpenFile {
     }
 
     fn report(&self, request: &mut uapi::shadowmm_report) -> CoreResult<()> {
-        let mut out = Records::new(request.buf, request.capacity);
+        let mut out = Records::new(request.capacity);
         records::report(&self.shadow, request, &mut out)?;
         request.count = out.count;
-        Ok(())
+        out.write_to(request.buf)
     }
 
     fn validate(&self, request: &mut uapi::shadowmm_validate) -> CoreResult<()> {

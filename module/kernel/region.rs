@@ -24,6 +24,7 @@ use shadowmm_core::phys::Backing;
 use shadowmm_core::phys::BackingRun;
 use shadowmm_core::phys::NodeId;
 use shadowmm_core::phys::Pages;
+use shadowmm_core::phys::MAX_BACKING_RUNS;
 use shadowmm_core::phys::PAGE_SIZE;
 
 /// Where the region comes from.
@@ -53,6 +54,9 @@ impl Source {
 /// host's buddy system when CMA has nothing left (4 MiB), so that what comes is
 /// from CMA or not at all.
 const MIN_CHUNK: u64 = 8 << 20 >> 12;
+
+/// A MiB.
+const MIB: u64 = 1 << 20 >> 12;
 
 /// The largest chunk that is asked for in one piece without CMA; it must be
 /// aligned to its size in the host, so large ones are hard to find.
@@ -130,7 +134,8 @@ impl Drop for Chunk {
 pub(crate) struct HostMemory {
     /// Sorted by node, then frame number.
     chunks: KVec<Chunk>,
-    devices: KVec<Device>,
+    /// With the nodes that they are on.
+    devices: KVec<(i32, Device)>,
     /// Where it came from.
     pub(crate) source: Source,
 }
@@ -145,7 +150,7 @@ impl Drop for HostMemory {
     fn drop(&mut self) {
         // Chunks first: they go back through the devices.
         self.chunks.clear();
-        for device in &self.devices {
+        for (_, device) in &self.devices {
             // SAFETY: We created it, and nothing uses it any more.
             unsafe { kernel::bindings::faux_device_destroy(device.0.as_ptr()) };
         }
@@ -153,53 +158,57 @@ impl Drop for HostMemory {
 }
 
 impl HostMemory {
-    /// Takes memory on every node: as much as can be had, or `region_mb` MiB
-    /// spread evenly.
+    /// Takes memory on every node: as much as can be had, or `region_mb` MiB,
+    /// spread evenly as far as the nodes have it.
     ///
     /// # Errors
     ///
-    /// ENOMEM when there is none, with a line that says what to change.
+    /// ENOMEM when there is none or not enough, with a line that says what to
+    /// change.
     pub(crate) fn take(source: Source, region_mb: u32) -> Result<Self> {
         let mut memory = Self {
             chunks: KVec::new(),
             devices: KVec::new(),
             source,
         };
-        let nodes = Nodes(-1).count() as u64;
-        let limit = match (region_mb, source) {
+        let nodes = Nodes(-1).count().max(1) as u64;
+        let wanted = match (region_mb, source) {
             (0, Source::Contig) => {
                 pr_err!("source=contig needs region_mb=\n");
                 return Err(EINVAL);
             }
             (0, Source::Cma) => u64::MAX,
-            (mb, _) => ((mb as u64) << 8) / nodes.max(1),
+            (mb, _) => u64::from(mb) << 8,
         };
-        if limit < MIN_CHUNK {
+        // Whole MiB, so that every remainder is a chunk that can be asked for.
+        let share = wanted / nodes / MIB * MIB;
+        if share < MIN_CHUNK {
             pr_err!("region_mb= is too small: at least 8 MiB on each node\n");
             return Err(ENOSPC);
         }
         for nid in Nodes(-1) {
-            match source {
-                Source::Cma => memory.take_node_area(nid, limit)?,
-                Source::Contig => {
-                    memory.take_chunks(nid, limit, |nid, pages| contig(nid, pages))?
-                }
-            }
+            memory.take_on(nid, share)?;
         }
         if memory.chunks.is_empty() && source == Source::Cma {
-            memory.take_chunks(-1, limit.saturating_mul(nodes), |_, pages| {
-                default_area(pages)
-            })?;
+            memory.take_chunks(-1, wanted, MIN_CHUNK, |_, pages| default_area(pages))?;
+        }
+        // What one node does not have, another may.
+        for nid in Nodes(-1) {
+            let missing = wanted.saturating_sub(memory.pages());
+            if region_mb != 0 && missing != 0 {
+                memory.take_on(nid, missing)?;
+            }
         }
         memory
             .chunks
             .sort_unstable_by_key(|chunk| (chunk.nid(), chunk.pfn()));
+        memory.keep_longest_runs();
         let got = memory.pages();
         if got == 0 {
             pr_err!("no memory for the region: boot with cma=64M numa_cma=0:256M,1:256M (one NODE:SIZE for each node), or load with source=contig region_mb=SIZE\n");
             return Err(ENOMEM);
         }
-        if region_mb != 0 && got < limit * nodes {
+        if region_mb != 0 && got < wanted {
             pr_err!(
                 "region_mb={} asks for more than can be had ({} MiB)\n",
                 region_mb,
@@ -208,6 +217,56 @@ impl HostMemory {
             return Err(ENOMEM);
         }
         Ok(memory)
+    }
+
+    /// Takes up to `limit` pages on `nid`.
+    fn take_on(&mut self, nid: i32, limit: u64) -> Result {
+        match self.source {
+            Source::Contig => self.take_chunks(nid, limit, MIB, contig),
+            Source::Cma => match self.device_on(nid)? {
+                Some(device) => self.take_chunks(nid, limit, MIN_CHUNK, |nid, pages| {
+                    node_area(device, nid, pages)
+                }),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Gives back what exceeds the runs that core can take, the shortest first.
+    fn keep_longest_runs(&mut self) {
+        while self.runs().count() > MAX_BACKING_RUNS {
+            let shortest = self.runs().min_by_key(|run| run.pages);
+            let Some(Run { first, last, .. }) = shortest else {
+                return;
+            };
+            let mut index = 0;
+            self.chunks.retain(|_| {
+                index += 1;
+                !(first..=last).contains(&(index - 1))
+            });
+        }
+    }
+
+    /// The stretches of chunks that are neighbours.
+    fn runs(&self) -> impl Iterator<Item = Run> + '_ {
+        let mut next = 0;
+        core::iter::from_fn(move || {
+            let first = self.chunks.get(next)?;
+            let mut run = Run {
+                first: next,
+                last: next,
+                pages: first.pages,
+            };
+            while let Some(chunk) = self.chunks.get(run.last + 1) {
+                if chunk.pfn() != first.pfn() + run.pages || chunk.nid() != first.nid() {
+                    break;
+                }
+                run.last += 1;
+                run.pages += chunk.pages;
+            }
+            next = run.last + 1;
+            Some(run)
+        })
     }
 
     /// How much lies on each of the host's nodes, for those that have some, in
@@ -239,35 +298,31 @@ impl HostMemory {
     /// `self` outlives everything that is made of the backing, and there is
     /// one backing at a time.
     pub(crate) unsafe fn backing(&self, backing: &mut Backing<'static>) -> Result {
-        let mut i = 0;
-        while let Some(first) = self.chunks.get(i) {
-            let mut pages = first.pages;
-            i += 1;
-            while let Some(next) = self.chunks.get(i) {
-                if next.pfn() != first.pfn() + pages || next.nid() != first.nid() {
-                    break;
-                }
-                pages += next.pages;
-                i += 1;
-            }
+        for run in self.runs() {
+            let first = self.chunks.get(run.first).ok_or(ENOMEM)?;
             // SAFETY: The page is ours, hence in the direct map.
             let base = unsafe { bindings::shadowmm_page_address(first.page.as_ptr()) };
             let base = NonNull::new(base.cast::<u8>()).ok_or(ENOMEM)?;
+            let nid = NodeId(first.nid());
             // SAFETY: The direct map has `pages` pages there, which are ours
             // alone, and the caller keeps `self` as long as needed.
-            let run =
-                unsafe { BackingRun::new(base, Pages(pages), NodeId(first.nid()), first.pfn()) };
+            let run = unsafe { BackingRun::new(base, Pages(run.pages), nid, first.pfn()) };
             backing.push(run).map_err(|_| ENOSPC)?;
         }
         Ok(())
     }
 
-    fn take_node_area(&mut self, nid: i32, limit: u64) -> Result {
+    /// The device through which the CMA area of `nid` is reached; made when it
+    /// is asked for the first time. `None` where that way leads nowhere.
+    fn device_on(&mut self, nid: i32) -> Result<Option<Device>> {
+        if let Some((_, device)) = self.devices.iter().find(|(on, _)| *on == nid) {
+            return Ok(Some(*device));
+        }
         // In a confidential guest the DMA API gives memory that is shared with
         // the hypervisor, and its address instead of its pages.
         // SAFETY: Asks about the machine.
         if unsafe { bindings::shadowmm_guest_mem_encrypted() } {
-            return Ok(());
+            return Ok(None);
         }
         let name = CString::try_from_fmt(fmt!("shadowmm-node{nid}"))?;
         // SAFETY: The name is a C string and is copied; no ops are allowed.
@@ -279,7 +334,7 @@ impl HostMemory {
             )
         };
         let device = Device(NonNull::new(device).ok_or(ENOMEM)?);
-        if let Err(error) = self.devices.push(device, GFP_KERNEL) {
+        if let Err(error) = self.devices.push((nid, device), GFP_KERNEL) {
             // SAFETY: We have just created it.
             unsafe { kernel::bindings::faux_device_destroy(device.0.as_ptr()) };
             return Err(error.into());
@@ -289,21 +344,26 @@ impl HostMemory {
         // SAFETY: As above. Faux devices have a DMA mask pointer from the bus.
         let error = unsafe { kernel::bindings::dma_set_coherent_mask(device.raw(), u64::MAX) };
         kernel::error::to_result(error)?;
-        self.take_chunks(nid, limit, |nid, pages| node_area(device, nid, pages))
+        Ok(Some(device))
     }
 
-    /// Takes chunks by `take`, the largest first, until there are `limit` pages
-    /// or no more.
+    /// Takes chunks of at least `least` pages by `take`, the largest first,
+    /// until there are `limit` pages or no more.
     fn take_chunks(
         &mut self,
         nid: i32,
         limit: u64,
+        least: u64,
         take: impl Fn(i32, u64) -> Option<Chunk>,
     ) -> Result {
         let mut size = present_pages(nid).next_power_of_two();
         let mut left = limit;
-        while size >= MIN_CHUNK && left != 0 {
-            let pages = size.min(left);
+        while size >= least && left >= least {
+            let mut pages = size.min(left);
+            if left - pages < least {
+                // What would be left could not be asked for.
+                pages = left;
+            }
             match take(nid, pages) {
                 Some(chunk) => {
                     left -= pages;
@@ -314,6 +374,13 @@ impl HostMemory {
         }
         Ok(())
     }
+}
+
+/// A stretch of chunks that are neighbours: from index `first` to `last`.
+struct Run {
+    first: usize,
+    last: usize,
+    pages: u64,
 }
 
 /// From the CMA area of `nid`, through a device there.

@@ -7,15 +7,18 @@
  *
  *   size      the size of the struct as the caller knows it. A larger struct
  *             than the module's is accepted if what it has more is zero
- *             (else E2BIG, as above 4096 bytes); a smaller one is accepted down to the size of the
- *             first version (else EINVAL), and what it lacks counts as zero.
+ *             (else E2BIG, as above 4096 bytes); a smaller one is accepted
+ *             down to the size of the first version (else EINVAL), and what
+ *             it lacks counts as zero.
  *   flags     bits that the request defines; any other is EINVAL.
  *   reason    written by the module: 0, or the code of the error, finer than
  *             errno. The codes and their sentences are those of core/error.rs.
  *   reserved  zero, as every other field of that name (else EINVAL).
  *
- * A refused request has changed nothing. All numbers are in the byte order of
- * the machine; all layouts are the same for 32-bit and 64-bit callers.
+ * A refused request has changed nothing. The exception is a step of the boot
+ * that fails half-way: the stage stays at the last one that was done, and only
+ * SHADOWMM_STAGE_RESET leads on. All numbers are in the byte order of the
+ * machine; all layouts are the same for 32-bit and 64-bit callers.
  */
 #ifndef _UAPI_SHADOWMM_H
 #define _UAPI_SHADOWMM_H

@@ -123,7 +123,7 @@ enum Phase<'m, P: Platform> {
     Paged(Paged<'m, P>),
     Zoned(Zoned<'m, P>),
     Running(Mm<'m, P>),
-    /// The step to this stage failed.
+    /// The step after this stage failed.
     Failed(Stage),
 }
 
@@ -209,15 +209,14 @@ impl<'m, P: Platform> Boot<'m, P> {
     /// [`Error::StageDone`] at the last stage; the stage's error when it fails,
     /// and [`Error::BootFailed`] ever after.
     pub fn advance(&mut self) -> Result<Stage> {
+        let from = self.stage();
         let to = match &self.phase {
             Phase::Running(_) => return Err(Error::StageDone),
             Phase::Failed(_) => return Err(Error::BootFailed),
-            _ => Stage::ALL
-                .get(self.stage() as usize + 1)
-                .copied()
-                .ok_or(Error::StageDone)?,
+            _ => Stage::ALL.get(from as usize + 1).copied(),
         };
-        let phase = mem::replace(&mut self.phase, Phase::Failed(to));
+        let to = to.ok_or(Error::StageDone)?;
+        let phase = mem::replace(&mut self.phase, Phase::Failed(from));
         let (phase, ns) = self.step(phase)?;
         self.phase = phase;
         if let Some(slot) = self.ns.get_mut(to as usize) {
