@@ -5,16 +5,22 @@
 //!
 //! ```text
 //! addr.rs    PhysAddr, Bytes, Pfn, Pages, PageOrder, node and CPU numbers
-//! region.rs  the region: runs of host memory laid under the shadow's map
+//! backing.rs the host memory that there is, in runs
+//! region.rs  the region: that memory laid under the shadow's map
+//!   placed.rs      which parts of it hold objects
+//!   fixed_list.rs  what both keep their tables in
 //! array.rs   a C array as the C structs have it (pointer here, length there)
 //! ```
 //!
-//! `addr` is plain arithmetic. `region` and `array` are the rooms of core in
-//! which `unsafe` may stand; above them everything works on references whose
-//! lifetime `'m` is that of the region's memory.
+//! `unsafe` stands in `backing`, `region` and `array`, and nowhere else in
+//! core: above them everything works on references whose lifetime `'m` is that
+//! of the region's memory.
 
 mod addr;
 mod array;
+mod backing;
+mod fixed_list;
+mod placed;
 mod region;
 
 pub use addr::Bytes;
@@ -35,11 +41,12 @@ pub use addr::PAGE_SHIFT;
 pub use addr::PAGE_SIZE;
 pub use array::CName;
 pub use array::CTable;
+pub use backing::Backing;
+pub use backing::BackingRun;
+pub use backing::PageBytes;
+pub use backing::MAX_BACKING_RUNS;
 pub use region::placed_size;
-pub use region::Backing;
-pub use region::BackingRun;
-pub use region::PageBytes;
+
 pub use region::Region;
 pub use region::Segment;
-pub use region::MAX_BACKING_RUNS;
 pub use region::MAX_SEGMENTS;

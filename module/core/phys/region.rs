@@ -19,140 +19,26 @@
 //! ("placed"). Placing twice, or zeroing what is placed, is refused: that is
 //! what makes the references it hands out exclusive, whatever memblock does.
 
+use super::backing::Backing;
+use super::backing::Cursor;
+use super::fixed_list::FixedList;
+use super::placed::Placed;
 use super::Bytes;
 use super::NodeId;
+use super::PageOrder;
 use super::Pages;
 use super::Pfn;
 use super::PfnRange;
 use super::PhysAddr;
 use super::PhysRange;
-use super::PAGE_SIZE;
 use crate::error::Error;
 use crate::error::Result;
-use core::cell::Cell;
 use core::marker::PhantomData;
 use core::mem;
 use core::ptr::NonNull;
 
-/// How many runs of host memory a region can be made of.
-pub const MAX_BACKING_RUNS: usize = super::MAX_NODES;
 /// How many segments the shadow's RAM can fall into.
 pub const MAX_SEGMENTS: usize = 512;
-/// How many separate stretches of placed objects the region can remember.
-const MAX_PLACED: usize = 512;
-
-/// One page of host memory, as the tests hand it in.
-#[repr(C, align(4096))]
-#[derive(Clone)]
-pub struct PageBytes(pub [u8; PAGE_SIZE as usize]);
-
-/// A contiguous run of host memory, to be managed by the shadow.
-///
-/// # Invariants
-///
-/// `base` is page-aligned and points to `pages` whole pages that nobody else
-/// reads or writes during `'m`, except through the addresses that the region
-/// gives out.
-pub struct BackingRun<'m> {
-    base: NonNull<u8>,
-    pages: Pages,
-    host_node: NodeId,
-    host_pfn: u64,
-    _memory: PhantomData<&'m mut [u8]>,
-}
-
-// SAFETY: A run is exclusive memory without thread affinity.
-unsafe impl Send for BackingRun<'_> {}
-
-impl<'m> BackingRun<'m> {
-    /// A run at `base`, on the host's node `host_node`, whose first page is
-    /// the host's frame `host_pfn`.
-    ///
-    /// # Safety
-    ///
-    /// `base` is page-aligned and points to `pages` pages of initialised or
-    /// freely writable memory, which nobody else touches during `'m`.
-    pub unsafe fn new(base: NonNull<u8>, pages: Pages, host_node: NodeId, host_pfn: u64) -> Self {
-        // INVARIANT: The caller's promise.
-        Self {
-            base,
-            pages,
-            host_node,
-            host_pfn,
-            _memory: PhantomData,
-        }
-    }
-
-    /// A run in memory that is borrowed: the way of the host's tests.
-    pub fn from_pages(memory: &'m mut [PageBytes], host_node: NodeId) -> Self {
-        let pages = Pages(memory.len() as u64);
-        let base: NonNull<u8> = NonNull::from(memory).cast();
-        let host_pfn = base.as_ptr() as u64 >> super::PAGE_SHIFT;
-        // INVARIANT: `PageBytes` is page-sized and page-aligned, and the slice
-        // is exclusively borrowed for 'm.
-        Self {
-            base,
-            pages,
-            host_node,
-            host_pfn,
-            _memory: PhantomData,
-        }
-    }
-
-    /// How long it is.
-    pub fn pages(&self) -> Pages {
-        self.pages
-    }
-
-    /// The host's node that it lies on.
-    pub fn host_node(&self) -> NodeId {
-        self.host_node
-    }
-}
-
-/// All host memory that a shadow may manage, in the order of the host's nodes.
-pub struct Backing<'m> {
-    runs: [Option<BackingRun<'m>>; MAX_BACKING_RUNS],
-    /// Whether a region lies on it: for `'m` no other can.
-    laid: Cell<bool>,
-}
-
-impl Default for Backing<'_> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<'m> Backing<'m> {
-    /// No memory yet.
-    pub const fn new() -> Self {
-        Self {
-            runs: [const { None }; MAX_BACKING_RUNS],
-            laid: Cell::new(false),
-        }
-    }
-
-    /// Adds a run. Runs are used in the order in which they are added.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::MapTooManyEntries`] when there are [`MAX_BACKING_RUNS`] already.
-    pub fn push(&mut self, run: BackingRun<'m>) -> Result<()> {
-        let slot = self.runs.iter_mut().find(|slot| slot.is_none());
-        *slot.ok_or(Error::MapTooManyEntries)? = Some(run);
-        Ok(())
-    }
-
-    /// The runs, in order.
-    pub fn runs(&self) -> impl Iterator<Item = &BackingRun<'m>> {
-        self.runs.iter().flatten()
-    }
-
-    /// How much there is.
-    pub fn pages(&self) -> Pages {
-        self.runs().map(|run| run.pages).sum()
-    }
-}
 
 /// A stretch of shadow RAM that lies contiguously in host memory.
 #[derive(Clone, Copy, Debug)]
@@ -172,16 +58,14 @@ pub struct Segment {
 ///
 /// # Invariants
 ///
-/// - The first `nr_segments` segments are sorted, do not overlap, and lie on
-///   disjoint parts of backing runs that live for `'m`.
-/// - `placed[..nr_placed]` is sorted and disjoint. A reference of lifetime
-///   `'m` into the region exists only inside one of these ranges, and to each
+/// - The segments are sorted, do not overlap, and lie on disjoint parts of
+///   backing runs that live for `'m`.
+/// - A reference of lifetime
+///   `'m` into the region exists only inside the `placed` ranges, and to each
 ///   byte at most one such reference was handed out and not released.
 pub struct Region<'m> {
-    segments: [Segment; MAX_SEGMENTS],
-    nr_segments: usize,
-    placed: [PhysRange; MAX_PLACED],
-    nr_placed: usize,
+    segments: FixedList<Segment, MAX_SEGMENTS>,
+    placed: Placed,
     _memory: PhantomData<&'m mut [u8]>,
 }
 
@@ -197,7 +81,7 @@ impl<'m> Region<'m> {
     pub const fn empty() -> Self {
         // INVARIANT: Nothing is there, so nothing overlaps.
         Self {
-            segments: [Segment {
+            segments: FixedList::new(Segment {
                 range: PfnRange {
                     start: Pfn(0),
                     end: Pfn(0),
@@ -206,13 +90,8 @@ impl<'m> Region<'m> {
                 host_node: NodeId::NONE,
                 host_pfn: 0,
                 base: NonNull::dangling(),
-            }; MAX_SEGMENTS],
-            nr_segments: 0,
-            placed: [PhysRange {
-                start: PhysAddr::ZERO,
-                end: PhysAddr::ZERO,
-            }; MAX_PLACED],
-            nr_placed: 0,
+            }),
+            placed: Placed::new(),
             _memory: PhantomData,
         }
     }
@@ -238,13 +117,13 @@ impl<'m> Region<'m> {
         backing: &Backing<'m>,
         ram: impl Iterator<Item = (NodeId, PfnRange)> + Clone,
     ) -> Result<()> {
-        if self.nr_placed != 0 || self.nr_segments != 0 || backing.laid.get() {
+        if !self.placed.is_empty() || !self.segments.is_empty() || backing.is_laid() {
             return Err(Error::StageOrder);
         }
         let result = self.lay_all(backing, ram);
         match result {
-            Ok(()) => backing.laid.set(true),
-            Err(_) => self.nr_segments = 0,
+            Ok(()) => backing.set_laid(),
+            Err(_) => self.segments.clear(),
         }
         result
     }
@@ -257,51 +136,31 @@ impl<'m> Region<'m> {
         // What of the backing is wanted for alignment must not starve a range
         // that comes later: only what no range needs may be left out.
         let needed: Pages = ram.clone().map(|(_, range)| range.pages()).sum();
-        let mut spare = backing.pages() - needed;
-        let mut cursor = Cursor::default();
+        let mut cursor = Cursor::new(backing, backing.pages() - needed);
         let mut last = NodeId::NONE;
         for (nid, range) in ram {
             if nid != last && !last.is_none() {
                 // A node that can start on a run of its own does.
-                let left = cursor.at(backing).filter(|(_, offset)| !offset.is_zero());
-                let left = left.map(|(run, offset)| run.pages - offset);
-                if let Some(left) = left.filter(|&left| left <= spare) {
-                    cursor.advance(left);
-                    spare -= left;
-                }
+                cursor.leave_run();
             }
             last = nid;
+            if range.pages() >= PageOrder::PAGEBLOCK.pages() {
+                cursor.align(range.start, PageOrder::PAGEBLOCK);
+            }
             let mut rest = range;
-            let mut aligned = false;
             while !rest.is_empty() {
-                let (run, offset) = cursor.at(backing).ok_or(Error::RegionTooSmall)?;
-                let block = 1u64 << super::PAGEBLOCK_ORDER;
-                let host = run.host_pfn + offset.0;
-                let skew = Pages(rest.start.0.wrapping_sub(host) & (block - 1));
-                let wanted = !aligned && rest.pages().0 >= block && !skew.is_zero();
-                if wanted && skew < run.pages - offset && skew <= spare {
-                    cursor.advance(skew);
-                    spare -= skew;
-                    aligned = true;
-                    continue;
-                }
-                aligned = true;
-                let take = rest.pages().0.min((run.pages - offset).0);
+                let piece = cursor.take(rest.pages()).ok_or(Error::RegionTooSmall)?;
                 let range = PfnRange {
                     start: rest.start,
-                    end: rest.start + Pages(take),
+                    end: rest.start + piece.pages,
                 };
-                // SAFETY: `offset` is below the run's length in pages, so the
-                // address lies inside the run.
-                let base = unsafe { run.base.add((offset.0 * PAGE_SIZE) as usize) };
                 self.insert_segment(Segment {
                     range,
                     nid,
-                    host_node: run.host_node,
-                    host_pfn: host,
-                    base,
+                    host_node: piece.host_node,
+                    host_pfn: piece.host_pfn,
+                    base: piece.base,
                 })?;
-                cursor.advance(Pages(take));
                 rest.start = range.end;
             }
         }
@@ -317,21 +176,15 @@ impl<'m> Region<'m> {
         if overlaps(self.segments().get(at)) || overlaps(self.segments().get(at.wrapping_sub(1))) {
             return Err(Error::MapNodeOverlap);
         }
-        if self.nr_segments >= MAX_SEGMENTS {
-            return Err(Error::MapTooManyEntries);
-        }
         // INVARIANT: Sorted, because `at` is the place; disjoint from its
         // neighbours, as just seen; and its host memory is disjoint from the
         // others', because the cursor never goes back.
-        self.segments.copy_within(at..self.nr_segments, at + 1);
-        self.segments[at] = segment;
-        self.nr_segments += 1;
-        Ok(())
+        self.segments.insert(at, segment)
     }
 
     /// The segments, lowest first.
     pub fn segments(&self) -> &[Segment] {
-        self.segments.get(..self.nr_segments).unwrap_or(&[])
+        &self.segments
     }
 
     /// How much RAM the shadow has.
@@ -405,7 +258,7 @@ impl<'m> Region<'m> {
         if placed_size::<T>(len) > range.size() || !first.is_aligned() {
             return Err(Error::ForeignPfn);
         }
-        self.claim(range)?;
+        self.placed.claim(range)?;
         Ok(first)
     }
 
@@ -423,7 +276,7 @@ impl<'m> Region<'m> {
         if !whole || start != NonNull::from(slice).cast() {
             return Err(Error::ForeignPfn);
         }
-        self.unclaim(range)
+        self.placed.unclaim(range)
     }
 
     /// Fills `range` with zeroes. The caller owns that memory, by memblock's
@@ -480,14 +333,12 @@ impl<'m> Region<'m> {
 
     /// Whether something is placed in `range`.
     pub fn is_placed(&self, range: PhysRange) -> bool {
-        let placed = self.placed();
-        let at = placed.partition_point(|p| p.end <= range.start);
-        placed.get(at).is_some_and(|p| p.start < range.end)
+        self.placed.overlaps(range)
     }
 
     /// The stretches of the region that hold placed objects, lowest first.
     pub fn placed(&self) -> &[PhysRange] {
-        self.placed.get(..self.nr_placed).unwrap_or(&[])
+        &self.placed
     }
 
     fn check_ram(&self, range: PhysRange) -> Result<()> {
@@ -518,92 +369,6 @@ impl<'m> Region<'m> {
         // SAFETY: `range.start` lies inside the segment, hence the offset
         // inside the memory behind it.
         Some(unsafe { segment.base.add(offset.0 as usize) })
-    }
-
-    /// Enters `range` among the placed ones; merges with what it touches.
-    fn claim(&mut self, range: PhysRange) -> Result<()> {
-        if self.is_placed(range) {
-            return Err(Error::PageReserved);
-        }
-        let at = self.placed().partition_point(|p| p.end <= range.start);
-        let before = at
-            .checked_sub(1)
-            .filter(|&i| self.placed[i].end == range.start);
-        let after = (at < self.nr_placed && self.placed[at].start == range.end).then_some(at);
-        match (before, after) {
-            (Some(i), Some(j)) => {
-                self.placed[i].end = self.placed[j].end;
-                self.placed.copy_within(j + 1..self.nr_placed, j);
-                self.nr_placed -= 1;
-            }
-            (Some(i), None) => self.placed[i].end = range.end,
-            (None, Some(j)) => self.placed[j].start = range.start,
-            (None, None) => self.insert_placed(at, range)?,
-        }
-        Ok(())
-    }
-
-    fn insert_placed(&mut self, at: usize, range: PhysRange) -> Result<()> {
-        if self.nr_placed >= MAX_PLACED {
-            return Err(Error::MapTooManyEntries);
-        }
-        self.placed.copy_within(at..self.nr_placed, at + 1);
-        self.placed[at] = range;
-        self.nr_placed += 1;
-        Ok(())
-    }
-
-    /// Takes `range` out of the placed ones.
-    fn unclaim(&mut self, range: PhysRange) -> Result<()> {
-        let at = self.placed().partition_point(|p| p.end <= range.start);
-        let Some(&whole) = self.placed().get(at) else {
-            return Err(Error::ForeignPfn);
-        };
-        if range.start < whole.start || range.end > whole.end {
-            return Err(Error::ForeignPfn);
-        }
-        match (range.start == whole.start, range.end == whole.end) {
-            (true, true) => {
-                self.placed.copy_within(at + 1..self.nr_placed, at);
-                self.nr_placed -= 1;
-            }
-            (true, false) => self.placed[at].start = range.end,
-            (false, true) => self.placed[at].end = range.start,
-            (false, false) => {
-                let tail = PhysRange {
-                    start: range.end,
-                    end: whole.end,
-                };
-                self.insert_placed(at + 1, tail)?;
-                self.placed[at].end = range.start;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// How far the runs of a backing are used.
-#[derive(Default)]
-struct Cursor {
-    run: usize,
-    offset: Pages,
-}
-
-impl Cursor {
-    /// The run with the next unused page, and that page's offset in it.
-    fn at<'b, 'm>(&mut self, backing: &'b Backing<'m>) -> Option<(&'b BackingRun<'m>, Pages)> {
-        loop {
-            let run = backing.runs().nth(self.run)?;
-            if self.offset < run.pages {
-                return Some((run, self.offset));
-            }
-            self.run += 1;
-            self.offset = Pages::ZERO;
-        }
-    }
-
-    fn advance(&mut self, pages: Pages) {
-        self.offset += pages;
     }
 }
 
