@@ -2,9 +2,10 @@
 
 //! The whole map of a machine, and what Linux concludes from it.
 
+use super::cpus::CpuMap;
 use super::e820::E820Table;
 use super::slit::Slit;
-use super::srat::CpuMap;
+use super::srat::NumaMemblk;
 use super::srat::NumaMeminfo;
 use crate::error::Error;
 use crate::error::Result;
@@ -242,8 +243,14 @@ impl FirmwareMap {
                 }
             }
             None => {
-                if let Some(b) = self.meminfo.blocks_mut().get_mut(next) {
-                    b.start = first;
+                let mut here = self.meminfo.blocks_mut().iter_mut().skip(next);
+                let Some(b) = here.next() else { return };
+                let start = core::mem::replace(&mut b.start, first);
+                // Of a hot-pluggable range and its node's other one, that.
+                let plain = |o: &&mut NumaMemblk| o.start == start && o.nid == b.nid && !o.hotplug;
+                if let Some(o) = here.find(plain).filter(|_| b.hotplug) {
+                    b.start = start;
+                    o.start = first;
                 }
             }
         }

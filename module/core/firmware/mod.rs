@@ -20,6 +20,7 @@
 //! it, holes included, to the memory that the shadow really has.
 
 mod builtin;
+mod cpus;
 mod crashkernel;
 mod distances;
 mod dmesg;
@@ -35,6 +36,8 @@ mod srat;
 mod text;
 
 pub use builtin::builtin;
+pub use cpus::CpuAffinity;
+pub use cpus::CpuMap;
 pub use crashkernel::memparse;
 pub use crashkernel::parse_crashkernel;
 pub use crashkernel::CrashKernel;
@@ -59,8 +62,6 @@ pub use slit::slit_valid;
 pub use slit::Slit;
 pub use slit::LOCAL_DISTANCE;
 pub use slit::REMOTE_DISTANCE;
-pub use srat::CpuAffinity;
-pub use srat::CpuMap;
 pub use srat::NumaMemblk;
 pub use srat::NumaMeminfo;
 pub use srat::ProximityMap;

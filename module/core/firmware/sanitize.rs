@@ -129,7 +129,7 @@ impl E820Table {
         new: E820Type,
     ) -> Result<Bytes> {
         let range = PhysRange::new(start, size);
-        if old == new || range.is_empty() {
+        if old == new {
             return Ok(Bytes::ZERO);
         }
         let pieces = |e: &E820Entry| match cut(e, range) {
@@ -181,9 +181,6 @@ impl E820Table {
         filter: Option<E820Type>,
     ) -> Result<()> {
         let range = PhysRange::new(start, size);
-        if range.is_empty() {
-            return Ok(());
-        }
         let pieces = |e: &E820Entry| matches!(cut(e, range), Cut::Middle) as usize;
         self.check_room(filter, pieces)?;
         for i in 0..self.nr_entries {

@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which memory and which CPU belongs to which node: what the SRAT says.
+//! Which memory belongs to which node: what the SRAT says.
 //!
-//! Follows `mm/numa_memblks.c` for memory, `arch/x86/mm/srat.c` for CPUs and
-//! `drivers/acpi/numa/srat.c` for the numbering of nodes.
+//! Follows `mm/numa_memblks.c` for memory and `drivers/acpi/numa/srat.c` for
+//! the numbering of nodes.
 
 use super::e820::E820Table;
 use crate::error::Error;
 use crate::error::Result;
-use crate::phys::CpuId;
 use crate::phys::NodeId;
 use crate::phys::PhysAddr;
 use crate::phys::PhysRange;
-use crate::phys::MAX_CPUS;
 use crate::phys::MAX_NODES;
 
 /// How many ranges all nodes have together (`NR_NODE_MEMBLKS`).
@@ -158,6 +156,17 @@ impl NumaMeminfo {
         }
     }
 
+    /// Puts a range before range `i`.
+    fn insert(&mut self, i: usize, block: NumaMemblk) -> Result<()> {
+        if i > self.nr_blks || self.nr_blks >= NR_NODE_MEMBLKS {
+            return Err(Error::MapTooManyEntries);
+        }
+        self.blk.copy_within(i..self.nr_blks, i + 1);
+        self.nr_blks += 1;
+        self.set(i, block);
+        Ok(())
+    }
+
     /// Takes range `i` out and closes the gap (`numa_remove_memblk_from()`).
     fn remove(&mut self, i: usize) {
         if i < self.nr_blks {
@@ -167,21 +176,31 @@ impl NumaMeminfo {
     }
 
     /// Drops what holds no RAM, cuts the rest to where RAM starts and ends,
-    /// and joins the ranges of a node where no other node lies between
-    /// (`numa_cleanup_meminfo()`). Unlike Linux it keeps hot-pluggable ranges
-    /// apart from others, because it has no memblock to mark them in, and
-    /// leaves the ranges sorted.
+    /// and joins the ranges of a node where no other node lies between, with
+    /// the hole between them (`numa_cleanup_meminfo()`). The ranges are sorted
+    /// then.
+    ///
+    /// Linux marks hot-pluggable memory in memblock; here it stays a range of
+    /// its own, which may lie on the node's other one:
+    ///
+    /// ```text
+    /// SRAT      0 ____    0 hhhh    1 ____    0 hhhh 0 hhhh
+    /// joined    0 ______________    1 ____    0 hhhhhhhhhhh   no RAM in the hole
+    ///                     0 hhhh
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::MapNodeOverlap`] when two nodes claim the same bytes.
+    /// [`Error::MapNodeOverlap`] when two nodes claim the same bytes;
+    /// [`Error::MapTooManyEntries`] when the table is full of hot-pluggable
+    /// ranges with forgotten RAM between them.
     pub fn cleanup(&mut self, e820: &E820Table) -> Result<()> {
         let low = e820.ram().map(|r| r.start).min().unwrap_or_default();
         let high = e820.ram().map(|r| r.end).max().unwrap_or_default();
         let mut i = 0;
         while i < self.nr_blks {
             let mut b = self.get(i);
-            let has_ram = e820.ram().any(|r| !r.intersect(b.range()).is_empty());
+            let has_ram = has_ram(e820, b.range());
             b.start = b.start.max(low);
             b.end = b.end.min(high);
             if !has_ram || b.start >= b.end {
@@ -191,15 +210,17 @@ impl NumaMeminfo {
                 i += 1;
             }
         }
+        self.sort();
+        for (i, a) in self.blocks().iter().enumerate() {
+            let mut others = self.blocks().iter().skip(i + 1).filter(|b| b.nid != a.nid);
+            if others.any(|b| a.start < b.end && b.start < a.end) {
+                return Err(Error::MapNodeOverlap);
+            }
+        }
+        // Nodes do not overlap: what nothing parts stands together.
         let mut i = 0;
         while i < self.nr_blks {
-            let mut j = i + 1;
-            while j < self.nr_blks {
-                if !self.join(i, j)? {
-                    j += 1;
-                }
-            }
-            i += 1;
+            i = self.join_run(i, e820)?;
         }
         self.sort();
         Ok(())
@@ -211,30 +232,48 @@ impl NumaMeminfo {
             .sort_unstable_by_key(|b| (b.start, b.end, b.nid, b.hotplug));
     }
 
-    /// Joins range `j` to range `i` if that takes in nothing of another node.
-    fn join(&mut self, i: usize, j: usize) -> Result<bool> {
-        let (a, b) = (self.get(i), self.get(j));
-        if a.nid != b.nid {
-            if a.start < b.end && b.start < a.end {
-                return Err(Error::MapNodeOverlap);
+    /// Joins the ranges from `first` on that are of the same node; says where
+    /// the next node's start.
+    fn join_run(&mut self, first: usize, e820: &E820Table) -> Result<usize> {
+        let mut whole = NumaMemblk {
+            hotplug: false,
+            ..self.get(first)
+        };
+        // Where the joined ranges of either kind are, so far.
+        let (mut plain, mut hot) = (None, None);
+        let mut parted = false;
+        let mut i = first;
+        while i < self.nr_blks && self.get(i).nid == whole.nid {
+            let b = self.get(i);
+            whole.end = whole.end.max(b.end);
+            let last = if b.hotplug { &mut hot } else { &mut plain };
+            let Some(k) = *last else {
+                *last = Some(i);
+                i += 1;
+                continue;
+            };
+            let mut a = self.get(k);
+            let hole = PhysRange {
+                start: a.end,
+                end: b.start,
+            };
+            if b.hotplug && has_ram(e820, hole) {
+                parted = true;
+                *last = Some(i);
+                i += 1;
+                continue;
             }
-            return Ok(false);
+            a.end = a.end.max(b.end);
+            self.set(k, a);
+            self.remove(i);
         }
-        let whole = NumaMemblk {
-            start: a.start.min(b.start),
-            end: a.end.max(b.end),
-            ..a
-        };
-        let between = |k: &NumaMemblk| {
-            let other = k.nid != a.nid || k.hotplug != a.hotplug;
-            other && k.start < whole.end && whole.start < k.end
-        };
-        if a.hotplug != b.hotplug || self.blocks().iter().any(between) {
-            return Ok(false);
+        if let Some(k) = plain {
+            self.set(k, whole);
+        } else if parted {
+            self.insert(first, whole)?;
+            i += 1;
         }
-        self.set(i, whole);
-        self.remove(j);
-        Ok(true)
+        Ok(i)
     }
 
     /// The node of `addr` (`meminfo_to_nid()`).
@@ -244,91 +283,9 @@ impl NumaMeminfo {
     }
 }
 
-/// One CPU and its node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CpuAffinity {
-    /// The CPU.
-    pub cpu: CpuId,
-    /// Its node.
-    pub nid: NodeId,
-}
-
-/// The nodes of the CPUs (`x86_cpu_to_node_map`), 1 KB.
-pub struct CpuMap {
-    /// A node for each CPU number; negative for none.
-    nid: [i16; MAX_CPUS],
-}
-
-impl Clone for CpuMap {
-    fn clone(&self) -> Self {
-        Self { nid: self.nid }
-    }
-
-    /// In place: nothing of it passes over the stack.
-    fn clone_from(&mut self, source: &Self) {
-        self.nid.copy_from_slice(&source.nid);
-    }
-}
-
-impl Default for CpuMap {
-    fn default() -> Self {
-        Self::NEW
-    }
-}
-
-impl CpuMap {
-    /// No CPU has a node.
-    pub const NEW: Self = Self {
-        nid: [-1; MAX_CPUS],
-    };
-
-    /// Forgets all CPUs.
-    pub fn clear(&mut self) {
-        self.nid.fill(-1);
-    }
-
-    /// Gives a CPU a node, again if it had one (`numa_set_node()`).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::MapBadNode`] for a node out of range,
-    /// [`Error::MapTooManyEntries`] for a CPU number of [`MAX_CPUS`] or more.
-    pub fn push(&mut self, cpu: u32, nid: i32) -> Result<()> {
-        if NodeId(nid).is_none() {
-            return Err(Error::MapBadNode);
-        }
-        let slot = self.nid.get_mut(cpu as usize);
-        *slot.ok_or(Error::MapTooManyEntries)? = nid as i16;
-        Ok(())
-    }
-
-    /// The node of a CPU (`early_cpu_to_node()`).
-    pub fn node(&self, cpu: CpuId) -> NodeId {
-        let nid = self.nid.get(cpu.0 as usize);
-        nid.map_or(NodeId::NONE, |&nid| NodeId(i32::from(nid)))
-    }
-
-    /// The CPUs that have a node, in their order.
-    pub fn iter(&self) -> impl Iterator<Item = CpuAffinity> + Clone + '_ {
-        let all = (0..MAX_CPUS as u32).map(CpuId);
-        let all = all.map(|cpu| CpuAffinity {
-            cpu,
-            nid: self.node(cpu),
-        });
-        all.filter(|c| !c.nid.is_none())
-    }
-
-    /// How many CPUs have a node.
-    pub fn count(&self) -> usize {
-        self.iter().count()
-    }
-
-    /// Puts every CPU that has a node on node `nid`.
-    pub(super) fn set_all(&mut self, nid: NodeId) {
-        for slot in self.nid.iter_mut().filter(|n| **n >= 0) {
-            *slot = nid.0 as i16;
-        }
-    }
+/// Whether any RAM lies in the range.
+fn has_ram(e820: &E820Table, range: PhysRange) -> bool {
+    e820.ram().any(|r| !r.intersect(range).is_empty())
 }
 
 /// Which node a proximity domain of the firmware is: nodes are numbered in

@@ -199,6 +199,20 @@ fn update_leaves_alone_what_linux_leaves_alone() {
     assert_eq!(plain(&t), wraps);
 }
 
+/// A range of nothing inside an entry still parts it, which shows where
+/// neighbours are not joined again.
+#[test]
+fn an_empty_range_parts_an_entry() {
+    let mut t = table(&[(0, 16, 12), (32, 16, 1)]);
+    let none = Bytes(0);
+    let updated = t.range_update(PhysAddr(4), none, E820Type::PRAM, E820Type::RAM);
+    assert_eq!(updated, Ok(Bytes(0)));
+    assert_eq!(t.range_remove(PhysAddr(40), none, None), Ok(()));
+    assert_eq!(t.len(), 5);
+    assert!(t.update());
+    assert_eq!(plain(&t), [(0, 4, 12), (4, 12, 12), (32, 16, 1)]);
+}
+
 #[test]
 fn a_full_table_is_cut_and_refuses_more() {
     let mut t = Box::new(E820Table::NEW);

@@ -75,6 +75,47 @@ fn hot_pluggable_ranges_stay_apart() {
     m.validate().unwrap();
 }
 
+/// Linux joins a node's ranges whether they can be taken out or not, and what
+/// lies in the hole between them is the node's.
+#[test]
+fn ram_between_hot_pluggable_ranges_is_the_nodes() {
+    let hot = |m: &FirmwareMap| -> Vec<(u64, u64, i32, bool)> {
+        let blocks = m.meminfo.blocks().iter();
+        let plain = blocks.map(|b| (b.start.0 / MIB, b.end.0 / MIB, b.nid.0, b.hotplug));
+        plain.collect()
+    };
+    let e820 = [(0, 64 * MIB, 1), (96 * MIB, 128 * MIB, 1)];
+    let ranges = |of: &[(u64, u64, i32, bool)]| {
+        let mut m = map(&e820, &[]);
+        for &(start, end, nid, hotplug) in of {
+            let (start, size) = (start * MIB, (end - start) * MIB);
+            m.meminfo.push(start, size, nid, hotplug).unwrap();
+        }
+        m.resolve().unwrap();
+        assert_eq!(m.numa, NumaSource::Srat);
+        m.validate().unwrap();
+        hot(&m)
+    };
+    let parted = [(0, 8, 0, false), (32, 64, 0, true), (96, 128, 1, true)];
+    let whole = [(0, 64, 0, false), (32, 64, 0, true), (96, 128, 1, true)];
+    assert_eq!(ranges(&parted), whole);
+    // What was forgotten between two of them cannot be taken out.
+    let parted = [(0, 8, 0, true), (32, 64, 0, true), (96, 128, 1, false)];
+    let whole = [
+        (0, 8, 0, true),
+        (0, 64, 0, false),
+        (32, 64, 0, true),
+        (96, 128, 1, false),
+    ];
+    assert_eq!(ranges(&parted), whole);
+    // A hole in the RAM makes no difference.
+    let parted = [(0, 64, 0, true), (96, 128, 0, true)];
+    assert_eq!(ranges(&parted), [(0, 128, 0, true)]);
+    // Another node between them does.
+    let parted = [(0, 8, 0, false), (8, 64, 1, true), (96, 128, 0, true)];
+    assert_eq!(ranges(&parted), parted);
+}
+
 #[test]
 fn ranges_stay_sorted_when_one_takes_in_lost_ram() {
     let mut m = map(&[(0, 64 * MIB, 1), (64 * MIB, 65 * MIB, 2)], &[]);
