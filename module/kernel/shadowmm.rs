@@ -101,11 +101,11 @@ impl kernel::InPlaceModule for Module {
 fn load() -> Result<shadow::Current> {
     // SAFETY: The parameters are set before init and never change.
     let params = unsafe { &*bindings::shadowmm_params() };
-    let source = region::Source::parse(text(params.source)?)?;
+    let source = region::Source::parse(text("source=", params.source)?)?;
     let config = Config {
-        zones: ZoneConfig::parse(text(params.zones)?)
+        zones: ZoneConfig::parse(text("zones=", params.zones)?)
             .map_err(|error| shadow::refused("zones=", error))?,
-        crashkernel: CrashParameter::new(text(params.crashkernel)?)
+        crashkernel: CrashParameter::new(text("crashkernel=", params.crashkernel)?)
             .map_err(|error| shadow::refused("crashkernel=", error))?,
     };
     let host = region::HostMemory::take(source, params.region_mb)?;
@@ -119,12 +119,15 @@ fn load() -> Result<shadow::Current> {
     Ok(shadow::Current::new(shadow))
 }
 
-/// A text parameter.
-fn text(param: *const kernel::ffi::c_char) -> Result<&'static str> {
+/// A text parameter; `name` is what it is called when it is none.
+fn text(name: &str, param: *const kernel::ffi::c_char) -> Result<&'static str> {
     if param.is_null() {
         return Ok("");
     }
     // SAFETY: A charp parameter is NUL-terminated and lives as long as the module.
     let text = unsafe { CStr::from_char_ptr(param) };
-    text.to_str().map_err(|_| EINVAL)
+    text.to_str().map_err(|_| {
+        pr_err!("{} is not UTF-8\n", name);
+        EINVAL
+    })
 }
