@@ -51,8 +51,13 @@ pub struct ZoneInfo {
 
 macro_rules! boots {
     ($($name:literal)*) => {
-        /// All boots that are recorded.
+        /// All boots that are recorded; where the environment's `SHADOWMM_BOOT_RECORD` names
+        /// a file, the boot in it alone.
         pub fn boots() -> Vec<Boot> {
+            if let Some(path) = std::env::var_os("SHADOWMM_BOOT_RECORD") {
+                let text = std::fs::read_to_string(path).expect("a record");
+                return vec![Boot::parse("recorded", text.leak())];
+            }
             vec![$(Boot::parse($name, include_str!(concat!("../data/boot-", $name, ".txt")))),*]
         }
     };
@@ -107,8 +112,15 @@ impl Boot {
             .collect()
     }
 
-    /// The distances that the machine was given.
+    /// The distances that the machine was given; a record may have them in
+    /// rows, `distances from 0: 10 20`.
     pub fn distance(&self, from: NodeId, to: NodeId) -> u8 {
+        let row = format!("distances from {}: ", from.0);
+        let mut rows = self.lines.iter();
+        if let Some(row) = rows.find_map(|line| line.strip_prefix(&row)) {
+            let distance = row.split(' ').nth(to.0 as usize).expect("a distance");
+            return number(distance, 10) as u8;
+        }
         match (self.name, from.0.min(to.0), from.0.max(to.0)) {
             _ if from == to => 10,
             ("four", 0, 1) => 30,
