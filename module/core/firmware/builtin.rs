@@ -35,8 +35,10 @@ const LOW_END: u64 = 3 * GIB - 16 * MIB;
 /// The machine's smallest RAM, and the least for each node.
 const MIN_RAM: u64 = 16 * GIB;
 const MIN_NODE_RAM: u64 = 8 * GIB;
-/// Nodes end on a section, as those of real machines do.
-const SECTION: u64 = 128 * MIB;
+/// No node is smaller.
+const MIN_SPAN: u64 = 128 * MIB;
+/// What below 3 GiB is no RAM.
+const LOST: u64 = (3 * GIB - LOW_END) + (MIB - 0x9fc00);
 /// The distance between two sockets.
 const OTHER_SOCKET: u32 = 21;
 
@@ -92,14 +94,15 @@ fn fill(map: &mut FirmwareMap, shares: &[Pages], nr_cpus: u32) -> Result<()> {
             continue;
         }
         seen += share;
-        // The last one ends at the total whatever was rounded before.
-        let ideal = mul_div(total, seen.0, all.0);
+        // What the firmware keeps below 3 GiB, node 0 has besides its share of
+        // RAM. The last one ends at the total whatever was rounded before.
+        let ideal = LOST + mul_div(total - LOST, seen.0, all.0);
         let ideal = if seen == all {
             total
         } else {
-            ideal / SECTION * SECTION
+            ideal / MIB * MIB
         };
-        let end = ideal.max(used + SECTION);
+        let end = ideal.max(used + MIN_SPAN);
         let range = (address(used), address(end));
         map.meminfo
             .add(NodeId(nid as i32), range.0, range.1, false)?;
