@@ -41,7 +41,6 @@ use crate::platform::Lock;
 use crate::platform::Platform;
 use crate::zone::Zone;
 use crate::zonelist::Zonelist;
-use crate::zonelist::ZonelistKind;
 
 /// Above this order Linux does not try forever (`PAGE_ALLOC_COSTLY_ORDER`).
 const COSTLY_ORDER: u8 = 3;
@@ -127,7 +126,7 @@ where
         let gfp = request.gfp;
         let context = AllocContext {
             order: request.order,
-            zonelist: self.node_zonelist(request.nid, gfp)?,
+            zonelist: self.zones.node_zonelist(self.platform, request.nid, gfp)?,
             highest: gfp.zone()?,
         };
         let taken =
@@ -142,31 +141,6 @@ where
         }
         self.count_taken(&taken, request.order);
         Ok(taken.pfn)
-    }
-
-    /// The zones to try (`node_zonelist`): those of `nid`, or for none in
-    /// particular those of the running CPU's node (`numa_mem_id`). A CPU whose
-    /// node the shadow does not have gets the lowest that it has.
-    #[inline]
-    fn node_zonelist(&self, nid: NodeId, gfp: Gfp) -> Result<Zonelist<'_, P>> {
-        let kind = match gfp.has(gfp::__GFP_THISNODE) {
-            true => ZonelistKind::NoFallback,
-            false => ZonelistKind::Fallback,
-        };
-        let wanted = match nid {
-            NodeId::NONE => self.platform.local_node(),
-            _ => nid,
-        };
-        if let Some(zonelist) = self.zones.zonelist(wanted, kind) {
-            return Ok(zonelist);
-        }
-        if nid != NodeId::NONE {
-            return Err(Error::NodeOffline);
-        }
-        NodeMask::ALL
-            .iter()
-            .find_map(|nid| self.zones.zonelist(nid, kind))
-            .ok_or(Error::NodeOffline)
     }
 
     /// Walks the zonelist and takes a block from the first zone that has room

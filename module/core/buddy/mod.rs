@@ -80,6 +80,9 @@ pub use watermark_ok::is_above;
 pub use watermark_ok::zone_watermark_ok;
 pub use watermark_ok::AllocFlags;
 
+use crate::error::Error;
+use crate::error::Result;
+use crate::nodemask::NodeMask;
 use crate::page::PageDescriptor;
 use crate::page::ZoneId;
 use crate::phys::NodeId;
@@ -104,4 +107,33 @@ pub trait ZoneTable<P: Platform> {
     /// The populated zones that requests on node `nid` try, best first
     /// (`node_zonelist`); `None` when there is no such node.
     fn zonelist(&self, nid: NodeId, kind: ZonelistKind) -> Option<Zonelist<'_, P>>;
+
+    /// The zones to try for a request (`node_zonelist`): those of `nid`, or for
+    /// none in particular those of the running CPU's node (`numa_mem_id`). A CPU
+    /// whose node the shadow does not have gets the lowest that it has.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NodeOffline`] when there is no such node.
+    #[inline]
+    fn node_zonelist(&self, platform: &P, nid: NodeId, gfp: Gfp) -> Result<Zonelist<'_, P>> {
+        let kind = match gfp.has(gfp::__GFP_THISNODE) {
+            true => ZonelistKind::NoFallback,
+            false => ZonelistKind::Fallback,
+        };
+        let wanted = match nid {
+            NodeId::NONE => platform.local_node(),
+            _ => nid,
+        };
+        if let Some(zonelist) = self.zonelist(wanted, kind) {
+            return Ok(zonelist);
+        }
+        if nid != NodeId::NONE {
+            return Err(Error::NodeOffline);
+        }
+        NodeMask::ALL
+            .iter()
+            .find_map(|nid| self.zonelist(nid, kind))
+            .ok_or(Error::NodeOffline)
+    }
 }

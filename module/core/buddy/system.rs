@@ -109,21 +109,6 @@ where
         Ok(())
     }
 
-    /// Whether [`PageAllocator::free`] would take this block; nothing is done
-    /// or counted, and without the lock the answer may be old at once.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`PageAllocator::free`].
-    pub fn check_free(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
-        let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
-        if page.is_allocated(order) {
-            Ok(())
-        } else {
-            Err(self.free_refusal(pfn, page))
-        }
-    }
-
     /// Why this page can't be freed at the order asked for.
     #[cold]
     fn free_refusal(&self, pfn: Pfn, page: &PageDescriptor) -> Error {
@@ -231,6 +216,15 @@ where
     fn free(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
         self.try_free(pfn, order)
             .map_err(|error| self.refuse(error))
+    }
+
+    fn check_free(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+        let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
+        if page.is_allocated(order) {
+            Ok(())
+        } else {
+            Err(self.free_refusal(pfn, page))
+        }
     }
 
     fn accept(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
