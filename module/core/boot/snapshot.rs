@@ -16,6 +16,7 @@ use crate::page::ZoneId;
 use crate::page::ZoneType;
 use crate::phys::CpuId;
 use crate::phys::NodeId;
+use crate::phys::Pages;
 use crate::phys::PhysAddr;
 use crate::platform::Platform;
 use crate::report;
@@ -56,11 +57,13 @@ pub enum Text {
     Vmstat = 7,
     /// Where the memory went.
     Accounting = 8,
+    /// Which allocator has the pages, and Cosmos's areas.
+    Cosmos = 9,
 }
 
 impl Text {
     /// All texts, in the order of their numbers.
-    pub const ALL: [Text; 9] = [
+    pub const ALL: [Text; 10] = [
         Self::E820,
         Self::Iomem,
         Self::Memblock,
@@ -70,6 +73,7 @@ impl Text {
         Self::Meminfo,
         Self::Vmstat,
         Self::Accounting,
+        Self::Cosmos,
     ];
 
     /// The stage from which on the text can be told.
@@ -78,7 +82,7 @@ impl Text {
             Self::E820 | Self::Iomem => Stage::Detect,
             Self::Memblock => Stage::Memblock,
             Self::Nodes | Self::Buddyinfo | Self::Zoneinfo => Stage::Zones,
-            Self::Meminfo | Self::Vmstat | Self::Accounting => Stage::HandOff,
+            Self::Meminfo | Self::Vmstat | Self::Accounting | Self::Cosmos => Stage::HandOff,
         }
     }
 }
@@ -102,8 +106,21 @@ impl<P: Platform> Boot<'_, P> {
             Text::Meminfo => report::meminfo::write(out, self),
             Text::Vmstat => report::vmstat::write(out, self),
             Text::Accounting => report::accounting::write(out, self),
+            Text::Cosmos => self.write_cosmos(out),
         };
         written.map_err(|_| Error::Corrupt)
+    }
+
+    /// Which allocator has the pages, and Cosmos's areas if that is it.
+    fn write_cosmos(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let Ok(mm) = self.mm() else {
+            return Ok(());
+        };
+        writeln!(out, "allocator {}", mm.allocator().kind().name())?;
+        match &mm.areas {
+            Some(areas) => areas.write(out),
+            None => Ok(()),
+        }
     }
 
     /// Whether the boot has come as far as `stage`.
@@ -137,13 +154,11 @@ impl<P: Platform> Boot<'_, P> {
             return model;
         };
         let id = ZoneId::new(zone.nid, zone.kind);
-        if let Some(free) = mm.buddy().free_report(id) {
+        if let Some(free) = mm.allocator().free_report(id) {
             model.nr_free = free.blocks;
             model.stats.set(ZoneStat::FreePages, free.free.0);
-            model.stats.set(
-                ZoneStat::FreePagesBlocks,
-                zone.free_counts.free_pages_blocks().0,
-            );
+            let blocks = free.free_pages_blocks();
+            model.stats.set(ZoneStat::FreePagesBlocks, blocks.0);
         }
         let numa = [
             (NumaStat::Hit, buddy::NumaStat::Hit),
@@ -166,8 +181,8 @@ impl<P: Platform> Boot<'_, P> {
         model.present = node.present;
         for zone in node.zones() {
             model.managed += zone.managed();
-            model.free += zone.free_counts.free_pages();
         }
+        model.free = self.mm().map_or(Pages::ZERO, |mm| mm.free_on(node));
         for cpu in self.machine.map.cpus.iter() {
             if cpu.nid == node.node_id {
                 model.cpus.insert(cpu.cpu);
@@ -228,7 +243,7 @@ impl<P: Platform> Snapshot for Boot<'_, P> {
         if let Ok(mm) = self.mm() {
             accounting.page_descriptors = mm.sparse.map_bytes();
             accounting.section_tables = mm.sparse.table_bytes();
-            accounting.nodes = mm.nodes.data_bytes();
+            accounting.nodes = mm.nodes.data_bytes() + mm.areas_bytes();
             accounting.statistics = mm.stats.bytes();
             accounting.managed = mm.managed().bytes();
         }
