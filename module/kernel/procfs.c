@@ -9,7 +9,8 @@
 
 static const char *const files[] = {
 	"e820",	    "iomem",	"memblock", "nodes",	  "buddyinfo",
-	"zoneinfo", "meminfo",	"vmstat",   "accounting", "refusals",
+	"zoneinfo", "meminfo",	"vmstat",   "accounting", "pagetypeinfo",
+	"refusals",
 };
 
 static int show(struct seq_file *m, void *unused)

@@ -59,11 +59,13 @@ pub enum Text {
     Accounting = 8,
     /// Which allocator has the pages, and Cosmos's areas.
     Cosmos = 9,
+    /// `/proc/pagetypeinfo`.
+    Pagetypeinfo = 10,
 }
 
 impl Text {
     /// All texts, in the order of their numbers.
-    pub const ALL: [Text; 10] = [
+    pub const ALL: [Text; 11] = [
         Self::E820,
         Self::Iomem,
         Self::Memblock,
@@ -74,6 +76,7 @@ impl Text {
         Self::Vmstat,
         Self::Accounting,
         Self::Cosmos,
+        Self::Pagetypeinfo,
     ];
 
     /// The stage from which on the text can be told.
@@ -81,7 +84,7 @@ impl Text {
         match self {
             Self::E820 | Self::Iomem => Stage::Detect,
             Self::Memblock => Stage::Memblock,
-            Self::Nodes | Self::Buddyinfo | Self::Zoneinfo => Stage::Zones,
+            Self::Nodes | Self::Buddyinfo | Self::Zoneinfo | Self::Pagetypeinfo => Stage::Zones,
             Self::Meminfo | Self::Vmstat | Self::Accounting | Self::Cosmos => Stage::HandOff,
         }
     }
@@ -107,6 +110,7 @@ impl<P: Platform> Boot<'_, P> {
             Text::Vmstat => report::vmstat::write(out, self),
             Text::Accounting => report::accounting::write(out, self),
             Text::Cosmos => self.write_cosmos(out),
+            Text::Pagetypeinfo => report::pagetypeinfo::write(out, self),
         };
         written.map_err(|_| Error::Corrupt)
     }
@@ -149,11 +153,17 @@ impl<P: Platform> Boot<'_, P> {
             Watermark::Promo,
         ];
         model.watermark = marks.map(|mark| zone.watermark(mark));
+        model.cma = zone.cma();
+        model.boost = zone.boost();
+        model.reserved_highatomic = zone.reserved_highatomic();
+        model.free_highatomic = zone.free_counts.free_highatomic();
         model.lowmem_reserve = ZoneType::ALL.map(|kind| zone.lowmem_reserve(kind));
         let Ok(mm) = self.mm() else {
             return model;
         };
         let id = ZoneId::new(zone.nid, zone.kind);
+        let cma = zone.free_counts.free_cma();
+        model.stats.set(ZoneStat::FreeCma, cma.0);
         if let Some(free) = mm.allocator().free_report(id) {
             model.nr_free = free.blocks;
             model.stats.set(ZoneStat::FreePages, free.free.0);
@@ -214,6 +224,12 @@ impl<P: Platform> Snapshot for Boot<'_, P> {
             visit(&self.zone_model(zone))?;
         }
         Ok(())
+    }
+
+    fn page_types(&self, nid: NodeId, kind: ZoneType) -> Option<report::PageTypeModel> {
+        let zone = self.nodes().ok()?.zone(nid, kind)?;
+        let sparse = self.sparse().ok()?;
+        Some(buddy::page_types(sparse, zone))
     }
 
     fn for_each_node(&self, visit: &mut dyn FnMut(&NodeModel) -> Walk) -> Walk {

@@ -23,6 +23,7 @@ use crate::firmware::CpuMap;
 use crate::memblock::EarlyMemory;
 use crate::memblock::HandOffSink;
 use crate::memblock::MemblockRegion;
+use crate::node::bootlog::is_mobility_disabled;
 use crate::node::Nodes;
 use crate::nodemask::NodeMask;
 use crate::phys::Bytes;
@@ -135,6 +136,12 @@ impl<'m, P: Platform> Paged<'m, P> {
             early.nodes,
             early::memory_ranges(&early.memblock),
         );
+
+        // build_all_zonelists: all present pages count as managed then.
+        let present = early.nodes.present();
+        early
+            .sparse
+            .set_mobility_disabled(is_mobility_disabled(present));
 
         set_cpu_nodes(&early.platform, early.nodes, &machine.map.cpus);
         let nr_cpus = early.platform.nr_cpus() as usize;
