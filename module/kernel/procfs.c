@@ -3,14 +3,14 @@
  * The files of /proc/shadowmm. C makes and removes the entries, because there
  * is no procfs in Rust yet; each file's text comes from shadowmm_proc_show().
  *
- * The order of the table is that of `enum File` in procfs.rs.
+ * The order of the table is that of core's `boot::Text`; refusals come last.
  */
 #include "bindings.h"
 
 static const char *const files[] = {
 	"e820",	    "iomem",	"memblock", "nodes",	  "buddyinfo",
 	"zoneinfo", "meminfo",	"vmstat",   "accounting", "pagetypeinfo",
-	"refusals",
+	"cosmos",   "refusals",
 };
 
 static int show(struct seq_file *m, void *unused)

@@ -57,10 +57,10 @@ pub enum Text {
     Vmstat = 7,
     /// Where the memory went.
     Accounting = 8,
-    /// Which allocator has the pages, and Cosmos's areas.
-    Cosmos = 9,
     /// `/proc/pagetypeinfo`.
-    Pagetypeinfo = 10,
+    Pagetypeinfo = 9,
+    /// Which allocator has the pages, and Cosmos's areas.
+    Cosmos = 10,
 }
 
 impl Text {
@@ -75,9 +75,26 @@ impl Text {
         Self::Meminfo,
         Self::Vmstat,
         Self::Accounting,
-        Self::Cosmos,
         Self::Pagetypeinfo,
+        Self::Cosmos,
     ];
+
+    /// The name of its file in `/proc/shadowmm`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::E820 => "e820",
+            Self::Iomem => "iomem",
+            Self::Memblock => "memblock",
+            Self::Nodes => "nodes",
+            Self::Buddyinfo => "buddyinfo",
+            Self::Zoneinfo => "zoneinfo",
+            Self::Meminfo => "meminfo",
+            Self::Vmstat => "vmstat",
+            Self::Accounting => "accounting",
+            Self::Pagetypeinfo => "pagetypeinfo",
+            Self::Cosmos => "cosmos",
+        }
+    }
 
     /// The stage from which on the text can be told.
     pub const fn stage(self) -> Stage {
@@ -109,8 +126,8 @@ impl<P: Platform> Boot<'_, P> {
             Text::Meminfo => report::meminfo::write(out, self),
             Text::Vmstat => report::vmstat::write(out, self),
             Text::Accounting => report::accounting::write(out, self),
-            Text::Cosmos => self.write_cosmos(out),
             Text::Pagetypeinfo => report::pagetypeinfo::write(out, self),
+            Text::Cosmos => self.write_cosmos(out),
         };
         written.map_err(|_| Error::Corrupt)
     }
