@@ -415,4 +415,9 @@ impl<P: Platform> ZoneTable<P> for Nodes<'_, P> {
     fn zonelist(&self, nid: NodeId, kind: ZonelistKind) -> Option<Zonelist<'_, P>> {
         Some(self.get(nid)?.zonelist(kind))
     }
+
+    #[inline]
+    fn nr_online_nodes(&self) -> usize {
+        self.states.online.len()
+    }
 }

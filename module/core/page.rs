@@ -50,6 +50,13 @@ const ZONE_SHIFT: u32 = 24;
 const ORDER_SHIFT: u32 = 20;
 const STATE_SHIFT: u32 = 16;
 
+/// A flag of an allocated block: its owner can move it (`PG_lru`).
+const MOVABLE: u32 = 1 << 0;
+/// Where the first page of a free block keeps which list it is on.
+const LIST_SHIFT: u32 = 8;
+/// The flags of a page that it loses when its state changes.
+const FLAGS: u32 = 0xffff;
+
 /// What a page frame is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -250,13 +257,32 @@ impl PageDescriptor {
     }
 
     /// State and order in one store, so that a report never sees one without
-    /// the other.
+    /// the other. The flags are gone then.
     #[inline]
     pub fn set_state(&self, state: PageState, order: PageOrder) {
-        let bits = self.bits.load(Relaxed) & !(0xff << STATE_SHIFT);
+        let bits = self.bits.load(Relaxed) & !(0xff << STATE_SHIFT | FLAGS);
         let order = (order.get() as u32) << ORDER_SHIFT;
         self.bits
             .store(bits | order | ((state as u32) << STATE_SHIFT), Relaxed);
+    }
+
+    /// Makes this the first page of a free block on list `list` of its order, in
+    /// one store (`set_buddy_order`).
+    #[inline]
+    pub(crate) fn set_buddy(&self, order: PageOrder, list: u8) {
+        let bits = self.bits.load(Relaxed) & !(0xff << STATE_SHIFT | FLAGS);
+        let order = (order.get() as u32) << ORDER_SHIFT;
+        let list = (list as u32) << LIST_SHIFT;
+        self.bits.store(
+            bits | order | (PageState::Buddy as u32) << STATE_SHIFT | list,
+            Relaxed,
+        );
+    }
+
+    /// On which list of its order a free block is.
+    #[inline]
+    pub(crate) fn buddy_list(&self) -> u8 {
+        (self.bits.load(Relaxed) >> LIST_SHIFT) as u8
     }
 
     /// Both in one load.
@@ -265,6 +291,22 @@ impl PageDescriptor {
         let bits = self.bits.load(Relaxed);
         let order = PageOrder::new((bits >> ORDER_SHIFT) & 0xf).unwrap_or(PageOrder::ZERO);
         (PageState::from_bits(bits), order)
+    }
+
+    /// Whether the owner of the allocated block that starts here could move it
+    /// elsewhere (`PageLRU` or `page_has_movable_ops`).
+    #[inline]
+    pub fn is_movable(&self) -> bool {
+        self.bits.load(Relaxed) & MOVABLE != 0
+    }
+
+    /// For the owner of an allocated block: says whether it could be moved. A
+    /// free ends it.
+    #[inline]
+    pub fn set_movable(&self, movable: bool) {
+        let bits = self.bits.load(Relaxed) & !MOVABLE;
+        let flag = if movable { MOVABLE } else { 0 };
+        self.bits.store(bits | flag, Relaxed);
     }
 
     /// The references to the page (`page_ref_count`).

@@ -10,12 +10,13 @@
 //!   memblock   memory and reserved arrays, early allocations
 //!   sparse     sections of page descriptors
 //!   node zone  pglist_data, zones, zonelists, watermarks
-//!   buddy      free areas by order
+//!   buddy      free areas by order; or cosmos, which can take its place
 //! ```
 //!
 //! Beside the stream stand `phys` (addresses and the memory behind them),
 //! `platform` (what core asks of its surroundings), `error`, `boot` (the
-//! stages, one type each) and `report` (the texts of `/proc`).
+//! stages, one type each), `allocator` (who has the pages in the end) and
+//! `report` (the texts of `/proc`).
 //!
 //! The crate is pure: it allocates nothing but what it manages, calls no
 //! kernel function, uses no floating point and does not panic; whatever goes
@@ -24,8 +25,10 @@
 #![cfg_attr(not(MODULE), no_std)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod allocator;
 pub mod boot;
 pub mod buddy;
+pub mod cosmos;
 pub mod early;
 pub mod error;
 pub mod firmware;

@@ -14,13 +14,15 @@
 //! sections      +-> [ - - * - - - - - ]              |
 //!                         |                          |
 //! descriptors             +-> [ PageDescriptor ... ] + on the section's node
+//! page blocks             +-> [ Pageblock ... ]        a byte for 512 frames
 //! ```
 //!
 //! As with `SPARSEMEM_EXTREME`, a root of [`SECTIONS_PER_ROOT`] sections
 //! exists only where one of them is present. In front of this stands the near
 //! table: the descriptors of the lowest sections, which in practice are all
 //! there are, found with one load instead of two. A frame beyond it takes the
-//! way through the roots.
+//! way through the roots. The page blocks of the near table's frames stand in one
+//! flat table, those of the sections beyond it in another, section by section.
 
 mod memmap;
 mod order;
@@ -31,6 +33,7 @@ pub use order::section_order;
 pub use order::SectionOrder;
 
 use crate::buddy::MemMap;
+use crate::buddy::Pageblock;
 use crate::early;
 use crate::early::alloc_in_one_piece;
 use crate::early::EarlyAlloc;
@@ -45,6 +48,7 @@ use crate::phys::NodeId;
 use crate::phys::Pfn;
 use crate::phys::PfnRange;
 use crate::phys::PhysAddr;
+use crate::phys::PAGEBLOCK_ORDER;
 
 /// How many sections a whole root has (`SECTIONS_PER_ROOT`): a page of them.
 pub const SECTIONS_PER_ROOT: usize = 128;
@@ -64,6 +68,8 @@ pub struct Section<'m> {
     at: PhysAddr,
     /// The node of the first memory in it; none where it is not present.
     nid: NodeId,
+    /// Where its page blocks start in the table for far sections (`usage`).
+    usage: u32,
 }
 
 const _: () = assert!(SECTIONS_PER_ROOT * core::mem::size_of::<Section<'_>>() <= 4096);
@@ -74,6 +80,7 @@ impl<'m> Section<'m> {
         map: &[],
         at: PhysAddr::ZERO,
         nid: NodeId::NONE,
+        usage: 0,
     };
 
     /// Whether there is memory in it (`present_section`).
@@ -103,11 +110,14 @@ pub struct Sparse<'m> {
     /// What of a frame number is the frame in the section.
     index_mask: u64,
     near: &'m [&'m [PageDescriptor]],
+    near_blocks: &'m [Pageblock],
+    far_blocks: &'m [Pageblock],
     roots: &'m mut [&'m mut [Section<'m>]],
     present: u64,
     behind: u64,
     table_bytes: Bytes,
     map_bytes: Bytes,
+    mobility_disabled: bool,
 }
 
 impl Default for Sparse<'_> {
@@ -123,11 +133,14 @@ impl<'m> Sparse<'m> {
             order: SectionOrder::MIN,
             index_mask: 0,
             near: &[],
+            near_blocks: &[],
+            far_blocks: &[],
             roots: &mut [],
             present: 0,
             behind: 0,
             table_bytes: Bytes::ZERO,
             map_bytes: Bytes::ZERO,
+            mobility_disabled: false,
         }
     }
 
@@ -153,6 +166,7 @@ impl<'m> Sparse<'m> {
         self.index_mask = order.pages().0.saturating_sub(1);
         self.behind = order.count(early::memory_ranges(early)).1;
         self.memblocks_present(early)?;
+        self.usage_init(early)?;
         for nr in 0..self.behind {
             self.populate(early, SectionNr(nr), min)?;
         }
@@ -208,6 +222,26 @@ impl<'m> Sparse<'m> {
         Ok(())
     }
 
+    /// Makes room for what is kept about page blocks, which are Unmovable for
+    /// now (`sparse_usage_init`).
+    fn usage_init(&mut self, early: &mut impl EarlyAlloc<'m>) -> Result<()> {
+        let each = self.order.pageblocks();
+        let near = near_sections(self.present, self.behind);
+        let size = (near as usize).saturating_mul(each);
+        self.near_blocks = self.table(early, size, NodeId::NONE, |_| Pageblock::new())?;
+        let mut far = 0usize;
+        for nr in near..self.behind {
+            if let Some(section) = self.section_mut(SectionNr(nr)) {
+                section.usage = u32::try_from(far).map_err(|_| Error::Corrupt)?;
+                far = far.saturating_add(each);
+            }
+        }
+        if far != 0 {
+            self.far_blocks = self.table(early, far, NodeId::NONE, |_| Pageblock::new())?;
+        }
+        Ok(())
+    }
+
     /// Gives a present section its descriptors, on its own node if there is
     /// room (`sparse_init_nid`, `__populate_section_memmap`).
     fn populate(
@@ -233,8 +267,8 @@ impl<'m> Sparse<'m> {
 
     /// Enters the lowest sections in the near table.
     fn make_near(&mut self, early: &mut impl EarlyAlloc<'m>) -> Result<()> {
-        let len = (NEAR_SECTIONS as u64).max(self.present.saturating_mul(4));
-        let near = self.table(early, len.min(self.behind) as usize, NodeId::NONE, |_| {
+        let len = near_sections(self.present, self.behind);
+        let near = self.table(early, len as usize, NodeId::NONE, |_| {
             let none: &'m [PageDescriptor] = &[];
             none
         })?;
@@ -270,6 +304,32 @@ impl<'m> Sparse<'m> {
             Some(map) => map.get(index),
             None => self.section(SectionNr(nr))?.map.get(index),
         }
+    }
+
+    /// What is kept about the page block that `pfn` lies in; `None` where it is
+    /// beyond all sections or its section is not present. O(1).
+    #[inline]
+    pub fn pageblock(&self, pfn: Pfn) -> Option<&'m Pageblock> {
+        match self.near_blocks.get((pfn.0 >> PAGEBLOCK_ORDER) as usize) {
+            Some(block) => Some(block),
+            None => {
+                let usage = self.section(self.section_of(pfn))?.usage as usize;
+                let index = ((pfn.0 & self.index_mask) >> PAGEBLOCK_ORDER) as usize;
+                self.far_blocks.get(usage.checked_add(index)?)
+            }
+        }
+    }
+
+    /// Whether requests are not told apart by mobility
+    /// (`page_group_by_mobility_disabled`).
+    pub fn is_mobility_disabled(&self) -> bool {
+        self.mobility_disabled
+    }
+
+    /// Sets that, when it is known how many pages there are
+    /// (`build_all_zonelists`).
+    pub fn set_mobility_disabled(&mut self, disabled: bool) {
+        self.mobility_disabled = disabled;
     }
 
     /// Whether `pfn` has a descriptor, be it RAM or a hole (`pfn_valid`).
@@ -333,7 +393,7 @@ impl<'m> Sparse<'m> {
         self.behind.checked_sub(1).map(SectionNr)
     }
 
-    /// What roots, sections and the near table take.
+    /// What roots, sections, page blocks and the near table take.
     pub fn table_bytes(&self) -> Bytes {
         self.table_bytes
     }
@@ -366,11 +426,16 @@ impl<'m> Sparse<'m> {
             "every present section is in its root",
         )?;
         for (nr, section) in self.sections() {
+            let frames = self.frames(nr);
             check(
                 section.map.len() as u64 == self.order.pages().0,
                 "a present section has a descriptor for each frame",
             )?;
-            let frames = self.frames(nr);
+            let last = Pfn(frames.end.0.saturating_sub(1));
+            check(
+                self.pageblock(frames.start).is_some() && self.pageblock(last).is_some(),
+                "a present section has its page blocks",
+            )?;
             let mut inside = early::whole(memory.clone())
                 .filter(|(_, range)| !range.intersect(frames).is_empty());
             check(
@@ -400,6 +465,16 @@ impl MemMap for Sparse<'_> {
     #[inline]
     fn page(&self, pfn: Pfn) -> Option<&PageDescriptor> {
         Sparse::page(self, pfn)
+    }
+
+    #[inline]
+    fn pageblock(&self, pfn: Pfn) -> Option<&Pageblock> {
+        Sparse::pageblock(self, pfn)
+    }
+
+    #[inline]
+    fn is_mobility_disabled(&self) -> bool {
+        self.mobility_disabled
     }
 }
 

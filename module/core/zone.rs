@@ -21,15 +21,18 @@ pub use config::MAX_DMA32_PFN;
 pub use config::MAX_DMA_PFN;
 pub use limits::ZoneLimits;
 
+use crate::buddy::FallbackCounts;
 use crate::buddy::FreeAreas;
 use crate::buddy::FreeCounts;
 use crate::page::ZoneType;
 use crate::page::NR_ZONE_TYPES;
 use crate::phys::NodeId;
+use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::PfnRange;
 use crate::platform::Lock;
 use crate::platform::Platform;
+use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -50,6 +53,15 @@ pub enum Watermark {
 /// How many watermarks there are (`NR_WMARK`).
 pub const NR_WATERMARKS: usize = 4;
 
+/// How far fallbacks raise the watermarks at most, in ten-thousandths of the
+/// high one (`watermark_boost_factor`).
+const WATERMARK_BOOST_FACTOR: u64 = 15_000;
+
+/// The zone was below its high watermark (`ZONE_BELOW_HIGH`).
+const BELOW_HIGH: u32 = 1 << 0;
+/// The boost of the watermarks awaits reclaim (`ZONE_BOOSTED_WATERMARK`).
+const BOOSTED: u32 = 1 << 1;
+
 /// One zone of one node.
 pub struct Zone<P: Platform> {
     /// Which kind.
@@ -61,12 +73,18 @@ pub struct Zone<P: Platform> {
     /// Pages of the span that are RAM (`present_pages`).
     pub present: Pages,
     managed: AtomicU64,
+    cma: AtomicU64,
+    reserved_highatomic: AtomicU64,
+    watermark_boost: AtomicU64,
+    flags: AtomicU32,
     watermarks: [AtomicU64; NR_WATERMARKS],
     lowmem_reserve: [AtomicU64; NR_ZONE_TYPES],
     /// The free blocks, under the zone's lock (`zone->lock`).
     pub free: P::Lock<FreeAreas>,
     /// How much is free, read without the lock and written under it.
     pub free_counts: FreeCounts,
+    /// How often requests took from page blocks of other types.
+    pub fallbacks: FallbackCounts,
 }
 
 impl<P: Platform> Zone<P> {
@@ -78,10 +96,15 @@ impl<P: Platform> Zone<P> {
             span,
             present,
             managed: AtomicU64::new(0),
+            cma: AtomicU64::new(0),
+            reserved_highatomic: AtomicU64::new(0),
+            watermark_boost: AtomicU64::new(0),
+            flags: AtomicU32::new(0),
             watermarks: [const { AtomicU64::new(0) }; NR_WATERMARKS],
             lowmem_reserve: [const { AtomicU64::new(0) }; NR_ZONE_TYPES],
             free: P::Lock::new(FreeAreas::new()),
             free_counts: FreeCounts::new(),
+            fallbacks: FallbackCounts::new(),
         }
     }
 
@@ -95,6 +118,91 @@ impl<P: Platform> Zone<P> {
         self.managed.fetch_add(pages.0, Relaxed);
     }
 
+    /// Pages of CMA page blocks (`zone_cma_pages`).
+    pub fn cma(&self) -> Pages {
+        Pages(self.cma.load(Relaxed))
+    }
+
+    /// Counts `pages` more as those of CMA page blocks.
+    pub fn add_cma(&self, pages: Pages) {
+        self.cma.fetch_add(pages.0, Relaxed);
+    }
+
+    /// Pages of page blocks that are kept for urgent requests
+    /// (`nr_reserved_highatomic`).
+    pub fn reserved_highatomic(&self) -> Pages {
+        Pages(self.reserved_highatomic.load(Relaxed))
+    }
+
+    /// Sets them, for the holder of the zone's lock.
+    pub(crate) fn set_reserved_highatomic(&self, pages: Pages) {
+        self.reserved_highatomic.store(pages.0, Relaxed);
+    }
+
+    /// What every watermark is raised by at the moment (`watermark_boost`).
+    #[inline]
+    pub fn boost(&self) -> Pages {
+        Pages(self.watermark_boost.load(Relaxed))
+    }
+
+    /// Raises the watermarks after a fallback, up to a limit; whether that is
+    /// done in this zone (`boost_watermark`). For the holder of the zone's lock.
+    pub(crate) fn boost_watermark(&self) -> bool {
+        let pageblock = PageOrder::PAGEBLOCK.pages().0;
+        if pageblock * 4 > self.managed().0 {
+            return false;
+        }
+        // mult_frac(high, factor, 10000)
+        let high = self.watermark(Watermark::High).0;
+        let rest = (high % 10_000).saturating_mul(WATERMARK_BOOST_FACTOR) / 10_000;
+        let max = (high / 10_000)
+            .saturating_mul(WATERMARK_BOOST_FACTOR)
+            .saturating_add(rest);
+        if max == 0 {
+            return false;
+        }
+        let boost = self.boost().0.saturating_add(pageblock);
+        self.watermark_boost
+            .store(boost.min(max.max(pageblock)), Relaxed);
+        true
+    }
+
+    /// Takes the boost back, as background reclaim does when it is through.
+    pub(crate) fn end_boost(&self) {
+        self.watermark_boost.store(0, Relaxed);
+    }
+
+    /// Whether a boost awaits background reclaim.
+    #[inline]
+    pub(crate) fn is_boosted(&self) -> bool {
+        self.flags.load(Relaxed) & BOOSTED != 0
+    }
+
+    /// Notes whether a boost awaits background reclaim.
+    pub(crate) fn set_boosted(&self, boosted: bool) {
+        self.set_flag(BOOSTED, boosted);
+    }
+
+    /// Whether the zone was seen below its high watermark, and not above it
+    /// since.
+    #[inline]
+    pub(crate) fn is_below_high(&self) -> bool {
+        self.flags.load(Relaxed) & BELOW_HIGH != 0
+    }
+
+    /// Notes whether the zone is below its high watermark.
+    pub(crate) fn set_below_high(&self, below: bool) {
+        self.set_flag(BELOW_HIGH, below);
+    }
+
+    fn set_flag(&self, flag: u32, set: bool) {
+        if set {
+            self.flags.fetch_or(flag, Relaxed);
+        } else {
+            self.flags.fetch_and(!flag, Relaxed);
+        }
+    }
+
     /// Whether the zone has RAM at all (`populated_zone`).
     pub fn is_populated(&self) -> bool {
         !self.present.is_zero()
@@ -105,7 +213,13 @@ impl<P: Platform> Zone<P> {
         Pages(self.watermarks[mark as usize].load(Relaxed))
     }
 
-    /// Sets a watermark, in pages.
+    /// A watermark as it holds at the moment, with the boost (`wmark_pages`).
+    #[inline]
+    pub fn wmark(&self, mark: Watermark) -> Pages {
+        self.watermark(mark) + self.boost()
+    }
+
+    /// Sets a watermark, in pages, without boost.
     pub fn set_watermark(&self, mark: Watermark, pages: Pages) {
         self.watermarks[mark as usize].store(pages.0, Relaxed);
     }

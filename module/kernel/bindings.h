@@ -50,6 +50,7 @@ struct shadowmm_params {
 	char *source;
 	char *zones;
 	char *crashkernel;
+	char *allocator;
 };
 
 const struct shadowmm_params *shadowmm_params(void);

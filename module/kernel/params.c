@@ -12,6 +12,7 @@ static struct shadowmm_params params = {
 	.source = "cma",
 	.zones = "",
 	.crashkernel = "2G-64G:256M,64G-:512M",
+	.allocator = "buddy",
 };
 
 module_param_named(autoboot, params.autoboot, bool, 0444);
@@ -28,6 +29,9 @@ MODULE_PARM_DESC(zones, "Which zones there are and how large, e.g. dma,dma32,nor
 
 module_param_named(crashkernel, params.crashkernel, charp, 0444);
 MODULE_PARM_DESC(crashkernel, "As on the kernel's command line, in sizes of the mapped machine: SIZE[@OFFSET] or RANGE:SIZE,... (default 2G-64G:256M,64G-:512M)");
+
+module_param_named(allocator, params.allocator, charp, 0444);
+MODULE_PARM_DESC(allocator, "Who gets the pages: buddy (default), or cosmos, a division-and-merge manager to compare it with");
 
 const struct shadowmm_params *shadowmm_params(void)
 {

@@ -3,14 +3,14 @@
  * The files of /proc/shadowmm. C makes and removes the entries, because there
  * is no procfs in Rust yet; each file's text comes from shadowmm_proc_show().
  *
- * The order of the table is that of `Text` in core/boot/snapshot.rs; behind the
- * last of its texts come the refusals.
+ * The order of the table is that of core's `boot::Text`; refusals come last.
  */
 #include "bindings.h"
 
 static const char *const files[] = {
 	"e820",	    "iomem",	"memblock", "nodes",	  "buddyinfo",
-	"zoneinfo", "meminfo",	"vmstat",   "accounting", "refusals",
+	"zoneinfo", "meminfo",	"vmstat",   "accounting", "pagetypeinfo",
+	"cosmos",   "refusals",
 };
 
 static int show(struct seq_file *m, void *unused)

@@ -122,7 +122,7 @@ pub(crate) fn alloc_request(request: &uapi::shadowmm_alloc) -> CoreResult<AllocR
 pub(crate) fn page(mm: &Mm<'_>, request: &mut uapi::shadowmm_page) -> CoreResult<()> {
     let pfn = Pfn(request.pfn);
     let page = mm.sparse.page(pfn).ok_or(Error::ForeignPfn)?;
-    let block = mm.buddy().block_of(pfn).ok_or(Error::ForeignPfn)?;
+    let block = mm.allocator().block_of(pfn).ok_or(Error::ForeignPfn)?;
     request.head_pfn = block.head.0;
     request.host_pfn = host_pfn(mm.region.host_pfn(pfn));
     request.section = mm.sparse.section_of(pfn).0;

@@ -303,7 +303,7 @@ impl Shadow {
     /// Allocates a block for an open file.
     pub(crate) fn alloc(&self, request: &AllocRequest) -> CoreResult<Block> {
         self.with_mm(|mm| {
-            let pfn = mm.buddy().alloc(request)?;
+            let pfn = mm.allocator().alloc(request)?;
             self.held_pages.fetch_add(request.order.pages().0, Relaxed);
             let page = mm.sparse.page(pfn).ok_or(Error::Corrupt)?;
             Ok(Block {
@@ -317,7 +317,7 @@ impl Shadow {
     /// Takes back a block that an open file holds.
     pub(crate) fn free(&self, pfn: Pfn, order: PageOrder) {
         let freed = self.with_mm(|mm| {
-            let freed = mm.buddy().free(pfn, order);
+            let freed = mm.allocator().free(pfn, order);
             // Whatever came of it, the file does not hold it any more.
             self.held_pages.fetch_sub(order.pages().0, Relaxed);
             freed
@@ -329,7 +329,7 @@ impl Shadow {
 
     /// Why a page that an open file does not hold can't be freed by it.
     pub(crate) fn why_not_ours(&self, pfn: Pfn, order: PageOrder) -> Error {
-        let verdict = self.with_mm(|mm| mm.buddy().check_free(pfn, order));
+        let verdict = self.with_mm(|mm| mm.allocator().check_free(pfn, order));
         verdict.err().unwrap_or(Error::NotOwner)
     }
 

@@ -16,6 +16,7 @@
 use kernel::miscdevice::MiscDeviceOptions;
 use kernel::miscdevice::MiscDeviceRegistration;
 use kernel::prelude::*;
+use shadowmm_core::allocator::AllocatorKind;
 use shadowmm_core::boot::Config;
 use shadowmm_core::boot::CrashParameter;
 use shadowmm_core::zone::ZoneConfig;
@@ -107,6 +108,8 @@ fn load() -> Result<shadow::Current> {
             .map_err(|error| shadow::refused("zones=", error))?,
         crashkernel: CrashParameter::new(text("crashkernel=", params.crashkernel)?)
             .map_err(|error| shadow::refused("crashkernel=", error))?,
+        allocator: AllocatorKind::parse(text(params.allocator)?)
+            .map_err(|error| shadow::refused("allocator=", error))?,
     };
     let host = region::HostMemory::take(source, params.region_mb)?;
     let shadow = shadow::Shadow::new(host, config)?;

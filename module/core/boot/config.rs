@@ -2,6 +2,7 @@
 
 //! What the owner wants of a boot.
 
+use crate::allocator::AllocatorKind;
 use crate::error::Error;
 use crate::error::Result;
 use crate::firmware::parse_crashkernel;
@@ -19,6 +20,8 @@ pub struct Config {
     pub zones: ZoneConfig,
     /// The crash kernel's memory.
     pub crashkernel: CrashParameter,
+    /// Who gets the pages at the hand-off.
+    pub allocator: AllocatorKind,
 }
 
 /// The parameter `crashkernel=`, as text: what it asks for depends on the RAM

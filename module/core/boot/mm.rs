@@ -2,13 +2,18 @@
 
 //! The running memory manager: what the boot ends in.
 
+use crate::allocator::Allocator;
 use crate::buddy::BuddySystem;
 use crate::buddy::PageAllocator;
 use crate::buddy::Statistics;
 use crate::buddy::Violation;
+use crate::cosmos::CosmosSystem;
+use crate::cosmos::MemAreas;
 use crate::early::MemoryRanges;
 use crate::memblock::RetiredMemblock;
+use crate::node::Node;
 use crate::node::Nodes;
+use crate::page::ZoneId;
 use crate::phys::Bytes;
 use crate::phys::Pages;
 use crate::phys::Region;
@@ -32,6 +37,8 @@ pub struct Mm<'m, P: Platform> {
     pub nodes: &'m Nodes<'m, P>,
     /// What has happened.
     pub stats: Statistics<'m>,
+    /// Cosmos's areas, if Cosmos's manager has the pages.
+    pub areas: Option<MemAreas<'m, P>>,
     /// What memblock was at the hand-off.
     pub memblock: RetiredMemblock<'m>,
     /// The knobs of `/proc/sys/vm`.
@@ -41,7 +48,23 @@ pub struct Mm<'m, P: Platform> {
 }
 
 impl<'m, P: Platform> Mm<'m, P> {
-    /// The page allocator.
+    /// The page allocator that has the pages.
+    #[inline]
+    pub fn allocator(&self) -> Allocator<'_, P, Sparse<'m>, Nodes<'m, P>> {
+        match &self.areas {
+            None => Allocator::Buddy(self.buddy()),
+            Some(areas) => Allocator::Cosmos(CosmosSystem {
+                platform: &self.platform,
+                map: self.sparse,
+                zones: self.nodes,
+                memory: self.region,
+                stats: &self.stats,
+                areas,
+            }),
+        }
+    }
+
+    /// The buddy system; it has no page where another allocator has them.
     #[inline]
     pub fn buddy(&self) -> BuddySystem<'_, P, Sparse<'m>, Nodes<'m, P>> {
         BuddySystem {
@@ -59,22 +82,37 @@ impl<'m, P: Platform> Mm<'m, P> {
         regions.map(|region| (region.nid, region.memory_pfns()))
     }
 
-    /// Pages that the buddy system was given (`totalram_pages`).
+    /// Pages that the allocator was given (`totalram_pages`).
     pub fn managed(&self) -> Pages {
         self.nodes.zones().map(|zone| zone.managed()).sum()
     }
 
     /// Pages that are free (`NR_FREE_PAGES`).
     pub fn free(&self) -> Pages {
-        let zones = self.nodes.zones();
-        zones.map(|zone| zone.free_counts.free_pages()).sum()
+        self.nodes.online().map(|node| self.free_on(node)).sum()
+    }
+
+    /// Pages of a node that are free.
+    pub fn free_on(&self, node: &Node<'_, P>) -> Pages {
+        let allocator = self.allocator();
+        let zones = node.zones().iter();
+        let reports = zones.filter_map(|zone| {
+            let id = ZoneId::new(zone.nid, zone.kind);
+            allocator.free_report(id)
+        });
+        reports.map(|report| report.free).sum()
     }
 
     /// What the manager itself takes of the region: descriptors, section
     /// tables, nodes with their zones, statistics.
     pub fn metadata(&self) -> Bytes {
         let sparse = self.sparse.map_bytes() + self.sparse.table_bytes();
-        sparse + self.nodes.data_bytes() + self.stats.bytes()
+        sparse + self.nodes.data_bytes() + self.stats.bytes() + self.areas_bytes()
+    }
+
+    /// What Cosmos's areas take of the region.
+    pub(super) fn areas_bytes(&self) -> Bytes {
+        self.areas.as_ref().map_or(Bytes::ZERO, MemAreas::bytes)
     }
 
     /// Checks every invariant, from memblock to the free lists.
@@ -94,8 +132,9 @@ impl<'m, P: Platform> Mm<'m, P> {
         pages.map_err(told("page"))?;
         let marks = watermark::validate(self.nodes, &self.tunables, &self.reserves);
         marks.map_err(told("watermark"))?;
-        self.buddy().validate().map_err(|violation| Flaw {
-            room: "buddy",
+        let allocator = self.allocator();
+        allocator.validate().map_err(|violation| Flaw {
+            room: allocator.kind().name(),
             text: violation.what,
             place: Some(violation),
         })

@@ -16,6 +16,7 @@ use crate::page::ZoneId;
 use crate::page::ZoneType;
 use crate::phys::CpuId;
 use crate::phys::NodeId;
+use crate::phys::Pages;
 use crate::phys::PhysAddr;
 use crate::platform::Platform;
 use crate::report;
@@ -56,11 +57,15 @@ pub enum Text {
     Vmstat = 7,
     /// Where the memory went.
     Accounting = 8,
+    /// `/proc/pagetypeinfo`.
+    Pagetypeinfo = 9,
+    /// Which allocator has the pages, and Cosmos's areas.
+    Cosmos = 10,
 }
 
 impl Text {
     /// All texts, in the order of their numbers.
-    pub const ALL: [Text; 9] = [
+    pub const ALL: [Text; 11] = [
         Self::E820,
         Self::Iomem,
         Self::Memblock,
@@ -70,15 +75,34 @@ impl Text {
         Self::Meminfo,
         Self::Vmstat,
         Self::Accounting,
+        Self::Pagetypeinfo,
+        Self::Cosmos,
     ];
+
+    /// The name of its file in `/proc/shadowmm`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::E820 => "e820",
+            Self::Iomem => "iomem",
+            Self::Memblock => "memblock",
+            Self::Nodes => "nodes",
+            Self::Buddyinfo => "buddyinfo",
+            Self::Zoneinfo => "zoneinfo",
+            Self::Meminfo => "meminfo",
+            Self::Vmstat => "vmstat",
+            Self::Accounting => "accounting",
+            Self::Pagetypeinfo => "pagetypeinfo",
+            Self::Cosmos => "cosmos",
+        }
+    }
 
     /// The stage from which on the text can be told.
     pub const fn stage(self) -> Stage {
         match self {
             Self::E820 | Self::Iomem => Stage::Detect,
             Self::Memblock => Stage::Memblock,
-            Self::Nodes | Self::Buddyinfo | Self::Zoneinfo => Stage::Zones,
-            Self::Meminfo | Self::Vmstat | Self::Accounting => Stage::HandOff,
+            Self::Nodes | Self::Buddyinfo | Self::Zoneinfo | Self::Pagetypeinfo => Stage::Zones,
+            Self::Meminfo | Self::Vmstat | Self::Accounting | Self::Cosmos => Stage::HandOff,
         }
     }
 }
@@ -102,8 +126,22 @@ impl<P: Platform> Boot<'_, P> {
             Text::Meminfo => report::meminfo::write(out, self),
             Text::Vmstat => report::vmstat::write(out, self),
             Text::Accounting => report::accounting::write(out, self),
+            Text::Pagetypeinfo => report::pagetypeinfo::write(out, self),
+            Text::Cosmos => self.write_cosmos(out),
         };
         written.map_err(|_| Error::Corrupt)
+    }
+
+    /// Which allocator has the pages, and Cosmos's areas if that is it.
+    fn write_cosmos(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let Ok(mm) = self.mm() else {
+            return Ok(());
+        };
+        writeln!(out, "allocator {}", mm.allocator().kind().name())?;
+        match &mm.areas {
+            Some(areas) => areas.write(out),
+            None => Ok(()),
+        }
     }
 
     /// Whether the boot has come as far as `stage`.
@@ -132,18 +170,22 @@ impl<P: Platform> Boot<'_, P> {
             Watermark::Promo,
         ];
         model.watermark = marks.map(|mark| zone.watermark(mark));
+        model.cma = zone.cma();
+        model.boost = zone.boost();
+        model.reserved_highatomic = zone.reserved_highatomic();
+        model.free_highatomic = zone.free_counts.free_highatomic();
         model.lowmem_reserve = ZoneType::ALL.map(|kind| zone.lowmem_reserve(kind));
         let Ok(mm) = self.mm() else {
             return model;
         };
         let id = ZoneId::new(zone.nid, zone.kind);
-        if let Some(free) = mm.buddy().free_report(id) {
+        let cma = zone.free_counts.free_cma();
+        model.stats.set(ZoneStat::FreeCma, cma.0);
+        if let Some(free) = mm.allocator().free_report(id) {
             model.nr_free = free.blocks;
             model.stats.set(ZoneStat::FreePages, free.free.0);
-            model.stats.set(
-                ZoneStat::FreePagesBlocks,
-                zone.free_counts.free_pages_blocks().0,
-            );
+            let blocks = free.free_pages_blocks();
+            model.stats.set(ZoneStat::FreePagesBlocks, blocks.0);
         }
         let numa = [
             (NumaStat::Hit, buddy::NumaStat::Hit),
@@ -166,8 +208,8 @@ impl<P: Platform> Boot<'_, P> {
         model.present = node.present;
         for zone in node.zones() {
             model.managed += zone.managed();
-            model.free += zone.free_counts.free_pages();
         }
+        model.free = self.mm().map_or(Pages::ZERO, |mm| mm.free_on(node));
         for cpu in self.machine.map.cpus.iter() {
             if cpu.nid == node.node_id {
                 model.cpus.insert(cpu.cpu);
@@ -201,6 +243,12 @@ impl<P: Platform> Snapshot for Boot<'_, P> {
         Ok(())
     }
 
+    fn page_types(&self, nid: NodeId, kind: ZoneType) -> Option<report::PageTypeModel> {
+        let zone = self.nodes().ok()?.zone(nid, kind)?;
+        let sparse = self.sparse().ok()?;
+        Some(buddy::page_types(sparse, zone))
+    }
+
     fn for_each_node(&self, visit: &mut dyn FnMut(&NodeModel) -> Walk) -> Walk {
         let Ok(nodes) = self.nodes() else {
             return Ok(());
@@ -228,7 +276,7 @@ impl<P: Platform> Snapshot for Boot<'_, P> {
         if let Ok(mm) = self.mm() {
             accounting.page_descriptors = mm.sparse.map_bytes();
             accounting.section_tables = mm.sparse.table_bytes();
-            accounting.nodes = mm.nodes.data_bytes();
+            accounting.nodes = mm.nodes.data_bytes() + mm.areas_bytes();
             accounting.statistics = mm.stats.bytes();
             accounting.managed = mm.managed().bytes();
         }

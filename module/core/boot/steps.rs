@@ -6,9 +6,14 @@ use super::setup;
 use super::CrashRanges;
 use super::Machine;
 use super::Mm;
+use crate::allocator::Allocator;
+use crate::allocator::AllocatorKind;
 use crate::buddy::BuddySystem;
 use crate::buddy::PageAllocator;
 use crate::buddy::Statistics;
+use crate::cosmos;
+use crate::cosmos::CosmosSystem;
+use crate::cosmos::MemAreas;
 use crate::early;
 use crate::early::alloc_in_one_piece;
 use crate::early::SMP_CACHE_BYTES;
@@ -18,6 +23,7 @@ use crate::firmware::CpuMap;
 use crate::memblock::EarlyMemory;
 use crate::memblock::HandOffSink;
 use crate::memblock::MemblockRegion;
+use crate::node::bootlog::is_mobility_disabled;
 use crate::node::Nodes;
 use crate::nodemask::NodeMask;
 use crate::phys::Bytes;
@@ -62,6 +68,8 @@ pub struct Paged<'m, P: Platform>(pub(super) Early<'m, P>);
 pub struct Zoned<'m, P: Platform> {
     pub(super) early: Early<'m, P>,
     pub(super) stats: Statistics<'m>,
+    /// Cosmos's areas, if its manager is to have the pages.
+    pub(super) areas: Option<MemAreas<'m, P>>,
 }
 
 impl<'m, P: Platform> Detected<'m, P> {
@@ -112,12 +120,13 @@ impl<'m, P: Platform> Early<'m, P> {
 }
 
 impl<'m, P: Platform> Paged<'m, P> {
-    /// Makes nodes, zones, zonelists and the statistics, and enters every
-    /// descriptor in its zone (`free_area_init`, `setup_per_cpu_pageset`).
+    /// Makes nodes, zones, zonelists, the statistics and what the allocator
+    /// needs besides, and enters every descriptor in its zone (`free_area_init`, `setup_per_cpu_pageset`).
     ///
     /// # Errors
     ///
-    /// Those of [`Nodes::init_zones`] and [`Statistics::place`].
+    /// Those of [`Nodes::init_zones`], [`Statistics::place`] and
+    /// [`MemAreas::place`].
     pub fn free_area_init(self, machine: &Machine<'m>) -> Result<Zoned<'m, P>> {
         let mut early = self.0;
         let config = zone_config(machine);
@@ -130,6 +139,12 @@ impl<'m, P: Platform> Paged<'m, P> {
             early.nodes,
             early::memory_ranges(&early.memblock),
         );
+
+        // build_all_zonelists: all present pages count as managed then.
+        let present = early.nodes.present();
+        early
+            .sparse
+            .set_mobility_disabled(is_mobility_disabled(present));
 
         set_cpu_nodes(&early.platform, early.nodes, &machine.map.cpus);
         let nr_cpus = early.platform.nr_cpus() as usize;
@@ -148,17 +163,25 @@ impl<'m, P: Platform> Paged<'m, P> {
             nr_cpus,
             nr_nodes,
         )?;
-        Ok(Zoned { early, stats })
+        let areas = match machine.config.allocator {
+            AllocatorKind::Buddy => None,
+            AllocatorKind::Cosmos => Some(place_areas(&mut early, machine)?),
+        };
+        Ok(Zoned {
+            early,
+            stats,
+            areas,
+        })
     }
 }
 
 impl<'m, P: Platform> Zoned<'m, P> {
-    /// Gives the buddy system what memblock has left, and sets the watermarks
+    /// Gives the page allocator what memblock has left, and sets the watermarks
     /// (`memblock_free_all`, `init_per_zone_wmark_min`).
     ///
     /// # Errors
     ///
-    /// What the buddy system says to a block that it can't take.
+    /// What the allocator says to a block that it can't take.
     pub fn hand_off(self) -> Result<Mm<'m, P>> {
         let Early {
             platform,
@@ -170,14 +193,27 @@ impl<'m, P: Platform> Zoned<'m, P> {
         // grow any more. All that is left to memblock is to tell.
         let region = memblock.take_region().ok_or(Error::RegionMissing)?;
         let end = memblock.end_of_dram().pfn_up();
-        let mut handing = HandOff {
-            buddy: BuddySystem {
+        let (sparse, nodes) = (&*sparse, &*nodes);
+        let stats = &self.stats;
+        let allocator = match &self.areas {
+            None => Allocator::Buddy(BuddySystem {
                 platform: &platform,
-                map: &*sparse,
-                zones: &*nodes,
+                map: sparse,
+                zones: nodes,
                 memory: region,
-                stats: &self.stats,
-            },
+                stats,
+            }),
+            Some(areas) => Allocator::Cosmos(CosmosSystem {
+                platform: &platform,
+                map: sparse,
+                zones: nodes,
+                memory: region,
+                stats,
+                areas,
+            }),
+        };
+        let mut handing = HandOff {
+            allocator,
             result: Ok(()),
         };
         let memblock = memblock.free_all(end, &mut handing);
@@ -190,6 +226,7 @@ impl<'m, P: Platform> Zoned<'m, P> {
             sparse,
             nodes,
             stats: self.stats,
+            areas: self.areas,
             memblock,
             tunables,
             reserves,
@@ -197,10 +234,10 @@ impl<'m, P: Platform> Zoned<'m, P> {
     }
 }
 
-/// Memblock's blocks on their way to the buddy system. Descriptors are
+/// Memblock's blocks on their way to the page allocator. Descriptors are
 /// reserved from the start, so nothing has to be done for those that stay so.
 struct HandOff<A> {
-    buddy: A,
+    allocator: A,
     result: Result<()>,
 }
 
@@ -208,10 +245,30 @@ impl<A: PageAllocator> HandOffSink for HandOff<A> {
     fn reserved(&mut self, _pfns: PfnRange, _nid: NodeId) {}
 
     fn free(&mut self, pfn: Pfn, order: PageOrder) {
-        if let (Ok(()), Err(error)) = (self.result, self.buddy.accept(pfn, order)) {
+        if let (Ok(()), Err(error)) = (self.result, self.allocator.accept(pfn, order)) {
             self.result = Err(error);
         }
     }
+}
+
+/// Makes Cosmos's areas, on any node.
+fn place_areas<'m, P: Platform>(
+    early: &mut Early<'m, P>,
+    machine: &Machine<'m>,
+) -> Result<MemAreas<'m, P>> {
+    let nr_nodes = early.nodes.states().possible.nr_ids();
+    let end = early.memblock.end_of_dram().pfn_up();
+    let border = machine.scaled.to_scaled(cosmos::HARDWARE_END);
+    let size = MemAreas::<P>::size(nr_nodes);
+    let (align, min) = (SMP_CACHE_BYTES, PhysAddr::ZERO);
+    let range = alloc_in_one_piece(&mut early.memblock, size, align, min, NodeId::NONE)?;
+    let nodes = &*early.nodes;
+    let region = early.memblock.region_mut().ok_or(Error::RegionMissing)?;
+    let border = cosmos::hardware_end(border, end);
+    MemAreas::place(region, range, nr_nodes, border, |id| {
+        let zone = nodes.zone(id.nid(), id.kind());
+        zone.map_or(PfnRange::default(), |zone| zone.span)
+    })
 }
 
 /// Tells the platform the CPUs' nodes: those of the map, and for CPUs that it

@@ -20,8 +20,11 @@
 //! must not fail (__GFP_NOFAIL) has a last try at the reserves.
 //! ```
 
+use super::fallback::RmqueueMode;
 use super::gfp;
 use super::gfp::Gfp;
+use super::highatomic;
+use super::migratetype::MigrateType;
 use super::stats::VmEvent;
 use super::system::BuddySystem;
 use super::watermark_ok::zone_watermark_ok;
@@ -31,17 +34,19 @@ use super::ZoneTable;
 use crate::error::Error;
 use crate::error::Result;
 use crate::nodemask::NodeMask;
+use crate::page::PageState;
 use crate::page::ZoneId;
 use crate::page::ZoneType;
 use crate::phys::NodeId;
 use crate::phys::PageOrder;
+use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::phys::PhysRange;
 use crate::platform::Lock;
 use crate::platform::Platform;
+use crate::zone::Watermark;
 use crate::zone::Zone;
 use crate::zonelist::Zonelist;
-use crate::zonelist::ZonelistKind;
 
 /// Above this order Linux does not try forever (`PAGE_ALLOC_COSTLY_ORDER`).
 const COSTLY_ORDER: u8 = 3;
@@ -105,6 +110,7 @@ struct AllocContext<'a, P: Platform> {
     order: PageOrder,
     zonelist: Zonelist<'a, P>,
     highest: ZoneType,
+    migratetype: MigrateType,
 }
 
 /// A block that was just taken.
@@ -127,16 +133,18 @@ where
         let gfp = request.gfp;
         let context = AllocContext {
             order: request.order,
-            zonelist: self.node_zonelist(request.nid, gfp)?,
+            zonelist: self.zones.node_zonelist(self.platform, request.nid, gfp)?,
             highest: gfp.zone()?,
+            migratetype: self.migratetype(gfp)?,
         };
-        let taken =
-            match self.get_page_from_freelist(&context, AllocFlags::WMARK_LOW, request.nodes) {
-                Some(taken) => taken,
-                None => self
-                    .slowpath(&context, gfp, request.nodes)
-                    .ok_or(Error::NoMemory)?,
-            };
+        let flags = AllocFlags::fastpath(gfp, request.order);
+        let flags = flags | self.nofragment(&context, request.nodes);
+        let taken = match self.get_page_from_freelist(&context, flags, request.nodes) {
+            Some(taken) => taken,
+            None => self
+                .slowpath(&context, gfp, request.nodes)
+                .ok_or(Error::NoMemory)?,
+        };
         if gfp.has(gfp::__GFP_ZERO) {
             self.zero(&taken, request.order)?;
         }
@@ -144,35 +152,53 @@ where
         Ok(taken.pfn)
     }
 
-    /// The zones to try (`node_zonelist`): those of `nid`, or for none in
-    /// particular those of the running CPU's node (`numa_mem_id`). A CPU whose
-    /// node the shadow does not have gets the lowest that it has.
+    /// From which page blocks the request is served (`gfp_migratetype`).
     #[inline]
-    fn node_zonelist(&self, nid: NodeId, gfp: Gfp) -> Result<Zonelist<'_, P>> {
-        let kind = match gfp.has(gfp::__GFP_THISNODE) {
-            true => ZonelistKind::NoFallback,
-            false => ZonelistKind::Fallback,
+    fn migratetype(&self, gfp: Gfp) -> Result<MigrateType> {
+        let mt = gfp.migratetype()?;
+        Ok(match self.map.is_mobility_disabled() {
+            true => MigrateType::Unmovable,
+            false => mt,
+        })
+    }
+
+    /// Whether types are kept apart until all local zones have been tried: if
+    /// the best zone is Normal and the node has a DMA32 zone to go to instead
+    /// (`alloc_flags_nofragment`).
+    #[inline]
+    fn nofragment(&self, context: &AllocContext<'_, P>, nodes: Option<NodeMask>) -> AllocFlags {
+        const NONE: AllocFlags = AllocFlags::WMARK_MIN;
+        let preferred = context.zonelist.first(context.highest, nodes);
+        let Some(preferred) = preferred.filter(|zref| zref.kind() == ZoneType::Normal) else {
+            return NONE;
         };
-        let wanted = match nid {
-            NodeId::NONE => self.platform.local_node(),
-            _ => nid,
-        };
-        if let Some(zonelist) = self.zones.zonelist(wanted, kind) {
-            return Ok(zonelist);
+        let below = ZoneId::new(preferred.nid(), ZoneType::Dma32);
+        let has_below = self.zones.zone(below).is_some_and(|z| z.is_populated());
+        if !has_below && self.zones.nr_online_nodes() > 1 {
+            return NONE;
         }
-        if nid != NodeId::NONE {
-            return Err(Error::NodeOffline);
-        }
-        NodeMask::ALL
-            .iter()
-            .find_map(|nid| self.zones.zonelist(nid, kind))
-            .ok_or(Error::NodeOffline)
+        AllocFlags::NOFRAGMENT
     }
 
     /// Walks the zonelist and takes a block from the first zone that has room
-    /// (`get_page_from_freelist`).
+    /// (`get_page_from_freelist`). A walk that keeps types apart is repeated
+    /// without that when it finds nothing, or would have to leave the node.
     #[inline]
     fn get_page_from_freelist(
+        &self,
+        context: &AllocContext<'_, P>,
+        flags: AllocFlags,
+        nodes: Option<NodeMask>,
+    ) -> Option<Taken> {
+        let taken = self.walk_zonelist(context, flags, nodes);
+        if taken.is_some() || !flags.has(AllocFlags::NOFRAGMENT) {
+            return taken;
+        }
+        self.walk_zonelist(context, flags.without(AllocFlags::NOFRAGMENT), nodes)
+    }
+
+    #[inline]
+    fn walk_zonelist(
         &self,
         context: &AllocContext<'_, P>,
         flags: AllocFlags,
@@ -186,10 +212,14 @@ where
             let zone = zref.zone;
             let id = ZoneId::new(zref.nid(), zref.kind());
             let preferred = *preferred.get_or_insert(id);
-            if !flags.has(AllocFlags::NO_WATERMARKS) && !Self::has_room(zone, context, flags) {
+            if flags.has(AllocFlags::NOFRAGMENT) && id.nid() != preferred.nid() {
+                // To be near matters more than to be tidy.
+                return None;
+            }
+            if !Self::has_room(zone, context, flags) {
                 continue;
             }
-            if let Some(pfn) = self.rmqueue_buddy(zone, id, context.order) {
+            if let Some(pfn) = self.rmqueue(zone, id, context, flags) {
                 return Some(Taken {
                     pfn,
                     zone: id,
@@ -200,22 +230,127 @@ where
         None
     }
 
+    /// Whether the request may take from this zone. A zone that is found below
+    /// its high watermark is marked so.
     #[inline]
     fn has_room(zone: &Zone<P>, context: &AllocContext<'_, P>, flags: AllocFlags) -> bool {
-        zone_watermark_ok(
-            &zone.free_counts,
-            context.order,
-            zone.watermark(flags.watermark()),
-            zone.lowmem_reserve(context.highest),
-            flags,
-        )
+        let mark = flags.watermark();
+        if !zone.is_below_high() {
+            // The high one is never below another, once they are set.
+            let high = zone.wmark(Watermark::High).max(zone.wmark(mark));
+            if Self::watermark_ok(zone, context, high, flags) {
+                return true;
+            }
+            zone.set_below_high(true);
+        }
+        if Self::watermark_ok(zone, context, zone.wmark(mark), flags) {
+            return true;
+        }
+        // An urgent request is not kept out by a boost (zone_watermark_fast).
+        let urgent = context.order == PageOrder::ZERO
+            && flags.has(AllocFlags::MIN_RESERVE)
+            && mark == Watermark::Min
+            && !zone.boost().is_zero();
+        flags.has(AllocFlags::NO_WATERMARKS)
+            || (urgent && Self::watermark_ok(zone, context, zone.watermark(mark), flags))
+    }
+
+    #[inline]
+    fn watermark_ok(
+        zone: &Zone<P>,
+        context: &AllocContext<'_, P>,
+        mark: Pages,
+        flags: AllocFlags,
+    ) -> bool {
+        let reserve = zone.lowmem_reserve(context.highest);
+        zone_watermark_ok(&zone.free_counts, context.order, mark, reserve, flags)
+    }
+
+    /// Takes a block from this zone (`rmqueue`).
+    #[inline]
+    fn rmqueue(
+        &self,
+        zone: &Zone<P>,
+        id: ZoneId,
+        context: &AllocContext<'_, P>,
+        flags: AllocFlags,
+    ) -> Option<Pfn> {
+        let pfn = self.rmqueue_buddy(zone, id, context, flags);
+        if flags.has(AllocFlags::KSWAPD) && zone.is_boosted() {
+            zone.set_boosted(false);
+            Self::wakeup_kswapd(zone);
+        }
+        pfn
+    }
+
+    /// Wakes background reclaim (`wakeup_kswapd`). As long as there is nothing
+    /// to reclaim, all that it does is what it ends with: it takes the boost of
+    /// the watermarks back.
+    #[cold]
+    fn wakeup_kswapd(zone: &Zone<P>) {
+        zone.end_boost();
     }
 
     /// Takes a block from this zone, under its lock (`rmqueue_buddy`).
     #[inline]
-    fn rmqueue_buddy(&self, zone: &Zone<P>, id: ZoneId, order: PageOrder) -> Option<Pfn> {
+    fn rmqueue_buddy(
+        &self,
+        zone: &Zone<P>,
+        id: ZoneId,
+        context: &AllocContext<'_, P>,
+        flags: AllocFlags,
+    ) -> Option<Pfn> {
+        let order = context.order;
         let mut areas = zone.free.lock();
-        self.locked(zone, id, &mut areas).rmqueue_smallest(order)
+        let mut locked = self.locked(zone, id, &mut areas);
+        let mut pfn = None;
+        if flags.has(AllocFlags::HIGHATOMIC) {
+            pfn = locked.rmqueue_smallest(order, MigrateType::HighAtomic);
+        }
+        if pfn.is_none() {
+            let mut mode = RmqueueMode::Normal;
+            pfn = locked.rmqueue(order, context.migratetype, flags, &mut mode);
+        }
+        if pfn.is_none() && flags.has(AllocFlags::OOM | AllocFlags::NON_BLOCK) {
+            // Better to fail an urgent request later than this one now.
+            pfn = locked.rmqueue_smallest(order, MigrateType::HighAtomic);
+        }
+        let pfn = pfn?;
+        let page = self.map.page(pfn)?;
+        page.set_state(PageState::Allocated, order);
+        page.set_count(1);
+        if flags.has(AllocFlags::HIGHATOMIC) && flags.watermark() == Watermark::Min {
+            if let Some(max) = highatomic::max_reserved(zone) {
+                locked.reserve_highatomic(pfn, order, max);
+            }
+        }
+        Some(pfn)
+    }
+
+    /// Lets go of page blocks kept for urgent requests, in the first zone that
+    /// has some; with `force`, the last one too
+    /// (`unreserve_highatomic_pageblock`).
+    fn unreserve_highatomic(
+        &self,
+        context: &AllocContext<'_, P>,
+        nodes: Option<NodeMask>,
+        force: bool,
+    ) -> bool {
+        for zref in context.zonelist.iter(context.highest) {
+            let zone = zref.zone;
+            let allowed = nodes.is_none_or(|nodes| nodes.contains(zref.nid()));
+            let least = PageOrder::PAGEBLOCK.pages();
+            if !allowed || (!force && zone.reserved_highatomic() <= least) {
+                continue;
+            }
+            let id = ZoneId::new(zref.nid(), zref.kind());
+            let mut areas = zone.free.lock();
+            let mut locked = self.locked(zone, id, &mut areas);
+            if locked.unreserve_highatomic(context.migratetype) {
+                return true;
+            }
+        }
+        false
     }
 
     /// What follows when no zone is above its low watermark
@@ -228,7 +363,11 @@ where
         gfp: Gfp,
         mut nodes: Option<NodeMask>,
     ) -> Option<Taken> {
-        let mut flags = AllocFlags::slowpath(gfp);
+        let mut flags = AllocFlags::slowpath(gfp, context.order);
+        if flags.has(AllocFlags::KSWAPD) {
+            let zones = context.zonelist.iter(context.highest);
+            zones.for_each(|zref| Self::wakeup_kswapd(zref.zone));
+        }
         let taken = self.get_page_from_freelist(context, flags, nodes);
         if taken.is_some() {
             return taken;
@@ -237,7 +376,7 @@ where
         // the urgent ones that can't sleep are held to the allowed nodes.
         let no_watermarks = gfp.has(gfp::__GFP_MEMALLOC) && !gfp.has(gfp::__GFP_NOMEMALLOC);
         if no_watermarks {
-            flags = AllocFlags::NO_WATERMARKS;
+            flags = AllocFlags::NO_WATERMARKS | flags.only(AllocFlags::CMA | AllocFlags::KSWAPD);
         }
         if no_watermarks || (nodes.is_some() && !flags.has(AllocFlags::CPUSET)) {
             nodes = None;
@@ -253,6 +392,15 @@ where
             let (cpu, _pinned) = self.platform.pin_cpu();
             self.stats
                 .count(cpu, VmEvent::AllocStall(context.highest), 1);
+        }
+        // Before somebody would be killed, what is kept for the urgent goes
+        // (should_reclaim_retry). Who does not retry does not get there.
+        while !gives_up_early(gfp, context.order) && self.unreserve_highatomic(context, nodes, true)
+        {
+            let taken = self.get_page_from_freelist(context, flags, nodes);
+            if taken.is_some() {
+                return taken;
+            }
         }
         if !gfp.has(gfp::__GFP_NOFAIL) {
             return None;
@@ -298,6 +446,13 @@ fn enters_direct_reclaim(gfp: Gfp, order: PageOrder) -> bool {
     let compact_first =
         can_compact(gfp) && (order.get() > COSTLY_ORDER || (order > PageOrder::ZERO && !movable));
     !(compact_first && gfp.has_all(gfp::__GFP_NORETRY | gfp::__GFP_THISNODE))
+}
+
+/// Whether the request fails after one round of reclaim
+/// (`__alloc_pages_slowpath`).
+fn gives_up_early(gfp: Gfp, order: PageOrder) -> bool {
+    let retries = gfp.has(gfp::__GFP_RETRY_MAYFAIL) && can_compact(gfp);
+    gfp.has(gfp::__GFP_NORETRY) || (order.get() > COSTLY_ORDER && !retries)
 }
 
 /// Whether the request would have a process killed for it

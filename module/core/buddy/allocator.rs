@@ -15,6 +15,7 @@ use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::phys::NR_PAGE_ORDERS;
+use crate::phys::PAGEBLOCK_ORDER;
 use core::fmt;
 use core::mem;
 
@@ -22,7 +23,8 @@ use core::mem;
 /// counters of refusals.
 pub trait PageAllocator {
     /// Takes a block and returns its first page (`alloc_pages`). The block is
-    /// the caller's until it is given to [`PageAllocator::free`].
+    /// aligned to its order, and the caller's until it is given to
+    /// [`PageAllocator::free`].
     ///
     /// # Errors
     ///
@@ -48,6 +50,14 @@ pub trait PageAllocator {
     /// [`WrongOrder`]: crate::error::Error::WrongOrder
     /// [`NotBlockHead`]: crate::error::Error::NotBlockHead
     fn free(&self, pfn: Pfn, order: PageOrder) -> Result<()>;
+
+    /// Whether [`PageAllocator::free`] would take this block; nothing is done
+    /// or counted, and without a lock the answer may be old at once.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::free`].
+    fn check_free(&self, pfn: Pfn, order: PageOrder) -> Result<()>;
 
     /// Makes reserved pages the allocator's own: memblock's hand-off
     /// (`__free_pages_core`).
@@ -102,6 +112,17 @@ pub struct FreeReport {
     pub blocks: [u64; NR_PAGE_ORDERS],
     /// Free pages: the sum of the blocks.
     pub free: Pages,
+}
+
+impl FreeReport {
+    /// Pages in free blocks of at least a page block (`NR_FREE_PAGES_BLOCKS`).
+    pub fn free_pages_blocks(&self) -> Pages {
+        PageOrder::all()
+            .zip(self.blocks)
+            .filter(|(order, _)| order.get() >= PAGEBLOCK_ORDER)
+            .map(|(order, count)| Pages(count << order.get()))
+            .sum()
+    }
 }
 
 /// The block that a page lies in.

@@ -4,38 +4,41 @@
 //!
 //! ```text
 //! order    FreeAreas (under the zone's lock)          FreeCounts (read by all)
-//!   0      head -> page -> page -> tail               nr_free[0]  = 2
-//!   1      (empty)                                    nr_free[1]  = 0
-//!   ...
-//!  10      head -> page -> page -> page -> tail       nr_free[10] = 3
-//!                                                     free_pages  = 3074
+//!   0      Unmovable    page -> page                  nr_free[0]  = 3
+//!          Movable      page                          free_pages  = 3075
+//!          Reclaimable  (empty)                       orders by type:
+//!   ...                                                 Unmovable   bit 0
+//!  10      Movable      page -> page -> page            Movable     bits 0, 10
+//!                                                     nr_free[10] = 3
 //! ```
 //!
 //! The lists and their counts live apart, because their readers differ: the
 //! lists are touched by the holder of the zone's lock alone, the counts are
 //! also read without it, by every watermark check and every report, as Linux
 //! reads `nr_free` and `NR_FREE_PAGES`. Only the holder of the lock writes
-//! either, so a count needs no atomic addition.
-//!
-//! One list for each order: the lists by migrate type will stand in the same
-//! place, inside `FreeArea`.
+//! either, so a count needs no atomic addition. Which lists are not empty is
+//! kept as a bit for each order, so that the smallest block that fits is found
+//! in one step instead of one for each order.
 
 use super::list::PageList;
+use super::migratetype::MigrateType;
+use super::migratetype::MIGRATE_PCPTYPES;
+use super::migratetype::MIGRATE_TYPES;
 use super::MemMap;
 use crate::page::PageDescriptor;
-use crate::page::PageState;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::phys::NR_PAGE_ORDERS;
 use crate::phys::PAGEBLOCK_ORDER;
+use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// The free blocks of one order.
+/// The free blocks of one order (`struct free_area`), by migrate type.
 #[derive(Debug)]
 struct FreeArea {
-    free_list: PageList,
+    free_list: [PageList; MIGRATE_TYPES],
 }
 
 /// The free blocks of one zone.
@@ -50,49 +53,58 @@ impl FreeAreas {
         Self {
             areas: [const {
                 FreeArea {
-                    free_list: PageList::NEW,
+                    free_list: [PageList::NEW; MIGRATE_TYPES],
                 }
             }; NR_PAGE_ORDERS],
         }
     }
 
-    /// The list of free blocks of `order`.
+    /// The list of free blocks of `order` and type `mt`.
     #[inline]
-    pub fn list(&self, order: PageOrder) -> &PageList {
-        // The type's invariant keeps the index in bounds; `min` tells the
+    pub fn list(&self, order: PageOrder, mt: MigrateType) -> &PageList {
+        // The types' invariants keep the indices in bounds; `min` tells the
         // compiler, so that no panic is left in the code.
         &self.areas[order.index().min(NR_PAGE_ORDERS - 1)].free_list
+            [mt.index().min(MIGRATE_TYPES - 1)]
     }
 
     #[inline]
-    fn list_mut(&mut self, order: PageOrder) -> &mut PageList {
+    fn list_mut(&mut self, order: PageOrder, mt: MigrateType) -> &mut PageList {
         &mut self.areas[order.index().min(NR_PAGE_ORDERS - 1)].free_list
+            [mt.index().min(MIGRATE_TYPES - 1)]
     }
 
-    /// Makes `page` the first page of a free block of `order` and puts it on
-    /// the list (`set_buddy_order` and `__add_to_free_list`). The caller
-    /// accounts the pages.
+    /// Makes `block` a free block and puts it on its list (`set_buddy_order` and
+    /// `__add_to_free_list`). The caller accounts the pages.
     #[inline]
     pub(super) fn add(
         &mut self,
         counts: &FreeCounts,
         map: &impl MemMap,
-        pfn: Pfn,
-        page: &PageDescriptor,
-        order: PageOrder,
+        block: FreeBlock<'_>,
         place: Placement,
     ) {
-        page.set_state(PageState::Buddy, order);
-        let list = self.list_mut(order);
+        let FreeBlock {
+            pfn,
+            page,
+            order,
+            mt,
+        } = block;
+        page.set_buddy(order, mt as u8);
+        let list = self.list_mut(order, mt);
         match place {
             Placement::Head => list.push_head(map, pfn, page),
             Placement::Tail => list.push_tail(map, pfn, page),
         }
-        counts.add_block(order);
+        counts.set_order(order, mt);
+        counts.add_block(order, mt);
     }
 
-    /// Takes `page` off the list of `order` (`__del_page_from_free_list`).
-    /// The caller sets the page's new state and accounts the pages.
+    /// Takes a block off its list (`__del_page_from_free_list`). The caller
+    /// sets the page's new state and accounts the pages as those of `mt`.
+    ///
+    /// The block knows its list, which can be another than that of `mt`: where
+    /// mobility is not looked at, a page block's type may change under it.
     #[inline]
     pub(super) fn remove(
         &mut self,
@@ -100,10 +112,28 @@ impl FreeAreas {
         map: &impl MemMap,
         page: &PageDescriptor,
         order: PageOrder,
+        mt: MigrateType,
     ) {
-        self.list_mut(order).remove(map, page);
-        counts.remove_block(order);
+        let on = MigrateType::from_index(page.buddy_list());
+        let list = self.list_mut(order, on);
+        list.remove(map, page);
+        if list.is_empty() {
+            counts.clear_order(order, on);
+        }
+        counts.remove_block(order, mt);
     }
+}
+
+/// A block that is to become, or is, a free one.
+pub(super) struct FreeBlock<'a> {
+    /// Its first page.
+    pub(super) pfn: Pfn,
+    /// The descriptor of that.
+    pub(super) page: &'a PageDescriptor,
+    /// log2 of its pages.
+    pub(super) order: PageOrder,
+    /// On which list.
+    pub(super) mt: MigrateType,
 }
 
 impl Default for FreeAreas {
@@ -125,20 +155,30 @@ pub(super) enum Placement {
 /// that needs one consistent picture takes the lock.
 #[derive(Debug)]
 pub struct FreeCounts {
-    nr_free: [AtomicU64; NR_PAGE_ORDERS],
     free_pages: AtomicU64,
+    free_cma: AtomicU64,
+    free_highatomic: AtomicU64,
+    free_pages_blocks: AtomicU64,
+    /// For each type, a bit for each order whose list is not empty.
+    orders: [AtomicU32; MIGRATE_TYPES],
+    nr_free: [AtomicU64; NR_PAGE_ORDERS],
 }
 
 impl FreeCounts {
     /// Nothing is free.
     pub const fn new() -> Self {
         Self {
-            nr_free: [const { AtomicU64::new(0) }; NR_PAGE_ORDERS],
             free_pages: AtomicU64::new(0),
+            free_cma: AtomicU64::new(0),
+            free_highatomic: AtomicU64::new(0),
+            free_pages_blocks: AtomicU64::new(0),
+            orders: [const { AtomicU32::new(0) }; MIGRATE_TYPES],
+            nr_free: [const { AtomicU64::new(0) }; NR_PAGE_ORDERS],
         }
     }
 
-    /// How many free blocks of `order` there are (`free_area[].nr_free`).
+    /// How many free blocks of `order` there are (`free_area[].nr_free`), also
+    /// isolated ones.
     #[inline]
     pub fn nr_free(&self, order: PageOrder) -> u64 {
         self.slot(order).load(Relaxed)
@@ -154,50 +194,112 @@ impl FreeCounts {
         blocks
     }
 
-    /// How many pages are free (`NR_FREE_PAGES`).
+    /// How many pages are free and not isolated (`NR_FREE_PAGES`).
     #[inline]
     pub fn free_pages(&self) -> Pages {
         Pages(self.free_pages.load(Relaxed))
     }
 
-    /// How many pages are free in blocks of at least a page block
-    /// (`NR_FREE_PAGES_BLOCKS`).
+    /// How many of them are in CMA page blocks (`NR_FREE_CMA_PAGES`).
+    #[inline]
+    pub fn free_cma(&self) -> Pages {
+        Pages(self.free_cma.load(Relaxed))
+    }
+
+    /// How many of them are kept for urgent requests (`nr_free_highatomic`).
+    #[inline]
+    pub fn free_highatomic(&self) -> Pages {
+        Pages(self.free_highatomic.load(Relaxed))
+    }
+
+    /// How many pages are free, not isolated, and in blocks of at least a page
+    /// block (`NR_FREE_PAGES_BLOCKS`).
     pub fn free_pages_blocks(&self) -> Pages {
-        PageOrder::all()
-            .filter(|order| order.get() >= PAGEBLOCK_ORDER)
-            .map(|order| Pages(self.nr_free(order) << order.get()))
-            .sum()
+        Pages(self.free_pages_blocks.load(Relaxed))
     }
 
-    /// Whether a block of at least `order` is free.
+    /// Whether a block of at least `order` is free, of a type that any request
+    /// may take or fall back to, or of CMA or the urgent requests' if these are
+    /// allowed (the loop at the end of `__zone_watermark_ok`).
     #[inline]
-    pub fn has_block(&self, order: PageOrder) -> bool {
-        self.nr_free
-            .iter()
-            .skip(order.index())
-            .any(|nr_free| nr_free.load(Relaxed) != 0)
+    pub fn has_block(&self, order: PageOrder, cma: bool, highatomic: bool) -> bool {
+        let mut orders = 0;
+        for mask in self.orders.iter().take(MIGRATE_PCPTYPES) {
+            orders |= mask.load(Relaxed);
+        }
+        if cma {
+            orders |= self.orders(MigrateType::Cma);
+        }
+        if highatomic {
+            orders |= self.orders(MigrateType::HighAtomic);
+        }
+        orders >> (order.get() & 31) != 0
     }
 
-    /// Counts `pages` more as free. For the holder of the zone's lock.
+    /// A bit for each order that has free blocks of type `mt`.
     #[inline]
-    pub(super) fn add_pages(&self, pages: Pages) {
-        bump(&self.free_pages, pages.0);
+    pub(super) fn orders(&self, mt: MigrateType) -> u32 {
+        self.orders[mt.index().min(MIGRATE_TYPES - 1)].load(Relaxed)
     }
 
-    /// Counts `pages` fewer as free. For the holder of the zone's lock.
+    /// The smallest order from `order` on that has free blocks of type `mt`.
     #[inline]
-    pub(super) fn remove_pages(&self, pages: Pages) {
-        bump(&self.free_pages, pages.0.wrapping_neg());
+    pub(super) fn smallest_from(&self, order: PageOrder, mt: MigrateType) -> Option<PageOrder> {
+        let orders = self.orders(mt) & (u32::MAX << (order.get() & 31));
+        PageOrder::new(orders.trailing_zeros())
+    }
+
+    /// Counts `pages` more of type `mt` as free (`account_freepages`). For the
+    /// holder of the zone's lock.
+    #[inline]
+    pub(super) fn add_pages(&self, pages: Pages, mt: MigrateType) {
+        self.account(pages.0, mt);
+    }
+
+    /// Counts `pages` fewer of type `mt` as free (`account_freepages`). For the
+    /// holder of the zone's lock.
+    #[inline]
+    pub(super) fn remove_pages(&self, pages: Pages, mt: MigrateType) {
+        self.account(pages.0.wrapping_neg(), mt);
     }
 
     #[inline]
-    fn add_block(&self, order: PageOrder) {
+    fn account(&self, by: u64, mt: MigrateType) {
+        match mt {
+            MigrateType::Isolate => return,
+            MigrateType::Cma => bump(&self.free_cma, by),
+            MigrateType::HighAtomic => bump(&self.free_highatomic, by),
+            _ => {}
+        }
+        bump(&self.free_pages, by);
+    }
+
+    #[inline]
+    fn add_block(&self, order: PageOrder, mt: MigrateType) {
         bump(self.slot(order), 1);
+        if order.get() >= PAGEBLOCK_ORDER && mt != MigrateType::Isolate {
+            bump(&self.free_pages_blocks, order.pages().0);
+        }
     }
 
     #[inline]
-    fn remove_block(&self, order: PageOrder) {
+    fn remove_block(&self, order: PageOrder, mt: MigrateType) {
         bump(self.slot(order), 1u64.wrapping_neg());
+        if order.get() >= PAGEBLOCK_ORDER && mt != MigrateType::Isolate {
+            bump(&self.free_pages_blocks, order.pages().0.wrapping_neg());
+        }
+    }
+
+    #[inline]
+    fn set_order(&self, order: PageOrder, mt: MigrateType) {
+        let mask = &self.orders[mt.index().min(MIGRATE_TYPES - 1)];
+        mask.store(mask.load(Relaxed) | 1 << (order.get() & 31), Relaxed);
+    }
+
+    #[inline]
+    fn clear_order(&self, order: PageOrder, mt: MigrateType) {
+        let mask = &self.orders[mt.index().min(MIGRATE_TYPES - 1)];
+        mask.store(mask.load(Relaxed) & !(1 << (order.get() & 31)), Relaxed);
     }
 
     #[inline]

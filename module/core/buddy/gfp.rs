@@ -12,6 +12,7 @@
 //! bits 5..    how hard to try, how to fail, what to do with the block
 //! ```
 
+use super::migratetype::MigrateType;
 use crate::error::Error;
 use crate::error::Result;
 use crate::page::ZoneType;
@@ -148,15 +149,15 @@ impl Gfp {
     ///
     /// # Errors
     ///
-    /// [`Error::BadGfp`] when a bit is unknown or the zone bits contradict
-    /// each other.
+    /// [`Error::BadGfp`] when a bit is unknown, or when the bits of zone or
+    /// mobility contradict each other.
     pub const fn from_bits(bits: u32) -> Result<Self> {
         if bits & !KNOWN != 0 {
             return Err(Error::BadGfp);
         }
-        match Self(bits).zone() {
-            Ok(_) => Ok(Self(bits)),
-            Err(error) => Err(error),
+        match (Self(bits).zone(), Self(bits).migratetype()) {
+            (Ok(_), Ok(_)) => Ok(Self(bits)),
+            _ => Err(Error::BadGfp),
         }
     }
 
@@ -199,6 +200,24 @@ impl Gfp {
             1 => ZoneType::Dma32,
             2 => ZoneType::Normal,
             _ => ZoneType::Movable,
+        })
+    }
+}
+
+impl Gfp {
+    /// What kind of page blocks the request is to be served from, where pages
+    /// are grouped by mobility (`gfp_migratetype`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadGfp`] for pages that can both be moved and be reclaimed.
+    #[inline]
+    pub const fn migratetype(self) -> Result<MigrateType> {
+        Ok(match (self.0 >> 3) & 3 {
+            0 => MigrateType::Unmovable,
+            1 => MigrateType::Movable,
+            2 => MigrateType::Reclaimable,
+            _ => return Err(Error::BadGfp),
         })
     }
 }

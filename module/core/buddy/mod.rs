@@ -6,13 +6,18 @@
 //! gfp.rs           the flags of a request
 //! alloc.rs         request -> zonelist -> watermark -> zone
 //!   watermark_ok.rs   may this request take from this zone?
+//!   fallback.rs       own lists, CMA, claim a page block, steal from one
 //!   split_merge.rs    the algorithm inside one locked zone
-//!     free_area.rs    the lists by order, and their counts
+//!   pageblock.rs      a page block's free pages move to another type
+//!   highatomic.rs     page blocks kept for urgent requests
+//!     migratetype.rs  the types, and what is kept about a page block
+//!     free_area.rs    the lists by order and type, and their counts
 //!       list.rs       the list, linked through the page descriptors
 //! system.rs        giving back, the hand-off's end, what is refused
 //! allocator.rs     the seam: the trait, and the owned block
 //! stats.rs         per-CPU counts
 //! fragmentation.rs indices computed from the counts
+//! page_types.rs    blocks counted by migrate type
 //! validate.rs      all invariants, checked
 //! ```
 //!
@@ -46,10 +51,15 @@
 
 mod alloc;
 mod allocator;
+mod fallback;
 mod fragmentation;
 mod free_area;
 pub mod gfp;
+mod highatomic;
 mod list;
+mod migratetype;
+mod page_types;
+mod pageblock;
 mod split_merge;
 mod stats;
 mod system;
@@ -61,6 +71,7 @@ pub use allocator::BlockInfo;
 pub use allocator::FreeReport;
 pub use allocator::PageAllocator;
 pub use allocator::PageBlock;
+pub use fallback::FallbackCounts;
 pub use fragmentation::extfrag_for_order;
 pub use fragmentation::fragmentation_index;
 pub use fragmentation::unusable_free_index;
@@ -68,6 +79,11 @@ pub use free_area::FreeAreas;
 pub use free_area::FreeCounts;
 pub use gfp::Gfp;
 pub use list::PageList;
+pub use migratetype::MigrateType;
+pub use migratetype::Pageblock;
+pub use migratetype::MIGRATE_PCPTYPES;
+pub use migratetype::MIGRATE_TYPES;
+pub use page_types::page_types;
 pub use stats::CpuStats;
 pub use stats::NumaStat;
 pub use stats::Statistics;
@@ -80,10 +96,14 @@ pub use watermark_ok::is_above;
 pub use watermark_ok::zone_watermark_ok;
 pub use watermark_ok::AllocFlags;
 
+use crate::error::Error;
+use crate::error::Result;
+use crate::nodemask::NodeMask;
 use crate::page::PageDescriptor;
 use crate::page::ZoneId;
 use crate::phys::NodeId;
 use crate::phys::Pfn;
+use crate::phys::MAX_NODES;
 use crate::platform::Platform;
 use crate::zone::Zone;
 use crate::zonelist::Zonelist;
@@ -94,6 +114,21 @@ pub trait MemMap {
     /// The descriptor of `pfn`, if it has one (`pfn_to_page`). The same for the
     /// same page, always: the lists run through them.
     fn page(&self, pfn: Pfn) -> Option<&PageDescriptor>;
+
+    /// What is kept about the page block that `pfn` lies in. A map that keeps
+    /// nothing has Unmovable page blocks throughout.
+    #[inline]
+    fn pageblock(&self, _pfn: Pfn) -> Option<&Pageblock> {
+        None
+    }
+
+    /// Whether all requests are served as Unmovable, because there are too few
+    /// page blocks to keep their types apart
+    /// (`page_group_by_mobility_disabled`).
+    #[inline]
+    fn is_mobility_disabled(&self) -> bool {
+        true
+    }
 }
 
 /// Where the zones are (`node_data`).
@@ -104,4 +139,41 @@ pub trait ZoneTable<P: Platform> {
     /// The populated zones that requests on node `nid` try, best first
     /// (`node_zonelist`); `None` when there is no such node.
     fn zonelist(&self, nid: NodeId, kind: ZonelistKind) -> Option<Zonelist<'_, P>>;
+
+    /// How many nodes are online (`nr_online_nodes`).
+    fn nr_online_nodes(&self) -> usize {
+        let nodes = (0..MAX_NODES as u32).filter_map(NodeId::new);
+        nodes
+            .filter(|&nid| self.zonelist(nid, ZonelistKind::Fallback).is_some())
+            .count()
+    }
+
+    /// The zones to try for a request (`node_zonelist`): those of `nid`, or for
+    /// none in particular those of the running CPU's node (`numa_mem_id`). A CPU
+    /// whose node the shadow does not have gets the lowest that it has.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NodeOffline`] when there is no such node.
+    #[inline]
+    fn node_zonelist(&self, platform: &P, nid: NodeId, gfp: Gfp) -> Result<Zonelist<'_, P>> {
+        let kind = match gfp.has(gfp::__GFP_THISNODE) {
+            true => ZonelistKind::NoFallback,
+            false => ZonelistKind::Fallback,
+        };
+        let wanted = match nid {
+            NodeId::NONE => platform.local_node(),
+            _ => nid,
+        };
+        if let Some(zonelist) = self.zonelist(wanted, kind) {
+            return Ok(zonelist);
+        }
+        if nid != NodeId::NONE {
+            return Err(Error::NodeOffline);
+        }
+        NodeMask::ALL
+            .iter()
+            .find_map(|nid| self.zonelist(nid, kind))
+            .ok_or(Error::NodeOffline)
+    }
 }

@@ -18,103 +18,185 @@
 //! Freeing it runs the same way back: while the buddy is free at the same
 //! order, it leaves its list and both become one.
 //!
+//! A block's pages stay on the lists of its page block's migrate type, both
+//! halves of a split included. Above the page block's order, blocks of
+//! different types meet: they become one, of the freed one's type, unless one
+//! of them is CMA, isolated or kept for urgent requests.
+//!
 //! Only first pages of blocks change state, and only what changes is written:
 //! the first page of the lower half stays first, that of the upper half
 //! becomes `Tail` at a merge and `Buddy` at a split.
 
 use super::free_area::FreeAreas;
+use super::free_area::FreeBlock;
 use super::free_area::FreeCounts;
 use super::free_area::Placement;
+use super::migratetype::MigrateType;
 use super::MemMap;
 use crate::page::PageDescriptor;
 use crate::page::PageState;
 use crate::page::ZoneId;
 use crate::phys::PageOrder;
+use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::phys::MAX_PAGE_ORDER;
+use crate::phys::PAGEBLOCK_ORDER;
+use crate::platform::Platform;
+use crate::zone::Zone;
 
 /// A zone whose lock is held: the free lists, what counts them, and the page
 /// descriptors that they run through.
-pub(super) struct LockedZone<'a, M> {
+pub(super) struct LockedZone<'a, P: Platform, M> {
     /// The lists; the exclusive borrow comes from the lock's guard.
     pub(super) areas: &'a mut FreeAreas,
-    /// Their counts.
-    pub(super) counts: &'a FreeCounts,
+    /// The zone; its counts are the lists'.
+    pub(super) zone: &'a Zone<P>,
     /// Where the descriptors are.
     pub(super) map: &'a M,
     /// Which zone this is; only its pages merge here.
-    pub(super) zone: ZoneId,
+    pub(super) id: ZoneId,
 }
 
-impl<'a, M: MemMap> LockedZone<'a, M> {
-    /// Takes a block of `order` out: the first of the smallest list that has
-    /// one large enough (`__rmqueue_smallest`). The block is `Allocated` then,
-    /// with one reference.
+impl<'a, P: Platform, M: MemMap> LockedZone<'a, P, M> {
     #[inline]
-    pub(super) fn rmqueue_smallest(&mut self, order: PageOrder) -> Option<Pfn> {
-        let mut current = order;
-        loop {
-            if let Some(pfn) = self.areas.list(current).first() {
-                let page = self.map.page(pfn)?;
-                self.del_and_expand(pfn, page, order, current);
-                page.set_state(PageState::Allocated, order);
-                page.set_count(1);
-                return Some(pfn);
-            }
-            current = current.up()?;
-        }
+    pub(super) fn counts(&self) -> &'a FreeCounts {
+        &self.zone.free_counts
+    }
+
+    /// The migrate type of the page block that `pfn` lies in
+    /// (`get_pfnblock_migratetype`); Unmovable where types are not kept.
+    #[inline]
+    pub(super) fn migratetype(&self, pfn: Pfn) -> MigrateType {
+        migratetype_of(self.map, pfn)
+    }
+
+    /// Takes a block of `order` out: the first of the smallest list of type
+    /// `mt` that has one large enough (`__rmqueue_smallest`).
+    #[inline]
+    pub(super) fn rmqueue_smallest(&mut self, order: PageOrder, mt: MigrateType) -> Option<Pfn> {
+        let current = self.counts().smallest_from(order, mt)?;
+        let pfn = self.areas.list(current, mt).first()?;
+        let page = self.map.page(pfn)?;
+        self.del_and_expand(pfn, page, order, current, mt);
+        Some(pfn)
     }
 
     /// Takes the block of order `high` at `pfn` off its list and puts all but
     /// its first `low` back (`page_del_and_expand`).
     #[inline]
-    fn del_and_expand(&mut self, pfn: Pfn, page: &PageDescriptor, low: PageOrder, high: PageOrder) {
-        self.areas.remove(self.counts, self.map, page, high);
-        self.expand(pfn, low, high);
-        self.counts.remove_pages(low.pages());
+    pub(super) fn del_and_expand(
+        &mut self,
+        pfn: Pfn,
+        page: &PageDescriptor,
+        low: PageOrder,
+        high: PageOrder,
+        mt: MigrateType,
+    ) {
+        self.areas.remove(self.counts(), self.map, page, high, mt);
+        self.expand(pfn, low, high, mt);
+        self.counts().remove_pages(low.pages(), mt);
+    }
+
+    /// Takes a block off its list, pages and all (`del_page_from_free_list`).
+    #[inline]
+    pub(super) fn del(&mut self, page: &PageDescriptor, order: PageOrder, mt: MigrateType) {
+        self.areas.remove(self.counts(), self.map, page, order, mt);
+        self.counts().remove_pages(order.pages(), mt);
     }
 
     /// Halves the block at `pfn` until it is of order `low`. Each upper half
     /// goes to the head of its list, the largest first (`expand`).
     #[inline]
-    fn expand(&mut self, pfn: Pfn, low: PageOrder, mut high: PageOrder) {
+    pub(super) fn expand(
+        &mut self,
+        pfn: Pfn,
+        low: PageOrder,
+        mut high: PageOrder,
+        mt: MigrateType,
+    ) {
         while high > low {
             let Some(half) = high.down() else { return };
             high = half;
             let upper = pfn + high.pages();
             if let Some(page) = self.map.page(upper) {
+                let block = FreeBlock {
+                    pfn: upper,
+                    page,
+                    order: high,
+                    mt,
+                };
                 self.areas
-                    .add(self.counts, self.map, upper, page, high, Placement::Head);
+                    .add(self.counts(), self.map, block, Placement::Head);
             }
         }
     }
 
-    /// Gives the block of `order` at `pfn`, which is on no list, back: merges it
-    /// as far as it goes and puts the result where `place` says, or, without
-    /// a wish, where [`LockedZone::merge_likely`] says (`__free_one_page`).
+    /// Gives a block back that may be larger than a page block: page block by
+    /// page block, each to its own type (`split_large_buddy`).
+    #[inline]
+    pub(super) fn split_large_buddy(
+        &mut self,
+        pfn: Pfn,
+        page: &'a PageDescriptor,
+        order: PageOrder,
+        place: Option<Placement>,
+    ) {
+        if order <= PageOrder::PAGEBLOCK {
+            let mt = self.migratetype(pfn);
+            self.free_one_page(pfn, page, order, mt, place);
+            return;
+        }
+        let end = pfn + order.pages();
+        let mut pfn = pfn;
+        while pfn < end {
+            if let Some(page) = self.map.page(pfn) {
+                // The first page of a part is the inside of no free block.
+                page.set_state(PageState::Tail, PageOrder::ZERO);
+                let mt = self.migratetype(pfn);
+                self.free_one_page(pfn, page, PageOrder::PAGEBLOCK, mt, place);
+            }
+            pfn = pfn + PageOrder::PAGEBLOCK.pages();
+        }
+    }
+
+    /// Gives the block of `order` at `pfn`, which is on no list, back to type
+    /// `mt`: merges it as far as it goes and puts the result where `place`
+    /// says, or, without a wish, where [`LockedZone::merge_likely`] says
+    /// (`__free_one_page`).
     ///
-    /// `pfn` is aligned to `order`, and `page` is its descriptor. A block above
-    /// the page block's order is not cut into page blocks first, as
-    /// `split_large_buddy()` does: with one list an order, the halves would
-    /// merge again and land in the same place.
+    /// `pfn` is aligned to `order`, and `page` is its descriptor.
     #[inline]
     pub(super) fn free_one_page(
         &mut self,
         mut pfn: Pfn,
         mut page: &'a PageDescriptor,
         mut order: PageOrder,
+        mt: MigrateType,
         place: Option<Placement>,
     ) {
-        self.counts.add_pages(order.pages());
+        self.counts().add_pages(order.pages(), mt);
         while let Some(larger) = order.up() {
             let buddy_pfn = pfn.buddy(order);
             let Some(buddy) = self.map.page(buddy_pfn) else {
                 break;
             };
-            if !buddy.is_buddy(self.zone, order) {
+            if !buddy.is_buddy(self.id, order) {
                 break;
             }
-            self.areas.remove(self.counts, self.map, buddy, order);
+            let mut buddy_mt = mt;
+            if order.get() >= PAGEBLOCK_ORDER {
+                buddy_mt = self.migratetype(buddy_pfn);
+                if buddy_mt != mt && !(mt.is_mergeable() && buddy_mt.is_mergeable()) {
+                    break;
+                }
+            }
+            self.areas
+                .remove(self.counts(), self.map, buddy, order, buddy_mt);
+            if buddy_mt != mt {
+                self.change_pageblock_range(buddy_pfn, order, mt);
+                // Linux moves the pages to the freed block's type without a
+                // word in the counts: both types are of the same account.
+            }
             if buddy_pfn < pfn {
                 page.set_state(PageState::Tail, PageOrder::ZERO);
                 page = buddy;
@@ -129,8 +211,34 @@ impl<'a, M: MemMap> LockedZone<'a, M> {
             None if self.merge_likely(pfn, order) => Placement::Tail,
             None => Placement::Head,
         };
-        self.areas
-            .add(self.counts, self.map, pfn, page, order, place);
+        let block = FreeBlock {
+            pfn,
+            page,
+            order,
+            mt,
+        };
+        self.areas.add(self.counts(), self.map, block, place);
+    }
+
+    /// Gives the page blocks of a block of at least that order a type
+    /// (`change_pageblock_range`).
+    pub(super) fn change_pageblock_range(&self, pfn: Pfn, order: PageOrder, mt: MigrateType) {
+        let blocks = order.pages().0 >> PAGEBLOCK_ORDER;
+        for i in 0..blocks {
+            self.set_migratetype(pfn + Pages(i << PAGEBLOCK_ORDER), mt);
+        }
+    }
+
+    /// Gives one page block a type (`set_pageblock_migratetype`): Unmovable,
+    /// whatever is asked for, where mobility is not looked at.
+    pub(super) fn set_migratetype(&self, pfn: Pfn, mt: MigrateType) {
+        let mt = match mt.is_mergeable() && self.map.is_mobility_disabled() {
+            true => MigrateType::Unmovable,
+            false => mt,
+        };
+        if let Some(block) = self.map.pageblock(pfn) {
+            block.set_migratetype(mt);
+        }
     }
 
     /// Whether the block above, that the block at `pfn` would merge into once
@@ -149,7 +257,7 @@ impl<'a, M: MemMap> LockedZone<'a, M> {
         };
         let above = pfn.align_down(larger);
         let zone = match above == pfn {
-            true => self.zone,
+            true => self.id,
             false => match self.map.page(above) {
                 Some(page) => page.zone_id(),
                 None => return false,
@@ -159,4 +267,12 @@ impl<'a, M: MemMap> LockedZone<'a, M> {
             .page(above.buddy(larger))
             .is_some_and(|page| page.is_buddy(zone, larger))
     }
+}
+
+/// The migrate type of the page block that `pfn` lies in; Unmovable where types
+/// are not kept.
+#[inline]
+pub(super) fn migratetype_of(map: &impl MemMap, pfn: Pfn) -> MigrateType {
+    map.pageblock(pfn)
+        .map_or(MigrateType::Unmovable, |block| block.migratetype())
 }

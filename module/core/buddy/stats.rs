@@ -206,7 +206,7 @@ impl<'m> Statistics<'m> {
 
     /// Counts `by` more of `event`. The caller is pinned to `cpu`.
     #[inline]
-    pub(super) fn count(&self, cpu: CpuId, event: VmEvent, by: u64) {
+    pub(crate) fn count(&self, cpu: CpuId, event: VmEvent, by: u64) {
         let slot = self.cpus.get(cpu.0 as usize);
         if let Some(count) = slot.and_then(|slot| slot.events.get(event.index())) {
             bump(count, by);
@@ -218,7 +218,7 @@ impl<'m> Statistics<'m> {
     /// zone's node (`__count_zid_vm_events` and `zone_statistics`). The caller
     /// is pinned to `cpu`.
     #[inline]
-    pub(super) fn count_alloc(
+    pub(crate) fn count_alloc(
         &self,
         cpu: CpuId,
         zone: ZoneId,
@@ -245,7 +245,7 @@ impl<'m> Statistics<'m> {
 
     /// Counts one refusal more. The caller is pinned to `cpu`.
     #[cold]
-    pub(super) fn count_refusal(&self, cpu: CpuId, error: Error) {
+    pub(crate) fn count_refusal(&self, cpu: CpuId, error: Error) {
         if let Some(slot) = self.cpus.get(cpu.0 as usize) {
             slot.refusals.count(error);
         }

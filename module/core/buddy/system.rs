@@ -23,6 +23,8 @@ use super::allocator::FreeReport;
 use super::allocator::PageAllocator;
 use super::free_area::FreeAreas;
 use super::free_area::Placement;
+use super::migratetype::MigrateType;
+use super::split_merge::migratetype_of;
 use super::split_merge::LockedZone;
 use super::stats::Statistics;
 use super::stats::VmEvent;
@@ -78,12 +80,12 @@ where
         zone: &'l Zone<P>,
         id: ZoneId,
         areas: &'l mut FreeAreas,
-    ) -> LockedZone<'l, M> {
+    ) -> LockedZone<'l, P, M> {
         LockedZone {
             areas,
-            counts: &zone.free_counts,
+            zone,
             map: self.map,
-            zone: id,
+            id,
         }
     }
 
@@ -102,26 +104,11 @@ where
             }
             page.set_count(0);
             self.locked(zone, id, &mut areas)
-                .free_one_page(pfn, page, order, None);
+                .split_large_buddy(pfn, page, order, None);
         }
         let (cpu, _pinned) = self.platform.pin_cpu();
         self.stats.count(cpu, VmEvent::PgFree, order.pages().0);
         Ok(())
-    }
-
-    /// Whether [`PageAllocator::free`] would take this block; nothing is done
-    /// or counted, and without the lock the answer may be old at once.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`PageAllocator::free`].
-    pub fn check_free(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
-        let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
-        if page.is_allocated(order) {
-            Ok(())
-        } else {
-            Err(self.free_refusal(pfn, page))
-        }
     }
 
     /// Why this page can't be freed at the order asked for.
@@ -182,7 +169,7 @@ where
                 }
             }
             zone.add_managed(order.pages());
-            self.locked(zone, id, &mut areas).free_one_page(
+            self.locked(zone, id, &mut areas).split_large_buddy(
                 pfn,
                 page,
                 order,
@@ -202,17 +189,75 @@ where
         error
     }
 
-    /// Calls `each` with the free blocks of `zone` at `order`, in the order of
-    /// the list, under the zone's lock: the first is the next to be given out.
+    /// Calls `each` with the free blocks of `zone` at `order`, type by type, in
+    /// the order of the lists, under the zone's lock: the first of its type is
+    /// the next to be given out.
     pub fn for_each_free(&self, zone: ZoneId, order: PageOrder, mut each: impl FnMut(Pfn)) {
+        for mt in MigrateType::ALL {
+            self.for_each_free_of(zone, order, mt, &mut each);
+        }
+    }
+
+    /// The same for the free blocks of one type.
+    pub fn for_each_free_of(
+        &self,
+        zone: ZoneId,
+        order: PageOrder,
+        mt: MigrateType,
+        mut each: impl FnMut(Pfn),
+    ) {
         if let Some(zone) = self.zones.zone(zone) {
             let areas = zone.free.lock();
             // A broken list may run in a circle; the count ends it.
             let nr_free = zone.free_counts.nr_free(order) as usize;
-            for (pfn, _) in areas.list(order).iter(self.map).take(nr_free) {
+            for (pfn, _) in areas.list(order, mt).iter(self.map).take(nr_free) {
                 each(pfn);
             }
         }
+    }
+
+    /// The type of the page block that `pfn` lies in.
+    pub fn migratetype_of(&self, pfn: Pfn) -> MigrateType {
+        migratetype_of(self.map, pfn)
+    }
+
+    /// Keeps the page block around `pfn` from being given out, or ends that
+    /// (`pageblock_isolate_and_move_free_pages`,
+    /// `pageblock_unisolate_and_move_free_pages`). Whether anything was done: not
+    /// where it is so already, or where the page block reaches out of its zone.
+    pub fn isolate_pageblock(&self, pfn: Pfn, isolate: bool) -> bool {
+        let Some(id) = self.map.page(pfn).map(|page| page.zone_id()) else {
+            return false;
+        };
+        let Some(zone) = self.zones.zone(id) else {
+            return false;
+        };
+        let mut areas = zone.free.lock();
+        self.locked(zone, id, &mut areas)
+            .move_freepages_isolate(pfn, isolate)
+    }
+
+    /// Takes a reserved page block over as one of CMA
+    /// (`init_cma_reserved_pageblock`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::accept`]; [`Error::NotBlockHead`] where no page
+    /// block starts or none is kept.
+    pub fn accept_cma(&self, pfn: Pfn) -> Result<()> {
+        let block = self.map.pageblock(pfn).ok_or(Error::NotBlockHead)?;
+        let was = block.base_migratetype();
+        block.set_migratetype(MigrateType::Cma);
+        let accepted = self.accept(pfn, PageOrder::PAGEBLOCK);
+        if accepted.is_err() {
+            block.set_migratetype(was);
+            return accepted;
+        }
+        let zone = self.map.page(pfn).map(|page| page.zone_id());
+        if let Some(zone) = zone.and_then(|id| self.zones.zone(id)) {
+            zone.add_cma(PageOrder::PAGEBLOCK.pages());
+        }
+        Ok(())
     }
 }
 
@@ -231,6 +276,15 @@ where
     fn free(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
         self.try_free(pfn, order)
             .map_err(|error| self.refuse(error))
+    }
+
+    fn check_free(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+        let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
+        if page.is_allocated(order) {
+            Ok(())
+        } else {
+            Err(self.free_refusal(pfn, page))
+        }
     }
 
     fn accept(&self, pfn: Pfn, order: PageOrder) -> Result<()> {

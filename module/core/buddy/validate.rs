@@ -13,6 +13,9 @@
 //! ```
 
 use super::free_area::FreeAreas;
+use super::migratetype::MigrateType;
+use super::migratetype::MIGRATE_TYPES;
+use super::split_merge::migratetype_of;
 use super::system::BuddySystem;
 use super::MemMap;
 use super::ZoneTable;
@@ -26,6 +29,7 @@ use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::phys::MAX_NODES;
 use crate::phys::NR_PAGE_ORDERS;
+use crate::phys::PAGEBLOCK_ORDER;
 use crate::platform::Lock;
 use crate::platform::Platform;
 use crate::zone::Zone;
@@ -88,15 +92,41 @@ struct ZoneCheck<'a, P: Platform, M> {
 
 impl<P: Platform, M: MemMap> ZoneCheck<'_, P, M> {
     fn check(&self, areas: &FreeAreas) -> Result<(), Violation> {
-        let mut free = Pages::ZERO;
+        let counts = &self.zone.free_counts;
+        let mut free = [Pages::ZERO; MIGRATE_TYPES];
+        let mut whole = Pages::ZERO;
         for order in PageOrder::all() {
-            let blocks = self.check_list(areas, order)?;
-            free += Pages(blocks << order.get());
+            let mut found = 0u64;
+            for (mt, free) in MigrateType::ALL.into_iter().zip(&mut free) {
+                let left = counts.nr_free(order).wrapping_sub(found);
+                let blocks = self.check_list(areas, order, mt, left)?;
+                found = found.wrapping_add(blocks);
+                *free += Pages(blocks << order.get());
+                if order >= PageOrder::PAGEBLOCK && mt != MigrateType::Isolate {
+                    whole += Pages(blocks << order.get());
+                }
+            }
+            if found != counts.nr_free(order) {
+                let mut last = MigrateType::ALL.iter().rev();
+                let last = last.find_map(|&mt| areas.list(order, mt).last());
+                return self.fail(last, "a list has fewer blocks than it counts");
+            }
         }
-        if free != self.zone.free_counts.free_pages() {
+        let all: Pages = free.iter().copied().sum();
+        let of = |mt: MigrateType| free.get(mt.index()).copied().unwrap_or_default();
+        if all - of(MigrateType::Isolate) != counts.free_pages() {
             return self.fail(None, "the free pages are not the sum of the free blocks");
         }
-        self.check_span(free)
+        if of(MigrateType::Cma) != counts.free_cma()
+            || of(MigrateType::HighAtomic) != counts.free_highatomic()
+            || whole != counts.free_pages_blocks()
+        {
+            return self.fail(
+                None,
+                "the free pages of a kind are not the sum of its blocks",
+            );
+        }
+        self.check_span(all)
     }
 
     fn fail<T>(&self, pfn: Option<Pfn>, what: &'static str) -> Result<T, Violation> {
@@ -107,25 +137,31 @@ impl<P: Platform, M: MemMap> ZoneCheck<'_, P, M> {
         })
     }
 
-    /// Walks the list of `order` and returns how many blocks it has.
-    fn check_list(&self, areas: &FreeAreas, order: PageOrder) -> Result<u64, Violation> {
-        let expected = self.zone.free_counts.nr_free(order);
-        let list = areas.list(order);
+    /// Walks a list and returns how many blocks it has, `most` at most.
+    fn check_list(
+        &self,
+        areas: &FreeAreas,
+        order: PageOrder,
+        mt: MigrateType,
+        most: u64,
+    ) -> Result<u64, Violation> {
+        let list = areas.list(order, mt);
         let mut found = 0;
         let mut before = None;
         for (pfn, page) in list.iter(self.map) {
             if page.prev() != before {
                 return self.fail(Some(pfn), "a free block does not link back");
             }
-            if found >= expected {
+            if found >= most {
                 return self.fail(Some(pfn), "a list has more blocks than it counts");
             }
-            self.check_free_block(pfn, page, order)?;
+            self.check_free_block(pfn, page, order, mt)?;
             found = found.wrapping_add(1);
             before = Some(pfn);
         }
-        if found != expected {
-            return self.fail(before, "a list has fewer blocks than it counts");
+        let marked = self.zone.free_counts.orders(mt) >> order.get() & 1 != 0;
+        if marked == list.is_empty() {
+            return self.fail(before, "a list is empty and marked as not, or the reverse");
         }
         if list.last() != before {
             return self.fail(before, "a list does not end at its tail");
@@ -138,6 +174,7 @@ impl<P: Platform, M: MemMap> ZoneCheck<'_, P, M> {
         pfn: Pfn,
         page: &PageDescriptor,
         order: PageOrder,
+        mt: MigrateType,
     ) -> Result<(), Violation> {
         let at = Some(pfn);
         if !pfn.is_aligned(order) {
@@ -150,11 +187,29 @@ impl<P: Platform, M: MemMap> ZoneCheck<'_, P, M> {
         if !page.is_buddy(self.id, order) {
             return self.fail(at, "the descriptor of a free block tells another story");
         }
+        if page.buddy_list() != mt as u8 {
+            return self.fail(at, "a free block believes itself on another list");
+        }
         if page.count() != 0 {
             return self.fail(at, "a free block has references");
         }
+        for i in 0..(order.pages().0 >> PAGEBLOCK_ORDER).max(1) {
+            let block_mt = migratetype_of(self.map, pfn + Pages(i << PAGEBLOCK_ORDER));
+            let alike =
+                self.map.is_mobility_disabled() && block_mt.is_mergeable() && mt.is_mergeable();
+            if block_mt != mt && !alike {
+                return self.fail(at, "a free block is on the list of another type");
+            }
+        }
         let buddy = self.map.page(pfn.buddy(order));
-        if order < PageOrder::MAX && buddy.is_some_and(|buddy| buddy.is_buddy(self.id, order)) {
+        // Page blocks that were of different types once may stay apart until
+        // one of them is freed again.
+        let types = self.map.pageblock(pfn).is_some();
+        let mergeable = order < PageOrder::PAGEBLOCK || !types;
+        if order < PageOrder::MAX
+            && mergeable
+            && buddy.is_some_and(|buddy| buddy.is_buddy(self.id, order))
+        {
             return self.fail(at, "two free buddies were not merged");
         }
         Ok(())

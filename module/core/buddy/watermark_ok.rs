@@ -50,29 +50,79 @@ impl AllocFlags {
     pub const MIN_RESERVE: Self = Self(0x20);
     /// Keep to the allowed nodes.
     pub const CPUSET: Self = Self(0x40);
+    /// Page blocks of CMA may be used.
+    pub const CMA: Self = Self(0x80);
+    /// Do not mix types in a page block.
+    pub const NOFRAGMENT: Self = Self(0x100);
+    /// The page blocks kept for urgent requests may be used.
+    pub const HIGHATOMIC: Self = Self(0x200);
+    /// Background reclaim may be woken.
+    pub const KSWAPD: Self = Self(0x800);
 
     /// The bits that hold a watermark's index.
     const WMARK_MASK: u32 = Self::NO_WATERMARKS.0 - 1;
     /// Any of these opens part of the reserves (`ALLOC_RESERVES`).
-    const RESERVES: Self = Self(Self::NON_BLOCK.0 | Self::MIN_RESERVE.0 | Self::OOM.0);
+    const RESERVES: Self =
+        Self(Self::NON_BLOCK.0 | Self::MIN_RESERVE.0 | Self::HIGHATOMIC.0 | Self::OOM.0);
+
+    /// The flags of the first try (`__alloc_frozen_pages`), without
+    /// [`AllocFlags::NOFRAGMENT`], which depends on the zones.
+    #[inline]
+    pub fn fastpath(gfp: Gfp, order: PageOrder) -> Self {
+        let mut flags = Self::WMARK_LOW | Self::cma(gfp);
+        if gfp.has(gfp::__GFP_KSWAPD_RECLAIM) {
+            flags = flags | Self::KSWAPD;
+        }
+        flags | Self(Self::nonblocking(gfp, order).0 & Self::HIGHATOMIC.0)
+    }
 
     /// The flags of the second try, at the min watermark
-    /// (`alloc_flags_slowpath`, `alloc_flags_nonblocking`). The caller's
-    /// scheduling class is not looked at: a real-time task digs no deeper.
-    pub fn slowpath(gfp: Gfp) -> Self {
-        let mut flags = Self::WMARK_MIN | Self::CPUSET;
+    /// (`alloc_flags_slowpath`). The caller's scheduling class is not looked
+    /// at: a real-time task digs no deeper.
+    pub fn slowpath(gfp: Gfp, order: PageOrder) -> Self {
+        let mut flags = Self::WMARK_MIN | Self::CPUSET | Self::cma(gfp);
         if gfp.has(gfp::__GFP_HIGH) {
             flags = flags | Self::MIN_RESERVE;
         }
-        if !gfp.has(gfp::__GFP_DIRECT_RECLAIM) {
-            if !gfp.has(gfp::__GFP_NOMEMALLOC) {
-                flags = flags | Self::NON_BLOCK;
-            }
-            if flags.has(Self::MIN_RESERVE) {
-                flags = Self(flags.0 & !Self::CPUSET.0);
-            }
+        if gfp.has(gfp::__GFP_KSWAPD_RECLAIM) {
+            flags = flags | Self::KSWAPD;
+        }
+        flags = flags | Self::nonblocking(gfp, order);
+        if !gfp.has(gfp::__GFP_DIRECT_RECLAIM) && flags.has(Self::MIN_RESERVE) {
+            flags = Self(flags.0 & !Self::CPUSET.0);
         }
         flags
+    }
+
+    /// Movable requests may use CMA (`alloc_flags_cma`).
+    #[inline]
+    fn cma(gfp: Gfp) -> Self {
+        let movable = gfp.has(gfp::__GFP_MOVABLE) && !gfp.has(gfp::__GFP_RECLAIMABLE);
+        Self(if movable { Self::CMA.0 } else { 0 })
+    }
+
+    /// What a request that can't sleep may do more (`alloc_flags_nonblocking`).
+    #[inline]
+    fn nonblocking(gfp: Gfp, order: PageOrder) -> Self {
+        if gfp.has(gfp::__GFP_DIRECT_RECLAIM | gfp::__GFP_NOMEMALLOC) {
+            return Self(0);
+        }
+        if order > PageOrder::ZERO && gfp.has(gfp::__GFP_HIGH) {
+            return Self::NON_BLOCK | Self::HIGHATOMIC;
+        }
+        Self::NON_BLOCK
+    }
+
+    /// These flags without those of `other`.
+    #[inline]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Those of these flags that are in `other` too.
+    #[inline]
+    pub const fn only(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// Whether any flag of `other` is set.
@@ -129,7 +179,8 @@ pub fn is_above(
 }
 
 /// Whether a zone with `counts` may give out a block of `order`: the free pages
-/// are above the mark, and a block that large is free (`zone_watermark_ok`).
+/// that the request may use are above the mark, and a block that large is free
+/// (`zone_watermark_ok`).
 ///
 /// `reserve` is the zone's `lowmem_reserve` against the request's highest zone.
 /// The fast variants of Linux come to the same answer.
@@ -141,6 +192,24 @@ pub fn zone_watermark_ok(
     reserve: Pages,
     flags: AllocFlags,
 ) -> bool {
+    let reserve = reserve + unusable_free(counts, flags);
     is_above(counts.free_pages(), order, mark, reserve, flags)
-        && (order == PageOrder::ZERO || counts.has_block(order))
+        && (order == PageOrder::ZERO || {
+            let highatomic = flags.has(AllocFlags::HIGHATOMIC | AllocFlags::OOM);
+            counts.has_block(order, flags.has(AllocFlags::CMA), highatomic)
+        })
+}
+
+/// Free pages that are not for this request
+/// (`__zone_watermark_unusable_free`, without the block's own pages).
+#[inline]
+fn unusable_free(counts: &FreeCounts, flags: AllocFlags) -> Pages {
+    let mut unusable = Pages::ZERO;
+    if !flags.has(AllocFlags::RESERVES) {
+        unusable += counts.free_highatomic();
+    }
+    if !flags.has(AllocFlags::CMA) {
+        unusable += counts.free_cma();
+    }
+    unusable
 }

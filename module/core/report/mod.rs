@@ -8,7 +8,8 @@
 //!   Snapshot (snapshot.rs) ---> the ABI's records ---> tables and JSON
 //!        |
 //!        v  one model, many texts
-//!   buddyinfo zoneinfo meminfo vmstat   as the running kernel prints them
+//!   buddyinfo pagetypeinfo              as the running kernel prints them
+//!   zoneinfo meminfo vmstat             as the running kernel prints them
 //!   iomem memblock                      as the running kernel prints them
 //!   nodes accounting                    shadowmm's own
 //! ```
@@ -28,6 +29,7 @@ pub mod memblock;
 pub mod meminfo;
 mod model;
 pub mod nodes;
+pub mod pagetypeinfo;
 mod snapshot;
 mod totals;
 pub mod vmstat;
@@ -51,6 +53,7 @@ pub use model::CpuSet;
 pub use model::HugePages;
 pub use model::MemoryTotals;
 pub use model::NodeModel;
+pub use model::PageTypeModel;
 pub use model::PagesetModel;
 pub use model::ResourceModel;
 pub use model::ZoneModel;

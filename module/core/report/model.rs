@@ -9,6 +9,7 @@
 use super::NumaStats;
 use super::ZoneStat;
 use super::ZoneStats;
+use crate::buddy::MIGRATE_TYPES;
 use crate::page::ZoneType;
 use crate::page::NR_ZONE_TYPES;
 use crate::phys::Bytes;
@@ -105,6 +106,28 @@ impl ZoneModel {
             .copied()
             .unwrap_or_default()
     }
+}
+
+/// What the free blocks and the page blocks of a zone are for, as
+/// `/proc/pagetypeinfo` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageTypeModel {
+    /// Free blocks by migrate type and order, none counted beyond
+    /// [`PageTypeModel::MOST`].
+    pub free: [[u64; NR_PAGE_ORDERS]; MIGRATE_TYPES],
+    /// Page blocks by migrate type.
+    pub blocks: [u64; MIGRATE_TYPES],
+}
+
+impl PageTypeModel {
+    /// No list is walked further: the zone's lock is held meanwhile.
+    pub const MOST: u64 = 100_000;
+
+    /// Nothing is free, and there is no page block.
+    pub const NONE: Self = Self {
+        free: [[0; NR_PAGE_ORDERS]; MIGRATE_TYPES],
+        blocks: [0; MIGRATE_TYPES],
+    };
 }
 
 /// A set of CPU numbers below [`MAX_CPUS`].

@@ -7,6 +7,7 @@ use super::Event;
 use super::MemoryTotals;
 use super::NodeModel;
 use super::NodeStat;
+use super::PageTypeModel;
 use super::PagesetModel;
 use super::ResourceModel;
 use super::SystemStat;
@@ -51,6 +52,12 @@ pub trait Snapshot {
     /// Shows the resources as `/proc/iomem` lists them: each one after the
     /// one it lies in. [`super::iomem::for_each_resource`] makes the list.
     fn for_each_resource(&self, visit: &mut dyn FnMut(&ResourceModel) -> Walk) -> Walk;
+
+    /// A zone's free blocks and page blocks by migrate type; `None` when there
+    /// is no such zone or no types are kept.
+    fn page_types(&self, _nid: NodeId, _kind: ZoneType) -> Option<PageTypeModel> {
+        None
+    }
 
     /// Where the memory went.
     fn accounting(&self) -> Accounting;

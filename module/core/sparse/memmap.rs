@@ -13,6 +13,7 @@
 //! A hole goes to the zone above it, the one behind all memory to the last.
 
 use super::Sparse;
+use crate::buddy::MigrateType;
 use crate::early;
 use crate::early::MemoryRanges;
 use crate::node::Nodes;
@@ -20,6 +21,7 @@ use crate::page::PageDescriptor;
 use crate::page::PageState;
 use crate::page::ZoneType;
 use crate::phys::NodeId;
+use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::phys::PfnRange;
@@ -44,7 +46,23 @@ pub fn memmap_init<P: Platform>(
         for page in valid_pages(sparse, stretch.range).flatten() {
             page.init(stretch.nid, stretch.zone, stretch.state);
         }
+        if stretch.state == PageState::Reserved {
+            init_pageblocks(sparse, stretch.range);
+        }
     });
+}
+
+/// Makes the page blocks whose first page is RAM Movable, so that the kernel's
+/// own pages will not be scattered over all of them. One that starts with a
+/// hole stays Unmovable (`memmap_init_range`).
+fn init_pageblocks(sparse: &Sparse<'_>, range: PfnRange) {
+    let mut pfn = range.start.align_up(PageOrder::PAGEBLOCK);
+    while pfn < range.end {
+        if let Some(block) = sparse.pageblock(pfn) {
+            block.set_migratetype(MigrateType::Movable);
+        }
+        pfn = pfn + PageOrder::PAGEBLOCK.pages();
+    }
 }
 
 /// The holes that have descriptors, as `init_unavailable_range()` reports

@@ -15,6 +15,7 @@
 use super::near_sections;
 use super::Section;
 use super::SECTIONS_PER_ROOT;
+use crate::buddy::Pageblock;
 use crate::early;
 use crate::early::MemoryRanges;
 use crate::page::PageDescriptor;
@@ -22,6 +23,7 @@ use crate::phys::placed_size;
 use crate::phys::Bytes;
 use crate::phys::Pages;
 use crate::phys::MAX_PAGE_ORDER;
+use crate::phys::PAGEBLOCK_ORDER;
 
 /// Descriptors and tables together should stay below this share of the RAM,
 /// in hundredths of a percent; node data and later tables get the rest of the
@@ -50,6 +52,11 @@ impl SectionOrder {
     /// How many pages a section has (`PAGES_PER_SECTION`).
     pub const fn pages(self) -> Pages {
         Pages(1 << self.0)
+    }
+
+    /// How many page blocks a section has.
+    pub const fn pageblocks(self) -> usize {
+        1 << (self.0 - PAGEBLOCK_ORDER)
     }
 
     /// How many sections hold some of `memory`, and the number behind the
@@ -91,6 +98,7 @@ fn metadata(order: SectionOrder, memory: impl MemoryRanges) -> Bytes {
     let roots = (behind / SECTIONS_PER_ROOT as u64).saturating_add(1);
     let near = near_sections(present, behind);
     placed_size::<PageDescriptor>((present << order.0) as usize)
+        + placed_size::<Pageblock>((near.max(present) as usize).saturating_mul(order.pageblocks()))
         + placed_size::<&[PageDescriptor]>(near as usize)
         + placed_size::<&[Section<'_>]>(roots as usize)
         + placed_size::<Section<'_>>(present.min(roots) as usize * SECTIONS_PER_ROOT)

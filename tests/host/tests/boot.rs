@@ -189,6 +189,25 @@ fn other_machines_boot_from_their_logs() {
     }
 }
 
+/// The glue numbers the files in C and has core write the text of that number.
+#[test]
+fn the_files_of_proc_stand_in_the_order_of_the_texts() {
+    let path = format!(
+        "{}/../../module/kernel/procfs.c",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let source = std::fs::read_to_string(path).unwrap();
+    let table = source.split("files[] = {").nth(1).unwrap();
+    let table = table.split("};").next().unwrap();
+    let names: Vec<_> = table.split('"').skip(1).step_by(2).collect();
+    let mut expected: Vec<_> = Text::ALL.iter().map(|text| text.name()).collect();
+    expected.push("refusals");
+    assert_eq!(names, expected);
+    for (i, text) in Text::ALL.into_iter().enumerate() {
+        assert_eq!(text as usize, i);
+    }
+}
+
 fn crash_boot(text: &str) -> Result<HostBoot> {
     let backing = backing(&[64, 64]);
     let config = Config {

@@ -8,5 +8,7 @@ mod free;
 mod model;
 mod numbers;
 mod stress;
+mod typed;
+mod typed_model;
 mod validate;
 mod world;

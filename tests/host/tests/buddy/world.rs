@@ -185,19 +185,8 @@ impl World {
 
     /// Frees a range as memblock does, in the largest blocks that alignment and
     /// length allow, and returns them.
-    pub fn hand_off(&self, mut start: u64, end: u64) -> Vec<(u64, u32)> {
-        let mut blocks = vec![];
-        while start < end {
-            let mut order = start.trailing_zeros().min(10);
-            while start + (1 << order) > end {
-                order -= 1;
-            }
-            let block = PageOrder::new(order).unwrap();
-            self.buddy().accept(Pfn(start), block).unwrap();
-            blocks.push((start, order));
-            start += 1 << order;
-        }
-        blocks
+    pub fn hand_off(&self, start: u64, end: u64) -> Vec<(u64, u32)> {
+        hand_off(&self.buddy(), start, end)
     }
 
     pub fn zone(&self, nid: i32, kind: ZoneType) -> &Zone<Threads> {
@@ -238,6 +227,21 @@ impl World {
     pub fn free(&self, pfn: u64, order: u32) -> Result<(), shadowmm_core::error::Error> {
         self.buddy().free(Pfn(pfn), order_of(order))
     }
+}
+
+/// See [`World::hand_off`].
+pub fn hand_off(to: &impl PageAllocator, mut start: u64, end: u64) -> Vec<(u64, u32)> {
+    let mut blocks = vec![];
+    while start < end {
+        let mut order = start.trailing_zeros().min(10);
+        while start + (1 << order) > end {
+            order -= 1;
+        }
+        to.accept(Pfn(start), order_of(order)).unwrap();
+        blocks.push((start, order));
+        start += 1 << order;
+    }
+    blocks
 }
 
 pub fn request(gfp: Gfp, order: u32) -> AllocRequest {

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which page allocator has the pages: the owner chooses at boot.
+//!
+//! ```text
+//! Config.allocator      AllocatorKind::{Buddy, Cosmos}
+//!      | boot
+//!      v
+//! Mm::allocator()  ->   Allocator::{Buddy, Cosmos}  behind buddy::PageAllocator
+//! ```
+//!
+//! For the buddy system the choice costs one comparison that always comes out
+//! the same; its code is inlined behind it, and that of other allocators is
+//! not.
+
+use crate::buddy::AllocRequest;
+use crate::buddy::BlockInfo;
+use crate::buddy::BuddySystem;
+use crate::buddy::FreeReport;
+use crate::buddy::MemMap;
+use crate::buddy::PageAllocator;
+use crate::buddy::Violation;
+use crate::buddy::ZoneTable;
+use crate::cosmos::CosmosSystem;
+use crate::error::Error;
+use crate::error::Result;
+use crate::page::ZoneId;
+use crate::phys::PageOrder;
+use crate::phys::Pfn;
+use crate::platform::Platform;
+
+/// The page allocators that there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AllocatorKind {
+    /// Linux's buddy system.
+    #[default]
+    Buddy,
+    /// The division-and-merge manager of Cosmos.
+    Cosmos,
+}
+
+impl AllocatorKind {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Buddy, Self::Cosmos];
+
+    /// The name: the parameter's text, and the first line of the report.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Buddy => "buddy",
+            Self::Cosmos => "cosmos",
+        }
+    }
+
+    /// The allocator of that name; the buddy system for an empty text.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadParameter`] when there is none.
+    pub fn parse(text: &str) -> Result<Self> {
+        match text.trim() {
+            "" => Ok(Self::default()),
+            name => Self::ALL
+                .into_iter()
+                .find(|kind| kind.name() == name)
+                .ok_or(Error::BadParameter),
+        }
+    }
+}
+
+/// The allocator that was chosen: a view, made anew wherever it is needed.
+pub enum Allocator<'a, P: Platform, M, Z> {
+    /// Linux's buddy system.
+    Buddy(BuddySystem<'a, P, M, Z>),
+    /// The division-and-merge manager of Cosmos.
+    Cosmos(CosmosSystem<'a, P, M, Z>),
+}
+
+impl<P: Platform, M, Z> Allocator<'_, P, M, Z> {
+    /// Which one it is.
+    pub const fn kind(&self) -> AllocatorKind {
+        match self {
+            Self::Buddy(_) => AllocatorKind::Buddy,
+            Self::Cosmos(_) => AllocatorKind::Cosmos,
+        }
+    }
+}
+
+impl<P, M, Z> PageAllocator for Allocator<'_, P, M, Z>
+where
+    P: Platform,
+    M: MemMap,
+    Z: ZoneTable<P>,
+{
+    #[inline]
+    fn alloc(&self, request: &AllocRequest) -> Result<Pfn> {
+        match self {
+            Self::Buddy(buddy) => buddy.alloc(request),
+            Self::Cosmos(cosmos) => cosmos.alloc(request),
+        }
+    }
+
+    #[inline]
+    fn free(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+        match self {
+            Self::Buddy(buddy) => buddy.free(pfn, order),
+            Self::Cosmos(cosmos) => cosmos.free(pfn, order),
+        }
+    }
+
+    fn check_free(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+        match self {
+            Self::Buddy(buddy) => buddy.check_free(pfn, order),
+            Self::Cosmos(cosmos) => cosmos.check_free(pfn, order),
+        }
+    }
+
+    fn accept(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+        match self {
+            Self::Buddy(buddy) => buddy.accept(pfn, order),
+            Self::Cosmos(cosmos) => cosmos.accept(pfn, order),
+        }
+    }
+
+    fn free_report(&self, zone: ZoneId) -> Option<FreeReport> {
+        match self {
+            Self::Buddy(buddy) => buddy.free_report(zone),
+            Self::Cosmos(cosmos) => cosmos.free_report(zone),
+        }
+    }
+
+    fn block_of(&self, pfn: Pfn) -> Option<BlockInfo> {
+        match self {
+            Self::Buddy(buddy) => buddy.block_of(pfn),
+            Self::Cosmos(cosmos) => cosmos.block_of(pfn),
+        }
+    }
+
+    fn validate(&self) -> Result<(), Violation> {
+        match self {
+            Self::Buddy(buddy) => buddy.validate(),
+            Self::Cosmos(cosmos) => cosmos.validate(),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A zone whose page blocks have types, beside the machine of `world.rs`, which
+//! keeps none.
+
+use crate::world::*;
+use shadowmm_core::buddy::*;
+use shadowmm_core::page::*;
+use shadowmm_core::phys::*;
+use shadowmm_core::zone::Zone;
+
+/// Descriptors and page blocks.
+pub struct TypedMap<'a> {
+    pages: &'a VecMap,
+    blocks: Vec<Pageblock>,
+    disabled: bool,
+}
+
+impl MemMap for TypedMap<'_> {
+    fn page(&self, pfn: Pfn) -> Option<&PageDescriptor> {
+        self.pages.page(pfn)
+    }
+
+    fn pageblock(&self, pfn: Pfn) -> Option<&Pageblock> {
+        self.blocks.get((pfn.0 >> PAGEBLOCK_ORDER) as usize)
+    }
+
+    fn is_mobility_disabled(&self) -> bool {
+        self.disabled
+    }
+}
+
+pub struct TypedWorld {
+    world: &'static World,
+    map: TypedMap<'static>,
+}
+
+pub type TypedBuddy<'a> = BuddySystem<'a, Threads, TypedMap<'static>, Zones>;
+
+impl TypedWorld {
+    /// One zone, with all page blocks Movable.
+    pub fn new(start: u64, end: u64, disabled: bool) -> Self {
+        let world: &'static World = Box::leak(Box::new(World::new(
+            &[(0, ZoneType::Normal, start, end)],
+            false,
+        )));
+        let blocks = (0..end.div_ceil(512) + 2)
+            .map(|_| Pageblock::new())
+            .collect();
+        let map = TypedMap {
+            pages: &world.map,
+            blocks,
+            disabled,
+        };
+        let typed = Self { world, map };
+        for pfn in (0..end).step_by(512) {
+            typed.set_type(pfn, MigrateType::Movable);
+        }
+        typed
+    }
+
+    pub fn set_type(&self, pfn: u64, mt: MigrateType) {
+        self.map.pageblock(Pfn(pfn)).unwrap().set_migratetype(mt);
+    }
+
+    pub fn buddy(&self) -> TypedBuddy<'_> {
+        BuddySystem {
+            platform: &self.world.platform,
+            map: &self.map,
+            zones: &self.world.zones,
+            memory: &self.world.memory,
+            stats: &self.world.stats,
+        }
+    }
+
+    pub fn zone(&self) -> &Zone<Threads> {
+        self.world.zone(0, ZoneType::Normal)
+    }
+
+    pub fn page(&self, pfn: u64) -> &PageDescriptor {
+        self.map.page(Pfn(pfn)).unwrap()
+    }
+
+    pub fn hand_off(&self, start: u64, end: u64) -> Vec<(u64, u32)> {
+        hand_off(&self.buddy(), start, end)
+    }
+
+    /// The free blocks by order and type, each list from its head.
+    pub fn lists(&self) -> Vec<Vec<Vec<u64>>> {
+        let id = ZoneId::new(NodeId(0), ZoneType::Normal);
+        let list = |order, mt| {
+            let mut list = vec![];
+            self.buddy()
+                .for_each_free_of(id, order, mt, |pfn| list.push(pfn.0));
+            list
+        };
+        PageOrder::all()
+            .map(|order| MigrateType::ALL.map(|mt| list(order, mt)).to_vec())
+            .collect()
+    }
+}
