@@ -4,6 +4,7 @@
 # What holds on a machine of however many nodes. To be read after lib.sh and oracle.sh.
 
 # json REPORT EXPRESSION: what Python makes of the report, which is called r.
+# shellcheck disable=SC2086 # Words of a command line.
 json() { shadowmm $1 --json | python3 -c "import json, sys; r = json.load(sys.stdin); print($2)"; }
 
 # whole_machine NODES: the shadow has these nodes, each on the host's own, and works.

@@ -18,25 +18,30 @@
 //! - ranges: what the firmware gave (BIOS-e820, also BIOS-88, BIOS-e801, Xen),
 //!   else the table extended by setup data, else the user's, else the kernel's
 //!   modified one. The kernel's own `e820: update` and `e820: remove` are its
-//!   doing, not the firmware's, and the shadow does its own;
-//! - nodes: SRAT, else early memory nodes, else what the kernel joined
+//!   doing, not the firmware's, and the shadow does its own. Of a log that has
+//!   lost its beginning, or of a machine without e820, the early memory nodes;
+//! - nodes: what the northbridge said when the SRAT was of no use, else the
+//!   SRAT, else early memory nodes, else what the kernel joined
 //!   (`NUMA: Node 0 [mem …] + [mem …] -> [mem …]`), else the nodes' spans;
 //! - CPUs: the lists of the CPUs' start, else the SRAT's lines in their order.
+//!
+//! What Xen says of itself, before the kernel and in its own words, is left
+//! alone. Nodes stand in `dmesg_nodes.rs`, distances in `distances.rs`.
 //!
 //! Linux prints no SLIT. Distances are read from the few lines that name them
 //! (device-tree kernels do), from `SLIT: Node 0: 10 21` and from the table
 //! that `numactl --hardware` appends; else they are the defaults. A log of
 //! several boots gives the last one.
 
+use super::dmesg_nodes::CpuRank;
+use super::dmesg_nodes::MemRank;
 use super::e820::E820Type;
-use super::lines::node;
 use super::lines::read_entry;
-use super::lines::read_srat_cpu;
-use super::lines::read_srat_range;
 use super::map::FirmwareMap;
 use super::map::MapSource;
 use super::text::message;
-use super::text::Reader;
+use super::text::plain;
+use super::text::COLOURED;
 use crate::error::Error;
 use crate::error::Result;
 use crate::phys::NodeId;
@@ -84,9 +89,11 @@ pub fn parse(text: &str, map: &mut FirmwareMap, report: &mut ParseReport) -> Res
         state: State::new(),
     };
     parser.restart();
+    let mut buffer = [0; COLOURED];
     for line in text.lines() {
         parser.report.lines = parser.report.lines.saturating_add(1);
         let number = parser.report.lines;
+        let line = plain(line, &mut buffer);
         if let Err(error) = parser.line(message(line).trim_start()) {
             parser.report.first_bad_line.get_or_insert((number, error));
         }
@@ -103,6 +110,10 @@ pub fn parse(text: &str, map: &mut FirmwareMap, report: &mut ParseReport) -> Res
     result
 }
 
+/// How near to the firmware the RAM of "Early memory node ranges" is: it is
+/// what was left of it when the kernel had taken its own.
+pub(super) const EARLY_NODES: u8 = 4;
+
 /// Tables that the kernel prints, and how near to the firmware each is.
 const TABLES: [(&str, u8); 8] = [
     ("BIOS-e820: ", 0),
@@ -115,38 +126,24 @@ const TABLES: [(&str, u8); 8] = [
     ("modified: ", 3),
 ];
 
-/// Where nodes' ranges come from; the first counts.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum MemRank {
-    Srat,
-    EarlyNodes,
-    Joined,
-    Spans,
-    Nothing,
-}
-
-/// Where CPUs' nodes come from; the first counts.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum CpuRank {
-    Started,
-    Srat,
-    Nothing,
-}
-
 /// How far the log has been understood.
 pub(super) struct State {
     /// The rank of the e820 table that is being taken.
     table: u8,
-    mem: MemRank,
-    cpu: CpuRank,
+    pub(super) mem: MemRank,
+    pub(super) cpu: CpuRank,
     /// The SRAT's CPU lines so far.
-    apics: u32,
+    pub(super) apics: u32,
     /// The lowest APIC id in them, most likely the boot CPU's, and its node.
-    boot: Option<(u64, i32)>,
+    pub(super) boot: Option<(u64, i32)>,
     /// The node whose CPUs are being listed.
-    starting: Option<i32>,
+    pub(super) starting: Option<i32>,
     /// The kernel had no use for the SRAT.
-    rejected: bool,
+    pub(super) srat_unused: bool,
+    /// The kernel had no use for any nodes.
+    one_node: bool,
+    /// In the list of the nodes' page frames.
+    pub(super) frames: bool,
     /// A boot has begun.
     booted: bool,
     /// In numactl's table of distances: its columns.
@@ -162,7 +159,9 @@ impl State {
             apics: 0,
             boot: None,
             starting: None,
-            rejected: false,
+            srat_unused: false,
+            one_node: false,
+            frames: false,
             booted: false,
             columns: None,
         }
@@ -192,7 +191,7 @@ impl Parser<'_> {
     }
 
     fn line(&mut self, text: &str) -> Result<()> {
-        if self.matrix_line(text)? {
+        if text.contains("(XEN)") || self.matrix_line(text)? {
             return Ok(());
         }
         if text.starts_with("Linux version ") {
@@ -206,7 +205,10 @@ impl Parser<'_> {
             // The firmware's own is found behind any unknown prefix.
             let after = match rank {
                 0 if name.starts_with("BIOS") => text.split_once(name).map(|(_, after)| after),
-                _ => text.strip_prefix(name),
+                _ => text.strip_prefix(name).or_else(|| {
+                    let range = |(_, after): &(&str, &str)| after.starts_with("[mem ");
+                    text.split_once(name).filter(range).map(|(_, after)| after)
+                }),
             };
             if let Some(after) = after {
                 return self.e820_line(after.trim_start(), rank, name.starts_with("BIOS"));
@@ -220,7 +222,7 @@ impl Parser<'_> {
             return self.srat_line(after);
         }
         if text.starts_with("Faking a node at ") {
-            self.state.rejected = true;
+            self.state.one_node = true;
             return Ok(());
         }
         if self.cpus_line(text) || self.node_line(text)? {
@@ -241,9 +243,31 @@ impl Parser<'_> {
             // Some other line that starts with that word.
             Err(_) => return Ok(()),
         };
+        let known = E820Type::from_raw(kind);
+        self.entry(rank, start, end, known.unwrap_or(E820Type::RESERVED))?;
+        if start != end && known.is_err() {
+            self.report.unknown_types = self.report.unknown_types.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    /// An entry of a table of that rank.
+    pub(super) fn entry(
+        &mut self,
+        rank: u8,
+        start: PhysAddr,
+        end: PhysAddr,
+        kind: E820Type,
+    ) -> Result<()> {
+        if rank > self.state.table {
+            return Ok(());
+        }
         if rank < self.state.table {
-            // A table nearer to the firmware: it replaces the other.
-            self.report.skipped = self.report.skipped.saturating_add(self.report.e820);
+            // A table nearer to the firmware: it replaces the other. What the
+            // nodes have was counted with them.
+            if self.state.table != EARLY_NODES {
+                self.report.skipped = self.report.skipped.saturating_add(self.report.e820);
+            }
             self.report.e820 = 0;
             self.report.unknown_types = 0;
             self.map.e820.clear();
@@ -253,155 +277,16 @@ impl Parser<'_> {
             self.skip();
             return Ok(());
         }
-        let kind = E820Type::from_raw(kind).unwrap_or_else(|_| {
-            self.report.unknown_types += 1;
-            E820Type::RESERVED
-        });
-        let size = end - start;
-        self.map.e820.range_add(start, size, kind)?;
-        self.report.e820 += 1;
+        self.map.e820.range_add(start, end - start, kind)?;
+        self.report.e820 = self.report.e820.saturating_add(1);
         Ok(())
-    }
-
-    /// What follows `SRAT: `.
-    fn srat_line(&mut self, text: &str) -> Result<()> {
-        let mut t = Reader(text);
-        if text.starts_with("SRAT not used") {
-            self.state.rejected = true;
-        } else if t.word("Node ").is_some() {
-            let Some(nid) = t.blanks().decimal() else {
-                return Ok(());
-            };
-            if t.blanks().word("PXM ").is_none() {
-                return Ok(());
-            }
-            t.blanks().decimal().ok_or(Error::MapMalformed)?;
-            let (start, end) = read_srat_range(t.blanks())?;
-            let hotplug = t.0.contains("hotplug");
-            self.memory(MemRank::Srat, nid, start, end, hotplug)?;
-        } else if t.word("PXM ").is_some() {
-            if text.contains("ignored") || text.contains("skipped") {
-                self.skip();
-                return Ok(());
-            }
-            let (apic, nid) = read_srat_cpu(&mut t).ok_or(Error::MapMalformed)?;
-            let nid = node(nid)?;
-            let cpu = self.state.apics;
-            self.state.apics = cpu.saturating_add(1);
-            let boot = self.state.boot.get_or_insert((apic, nid));
-            *boot = (*boot).min((apic, nid));
-            self.cpu(CpuRank::Srat, u64::from(cpu), nid);
-        }
-        Ok(())
-    }
-
-    /// Lines that name a node's memory after the SRAT was read.
-    fn node_line(&mut self, text: &str) -> Result<bool> {
-        let mut t = Reader(text);
-        let found = if t.word("node ").is_some() {
-            // Early memory node ranges
-            let nid = t.blanks().decimal();
-            let colon = t.word(":").and_then(|()| t.blanks().mem());
-            nid.zip(colon).map(|(n, m)| (MemRank::EarlyNodes, n, m))
-        } else if t.word("NUMA: Node ").is_some() {
-            let nid = t.blanks().decimal();
-            let joined = t.0.split_once("-> ").map(|(_, after)| Reader(after));
-            let joined = joined.and_then(|mut t| t.blanks().mem());
-            nid.zip(joined).map(|(n, m)| (MemRank::Joined, n, m))
-        } else if t.word("Initmem setup node ").is_some() {
-            let nid = t.blanks().decimal();
-            let span = t.blanks().mem();
-            nid.zip(span).map(|(n, m)| (MemRank::Spans, n, m))
-        } else {
-            None
-        };
-        let Some((rank, nid, range)) = found else {
-            return Ok(false);
-        };
-        let (start, end) = range.ok_or(Error::MapEntryOverflow)?;
-        self.memory(rank, nid, start, end, false)?;
-        Ok(true)
-    }
-
-    fn memory(
-        &mut self,
-        rank: MemRank,
-        nid: u64,
-        start: PhysAddr,
-        end: PhysAddr,
-        hotplug: bool,
-    ) -> Result<()> {
-        let nid = node(nid)?;
-        if rank > self.state.mem || start == end {
-            self.skip();
-            return Ok(());
-        }
-        if rank < self.state.mem {
-            self.report.skipped = self.report.skipped.saturating_add(self.report.srat_mem);
-            self.report.srat_mem = 0;
-            self.map.meminfo.clear();
-            self.state.mem = rank;
-        }
-        self.map.meminfo.add(NodeId(nid), start, end, hotplug)?;
-        self.report.srat_mem += 1;
-        Ok(())
-    }
-
-    /// The CPUs as they were started, node by node:
-    /// `.... node  #1, CPUs:   #2  #3`, in older kernels
-    /// `Booting Node   1, Processors  #2 #3 OK`, and lines that go on with it.
-    fn cpus_line(&mut self, text: &str) -> bool {
-        let mut t = Reader(text);
-        if let Some((_, after)) = text.split_once(".... node") {
-            t = Reader(after);
-            let nid = t.blanks().word("#").and_then(|()| t.decimal());
-            let list = t.word(",").and_then(|()| t.blanks().word("CPUs:"));
-            self.state.starting = nid.zip(list).and_then(|(n, ())| node(n).ok());
-        } else if let Some((_, after)) = text.split_once("Booting Node ") {
-            t = Reader(after);
-            let nid = t.blanks().decimal();
-            let _ = t.word(",");
-            self.state.starting = nid.and_then(|n| node(n).ok());
-            if t.blanks().word("Processors").is_none() {
-                let one = t.word("Processor ").and_then(|()| t.decimal());
-                if let Some((cpu, nid)) = one.zip(self.state.starting.take()) {
-                    self.cpu(CpuRank::Started, cpu, nid);
-                }
-                return true;
-            }
-        } else if !text.starts_with('#') {
-            self.state.starting = None;
-            return false;
-        }
-        let Some(nid) = self.state.starting else {
-            return true;
-        };
-        while t.blanks().word("#").is_some() {
-            let Some(cpu) = t.decimal() else { break };
-            self.cpu(CpuRank::Started, cpu, nid);
-        }
-        true
-    }
-
-    fn cpu(&mut self, rank: CpuRank, cpu: u64, nid: i32) {
-        if rank > self.state.cpu {
-            self.skip();
-            return;
-        }
-        if rank < self.state.cpu {
-            self.map.cpus.clear();
-            self.state.cpu = rank;
-        }
-        let cpu = u32::try_from(cpu).unwrap_or(u32::MAX);
-        if self.map.cpus.push(cpu, nid).is_err() {
-            // More CPUs than the map holds.
-            self.skip();
-        }
     }
 
     /// What can only be said at the end of the log.
     fn finish(&mut self) {
-        if self.state.rejected {
+        let unused = self.state.srat_unused && self.state.mem >= MemRank::Srat;
+        let one_node = unused || self.state.one_node;
+        if one_node {
             let dropped = self.report.srat_mem;
             self.report.skipped = self.report.skipped.saturating_add(dropped);
             self.report.srat_mem = 0;
@@ -411,7 +296,7 @@ impl Parser<'_> {
         }
         if self.state.cpu == CpuRank::Started {
             // The boot CPU started by itself and is in no list.
-            let boot = if self.state.rejected {
+            let boot = if one_node {
                 0
             } else {
                 self.state.boot.map_or(0, |(_, nid)| nid)

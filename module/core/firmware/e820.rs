@@ -95,10 +95,11 @@ impl E820Type {
     }
 
     /// The type of a resource name, as `/sys/firmware/memmap/*/type` shows it.
-    /// Older kernels write "reserved" in lower case.
+    /// Older kernels write "reserved" in lower case; a type that Linux has no
+    /// name for, which many a firmware has, is taken as reserved.
     pub fn from_resource_name(name: &str) -> Option<Self> {
         let name = name.trim();
-        if name == "reserved" {
+        if name == "reserved" || name == "Unknown E820 type" {
             return Some(Self::RESERVED);
         }
         Self::ALL.into_iter().find(|t| t.resource_name() == name)

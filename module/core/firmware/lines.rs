@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::phys::NodeId;
 use crate::phys::PhysAddr;
+use crate::phys::PAGE_SIZE;
 
 /// The words for a type in the logs of all kernels.
 const TYPES: [(&str, E820Type); 8] = [
@@ -63,26 +64,66 @@ fn read_type(text: &str) -> Option<u32> {
     number.parse().ok().filter(|&n| n != 0)
 }
 
-/// A node's range: `[mem 0x0-0x9ffff]`, in 2.6 `0-a0000`, without the end.
-pub(super) fn read_srat_range(t: &mut Reader<'_>) -> Result<(PhysAddr, PhysAddr)> {
+/// A node's range: `[mem 0x0-0x9ffff]`, in 2.6 `0-a0000` without the end and
+/// in its first years `0-9ffff` with it. No range ends one byte before a page.
+pub(super) fn read_node_range(t: &mut Reader<'_>) -> Result<(PhysAddr, PhysAddr)> {
     if t.0.starts_with('[') {
         let range = t.mem().ok_or(Error::MapMalformed)?;
         return range.ok_or(Error::MapEntryOverflow);
     }
     let (start, end) = t.bounds().ok_or(Error::MapMalformed)?;
+    node_range(start, end)
+}
+
+/// The same from two numbers.
+pub(super) fn node_range(start: u64, end: u64) -> Result<(PhysAddr, PhysAddr)> {
+    let last_byte = end & (PAGE_SIZE - 1) == PAGE_SIZE - 1;
+    let end = end.checked_add(u64::from(last_byte));
+    let end = end.ok_or(Error::MapEntryOverflow)?;
     if end < start {
         return Err(Error::MapMalformed);
     }
     Ok((PhysAddr(start), PhysAddr(end)))
 }
 
-/// `0 -> APIC 0x00 -> Node 0`, behind "PXM ": the APIC id and the node.
-pub(super) fn read_srat_cpu(t: &mut Reader<'_>) -> Option<(u64, u64)> {
+/// `0 -> APIC 0x00 -> Node 0`, behind "PXM ": the number by which the firmware
+/// knows the CPU, and the node, if it has one. In 2.6 there was a
+/// `-> CPU 0` in between, and other architectures have other words.
+pub(super) fn read_srat_cpu(t: &mut Reader<'_>) -> Option<(u64, Option<u64>)> {
     t.blanks().decimal()?;
     t.blanks().word("->")?;
-    t.blanks().word("APIC")?;
-    let apic = t.blanks().hex()?;
+    let names = ["APIC", "X2APIC", "MPIDR", "HARTID", "CPU"];
+    let number = |t: &mut Reader<'_>| {
+        let rest = names
+            .iter()
+            .find_map(|name| t.blanks().0.strip_prefix(name));
+        t.0 = rest?;
+        t.blanks().hex()
+    };
+    let id = number(t)?;
     t.blanks().word("->")?;
+    if number(t).is_some() {
+        t.blanks().word("->")?;
+    }
     t.blanks().word("Node")?;
-    Some((apic, t.blanks().decimal()?))
+    if t.blanks().word("-1").is_some() {
+        return Some((id, None));
+    }
+    Some((id, Some(t.blanks().decimal()?)))
+}
+
+/// `0: 0x00000010 -> 0x0000009f` behind "early_node_map[...] active PFN
+/// ranges", in hexadecimal or, before 2.6.25, decimal: the node and its range.
+pub(super) fn read_pfn_range(t: &mut Reader<'_>) -> Option<(u64, PhysAddr, PhysAddr)> {
+    let number = |t: &mut Reader<'_>| match t.blanks().0.starts_with("0x") {
+        true => t.hex(),
+        false => t.decimal(),
+    };
+    let nid = t.blanks().decimal()?;
+    t.word(":")?;
+    let start = number(t)?;
+    t.blanks().word("->")?;
+    let end = number(t)?;
+    let addr = |pfn: u64| pfn.checked_mul(PAGE_SIZE).map(PhysAddr);
+    Some((nid, addr(start)?, addr(end).filter(|_| start <= end)?))
 }

@@ -24,6 +24,7 @@ mod cpus;
 mod crashkernel;
 mod distances;
 mod dmesg;
+mod dmesg_nodes;
 mod e820;
 mod lines;
 mod map;

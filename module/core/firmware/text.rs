@@ -78,18 +78,68 @@ impl Reader<'_> {
     }
 }
 
-/// What a log's line says, without what stands before the message: a level,
-/// a time stamp, the date, host and `kernel:` of a journal.
+/// How much of a coloured line is read. The longest line of a map, the list of
+/// a node's CPUs, has 16 of them.
+pub(super) const COLOURED: usize = 512;
+
+/// A line without the escape sequences of a terminal (`dmesg --color`).
+pub(super) fn plain<'a>(line: &'a str, buffer: &'a mut [u8; COLOURED]) -> &'a str {
+    if !line.contains('\x1b') {
+        return line;
+    }
+    let mut len = 0;
+    let mut rest = line.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'\x1b' {
+            // ESC [ parameters letter, or ESC and one more.
+            if rest.next() == Some(b'[') {
+                rest.by_ref().find(|b| (0x40..0x7f).contains(b));
+            }
+        } else if let Some(slot) = buffer.get_mut(len) {
+            *slot = byte;
+            len += 1;
+        }
+    }
+    let bytes = buffer.get(..len).unwrap_or(&[]);
+    match core::str::from_utf8(bytes) {
+        Ok(text) => text,
+        // Cut inside a letter, which no map has.
+        Err(error) => {
+            let good = bytes.get(..error.valid_up_to()).unwrap_or(&[]);
+            core::str::from_utf8(good).unwrap_or("")
+        }
+    }
+}
+
+/// What a log's line says, without what stands before the message: a level, a
+/// time stamp, the date, host and `kernel:` of a journal, the fields of its
+/// exports, the marks of a quotation.
 pub(super) fn message(line: &str) -> &str {
-    let mut text = line.trim_end();
-    if let Some((_, after)) = text.split_once(" kernel: ") {
+    let mut text = line.trim_end_matches(|c: char| c.is_whitespace() || c == '\0');
+    while let Some(after) = text.strip_prefix("> ").or_else(|| text.strip_prefix("< ")) {
         text = after;
+    }
+    if let Some((_, after)) = text
+        .split_once("\"MESSAGE\"")
+        .filter(|_| text.starts_with('{'))
+    {
+        // journalctl -o json: {"PRIORITY":"6","MESSAGE":"BIOS-e820: ...",...}
+        let after = after.trim_start_matches([' ', ':']);
+        let after = after.strip_prefix('"').unwrap_or(after);
+        text = after.split_once('"').map_or(after, |(message, _)| message);
+    } else if let Some(after) = text.strip_prefix("MESSAGE=") {
+        // journalctl -o export
+        text = after;
+    } else if let Some((_, after)) = text.split_once(" kernel:") {
+        text = after.strip_prefix(' ').unwrap_or(after);
     } else if let Some(after) = text.strip_prefix("kernel: ") {
         text = after;
     } else if let Some(after) = text.strip_prefix("kern ") {
         // dmesg -x: "kern  :info  : [    0.000000] ..."
         text = after.splitn(3, ':').nth(2).unwrap_or(after);
         text = text.trim_start();
+    } else if let Some(after) = record(text).or_else(|| date(text)) {
+        text = after;
     }
     loop {
         let rest = if text.starts_with('<') {
@@ -98,11 +148,29 @@ pub(super) fn message(line: &str) -> &str {
             // [    0.000000], [    0.000000][    T0], [Fri Nov 20 16:50:11 2026]
             text.split_once(']').filter(|(n, _)| n.len() <= 40)
         } else {
-            None
+            // A guest of Xen, before it has a console.
+            text.strip_prefix("(early)").map(|after| ("", after))
         };
         let Some((_, after)) = rest else {
             return text;
         };
         text = after.strip_prefix(' ').unwrap_or(after);
     }
+}
+
+/// A record of /dev/kmsg: `6,2,0,-;BIOS-e820: ...`.
+fn record(text: &str) -> Option<&str> {
+    let (head, message) = text.split_once(';')?;
+    let mut fields = head.split(',');
+    let mut number = || fields.next()?.parse::<u64>().ok();
+    number().and(number()).and(number())?;
+    Some(message)
+}
+
+/// `dmesg --time-format iso`: `2026-11-20T16:50:11,000000+01:00 BIOS-e820: ...`.
+fn date(text: &str) -> Option<&str> {
+    let (stamp, message) = text.split_once(' ')?;
+    let (day, time) = stamp.split_once('T')?;
+    let digits = |t: &str| t.starts_with(|c: char| c.is_ascii_digit());
+    (day.len() == 10 && digits(day) && digits(time)).then_some(message)
 }

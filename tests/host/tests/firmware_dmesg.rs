@@ -148,11 +148,54 @@ fn any_order_and_any_prefix_give_the_same() {
             "2026-11-20T16:50:11+0100 host kernel: ",
             "Nov 20 16:50:11 host kernel: [    0.000000] ",
             "kernel: ",
+            "20:55:42,615 INFO kernel:",
+            "[    0.000000] host.example kernel: ",
+            "[<    0.000000>] ",
+            "2026-11-20T16:50:11,000000+01:00 ",
+            "6,12,0,-;",
+            "MESSAGE=",
+            "> > [    0.000000] ",
+            "(early) [    0.000000] ",
+            "[2026-11-20 16:50:11] ",
+            "\x1b[32m[    0.000000] \x1b[0m\x1b[1;33m",
         ] {
             let lines: Vec<String> = bare.iter().map(|l| format!("{prefix}{l}")).collect();
             same(&lines.join("\n"));
         }
     }
+}
+
+/// What programs put around a message and into it.
+#[test]
+fn exports_and_colours_give_the_same() {
+    let (map, report) = good(SERVER);
+    let bare: Vec<&str> = SERVER
+        .lines()
+        .map(|l| l.split_once(" kernel: ").map_or(l, |(_, m)| m))
+        .collect();
+    let json = |m: &&str| format!("{{\"_PID\":\"1\",\"MESSAGE\":\"{m}\",\"PRIORITY\":\"6\"}}\n");
+    let pretty = |m: &&str| format!("{{ \"PRIORITY\" : \"6\", \"MESSAGE\" : \"{m}\" }}\n");
+    // The part before the colon has one colour, the rest another.
+    let colours = |m: &&str| match m.split_once(": ") {
+        Some((a, b)) => format!("\x1b[32m[    0.1] \x1b[0m\x1b[33m{a}: \x1b[0m{b}\x1b[0m\n"),
+        None => format!("\x1b[32m[    0.1] \x1b[0m{m}\n"),
+    };
+    let nuls = |m: &&str| format!("{m}\0\0\n");
+    let forms: [&dyn Fn(&&str) -> String; 4] = [&json, &pretty, &colours, &nuls];
+    for form in forms {
+        let text: String = bare.iter().map(form).collect();
+        let (other, r) = good(&text);
+        assert_eq!(r, report, "{}", &text[..400]);
+        assert_eq!(e820(&other), e820(&map));
+        assert_eq!(nodes(&other), nodes(&map));
+        assert_eq!(cpus(&other), cpus(&map));
+    }
+    // What is cut, and what never ends, is no reason to panic.
+    for text in ["\x1b", "\x1b[", "\x1b[0", "x\x1b[31;", "\x1bé"] {
+        assert_eq!(read(text).0, Err(Error::MapMissing));
+    }
+    let long = format!("\x1b[0m{}é{BIOS}", "a".repeat(511));
+    assert_eq!(read(&long).0, Err(Error::MapMissing));
 }
 
 #[test]
@@ -252,6 +295,122 @@ Initmem setup node 1 [mem 0x0000000020000000-0x000000003fffffff]
         assert!(map.meminfo.is_empty() && report.srat_mem == 0);
         assert_eq!(cpus(&map), [(0, 0), (1, 0)]);
     }
+}
+
+/// The first years of 2.6: the last byte is part of a range, a node's range
+/// grows with each line, and CPUs have a number in between.
+#[test]
+fn the_srat_of_early_kernels() {
+    let text = "\
+SRAT: PXM 0 -> APIC 0 -> CPU 0 -> Node 0
+SRAT: PXM 1 -> APIC 1 -> CPU 1 -> Node 1
+SRAT: Node 0 PXM 0 0-9ffff
+SRAT: Node 0 PXM 0 0-1fffffff
+SRAT: Node 1 PXM 1 20000000-3fffffff
+SRAT: Node 1 PXM 1 20000000-40000000
+";
+    let (mut map, report) = good(&format!("{BIOS}{text}"));
+    let want = [
+        (0, 0xa0000, 0),
+        (0, 0x2000_0000, 0),
+        (0x2000_0000, 0x4000_0000, 1),
+        (0x2000_0000, 0x4000_0000, 1),
+    ];
+    assert_eq!((nodes(&map), report.srat_mem), (want.to_vec(), 4));
+    assert_eq!(cpus(&map), [(0, 0), (1, 1)]);
+    map.resolve().unwrap();
+    assert_eq!(nodes(&map), [(0, 0x2000_0000, 0), want[2]]);
+}
+
+/// Where the SRAT was of no use, the northbridge was asked.
+#[test]
+fn nodes_of_the_northbridge() {
+    let srat = "SRAT: Node 0 PXM 0 0-3fffffff\nSRAT: PXM 1 -> APIC 1 -> Node 1\n";
+    let bridge = "\
+Node 0 MemBase 0000000000000000 Limit 000000001fffffff
+Skipping disabled node 2
+Node 1 MemBase 0000000020000000 Limit 0000000040000000
+";
+    let spans = "\
+Bootmem setup node 0 0000000000000000-000000001fffffff
+Bootmem setup node 1 0000000020000000-0000000040000000
+";
+    let two = [(0, 0x2000_0000, 0), (0x2000_0000, 0x4000_0000, 1)];
+    for text in [
+        format!("{BIOS}{srat}SRAT: SRAT not used.\n{bridge}{spans}"),
+        format!("{bridge}{spans}SRAT: SRAT not used.\n{srat}{BIOS}"),
+        format!("{BIOS}{bridge}"),
+        format!("{BIOS}{spans}"),
+    ] {
+        let (map, _) = good(&text);
+        assert_eq!(nodes(&map), two, "{text}");
+    }
+    let fake = "Faking a node at [mem 0x0-0x1]\n";
+    let (map, _) = good(&format!("{BIOS}{srat}{bridge}{fake}"));
+    assert!(map.meminfo.is_empty());
+}
+
+#[test]
+fn nodes_by_their_page_frames() {
+    for list in [
+        "early_node_map[3] active PFN ranges\n    0:        0 ->      159\n    0:      256 ->   131072\n    1:   131072 ->   262144\n",
+        "[    0.000000] Early memory PFN ranges\n[    0.000000]     0: 0x00000000 -> 0x0000009f\n    0: 0x00000100 -> 0x00020000\n    1: 0x00020000 -> 0x00040000\n",
+    ] {
+        let more = "On node 0 totalpages: 131071\n    1: 0x00000000 -> 0x00000001\n";
+        let (map, _) = good(&format!("{BIOS}{list}{more}"));
+        let want = [(0, 0x9f000, 0), (0x100000, 0x2000_0000, 0), (0x2000_0000, 0x4000_0000, 1)];
+        assert_eq!(nodes(&map), want, "{list}");
+        // The size of a page is not said: no RAM comes of them.
+        assert_eq!(read(list).0, Err(Error::MapMissing));
+    }
+}
+
+/// A log that has lost its beginning, or a machine that has no e820.
+#[test]
+fn ram_of_the_nodes_when_there_is_no_table() {
+    let text = "\
+ACPI: SRAT: Node 0 PXM 0 [mem 0x80000000-0xffffffff]
+ACPI: SRAT: Node 1 PXM 8 [mem 0x00000000-0xffffffffffffffff] hotplug
+ACPI: NUMA: SRAT: PXM 0 -> MPIDR 0x20000 -> Node 0
+ACPI: NUMA: SRAT: PXM 1 -> HARTID 0x1 -> Node 1
+ACPI: NUMA: SRAT: PXM 0 -> MPIDR 0x0 -> Node -1
+  node   0: [mem 0x0000000080000000-0x00000000febeffff]
+  node   0: [mem 0x00000000fec00000-0x00000000ffffffff]
+Initmem setup node 2 as memoryless
+";
+    let (mut map, report) = good(text);
+    let ram = [(0x8000_0000, 0xfebf_0000, 1), (0xfec0_0000, 1 << 32, 1)];
+    assert_eq!((e820(&map), report.e820), (ram.to_vec(), 2));
+    assert_eq!(nodes(&map), [(0x8000_0000, 1 << 32, 0)]);
+    assert_eq!(cpus(&map), [(0, 0), (1, 1)]);
+    map.resolve().unwrap();
+    assert_eq!(map.numa, NumaSource::Srat);
+    // Any table is better, wherever it stands.
+    for text in [format!("{text}{BIOS}"), format!("{BIOS}{text}")] {
+        let (map, report) = good(&text);
+        assert_eq!((e820(&map).len(), report.e820), (1, 1));
+    }
+    // The SRAT alone says nothing of RAM.
+    let srat = text.split_once("  node").unwrap().0;
+    assert_eq!(read(srat).0, Err(Error::MapMissing));
+}
+
+/// The hypervisor below has a map and nodes of its own.
+#[test]
+fn xen_before_its_guest() {
+    let text = "\
+(XEN) Xen-e820 RAM map:
+(XEN)  [0000000000000000, 000000000009dfff] (usable)
+(XEN) SRAT: PXM 3 -> APIC 6a -> Node 3
+(XEN) SRAT: Node 0 PXM 0 [0000000000000000, 000000007fffffff]
+Oct  4 12:05:25.087 (XEN) SRAT: Node 1 PXM 1 880000000-1080000000
+[    0.000000] Xen: [mem 0x0000000000000000-0x000000000009ffff] usable
+a prefix that nobody knows Xen: [mem 0x0000000000100000-0x000000001fffffff] usable
+";
+    let (map, report) = good(text);
+    let want = [(0, 0xa0000, 1), (0x100000, 0x2000_0000, 1)];
+    assert_eq!(e820(&map), want);
+    assert_eq!((report.srat_mem, report.cpus), (0, 0));
 }
 
 #[test]

@@ -300,6 +300,8 @@ fn names_of_resources_go_both_ways() {
     let old = E820Type::from_resource_name("reserved\n");
     assert_eq!(old, Some(E820Type::RESERVED));
     assert_eq!(E820Type::from_resource_name("System ROM"), None);
+    let unknown = E820Type::from_resource_name(E820Type(20).resource_name());
+    assert_eq!(unknown, Some(E820Type::RESERVED));
     assert_eq!(E820Type(20).resource_name(), "Unknown E820 type");
 }
 

@@ -244,7 +244,7 @@ fn owned(map: &FirmwareMap) -> Vec<Owned> {
         };
         let nid = here().next().map_or(-1, |b| b.nid.0);
         let hotplug = here().any(|b| b.hotplug);
-        part.2 = (nid as u64) << 1 | u64::from(hotplug);
+        part.2 = ((nid as u64) << 1) | u64::from(hotplug);
     }
     join(&mut all);
     all
