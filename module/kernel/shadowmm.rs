@@ -108,7 +108,7 @@ fn load() -> Result<shadow::Current> {
             .map_err(|error| shadow::refused("zones=", error))?,
         crashkernel: CrashParameter::new(text("crashkernel=", params.crashkernel)?)
             .map_err(|error| shadow::refused("crashkernel=", error))?,
-        allocator: AllocatorKind::parse(text(params.allocator)?)
+        allocator: AllocatorKind::parse(text("allocator=", params.allocator)?)
             .map_err(|error| shadow::refused("allocator=", error))?,
     };
     let host = region::HostMemory::take(source, params.region_mb)?;

@@ -20,6 +20,7 @@ use shadowmm_core::phys::Backing;
 use shadowmm_core::phys::BackingRun;
 use shadowmm_core::phys::Bytes;
 use shadowmm_core::phys::NodeId;
+use shadowmm_core::phys::PageBytes;
 use shadowmm_core::phys::PageOrder;
 use shadowmm_core::phys::Pages;
 use shadowmm_core::phys::PhysAddr;
@@ -61,13 +62,13 @@ fn from_log(name: &str) -> Box<FirmwareMap> {
     map
 }
 
-fn text(boot: &HostBoot, text: Text) -> String {
+fn text(boot: &Boot<'_, HostPlatform>, text: Text) -> String {
     let mut out = String::new();
     boot.write(text, &mut out).unwrap();
     out
 }
 
-fn validate(boot: &HostBoot) {
+fn validate(boot: &Boot<'_, HostPlatform>) {
     match boot.validate().unwrap() {
         Ok(pages) => assert!(pages > Pages::ZERO),
         Err(flaw) => panic!("{flaw}"),
@@ -75,7 +76,7 @@ fn validate(boot: &HostBoot) {
 }
 
 /// Everything that must hold after any successful boot.
-fn check_booted(boot: &HostBoot) {
+fn check_booted(boot: &Boot<'_, HostPlatform>) {
     validate(boot);
     let mm = boot.mm().unwrap();
     boot.accounting().check().unwrap();
@@ -314,8 +315,14 @@ proptest! {
             // What the map refuses as it comes is not in it.
             let _ = map.meminfo.push(addr << 12, size << 12, nid, false);
         }
-        let backing = backing(&[mib]);
-        if let Ok(mut boot) = detect(&map, &backing, Config::default()) {
+        // Not leaked memory: there may be any number of cases.
+        let mut pages = vec![PageBytes([0; 4096]); mib << 8];
+        let mut store = Box::new(Store::new());
+        let mut backing = Backing::new();
+        backing.push(BackingRun::from_pages(&mut pages, NodeId(0))).unwrap();
+        let platform = HostPlatform::default();
+        let config = Config::default();
+        if let Ok(mut boot) = Boot::detect(&mut store, &map, &backing, config, platform) {
             match boot.run() {
                 Ok(()) => check_booted(&boot),
                 // Metadata may not fit where the holes are much larger than the RAM.
