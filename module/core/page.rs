@@ -20,11 +20,13 @@
 //!   Buddy       the first page of a block on a free list
 //!   Allocated   the first page of a block that somebody owns
 //!   Tail        inside a free or an allocated block, not its first page
+//!   Pageset     the first page of a free block that a CPU keeps
 //!
 //!   Reserved --hand-off--> Buddy | Tail
 //!   Tail  --split: first page of the upper half--> Buddy
 //!   Buddy --merge: first page of the upper half--> Tail
-//!   Buddy --alloc--> Allocated --free--> Buddy
+//!   Buddy --alloc--> Allocated --free--> Pageset --drain--> Buddy
+//!   Buddy --refill--> Pageset --alloc--> Allocated
 //! ```
 //!
 //! Only first pages change when a block is allocated or freed, so both cost
@@ -40,6 +42,7 @@ use crate::phys::NodeId;
 use crate::phys::PageOrder;
 use crate::phys::Pfn;
 use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// The end of a list.
@@ -71,6 +74,9 @@ pub enum PageState {
     Allocated = 3,
     /// Inside a free or an allocated block, not its first page.
     Tail = 4,
+    /// The first page of a free block that a CPU keeps in its pageset, or that
+    /// is on its way from its owner to a list.
+    Pageset = 5,
 }
 
 impl PageState {
@@ -81,6 +87,7 @@ impl PageState {
             2 => Self::Buddy,
             3 => Self::Allocated,
             4 => Self::Tail,
+            5 => Self::Pageset,
             _ => Self::Hole,
         }
     }
@@ -242,6 +249,23 @@ impl PageDescriptor {
         let wanted =
             (order.get() as u32) << ORDER_SHIFT | (PageState::Allocated as u32) << STATE_SHIFT;
         self.bits.load(Relaxed) & 0xff << STATE_SHIFT == wanted
+    }
+
+    /// Takes an allocated block of `order` from its owner: it is `Pageset` then,
+    /// and its flags are gone. Of several who try at once, one is told `true`.
+    #[inline]
+    pub(crate) fn take_from_owner(&self, order: PageOrder) -> bool {
+        let bits = self.bits.load(Relaxed);
+        let wanted =
+            (order.get() as u32) << ORDER_SHIFT | (PageState::Allocated as u32) << STATE_SHIFT;
+        if bits & 0xff << STATE_SHIFT != wanted {
+            return false;
+        }
+        let taken =
+            bits & !(0xf << STATE_SHIFT | FLAGS) | (PageState::Pageset as u32) << STATE_SHIFT;
+        self.bits
+            .compare_exchange(bits, taken, Acquire, Relaxed)
+            .is_ok()
     }
 
     /// What the page is.

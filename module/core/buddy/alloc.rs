@@ -25,6 +25,7 @@ use super::gfp;
 use super::gfp::Gfp;
 use super::highatomic;
 use super::migratetype::MigrateType;
+use super::pageset;
 use super::stats::VmEvent;
 use super::system::BuddySystem;
 use super::watermark_ok::zone_watermark_ok;
@@ -266,7 +267,8 @@ where
         zone_watermark_ok(&zone.free_counts, context.order, mark, reserve, flags)
     }
 
-    /// Takes a block from this zone (`rmqueue`).
+    /// Takes a block from this zone, through the CPU's pageset where its order is
+    /// kept there (`rmqueue`).
     #[inline]
     fn rmqueue(
         &self,
@@ -275,7 +277,13 @@ where
         context: &AllocContext<'_, P>,
         flags: AllocFlags,
     ) -> Option<Pfn> {
-        let pfn = self.rmqueue_buddy(zone, id, context, flags);
+        let mut pfn = None;
+        if pageset::is_allowed(context.order) {
+            pfn = self.rmqueue_pcplist(zone, id, context.order, context.migratetype, flags);
+        }
+        if pfn.is_none() {
+            pfn = self.rmqueue_buddy(zone, id, context, flags);
+        }
         if flags.has(AllocFlags::KSWAPD) && zone.is_boosted() {
             zone.set_boosted(false);
             Self::wakeup_kswapd(zone);
@@ -389,9 +397,17 @@ where
             return None;
         }
         if enters_direct_reclaim(gfp, context.order) {
-            let (cpu, _pinned) = self.platform.pin_cpu();
+            let (cpu, pinned) = self.platform.pin_cpu();
             self.stats
                 .count(cpu, VmEvent::AllocStall(context.highest), 1);
+            drop(pinned);
+            // What can be reclaimed are the pages that CPUs keep.
+            if !self.drain_all_pages().is_zero() {
+                let taken = self.get_page_from_freelist(context, flags, nodes);
+                if taken.is_some() {
+                    return taken;
+                }
+            }
         }
         // Before somebody would be killed, what is kept for the urgent goes
         // (should_reclaim_retry). Who does not retry does not get there.

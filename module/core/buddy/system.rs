@@ -3,14 +3,14 @@
 //! The buddy system over all nodes and zones: giving blocks back, taking over
 //! memblock's, and the seam to the rest.
 //!
-//! A free is checked before anything changes, with the zone's lock held, so
-//! that of two who free the same block at once exactly one is told so:
+//! A free takes the block from its owner in one step, so that of two who free
+//! the same block at once exactly one is told so:
 //!
 //! ```text
 //! the page is       at that order    at another      so the answer is
 //! Allocated         yes              -               freed
 //! Allocated         -                yes             WrongOrder
-//! Buddy                                              DoubleFree
+//! Buddy, Pageset                                     DoubleFree
 //! Tail              of a free block                  DoubleFree
 //! Tail              of an allocated block            NotBlockHead
 //! Reserved                                           PageReserved
@@ -97,12 +97,17 @@ where
         let Some(zone) = self.zones.zone(id) else {
             return Err(self.free_refusal(pfn, page));
         };
-        {
+        if !page.take_from_owner(order) {
+            // With the lock held no block is half-way between two states.
+            let _areas = zone.free.lock();
+            return Err(match page.is_allocated(order) {
+                true => Error::DoubleFree,
+                false => self.free_refusal(pfn, page),
+            });
+        }
+        page.set_count(0);
+        if !self.free_to_pageset(zone, id, pfn, page, order) {
             let mut areas = zone.free.lock();
-            if !page.is_allocated(order) {
-                return Err(self.free_refusal(pfn, page));
-            }
-            page.set_count(0);
             self.locked(zone, id, &mut areas)
                 .split_large_buddy(pfn, page, order, None);
         }
@@ -117,7 +122,7 @@ where
         match page.state() {
             PageState::Hole => Error::ForeignPfn,
             PageState::Reserved => Error::PageReserved,
-            PageState::Buddy => Error::DoubleFree,
+            PageState::Buddy | PageState::Pageset => Error::DoubleFree,
             PageState::Allocated => Error::WrongOrder,
             PageState::Tail => match self.head_of(pfn) {
                 Some(block) if block.state == PageState::Allocated => Error::NotBlockHead,
@@ -133,7 +138,10 @@ where
         PageOrder::all().skip(1).find_map(|order| {
             let head = pfn.align_down(order);
             let (state, head_order) = self.map.page(head)?.state_and_order();
-            let is_head = matches!(state, PageState::Buddy | PageState::Allocated);
+            let is_head = matches!(
+                state,
+                PageState::Buddy | PageState::Allocated | PageState::Pageset
+            );
             let reaches = pfn < head + head_order.pages();
             (is_head && reaches).then_some(BlockInfo {
                 head,
@@ -308,10 +316,15 @@ where
             order,
             state,
         };
-        match state {
-            PageState::Tail => Some(self.head_of(pfn).unwrap_or(alone)),
-            _ => Some(alone),
+        let mut block = match state {
+            PageState::Tail => self.head_of(pfn).unwrap_or(alone),
+            _ => alone,
+        };
+        // Whether a free block is a CPU's or the zone's is nobody's affair.
+        if block.state == PageState::Pageset {
+            block.state = PageState::Buddy;
         }
+        Some(block)
     }
 
     fn validate(&self) -> Result<(), Violation> {
