@@ -258,6 +258,23 @@ fn the_buddy_system_keeps_the_seam() {
 }
 
 #[test]
+fn the_buddy_system_with_pagesets_keeps_the_seam() {
+    // How much a CPU may keep depends on what the zones have by then.
+    let settle = |world: &World| {
+        world.buddy().setup_pagesets(|_| 4);
+        world.buddy().drain_all_pages();
+    };
+    let world = World::new(&SPECS, false);
+    seam(&world, &world.buddy(), &|| settle(&world));
+    let world = World::new(&SPECS, false);
+    threads(&world.buddy(), &|| settle(&world));
+    // The pagesets were in use.
+    let page = world.alloc(GFP_KERNEL, 0).unwrap();
+    world.free(page, 0).unwrap();
+    assert!(!world.buddy().drain_all_pages().is_zero());
+}
+
+#[test]
 fn cosmos_keeps_the_seam() {
     let cosmos = Cosmos::new(&SPECS, false, 1024);
     seam(&cosmos.world, &cosmos.system(), &settled);
