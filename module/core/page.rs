@@ -42,6 +42,7 @@ use crate::phys::NodeId;
 use crate::phys::PageOrder;
 use crate::phys::Pfn;
 use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::AcqRel;
 use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -343,6 +344,20 @@ impl PageDescriptor {
     #[inline]
     pub fn set_count(&self, count: u32) {
         self.count.store(count, Relaxed);
+    }
+
+    /// One reference more (`get_page`).
+    #[inline]
+    pub(crate) fn get(&self) {
+        self.count.fetch_add(1, Relaxed);
+    }
+
+    /// One reference less, for a page that may have several; whether that was
+    /// the last (`put_page_testzero`). The only one costs no locked
+    /// instruction.
+    #[inline]
+    pub(crate) fn put_testzero(&self) -> bool {
+        self.count.load(Acquire) <= 1 || self.count.fetch_sub(1, AcqRel) == 1
     }
 
     /// The next page of the list that this page is on.

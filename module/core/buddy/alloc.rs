@@ -153,6 +153,54 @@ where
         Ok(taken.pfn)
     }
 
+    /// Takes single pages from the first zone that has room for all of them, as
+    /// long as it has some (the fast part of `alloc_pages_bulk`); how many, 0
+    /// when a single request must do.
+    pub(super) fn take_bulk(&self, request: &AllocRequest, pages: &mut [Pfn]) -> Result<usize> {
+        let gfp = request.gfp;
+        let highest = gfp.zone()?;
+        let mt = self.migratetype(gfp)?;
+        let zonelist = self.zones.node_zonelist(self.platform, request.nid, gfp)?;
+        let flags = AllocFlags::fastpath(gfp, PageOrder::ZERO).only(AllocFlags::CMA);
+        let flags = flags | AllocFlags::WMARK_LOW;
+        let allowed = |nid| request.nodes.is_none_or(|nodes| nodes.contains(nid));
+        let Some(preferred) = zonelist.first(highest, request.nodes) else {
+            return Ok(0);
+        };
+        let wanted = Pages(pages.len() as u64);
+        let mut zones = zonelist.iter(highest).filter(|zref| allowed(zref.nid()));
+        let found = zones.find_map(|zref| {
+            if zref.nid() != preferred.nid() {
+                // Rather one page from near than many from afar.
+                return Some(None);
+            }
+            let mark = zref.zone.wmark(Watermark::Low) + wanted;
+            let reserve = zref.zone.lowmem_reserve(preferred.kind());
+            let counts = &zref.zone.free_counts;
+            zone_watermark_ok(counts, PageOrder::ZERO, mark, reserve, flags).then_some(Some(zref))
+        });
+        let Some(Some(zref)) = found else {
+            return Ok(0);
+        };
+        let id = ZoneId::new(zref.nid(), zref.kind());
+        let preferred = ZoneId::new(preferred.nid(), preferred.kind());
+        let taken = self.rmqueue_pcplist_bulk(zref.zone, id, mt, flags, pages);
+        for &pfn in pages.iter().take(taken) {
+            let page = Taken {
+                pfn,
+                zone: id,
+                preferred,
+            };
+            if gfp.has(gfp::__GFP_ZERO) && self.memory.zero(one_page(pfn)).is_err() {
+                // There is no memory behind any page then.
+                self.free_bulk(pages.get(..taken).unwrap_or(&[]));
+                return Err(Error::ForeignPfn);
+            }
+            self.count_taken(&page, PageOrder::ZERO);
+        }
+        Ok(taken)
+    }
+
     /// From which page blocks the request is served (`gfp_migratetype`).
     #[inline]
     fn migratetype(&self, gfp: Gfp) -> Result<MigrateType> {
@@ -447,6 +495,10 @@ where
         self.stats
             .count_alloc(cpu, taken.zone, taken.preferred, local, pages);
     }
+}
+
+fn one_page(pfn: Pfn) -> PhysRange {
+    PhysRange::new(pfn.addr(), PageOrder::ZERO.pages().bytes())
 }
 
 /// Whether compaction may help the request (`gfp_compaction_allowed`).

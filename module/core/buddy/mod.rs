@@ -16,6 +16,7 @@
 //!     free_area.rs    the lists by order and type, and their counts
 //!       list.rs       the list, linked through the page descriptors
 //! system.rs        giving back, the hand-off's end, what is refused
+//! bulk.rs          many pages, exact sizes, splitting, references
 //! allocator.rs     the seam: the trait, and the owned block
 //! stats.rs         per-CPU counts
 //! fragmentation.rs indices computed from the counts
@@ -52,6 +53,7 @@
 
 mod alloc;
 mod allocator;
+mod bulk;
 mod fallback;
 mod fragmentation;
 mod free_area;

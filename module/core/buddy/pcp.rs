@@ -75,6 +75,43 @@ where
         taken.map(|(pfn, _)| pfn)
     }
 
+    /// Takes single pages into `pages` as long as the running CPU's pageset and
+    /// the zone have some, and says how many (the loop of `alloc_pages_bulk`).
+    pub(super) fn rmqueue_pcplist_bulk(
+        &self,
+        zone: &Zone<P>,
+        id: ZoneId,
+        mt: MigrateType,
+        flags: AllocFlags,
+        pages: &mut [Pfn],
+    ) -> usize {
+        let order = PageOrder::ZERO;
+        let (cpu, _pinned) = self.platform.pin_cpu();
+        let Some(pageset) = self.stats.pageset(cpu, id) else {
+            return 0;
+        };
+        if !pageset.enter(self.platform) {
+            return 0;
+        }
+        let index = pageset::index_of(order, mt);
+        let mut taken = 0;
+        for slot in pages {
+            if pageset.is_empty(index) {
+                self.refill(zone, id, pageset, order, mt, flags);
+            }
+            let Some((pfn, page)) = pageset.pop_head(index, self.map) else {
+                break;
+            };
+            page.set_state(PageState::Allocated, order);
+            page.set_count(1);
+            pageset.add_count(-1);
+            *slot = pfn;
+            taken += 1;
+        }
+        pageset.leave();
+        taken
+    }
+
     /// Fills an empty list (`rmqueue_bulk`). Urgent requests of higher orders
     /// are left to the zone, which keeps page blocks for them.
     #[cold]

@@ -89,14 +89,19 @@ where
         }
     }
 
-    /// Gives a block back (`free_frozen_pages`). See [`PageAllocator::free`].
+    /// Gives a block back, and says whether it is free then or somebody else
+    /// needs it still (`__free_pages`). See [`PageAllocator::free`].
     #[inline]
-    pub(super) fn try_free(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+    pub(super) fn try_free(&self, pfn: Pfn, order: PageOrder) -> Result<bool> {
         let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
         let id = page.zone_id();
         let Some(zone) = self.zones.zone(id) else {
             return Err(self.free_refusal(pfn, page));
         };
+        if page.is_allocated(order) && !page.put_testzero() {
+            // Somebody else needs the block still.
+            return Ok(false);
+        }
         if !page.take_from_owner(order) {
             // With the lock held no block is half-way between two states.
             let _areas = zone.free.lock();
@@ -106,14 +111,32 @@ where
             });
         }
         page.set_count(0);
-        if !self.free_to_pageset(zone, id, pfn, page, order) {
+        self.free_taken(pfn, page, order, None);
+        Ok(true)
+    }
+
+    /// Frees a block that was taken from its owner: to the CPU's pageset, or to
+    /// the zone where that is full or a place is wished for
+    /// (`__free_frozen_pages`).
+    #[inline]
+    pub(super) fn free_taken(
+        &self,
+        pfn: Pfn,
+        page: &PageDescriptor,
+        order: PageOrder,
+        place: Option<Placement>,
+    ) {
+        let id = page.zone_id();
+        let Some(zone) = self.zones.zone(id) else {
+            return;
+        };
+        if place.is_some() || !self.free_to_pageset(zone, id, pfn, page, order) {
             let mut areas = zone.free.lock();
             self.locked(zone, id, &mut areas)
-                .split_large_buddy(pfn, page, order, None);
+                .split_large_buddy(pfn, page, order, place);
         }
         let (cpu, _pinned) = self.platform.pin_cpu();
         self.stats.count(cpu, VmEvent::PgFree, order.pages().0);
-        Ok(())
     }
 
     /// Why this page can't be freed at the order asked for.
@@ -191,7 +214,7 @@ where
 
     /// Counts a refusal and hands it on.
     #[cold]
-    fn refuse(&self, error: Error) -> Error {
+    pub(super) fn refuse(&self, error: Error) -> Error {
         let (cpu, _pinned) = self.platform.pin_cpu();
         self.stats.count_refusal(cpu, error);
         error
@@ -283,6 +306,7 @@ where
     #[inline]
     fn free(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
         self.try_free(pfn, order)
+            .map(|_| ())
             .map_err(|error| self.refuse(error))
     }
 
