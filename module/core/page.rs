@@ -20,11 +20,13 @@
 //!   Buddy       the first page of a block on a free list
 //!   Allocated   the first page of a block that somebody owns
 //!   Tail        inside a free or an allocated block, not its first page
+//!   Pageset     the first page of a free block that a CPU keeps
 //!
 //!   Reserved --hand-off--> Buddy | Tail
 //!   Tail  --split: first page of the upper half--> Buddy
 //!   Buddy --merge: first page of the upper half--> Tail
-//!   Buddy --alloc--> Allocated --free--> Buddy
+//!   Buddy --alloc--> Allocated --free--> Pageset --drain--> Buddy
+//!   Buddy --refill--> Pageset --alloc--> Allocated
 //! ```
 //!
 //! Only first pages change when a block is allocated or freed, so both cost
@@ -40,6 +42,8 @@ use crate::phys::NodeId;
 use crate::phys::PageOrder;
 use crate::phys::Pfn;
 use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::AcqRel;
+use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// The end of a list.
@@ -71,6 +75,9 @@ pub enum PageState {
     Allocated = 3,
     /// Inside a free or an allocated block, not its first page.
     Tail = 4,
+    /// The first page of a free block that a CPU keeps in its pageset, or that
+    /// is on its way from its owner to a list.
+    Pageset = 5,
 }
 
 impl PageState {
@@ -81,6 +88,7 @@ impl PageState {
             2 => Self::Buddy,
             3 => Self::Allocated,
             4 => Self::Tail,
+            5 => Self::Pageset,
             _ => Self::Hole,
         }
     }
@@ -244,6 +252,23 @@ impl PageDescriptor {
         self.bits.load(Relaxed) & (0xff << STATE_SHIFT) == wanted
     }
 
+    /// Takes an allocated block of `order` from its owner: it is `Pageset` then,
+    /// and its flags are gone. Of several who try at once, one is told `true`.
+    #[inline]
+    pub(crate) fn take_from_owner(&self, order: PageOrder) -> bool {
+        let bits = self.bits.load(Relaxed);
+        let wanted =
+            (order.get() as u32) << ORDER_SHIFT | (PageState::Allocated as u32) << STATE_SHIFT;
+        if bits & 0xff << STATE_SHIFT != wanted {
+            return false;
+        }
+        let taken =
+            bits & !(0xf << STATE_SHIFT | FLAGS) | (PageState::Pageset as u32) << STATE_SHIFT;
+        self.bits
+            .compare_exchange(bits, taken, Acquire, Relaxed)
+            .is_ok()
+    }
+
     /// What the page is.
     #[inline]
     pub fn state(&self) -> PageState {
@@ -319,6 +344,20 @@ impl PageDescriptor {
     #[inline]
     pub fn set_count(&self, count: u32) {
         self.count.store(count, Relaxed);
+    }
+
+    /// One reference more (`get_page`).
+    #[inline]
+    pub(crate) fn get(&self) {
+        self.count.fetch_add(1, Relaxed);
+    }
+
+    /// One reference less, for a page that may have several; whether that was
+    /// the last (`put_page_testzero`). The only one costs no locked
+    /// instruction.
+    #[inline]
+    pub(crate) fn put_testzero(&self) -> bool {
+        self.count.load(Acquire) <= 1 || self.count.fetch_sub(1, AcqRel) == 1
     }
 
     /// The next page of the list that this page is on.

@@ -11,6 +11,8 @@
 use crate::phys::CpuId;
 use crate::phys::NodeId;
 use core::ops::DerefMut;
+use core::sync::atomic::fence;
+use core::sync::atomic::Ordering::SeqCst;
 
 /// A lock around a value; the guard is the proof that the value may be touched.
 pub trait Lock<T>: Send + Sync {
@@ -48,6 +50,23 @@ pub trait Platform: Send + Sync + 'static {
 
     /// Keeps the caller on its CPU while the guard lives, and names that CPU.
     fn pin_cpu(&self) -> (CpuId, Self::CpuGuard<'_>);
+
+    /// Between two accesses of a CPU to its own slots: the store before it is
+    /// seen by whoever runs [`Platform::remote_fence`] later, or the load after
+    /// it sees what was stored before that. The caller is pinned.
+    ///
+    /// Surroundings that can make other CPUs run a fence answer here with a
+    /// compiler fence, and do all the work in the other.
+    #[inline]
+    fn owner_fence(&self) {
+        fence(SeqCst);
+    }
+
+    /// The other side of [`Platform::owner_fence`], for whoever reaches for
+    /// another CPU's slots. The caller is pinned.
+    fn remote_fence(&self) {
+        fence(SeqCst);
+    }
 
     /// Notes the node of a CPU (`set_cpu_numa_node`). The boot says it once for
     /// each CPU number.

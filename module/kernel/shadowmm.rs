@@ -110,6 +110,7 @@ fn load() -> Result<shadow::Current> {
             .map_err(|error| shadow::refused("crashkernel=", error))?,
         allocator: AllocatorKind::parse(text("allocator=", params.allocator)?)
             .map_err(|error| shadow::refused("allocator=", error))?,
+        ..Config::default()
     };
     let host = region::HostMemory::take(source, params.region_mb)?;
     let shadow = shadow::Shadow::new(host, config)?;

@@ -20,6 +20,9 @@ pub struct Config {
     pub zones: ZoneConfig,
     /// The crash kernel's memory.
     pub crashkernel: CrashParameter,
+    /// Whether CPUs keep free pages of their own, as they do in Linux. Then a
+    /// page that was freed shows in `buddyinfo` only when it is drained.
+    pub pagesets: bool,
     /// Who gets the pages at the hand-off.
     pub allocator: AllocatorKind,
 }

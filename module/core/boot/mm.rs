@@ -2,6 +2,7 @@
 
 //! The running memory manager: what the boot ends in.
 
+use super::steps::for_each_cpu_node;
 use crate::allocator::Allocator;
 use crate::buddy::BuddySystem;
 use crate::buddy::PageAllocator;
@@ -10,6 +11,7 @@ use crate::buddy::Violation;
 use crate::cosmos::CosmosSystem;
 use crate::cosmos::MemAreas;
 use crate::early::MemoryRanges;
+use crate::firmware::CpuMap;
 use crate::memblock::RetiredMemblock;
 use crate::node::Node;
 use crate::node::Nodes;
@@ -113,6 +115,19 @@ impl<'m, P: Platform> Mm<'m, P> {
     /// What Cosmos's areas take of the region.
     pub(super) fn areas_bytes(&self) -> Bytes {
         self.areas.as_ref().map_or(Bytes::ZERO, MemAreas::bytes)
+    }
+
+    /// Lets the CPUs keep pages of their own; again when CPUs have come or gone
+    /// or the watermarks have changed (`setup_per_cpu_pageset`,
+    /// `page_alloc_cpu_online`). The map says which CPU is on which node.
+    pub fn setup_pagesets(&self, cpus: &CpuMap) {
+        self.buddy().setup_pagesets(|nid| {
+            let mut up = 0;
+            for_each_cpu_node(&self.platform, self.nodes, cpus, |cpu, on| {
+                up += u64::from(on == nid && self.platform.is_online(cpu));
+            });
+            up
+        });
     }
 
     /// Checks every invariant, from memblock to the free lists.

@@ -43,6 +43,7 @@ pub use steps::Paged;
 pub use steps::Zoned;
 pub use store::Store;
 
+use crate::allocator::AllocatorKind;
 use crate::error::Error;
 use crate::error::Result;
 use crate::firmware;
@@ -265,6 +266,9 @@ impl<'m, P: Platform> Boot<'m, P> {
             Phase::Zoned(stage) => {
                 let start = stage.early.platform.now_ns();
                 let next = stage.hand_off()?;
+                if machine.config.pagesets && machine.config.allocator == AllocatorKind::Buddy {
+                    next.setup_pagesets(&machine.map.cpus);
+                }
                 let ns = next.platform.now_ns().saturating_sub(start);
                 (Phase::Running(next), ns)
             }

@@ -313,10 +313,20 @@ impl<P: Platform> Snapshot for Boot<'_, P> {
         mm.stats.vm_event(event)
     }
 
-    fn pageset(&self, _nid: NodeId, _kind: ZoneType, cpu: CpuId) -> Option<report::PagesetModel> {
+    fn pageset(&self, nid: NodeId, kind: ZoneType, cpu: CpuId) -> Option<report::PagesetModel> {
         let mm = self.mm().ok()?;
-        mm.platform
-            .is_online(cpu)
-            .then(|| report::PagesetModel::boot(cpu))
+        if !mm.platform.is_online(cpu) {
+            return None;
+        }
+        let mut model = report::PagesetModel::boot(cpu);
+        if let Some(pageset) = mm.stats.pageset(cpu, ZoneId::new(nid, kind)) {
+            let limits = pageset.limits();
+            model.count = pageset.count();
+            model.high = pageset.high();
+            model.batch = limits.batch;
+            model.high_min = limits.high_min;
+            model.high_max = limits.high_max;
+        }
+        Some(model)
     }
 }

@@ -271,10 +271,22 @@ fn place_areas<'m, P: Platform>(
     })
 }
 
-/// Tells the platform the CPUs' nodes: those of the map, and for CPUs that it
-/// does not know or whose node is not there, the nodes in turn
-/// (`init_cpu_to_node`, `numa_init_array`).
+/// Tells the platform the CPUs' nodes (`init_cpu_to_node`).
 fn set_cpu_nodes<P: Platform>(platform: &P, nodes: &Nodes<'_, P>, cpus: &CpuMap) {
+    for_each_cpu_node(platform, nodes, cpus, |cpu, nid| {
+        platform.set_cpu_node(cpu, nid)
+    });
+}
+
+/// Calls `visit` with all CPUs and their nodes: those of the map, and for CPUs
+/// that it does not know or whose node is not there, the nodes in turn
+/// (`numa_init_array`).
+pub(super) fn for_each_cpu_node<P: Platform>(
+    platform: &P,
+    nodes: &Nodes<'_, P>,
+    cpus: &CpuMap,
+    mut visit: impl FnMut(CpuId, NodeId),
+) {
     let mut next = NodeId::NONE;
     for cpu in (0..platform.nr_cpus()).map(CpuId) {
         let known = cpus.node(cpu);
@@ -286,7 +298,7 @@ fn set_cpu_nodes<P: Platform>(platform: &P, nodes: &Nodes<'_, P>, cpus: &CpuMap)
             next = after.or(online.first()).unwrap_or(NodeId(0));
             next
         };
-        platform.set_cpu_node(cpu, nid);
+        visit(cpu, nid);
     }
 }
 

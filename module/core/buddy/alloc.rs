@@ -25,6 +25,7 @@ use super::gfp;
 use super::gfp::Gfp;
 use super::highatomic;
 use super::migratetype::MigrateType;
+use super::pageset;
 use super::stats::VmEvent;
 use super::system::BuddySystem;
 use super::watermark_ok::zone_watermark_ok;
@@ -152,6 +153,54 @@ where
         Ok(taken.pfn)
     }
 
+    /// Takes single pages from the first zone that has room for all of them, as
+    /// long as it has some (the fast part of `alloc_pages_bulk`); how many, 0
+    /// when a single request must do.
+    pub(super) fn take_bulk(&self, request: &AllocRequest, pages: &mut [Pfn]) -> Result<usize> {
+        let gfp = request.gfp;
+        let highest = gfp.zone()?;
+        let mt = self.migratetype(gfp)?;
+        let zonelist = self.zones.node_zonelist(self.platform, request.nid, gfp)?;
+        let flags = AllocFlags::fastpath(gfp, PageOrder::ZERO).only(AllocFlags::CMA);
+        let flags = flags | AllocFlags::WMARK_LOW;
+        let allowed = |nid| request.nodes.is_none_or(|nodes| nodes.contains(nid));
+        let Some(preferred) = zonelist.first(highest, request.nodes) else {
+            return Ok(0);
+        };
+        let wanted = Pages(pages.len() as u64);
+        let mut zones = zonelist.iter(highest).filter(|zref| allowed(zref.nid()));
+        let found = zones.find_map(|zref| {
+            if zref.nid() != preferred.nid() {
+                // Rather one page from near than many from afar.
+                return Some(None);
+            }
+            let mark = zref.zone.wmark(Watermark::Low) + wanted;
+            let reserve = zref.zone.lowmem_reserve(preferred.kind());
+            let counts = &zref.zone.free_counts;
+            zone_watermark_ok(counts, PageOrder::ZERO, mark, reserve, flags).then_some(Some(zref))
+        });
+        let Some(Some(zref)) = found else {
+            return Ok(0);
+        };
+        let id = ZoneId::new(zref.nid(), zref.kind());
+        let preferred = ZoneId::new(preferred.nid(), preferred.kind());
+        let taken = self.rmqueue_pcplist_bulk(zref.zone, id, mt, flags, pages);
+        for &pfn in pages.iter().take(taken) {
+            let page = Taken {
+                pfn,
+                zone: id,
+                preferred,
+            };
+            if gfp.has(gfp::__GFP_ZERO) && self.memory.zero(one_page(pfn)).is_err() {
+                // There is no memory behind any page then.
+                self.free_bulk(pages.get(..taken).unwrap_or(&[]));
+                return Err(Error::ForeignPfn);
+            }
+            self.count_taken(&page, PageOrder::ZERO);
+        }
+        Ok(taken)
+    }
+
     /// From which page blocks the request is served (`gfp_migratetype`).
     #[inline]
     fn migratetype(&self, gfp: Gfp) -> Result<MigrateType> {
@@ -266,7 +315,8 @@ where
         zone_watermark_ok(&zone.free_counts, context.order, mark, reserve, flags)
     }
 
-    /// Takes a block from this zone (`rmqueue`).
+    /// Takes a block from this zone, through the CPU's pageset where its order is
+    /// kept there (`rmqueue`).
     #[inline]
     fn rmqueue(
         &self,
@@ -275,7 +325,13 @@ where
         context: &AllocContext<'_, P>,
         flags: AllocFlags,
     ) -> Option<Pfn> {
-        let pfn = self.rmqueue_buddy(zone, id, context, flags);
+        let mut pfn = None;
+        if pageset::is_allowed(context.order) {
+            pfn = self.rmqueue_pcplist(zone, id, context.order, context.migratetype, flags);
+        }
+        if pfn.is_none() {
+            pfn = self.rmqueue_buddy(zone, id, context, flags);
+        }
         if flags.has(AllocFlags::KSWAPD) && zone.is_boosted() {
             zone.set_boosted(false);
             Self::wakeup_kswapd(zone);
@@ -389,9 +445,17 @@ where
             return None;
         }
         if enters_direct_reclaim(gfp, context.order) {
-            let (cpu, _pinned) = self.platform.pin_cpu();
+            let (cpu, pinned) = self.platform.pin_cpu();
             self.stats
                 .count(cpu, VmEvent::AllocStall(context.highest), 1);
+            drop(pinned);
+            // What can be reclaimed are the pages that CPUs keep.
+            if !self.drain_all_pages().is_zero() {
+                let taken = self.get_page_from_freelist(context, flags, nodes);
+                if taken.is_some() {
+                    return taken;
+                }
+            }
         }
         // Before somebody would be killed, what is kept for the urgent goes
         // (should_reclaim_retry). Who does not retry does not get there.
@@ -431,6 +495,10 @@ where
         self.stats
             .count_alloc(cpu, taken.zone, taken.preferred, local, pages);
     }
+}
+
+fn one_page(pfn: Pfn) -> PhysRange {
+    PhysRange::new(pfn.addr(), PageOrder::ZERO.pages().bytes())
 }
 
 /// Whether compaction may help the request (`gfp_compaction_allowed`).

@@ -6,6 +6,8 @@
 //! gfp.rs           the flags of a request
 //! alloc.rs         request -> zonelist -> watermark -> zone
 //!   watermark_ok.rs   may this request take from this zone?
+//!   pcp.rs            through the CPU's pageset, and back to the zone
+//!     pageset.rs      the pages that a CPU keeps, and how many
 //!   fallback.rs       own lists, CMA, claim a page block, steal from one
 //!   split_merge.rs    the algorithm inside one locked zone
 //!   pageblock.rs      a page block's free pages move to another type
@@ -14,6 +16,7 @@
 //!     free_area.rs    the lists by order and type, and their counts
 //!       list.rs       the list, linked through the page descriptors
 //! system.rs        giving back, the hand-off's end, what is refused
+//! bulk.rs          many pages, exact sizes, splitting, references
 //! allocator.rs     the seam: the trait, and the owned block
 //! stats.rs         per-CPU counts
 //! fragmentation.rs indices computed from the counts
@@ -37,20 +40,20 @@
 //! 1. A zone's lock (`zone.free`) guards its lists, the counts of them (which
 //!    may be read without it), and the links, state and order of every
 //!    descriptor of the zone. No two zones are locked at once.
-//! 2. The pin to a CPU guards that CPU's statistics. It is taken when no zone is
-//!    locked, and no lock is taken under it.
+//! 2. A pageset belongs to its CPU, while that is pinned, or to whoever has
+//!    claimed it (`pageset.rs`). A zone may be locked under it, not the reverse.
+//! 3. The pin to a CPU guards that CPU's statistics.
 //!
 //! What an allocated block's owner does with its links and its count is the
 //! owner's affair until the block is freed.
 //!
 //! # What is not here yet
 //!
-//! Lists by migrate type stand inside `FreeArea` once there are any; a CPU's
-//! pageset stands before `rmqueue_buddy()` and `try_free()`; compaction follows
-//! the second try of the slow path.
+//! Compaction follows the second try of the slow path.
 
 mod alloc;
 mod allocator;
+mod bulk;
 mod fallback;
 mod fragmentation;
 mod free_area;
@@ -60,6 +63,8 @@ mod list;
 mod migratetype;
 mod page_types;
 mod pageblock;
+mod pageset;
+mod pcp;
 mod split_merge;
 mod stats;
 mod system;
@@ -84,6 +89,8 @@ pub use migratetype::Pageblock;
 pub use migratetype::MIGRATE_PCPTYPES;
 pub use migratetype::MIGRATE_TYPES;
 pub use page_types::page_types;
+pub use pageset::Pageset;
+pub use pageset::PagesetLimits;
 pub use stats::CpuStats;
 pub use stats::NumaStat;
 pub use stats::Statistics;

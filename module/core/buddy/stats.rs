@@ -11,6 +11,7 @@
 //! while the writer is pinned there: a plain load and store, nothing locked.
 //! A reader adds the slots up and may see one CPU's event and not yet another's.
 
+use super::pageset::Pageset;
 use crate::error::Error;
 use crate::error::Refusals;
 use crate::error::Result;
@@ -121,9 +122,11 @@ impl Default for CpuStats {
     }
 }
 
-/// One CPU's counts of one zone (`struct per_cpu_zonestat`).
+/// What one CPU has of one zone: its counts (`struct per_cpu_zonestat`) and its
+/// pageset (`struct per_cpu_pages`).
 #[repr(C, align(64))]
 pub struct ZoneStats {
+    pageset: Pageset,
     numa: [AtomicU64; NR_NUMA_STATS],
 }
 
@@ -131,6 +134,7 @@ impl ZoneStats {
     /// Nothing has happened.
     pub const fn new() -> Self {
         Self {
+            pageset: Pageset::new(),
             numa: [const { AtomicU64::new(0) }; NR_NUMA_STATS],
         }
     }
@@ -273,6 +277,12 @@ impl<'m> Statistics<'m> {
         (0..self.cpus.len())
             .filter_map(|cpu| self.zone_slot(cpu, zone)?.numa.get(stat as usize))
             .fold(0u64, |sum, count| sum.wrapping_add(count.load(Relaxed)))
+    }
+
+    /// A CPU's pageset of a zone.
+    #[inline]
+    pub fn pageset(&self, cpu: CpuId, zone: ZoneId) -> Option<&Pageset> {
+        Some(&self.zone_slot(cpu.0 as usize, zone)?.pageset)
     }
 
     #[inline]

@@ -3,14 +3,14 @@
 //! The buddy system over all nodes and zones: giving blocks back, taking over
 //! memblock's, and the seam to the rest.
 //!
-//! A free is checked before anything changes, with the zone's lock held, so
-//! that of two who free the same block at once exactly one is told so:
+//! A free takes the block from its owner in one step, so that of two who free
+//! the same block at once exactly one is told so:
 //!
 //! ```text
 //! the page is       at that order    at another      so the answer is
 //! Allocated         yes              -               freed
 //! Allocated         -                yes             WrongOrder
-//! Buddy                                              DoubleFree
+//! Buddy, Pageset                                     DoubleFree
 //! Tail              of a free block                  DoubleFree
 //! Tail              of an allocated block            NotBlockHead
 //! Reserved                                           PageReserved
@@ -89,26 +89,54 @@ where
         }
     }
 
-    /// Gives a block back (`free_frozen_pages`). See [`PageAllocator::free`].
+    /// Gives a block back, and says whether it is free then or somebody else
+    /// needs it still (`__free_pages`). See [`PageAllocator::free`].
     #[inline]
-    pub(super) fn try_free(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+    pub(super) fn try_free(&self, pfn: Pfn, order: PageOrder) -> Result<bool> {
         let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
         let id = page.zone_id();
         let Some(zone) = self.zones.zone(id) else {
             return Err(self.free_refusal(pfn, page));
         };
-        {
+        if page.is_allocated(order) && !page.put_testzero() {
+            // Somebody else needs the block still.
+            return Ok(false);
+        }
+        if !page.take_from_owner(order) {
+            // With the lock held no block is half-way between two states.
+            let _areas = zone.free.lock();
+            return Err(match page.is_allocated(order) {
+                true => Error::DoubleFree,
+                false => self.free_refusal(pfn, page),
+            });
+        }
+        page.set_count(0);
+        self.free_taken(pfn, page, order, None);
+        Ok(true)
+    }
+
+    /// Frees a block that was taken from its owner: to the CPU's pageset, or to
+    /// the zone where that is full or a place is wished for
+    /// (`__free_frozen_pages`).
+    #[inline]
+    pub(super) fn free_taken(
+        &self,
+        pfn: Pfn,
+        page: &PageDescriptor,
+        order: PageOrder,
+        place: Option<Placement>,
+    ) {
+        let id = page.zone_id();
+        let Some(zone) = self.zones.zone(id) else {
+            return;
+        };
+        if place.is_some() || !self.free_to_pageset(zone, id, pfn, page, order) {
             let mut areas = zone.free.lock();
-            if !page.is_allocated(order) {
-                return Err(self.free_refusal(pfn, page));
-            }
-            page.set_count(0);
             self.locked(zone, id, &mut areas)
-                .split_large_buddy(pfn, page, order, None);
+                .split_large_buddy(pfn, page, order, place);
         }
         let (cpu, _pinned) = self.platform.pin_cpu();
         self.stats.count(cpu, VmEvent::PgFree, order.pages().0);
-        Ok(())
     }
 
     /// Why this page can't be freed at the order asked for.
@@ -117,7 +145,7 @@ where
         match page.state() {
             PageState::Hole => Error::ForeignPfn,
             PageState::Reserved => Error::PageReserved,
-            PageState::Buddy => Error::DoubleFree,
+            PageState::Buddy | PageState::Pageset => Error::DoubleFree,
             PageState::Allocated => Error::WrongOrder,
             PageState::Tail => match self.head_of(pfn) {
                 Some(block) if block.state == PageState::Allocated => Error::NotBlockHead,
@@ -133,7 +161,10 @@ where
         PageOrder::all().skip(1).find_map(|order| {
             let head = pfn.align_down(order);
             let (state, head_order) = self.map.page(head)?.state_and_order();
-            let is_head = matches!(state, PageState::Buddy | PageState::Allocated);
+            let is_head = matches!(
+                state,
+                PageState::Buddy | PageState::Allocated | PageState::Pageset
+            );
             let reaches = pfn < head + head_order.pages();
             (is_head && reaches).then_some(BlockInfo {
                 head,
@@ -183,7 +214,7 @@ where
 
     /// Counts a refusal and hands it on.
     #[cold]
-    fn refuse(&self, error: Error) -> Error {
+    pub(super) fn refuse(&self, error: Error) -> Error {
         let (cpu, _pinned) = self.platform.pin_cpu();
         self.stats.count_refusal(cpu, error);
         error
@@ -275,6 +306,7 @@ where
     #[inline]
     fn free(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
         self.try_free(pfn, order)
+            .map(|_| ())
             .map_err(|error| self.refuse(error))
     }
 
@@ -308,10 +340,15 @@ where
             order,
             state,
         };
-        match state {
-            PageState::Tail => Some(self.head_of(pfn).unwrap_or(alone)),
-            _ => Some(alone),
+        let mut block = match state {
+            PageState::Tail => self.head_of(pfn).unwrap_or(alone),
+            _ => alone,
+        };
+        // Whether a free block is a CPU's or the zone's is nobody's affair.
+        if block.state == PageState::Pageset {
+            block.state = PageState::Buddy;
         }
+        Some(block)
     }
 
     fn validate(&self) -> Result<(), Violation> {

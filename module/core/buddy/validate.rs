@@ -9,8 +9,11 @@
 //! lists   links go there and back, counts are right, blocks are aligned, lie
 //!         in the zone, say so themselves, and could not have been merged
 //! span    blocks don't overlap, all pages inside are Tail, each free block is
-//!         on a list, free and allocated pages are all that is managed
+//!         on a list; what is free, allocated and in pagesets is all that is
+//!         managed
 //! ```
+//!
+//! Each CPU's pageset of the zone is looked at on its own, while it is claimed.
 
 use super::free_area::FreeAreas;
 use super::migratetype::MigrateType;
@@ -23,6 +26,7 @@ use crate::page::PageDescriptor;
 use crate::page::PageState;
 use crate::page::ZoneId;
 use crate::page::ZoneType;
+use crate::phys::CpuId;
 use crate::phys::NodeId;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
@@ -76,10 +80,30 @@ where
                         id,
                     }
                     .check(&areas)?;
+                    drop(areas);
+                    for cpu in (0..self.platform.nr_cpus()).map(CpuId) {
+                        self.check_pageset(cpu, id)?;
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Checks one CPU's pageset of one zone.
+    fn check_pageset(&self, cpu: CpuId, id: ZoneId) -> Result<(), Violation> {
+        let Some(pageset) = self.stats.pageset(cpu, id) else {
+            return Ok(());
+        };
+        let (_, _pinned) = self.platform.pin_cpu();
+        pageset.claim(self.platform);
+        let found = pageset.check(self.map, id);
+        pageset.release();
+        found.map_err(|(pfn, what)| Violation {
+            zone: id,
+            pfn,
+            what,
+        })
     }
 }
 
@@ -219,6 +243,7 @@ impl<P: Platform, M: MemMap> ZoneCheck<'_, P, M> {
     fn check_span(&self, free: Pages) -> Result<(), Violation> {
         let mut blocks = [0u64; NR_PAGE_ORDERS];
         let mut allocated = Pages::ZERO;
+        let mut kept = Pages::ZERO;
         let mut pfn = self.zone.span.start;
         while pfn < self.zone.span.end {
             let order = match self.map.page(pfn) {
@@ -235,6 +260,11 @@ impl<P: Platform, M: MemMap> ZoneCheck<'_, P, M> {
                         self.check_inside(pfn, order)?;
                         order
                     }
+                    (PageState::Pageset, order) => {
+                        kept += order.pages();
+                        self.check_inside(pfn, order)?;
+                        order
+                    }
                     (PageState::Tail, _) => {
                         return self.fail(Some(pfn), "a page is inside a block that is not there");
                     }
@@ -247,7 +277,7 @@ impl<P: Platform, M: MemMap> ZoneCheck<'_, P, M> {
         if blocks != self.zone.free_counts.blocks() {
             return self.fail(None, "a free block is on no list");
         }
-        if free + allocated != self.zone.managed() {
+        if free + allocated + kept != self.zone.managed() {
             return self.fail(None, "free and allocated pages are not all that is managed");
         }
         Ok(())

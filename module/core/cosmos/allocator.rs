@@ -191,7 +191,6 @@ where
         let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
         match page.state() {
             PageState::Reserved if page.zone_id() != area.zone => Err(Error::WrongOrder),
-            PageState::Reserved if !area.span.contains(pfn) => Err(Error::WrongOrder),
             PageState::Reserved => Ok(()),
             PageState::Hole => Err(Error::ForeignPfn),
             _ => Err(Error::DoubleFree),

@@ -35,13 +35,14 @@ pub(super) fn free_refusal(map: &impl MemMap, pfn: Pfn, page: &PageDescriptor) -
     match page.state() {
         PageState::Hole => Error::ForeignPfn,
         PageState::Reserved => Error::PageReserved,
-        PageState::Buddy => Error::DoubleFree,
         PageState::Allocated => Error::WrongOrder,
         PageState::Tail => match head_of(map, pfn) {
             Some(block) if block.state == PageState::Allocated => Error::NotBlockHead,
             Some(_) => Error::DoubleFree,
             None => Error::Corrupt,
         },
+        // On a list; here there is no other way to be free.
+        _ => Error::DoubleFree,
     }
 }
 

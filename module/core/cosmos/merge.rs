@@ -48,13 +48,11 @@ impl<'a, P: Platform, M: MemMap> LockedArea<'a, P, M> {
     }
 
     /// The neighbour of a block, if it can be merged with it: it is free, whole,
-    /// and of this area (`mm_find_cmsa2blk`).
+    /// and of this zone (`mm_find_cmsa2blk`). So it is of this area too: where
+    /// an area ends within a zone, it ends between two of the largest blocks.
     fn free_neighbour(&self, pfn: Pfn, order: PageOrder) -> Option<(Pfn, &'a PageDescriptor)> {
         order.up()?;
         let neighbour = pfn.buddy(order);
-        if !self.area.span.contains(neighbour) {
-            return None;
-        }
         let page = self.map.page(neighbour)?;
         page.is_buddy(self.area.zone, order)
             .then_some((neighbour, page))

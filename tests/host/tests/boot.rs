@@ -334,3 +334,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn cpus_keep_pages_until_they_are_drained() {
+    let backing = backing(&[64, 64]);
+    let config = Config {
+        pagesets: true,
+        ..Config::default()
+    };
+    let mut boot = detect(&builtin(&backing), &backing, config).unwrap();
+    boot.run().unwrap();
+    let before = [Text::Buddyinfo, Text::Pagetypeinfo].map(|kind| text(&boot, kind));
+    assert!(before[1].contains("Movable"));
+    let mm = boot.mm().unwrap();
+    let buddy = mm.buddy();
+    let mut held = Vec::new();
+    for gfp in [gfp::GFP_HIGHUSER_MOVABLE, gfp::GFP_KERNEL] {
+        for order in [4, 0, 0, 0, 1, 2, 3] {
+            let order = PageOrder::new(order).unwrap();
+            let request = AllocRequest::new(gfp, order);
+            held.push(buddy.alloc_block(&request).unwrap());
+        }
+    }
+    boot.validate().unwrap().unwrap();
+    drop(held);
+    boot.validate().unwrap().unwrap();
+    let zoneinfo = text(&boot, Text::Zoneinfo);
+    assert!(zoneinfo.contains("high_min: "), "{zoneinfo}");
+    let kept = zoneinfo.lines().filter(|line| line.contains("count:"));
+    assert!(kept.clone().any(|line| !line.ends_with(" 0")), "{zoneinfo}");
+    assert_ne!(text(&boot, Text::Buddyinfo), before[0]);
+    assert!(!mm.buddy().drain_all_pages().is_zero());
+    assert_eq!(text(&boot, Text::Buddyinfo), before[0]);
+    boot.validate().unwrap().unwrap();
+}

@@ -4,6 +4,7 @@
 //! lost under threads.
 
 mod alloc;
+mod bulk;
 mod free;
 mod model;
 mod numbers;

@@ -31,6 +31,16 @@ fn next(seed: &mut u64) -> u64 {
 
 #[test]
 fn threads_share_the_zones_and_lose_nothing() {
+    share_the_zones(false);
+}
+
+/// The same with pagesets, while another CPU drains them all the time.
+#[test]
+fn threads_keep_pages_and_lose_nothing() {
+    share_the_zones(true);
+}
+
+fn share_the_zones(pagesets: bool) {
     let world = World::new(&SPECS, false);
     let kinds = [
         (0, ZoneType::Dma32),
@@ -46,17 +56,23 @@ fn threads_share_the_zones_and_lose_nothing() {
             world.buddy().free_report(id).unwrap()
         })
     };
+    if pagesets {
+        world.buddy().setup_pagesets(|_| 4);
+    }
     let before = reports();
+    let drained = AtomicU64::new(0);
+    let shared = world.buddy();
     let owner: Vec<_> = (0..8192).map(|_| AtomicU32::new(0)).collect();
+    let away: std::sync::Mutex<Vec<Owned<'_>>> = Default::default();
     let (given, failed) = (AtomicU64::new(0), AtomicU64::new(0));
 
     std::thread::scope(|scope| {
         for cpu in 0..4 {
-            let (world, owner, given, failed) = (&world, &owner, &given, &failed);
+            let (owner, given, failed) = (&owner, &given, &failed);
+            let (away, buddy) = (&away, &shared);
             scope.spawn(move || {
                 Threads::run_on(cpu);
                 let mut seed = 0x9e37_79b9_7f4a_7c15 ^ u64::from(cpu + 1);
-                let buddy = world.buddy();
                 let mut held = vec![];
                 for _ in 0..20_000 {
                     let dice = next(&mut seed);
@@ -75,6 +91,14 @@ fn threads_share_the_zones_and_lose_nothing() {
                             assert_eq!(was, 0, "page {pfn} was given out twice");
                         }
                         held.push(Owned { block, owner });
+                        // Some are freed by another CPU than took them.
+                        if dice & 0x700 == 0 {
+                            let mut away = away.lock().unwrap();
+                            away.extend(held.pop());
+                            if away.len() > 16 {
+                                held.push(away.swap_remove(0));
+                            }
+                        }
                     } else {
                         held.swap_remove((dice >> 16) as usize % held.len());
                     }
@@ -85,10 +109,18 @@ fn threads_share_the_zones_and_lose_nothing() {
             Threads::run_on(7);
             for _ in 0..20 {
                 world.buddy().validate().unwrap();
+                for _ in 0..200 {
+                    let pages = world.buddy().drain_all_pages();
+                    drained.fetch_add(pages.0, Relaxed);
+                }
             }
         });
     });
 
+    away.lock().unwrap().clear();
+    world.buddy().validate().unwrap();
+    assert_eq!(drained.into_inner() != 0, pagesets);
+    world.buddy().drain_all_pages();
     world.buddy().validate().unwrap();
     assert_eq!(reports(), before);
     let pgalloc = |kind| world.stats.vm_event(VmEvent::PgAlloc(kind));

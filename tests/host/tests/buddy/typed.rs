@@ -77,6 +77,13 @@ impl TypedWorld {
         self.world.zone(0, ZoneType::Normal)
     }
 
+    /// How many pages a CPU keeps, and how many it may.
+    pub fn pageset(&self, cpu: u32) -> (u32, u32) {
+        let id = ZoneId::new(NodeId(0), ZoneType::Normal);
+        let pageset = self.world.stats.pageset(CpuId(cpu), id).unwrap();
+        (pageset.count(), pageset.high())
+    }
+
     pub fn page(&self, pfn: u64) -> &PageDescriptor {
         self.map.page(Pfn(pfn)).unwrap()
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Migrate types against a naive model: Linux's rules of fallback, claiming,
+//! Migrate types and pagesets against a naive model: Linux's rules of fallback, claiming,
 //! stealing, converting, reserving and isolating, written down once more over
 //! plain lists. After each request both must have the same blocks on the same
 //! lists in the same order, and the same types of page blocks.
@@ -41,6 +41,107 @@ struct Model {
     isolated: Vec<bool>,
     held: BTreeMap<u64, usize>,
     movable: Vec<u64>,
+    below_high: bool,
+    cpu: usize,
+    /// One for each CPU; none where CPUs keep nothing.
+    pcps: Vec<Pcp>,
+}
+
+/// `struct per_cpu_pages`
+#[derive(Clone, Default)]
+struct Pcp {
+    count: i32,
+    high: i32,
+    min: i32,
+    max: i32,
+    batch: i32,
+    factor: u32,
+    free_count: i32,
+    prev_free_high: bool,
+    lists: Vec<Vec<u64>>,
+}
+
+fn pindex(order: usize, mt: usize) -> usize {
+    match order {
+        9 => 12 + usize::from(mt == 1),
+        _ => 3 * order + mt,
+    }
+}
+
+/// As Linux's macro does it, also when `low` is above `high`.
+fn clamp(value: i32, low: i32, high: i32) -> i32 {
+    match value {
+        _ if value >= high => high,
+        _ if value <= low => low,
+        _ => value,
+    }
+}
+
+impl Pcp {
+    /// `nr_pcp_alloc()`
+    fn nr_alloc(&mut self, order: usize, below: bool) -> i32 {
+        self.high = clamp(self.high, self.min, self.max);
+        if self.high < self.batch {
+            return 1;
+        }
+        let mut batch = if order > 0 {
+            self.batch
+        } else {
+            self.batch << self.factor
+        };
+        let mut high = self.high;
+        if self.min != self.max && !below {
+            self.high = (high + batch).min(self.max);
+            high = self.high;
+        }
+        if order == 0 {
+            let most = (high - self.count - self.batch).max(self.batch);
+            if batch <= most && self.factor < 5 {
+                self.factor += 1;
+            }
+            batch = batch.min(most);
+        }
+        if batch > 1 {
+            (batch >> order).max(2)
+        } else {
+            batch
+        }
+    }
+
+    /// `nr_pcp_high()`
+    fn nr_high(&mut self, free_high: bool, below: bool) -> i32 {
+        self.high = clamp(self.high, self.min, self.max);
+        let high = self.high;
+        if high == 0 {
+            return 0;
+        }
+        if free_high {
+            self.high = (high - (self.batch << 5)).max(self.min);
+            return 0;
+        }
+        if self.min == self.max {
+            return high;
+        }
+        if below {
+            self.high = (high - self.free_count.max(self.batch)).max(self.min);
+            return self.count.max(self.min);
+        }
+        if self.count >= high && self.high < self.free_count + self.batch {
+            self.high = clamp(self.free_count + self.batch, self.min, self.max);
+        }
+        high
+    }
+
+    /// `nr_pcp_free()`
+    fn nr_free(&self, high: i32, free_high: bool) -> i32 {
+        if free_high {
+            return self.count.min(self.batch << 5);
+        }
+        if high < self.batch {
+            return 1;
+        }
+        clamp(self.free_count, self.batch, high - self.batch)
+    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -238,30 +339,37 @@ impl Model {
         None
     }
 
-    fn rmqueue(&mut self, order: usize, mt: usize, f: Flags) -> Option<u64> {
+    /// `__rmqueue()`; the modes are 0 to 3, as in Linux.
+    fn rmqueue(&mut self, order: usize, mt: usize, f: Flags, mode: &mut u8) -> Option<u64> {
         if f.cma && self.free_of(CMA) > self.free_pages() / 2 {
             if let Some(pfn) = self.smallest(order, CMA) {
                 return Some(pfn);
             }
         }
-        if let Some(pfn) = self.smallest(order, mt) {
-            return Some(pfn);
-        }
-        if f.cma {
-            if let Some(pfn) = self.smallest(order, CMA) {
+        if *mode == 0 {
+            if let Some(pfn) = self.smallest(order, mt) {
                 return Some(pfn);
             }
         }
-        let least = if order < 9 && f.nofragment { 9 } else { order };
-        for current in (least..11).rev() {
-            if !self.claimable(current, mt) {
-                break;
+        if *mode <= 1 && f.cma {
+            if let Some(pfn) = self.smallest(order, CMA) {
+                *mode = 1;
+                return Some(pfn);
             }
-            if let Some(from) = self.fallback(current, mt) {
-                let pfn = self.lists[current][from][0];
-                let claimed = self.try_claim((pfn, current), order, mt, from, f);
-                if claimed.is_some() {
-                    return claimed;
+        }
+        if *mode <= 2 {
+            let least = if order < 9 && f.nofragment { 9 } else { order };
+            for current in (least..11).rev() {
+                if !self.claimable(current, mt) {
+                    break;
+                }
+                if let Some(from) = self.fallback(current, mt) {
+                    let pfn = self.lists[current][from][0];
+                    let claimed = self.try_claim((pfn, current), order, mt, from, f);
+                    if claimed.is_some() {
+                        *mode = 0;
+                        return claimed;
+                    }
                 }
             }
         }
@@ -270,6 +378,7 @@ impl Model {
                 if let Some(from) = self.fallback(current, mt) {
                     let pfn = self.lists[current][from].remove(0);
                     self.expand(pfn, order, current, from);
+                    *mode = 3;
                     return Some(pfn);
                 }
             }
@@ -300,7 +409,132 @@ impl Model {
                 || (f.highatomic && has(HIGHATOMIC)))
     }
 
+    fn pcp_alloc(&mut self, order: usize, mt: usize, f: Flags) -> Option<u64> {
+        let below = self.below_high;
+        let cpu = self.cpu;
+        let at = pindex(order, mt);
+        let pcp = self.pcps.get_mut(cpu)?;
+        pcp.free_count >>= 1;
+        if pcp.lists[at].is_empty() {
+            let batch = pcp.nr_alloc(order, below);
+            if f.highatomic {
+                return None;
+            }
+            let mut mode = 0;
+            for _ in 0..batch {
+                let Some(pfn) = self.rmqueue(order, mt, f, &mut mode) else {
+                    break;
+                };
+                self.pcps[cpu].lists[at].push(pfn);
+                self.pcps[cpu].count += 1 << order;
+            }
+        }
+        let pcp = &mut self.pcps[cpu];
+        if pcp.lists[at].is_empty() {
+            return None;
+        }
+        pcp.count -= 1 << order;
+        Some(pcp.lists[at].remove(0))
+    }
+
+    /// `free_pcppages_bulk()`
+    fn pcp_bulk(&mut self, cpu: usize, count: i32, at: usize) {
+        let mut count = count.min(self.pcps[cpu].count);
+        let mut at = (at + 13) % 14;
+        while count > 0 {
+            loop {
+                at = (at + 1) % 14;
+                if !self.pcps[cpu].lists[at].is_empty() {
+                    break;
+                }
+            }
+            let order = if at >= 12 { 9 } else { at / 3 };
+            while count > 0 {
+                let Some(pfn) = self.pcps[cpu].lists[at].pop() else {
+                    break;
+                };
+                count -= 1 << order;
+                self.pcps[cpu].count -= 1 << order;
+                self.free_one(pfn, order, self.type_of(pfn), false);
+            }
+        }
+    }
+
+    /// `free_frozen_page_commit()`; whether the block was for a pageset.
+    fn pcp_free(&mut self, pfn: u64, order: usize) -> bool {
+        let cpu = self.cpu;
+        let below = self.below_high;
+        if cpu >= self.pcps.len() || (order > 3 && order != 9) {
+            return false;
+        }
+        let mt = match self.type_of(pfn) {
+            ISOLATE => return false,
+            mt if mt < PCP => mt,
+            _ => 1,
+        };
+        let at = pindex(order, mt);
+        let pcp = &mut self.pcps[cpu];
+        pcp.factor >>= 1;
+        pcp.lists[at].insert(0, pfn);
+        pcp.count += 1 << order;
+        let mut free_high = false;
+        if order > 0 && order <= 3 {
+            free_high = pcp.free_count >= pcp.batch + pcp.min / 2
+                && pcp.prev_free_high
+                && pcp.count >= pcp.batch;
+            pcp.prev_free_high = true;
+        } else {
+            pcp.prev_free_high = false;
+        }
+        if pcp.free_count < pcp.batch << 5 {
+            pcp.free_count += 1 << order;
+        }
+        let high = pcp.nr_high(free_high, below);
+        if pcp.count < high {
+            return true;
+        }
+        let mut to_free = pcp.nr_free(high, free_high);
+        let batch = pcp.batch;
+        while to_free > 0 && self.pcps[cpu].count > 0 {
+            let now = to_free.min(batch);
+            self.pcp_bulk(cpu, now, at);
+            to_free -= now;
+        }
+        if self.below_high && self.watermark_ok(0, self.high + self.boost, Flags::default()) {
+            self.below_high = false;
+        }
+        true
+    }
+
+    fn drain(&mut self, cpu: usize) -> bool {
+        let some = self.pcps[cpu].count > 0;
+        while self.pcps[cpu].count > 0 {
+            self.pcp_bulk(cpu, self.pcps[cpu].batch << 5, 0);
+        }
+        some
+    }
+
+    /// `decay_pcp_high()`
+    fn decay(&mut self) {
+        let cpu = self.cpu;
+        let Some(pcp) = self.pcps.get_mut(cpu) else {
+            return;
+        };
+        if pcp.high > pcp.min {
+            let capped = pcp.count - (pcp.batch << 5);
+            pcp.high = capped.max(pcp.high - (pcp.high >> 3)).max(pcp.min);
+        }
+        let (mut surplus, batch) = (pcp.count - pcp.high, pcp.batch);
+        while surplus > 0 {
+            self.pcp_bulk(cpu, surplus.min(batch), 0);
+            surplus -= batch;
+        }
+    }
+
     fn try_zone(&mut self, order: usize, mt: usize, f: Flags) -> Option<u64> {
+        if !self.below_high && !self.watermark_ok(order, self.high + self.boost, f) {
+            self.below_high = true;
+        }
         let mark = [self.min, self.low][f.mark] + self.boost;
         let without_boost = order == 0 && f.high && f.mark == 0 && self.boost != 0;
         if !self.watermark_ok(order, mark, f)
@@ -308,11 +542,17 @@ impl Model {
         {
             return None;
         }
+        if order <= 3 || order == 9 {
+            if let Some(pfn) = self.pcp_alloc(order, mt, f) {
+                self.take_boost(f);
+                return Some(pfn);
+            }
+        }
         let mut pfn = None;
         if f.highatomic {
             pfn = self.smallest(order, HIGHATOMIC);
         }
-        pfn = pfn.or_else(|| self.rmqueue(order, mt, f));
+        pfn = pfn.or_else(|| self.rmqueue(order, mt, f, &mut 0));
         if pfn.is_none() && f.non_block {
             pfn = self.smallest(order, HIGHATOMIC);
         }
@@ -320,11 +560,15 @@ impl Model {
             self.held.insert(pfn, order);
             self.reserve(pfn, order);
         }
+        self.take_boost(f);
+        pfn
+    }
+
+    fn take_boost(&mut self, f: Flags) {
         if f.kswapd && self.boosted {
             self.boosted = false;
             self.boost = 0;
         }
-        pfn
     }
 
     fn reserve(&mut self, pfn: u64, order: usize) {
@@ -409,6 +653,13 @@ impl Model {
             // Urgent requests are not held to any nodes, so they try again;
             // here that changes nothing.
         }
+        // THPs are not asked for here: everybody gets as far as reclaim.
+        if pfn.is_none() && reclaim {
+            let drained = (0..self.pcps.len()).filter(|&cpu| self.drain(cpu)).count();
+            if drained > 0 {
+                pfn = self.try_zone(order, mt, slow);
+            }
+        }
         while pfn.is_none() && reclaim && order <= 3 && !gfp.has(__GFP_NORETRY) {
             if !self.unreserve(mt) {
                 break;
@@ -452,6 +703,9 @@ enum Op {
     Free(prop::sample::Index),
     FreeSome(u64),
     Isolate(u64, bool),
+    RunOn(u32),
+    Drain,
+    Decay,
 }
 
 fn flags() -> Vec<Gfp> {
@@ -475,6 +729,8 @@ fn op(blocks: u64) -> impl Strategy<Value = Op> {
         2 => (kind(), order()).prop_map(|(k, o)| Op::Fill(k, o)),
         8 => any::<prop::sample::Index>().prop_map(Op::Free),
         1 => any::<u64>().prop_map(Op::FreeSome),
+        1 => (0u32..2).prop_map(Op::RunOn),
+        1 => prop_oneof![Just(Op::Drain), Just(Op::Decay)],
         2 => (0..blocks * BLOCK, any::<bool>()).prop_map(|(p, i)| Op::Isolate(p, i)),
     ]
 }
@@ -488,6 +744,7 @@ struct Machine {
     types: Vec<usize>,
     min: u64,
     disabled: bool,
+    pagesets: bool,
 }
 
 fn machine(blocks: usize) -> impl Strategy<Value = Machine> {
@@ -496,15 +753,22 @@ fn machine(blocks: usize) -> impl Strategy<Value = Machine> {
         blocks,
     );
     let off = || prop_oneof![Just(0u64), 1u64..700];
-    (off(), off(), types, 0u64..400, prop::bool::weighted(0.1)).prop_map(
-        |(skip, cut, types, min, disabled)| Machine {
+    (
+        off(),
+        off(),
+        types,
+        0u64..400,
+        prop::bool::weighted(0.1),
+        any::<bool>(),
+    )
+        .prop_map(|(skip, cut, types, min, disabled, pagesets)| Machine {
             skip,
             cut,
             types,
             min,
             disabled,
-        },
-    )
+            pagesets,
+        })
 }
 
 fn run(machine: Machine, ops: Vec<Op>) {
@@ -535,7 +799,11 @@ fn run(machine: Machine, ops: Vec<Op>) {
         types: machine.types,
         held: BTreeMap::new(),
         movable: vec![],
+        below_high: false,
+        cpu: 0,
+        pcps: vec![],
     };
+    Threads::run_on(0);
     for (pfn, order) in world.hand_off(start, end) {
         model.free(pfn, order as usize, true);
     }
@@ -567,7 +835,33 @@ fn run(machine: Machine, ops: Vec<Op>) {
         assert_eq!(counts.free_highatomic().0 as i64, model.free_of(HIGHATOMIC));
         assert_eq!(zone.reserved_highatomic().0 as i64, model.reserved);
         assert_eq!(zone.boost().0 as i64, model.boost);
+        for (cpu, pcp) in model.pcps.iter().enumerate() {
+            let (count, high) = world.pageset(cpu as u32);
+            assert_eq!(
+                (count as i32, high as i32),
+                (pcp.count, pcp.high),
+                "cpu {cpu} after {after:?}"
+            );
+        }
     };
+    if machine.pagesets {
+        // Two of the eight CPUs of the test's machine are used, as if they
+        // were the node's.
+        world.buddy().setup_pagesets(|_| 2);
+        let managed = (end - start) as i32;
+        let batch = match (managed >> 12).min(64) {
+            0 | 1 => 1,
+            batch => (1 << (batch + batch / 2).ilog2()) - 1,
+        };
+        let pcp = Pcp {
+            batch,
+            min: (low as i32 / 2).max(batch * 4),
+            max: (managed / 8 / 2).max(batch * 4),
+            lists: vec![vec![]; 14],
+            ..Pcp::default()
+        };
+        model.pcps = vec![pcp; 2];
+    }
     same(&model, &"the hand-off");
 
     let alloc = |model: &mut Model, kind: usize, order: u32, movable: bool| {
@@ -587,7 +881,9 @@ fn run(machine: Machine, ops: Vec<Op>) {
     let free = |model: &mut Model, pfn: u64| {
         let order = model.held.remove(&pfn).unwrap();
         model.movable.retain(|&p| p != pfn);
-        model.free(pfn, order, false);
+        if !model.pcp_free(pfn, order) {
+            model.free(pfn, order, false);
+        }
         world
             .buddy()
             .free(Pfn(pfn), order_of(order as u32))
@@ -620,6 +916,20 @@ fn run(machine: Machine, ops: Vec<Op>) {
                     }
                 }
             }
+            Op::RunOn(cpu) => {
+                Threads::run_on(cpu);
+                model.cpu = cpu as usize;
+            }
+            Op::Drain => {
+                world.buddy().drain_all_pages();
+                (0..model.pcps.len()).for_each(|cpu| {
+                    model.drain(cpu);
+                });
+            }
+            Op::Decay => {
+                world.buddy().decay_pagesets();
+                model.decay();
+            }
             Op::Isolate(pfn, isolate) => {
                 if (start..end).contains(&pfn) {
                     let done = world.buddy().isolate_pageblock(Pfn(pfn), isolate);
@@ -634,6 +944,12 @@ fn run(machine: Machine, ops: Vec<Op>) {
         free(&mut model, pfn);
     }
     same(&model, &"everything is free");
+    world.buddy().validate().unwrap();
+    world.buddy().drain_all_pages();
+    (0..model.pcps.len()).for_each(|cpu| {
+        model.drain(cpu);
+    });
+    same(&model, &"everything is drained");
     world.buddy().validate().unwrap();
 }
 

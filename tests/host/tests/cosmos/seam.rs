@@ -51,14 +51,16 @@ fn is_allowed(request: &AllocRequest, page: &PageDescriptor) -> bool {
     page.zone() <= request.gfp.zone().unwrap()
 }
 
-/// All that must hold, on a machine where nothing is handed off yet.
-fn seam(world: &World, allocator: &impl PageAllocator) {
+/// All that must hold, on a machine where nothing is handed off yet. `settle`
+/// makes the allocator put everything back that it keeps aside for the CPUs.
+fn seam(world: &World, allocator: &impl PageAllocator, settle: &dyn Fn()) {
     Threads::run_on(0);
     for (start, end) in GIVEN {
         hand_over(allocator, start, end);
     }
     allocator.validate().unwrap();
     let given: u64 = GIVEN.iter().map(|(start, end)| end - start).sum();
+    settle();
     let fresh = reports(allocator);
     let free = |reports: &[FreeReport]| reports.iter().map(|r| r.free.0).sum::<u64>();
     assert_eq!(free(&fresh), given);
@@ -120,6 +122,7 @@ fn seam(world: &World, allocator: &impl PageAllocator) {
         }
         if step % 200 == 0 {
             allocator.validate().unwrap();
+            settle();
             let now = reports(allocator);
             let used = owned.iter().filter(|&&owned| owned).count() as u64;
             assert_eq!(free(&now), given - used);
@@ -135,6 +138,7 @@ fn seam(world: &World, allocator: &impl PageAllocator) {
     for (pfn, order) in held {
         allocator.free(pfn, order).unwrap();
     }
+    settle();
     assert_eq!(reports(allocator), fresh);
 
     // All of it, page by page, and back in another order.
@@ -153,6 +157,7 @@ fn seam(world: &World, allocator: &impl PageAllocator) {
     for pfn in all {
         allocator.free(pfn, PageOrder::ZERO).unwrap();
     }
+    settle();
     assert_eq!(reports(allocator), fresh);
     allocator.validate().unwrap();
 
@@ -182,10 +187,11 @@ fn seam(world: &World, allocator: &impl PageAllocator) {
 }
 
 /// Threads on all zones at once: no page is given out twice, none is lost.
-fn threads(allocator: &(impl PageAllocator + Sync)) {
+fn threads(allocator: &(impl PageAllocator + Sync), settle: &dyn Fn()) {
     for (start, end) in GIVEN {
         hand_over(allocator, start, end);
     }
+    settle();
     let fresh = reports(allocator);
     let owner: Vec<_> = (0..16384).map(|_| AtomicU32::new(0)).collect();
     std::thread::scope(|scope| {
@@ -236,23 +242,44 @@ fn threads(allocator: &(impl PageAllocator + Sync)) {
         });
     });
     allocator.validate().unwrap();
+    settle();
     assert_eq!(reports(allocator), fresh);
 }
+
+/// Nothing is kept aside.
+fn settled() {}
 
 #[test]
 fn the_buddy_system_keeps_the_seam() {
     let world = World::new(&SPECS, false);
-    seam(&world, &world.buddy());
+    seam(&world, &world.buddy(), &settled);
     let world = World::new(&SPECS, false);
-    threads(&world.buddy());
+    threads(&world.buddy(), &settled);
+}
+
+#[test]
+fn the_buddy_system_with_pagesets_keeps_the_seam() {
+    // How much a CPU may keep depends on what the zones have by then.
+    let settle = |world: &World| {
+        world.buddy().setup_pagesets(|_| 4);
+        world.buddy().drain_all_pages();
+    };
+    let world = World::new(&SPECS, false);
+    seam(&world, &world.buddy(), &|| settle(&world));
+    let world = World::new(&SPECS, false);
+    threads(&world.buddy(), &|| settle(&world));
+    // The pagesets were in use.
+    let page = world.alloc(GFP_KERNEL, 0).unwrap();
+    world.free(page, 0).unwrap();
+    assert!(!world.buddy().drain_all_pages().is_zero());
 }
 
 #[test]
 fn cosmos_keeps_the_seam() {
     let cosmos = Cosmos::new(&SPECS, false, 1024);
-    seam(&cosmos.world, &cosmos.system());
+    seam(&cosmos.world, &cosmos.system(), &settled);
     let cosmos = Cosmos::new(&SPECS, false, 1024);
-    threads(&cosmos.system());
+    threads(&cosmos.system(), &settled);
 }
 
 #[test]
@@ -260,11 +287,11 @@ fn either_keeps_the_seam_behind_the_choice() {
     let world = World::new(&SPECS, false);
     let chosen: Allocator<'_, Threads, VecMap, Zones> = Allocator::Buddy(world.buddy());
     assert_eq!(chosen.kind(), AllocatorKind::Buddy);
-    seam(&world, &chosen);
+    seam(&world, &chosen, &settled);
     let cosmos = Cosmos::new(&SPECS, false, 1024);
     let chosen = Allocator::Cosmos(cosmos.system());
     assert_eq!(chosen.kind(), AllocatorKind::Cosmos);
-    seam(&cosmos.world, &chosen);
+    seam(&cosmos.world, &chosen, &settled);
 }
 
 #[test]

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Many pages at once, sizes that are no power of two, and references.
+//!
+//! ```text
+//! alloc_bulk   single pages, as many as one zone and the CPU's pageset have
+//! free_bulk    single pages; neighbours go back as one block
+//! split        a block becomes single pages, each its own
+//! alloc_exact  a block, split, and what is too much of it goes back at once
+//! get, put     one more who needs a block, one less; the last one frees it
+//! ```
+
+use super::alloc::AllocRequest;
+use super::allocator::PageAllocator;
+use super::free_area::Placement;
+use super::system::BuddySystem;
+use super::MemMap;
+use super::ZoneTable;
+use crate::error::Error;
+use crate::error::Result;
+use crate::page::PageState;
+use crate::phys::PageOrder;
+use crate::phys::Pages;
+use crate::phys::Pfn;
+use crate::phys::MAX_PAGE_ORDER;
+use crate::platform::Lock;
+use crate::platform::Platform;
+
+impl<P, M, Z> BuddySystem<'_, P, M, Z>
+where
+    P: Platform,
+    M: MemMap,
+    Z: ZoneTable<P>,
+{
+    /// Fills `pages` with single pages from its start on, and says how many
+    /// those are: at least one, fewer than asked for where the best zone has no
+    /// more (`alloc_pages_bulk`). The request's order is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::alloc`], when there is not one page.
+    pub fn alloc_bulk(&self, request: &AllocRequest, pages: &mut [Pfn]) -> Result<usize> {
+        let request = AllocRequest {
+            order: PageOrder::ZERO,
+            ..*request
+        };
+        let Some((first, rest)) = pages.split_first_mut() else {
+            return Ok(0);
+        };
+        if !rest.is_empty() {
+            let taken = self.take_bulk(&request, pages)?;
+            if taken != 0 {
+                return Ok(taken);
+            }
+            let page = self.alloc(&request)?;
+            if let Some(first) = pages.first_mut() {
+                *first = page;
+            }
+            return Ok(1);
+        }
+        *first = self.alloc(&request)?;
+        Ok(1)
+    }
+
+    /// Gives single pages back; neighbours that stand side by side in `pages` go
+    /// as one block (`free_pages_bulk`). Pages that can't be freed are passed
+    /// over and counted as refused; how many were freed is returned.
+    pub fn free_bulk(&self, pages: &[Pfn]) -> usize {
+        let mut freed = 0usize;
+        let mut run: Option<(Pfn, Pages)> = None;
+        for &pfn in pages {
+            if let Err(error) = self.take_single(pfn) {
+                self.refuse(error);
+                continue;
+            }
+            freed = freed.saturating_add(1);
+            run = match run {
+                Some((start, len)) if start + len == pfn && self.same_zone(start, pfn) => {
+                    Some((start, len + Pages(1)))
+                }
+                _ => {
+                    self.free_run(run);
+                    Some((pfn, Pages(1)))
+                }
+            };
+        }
+        self.free_run(run);
+        freed
+    }
+
+    fn take_single(&self, pfn: Pfn) -> Result<()> {
+        self.check_free(pfn, PageOrder::ZERO)?;
+        let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
+        if !page.take_from_owner(PageOrder::ZERO) {
+            return Err(Error::DoubleFree);
+        }
+        page.set_count(0);
+        Ok(())
+    }
+
+    fn same_zone(&self, a: Pfn, b: Pfn) -> bool {
+        let zone = |pfn| self.map.page(pfn).map(|page| page.zone_id());
+        zone(a) == zone(b)
+    }
+
+    /// Frees single pages that are nobody's any more, in the largest blocks that
+    /// alignment and length allow (`free_prepared_contig_range`).
+    fn free_run(&self, run: Option<(Pfn, Pages)>) {
+        let Some((mut pfn, mut left)) = run else {
+            return;
+        };
+        while !left.is_zero() {
+            let aligned = pfn.0.trailing_zeros().min(u32::from(MAX_PAGE_ORDER));
+            let order = PageOrder::new(aligned.min(left.0.ilog2())).unwrap_or(PageOrder::ZERO);
+            for i in 1..order.pages().0 {
+                if let Some(page) = self.map.page(pfn + Pages(i)) {
+                    page.set_state(PageState::Tail, PageOrder::ZERO);
+                }
+            }
+            if let Some(page) = self.map.page(pfn) {
+                page.set_state(PageState::Pageset, order);
+                self.free_taken(pfn, page, order, None);
+            }
+            pfn = pfn + order.pages();
+            left -= order.pages();
+        }
+    }
+
+    /// Makes single pages of an allocated block: each is the caller's, and is
+    /// freed on its own (`split_page`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::free`].
+    pub fn split(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+        let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
+        let zone = self.zones.zone(page.zone_id());
+        // With the lock held nobody walks the pages meanwhile.
+        let _areas = zone.ok_or(Error::ForeignPfn)?.free.lock();
+        self.check_free(pfn, order)?;
+        for i in (0..order.pages().0).rev() {
+            if let Some(page) = self.map.page(pfn + Pages(i)) {
+                page.set_state(PageState::Allocated, PageOrder::ZERO);
+                page.set_count(1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes `pages` pages in a row, each to be freed on its own
+    /// (`alloc_pages_exact`). The request's order is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OrderTooLarge`] for none or more than the largest block has, and
+    /// those of [`PageAllocator::alloc`].
+    pub fn alloc_exact(&self, request: &AllocRequest, pages: Pages) -> Result<Pfn> {
+        if pages.is_zero() || pages > PageOrder::MAX.pages() {
+            return Err(Error::OrderTooLarge);
+        }
+        let order = pages.0.next_power_of_two().trailing_zeros();
+        let order = PageOrder::new(order).ok_or(Error::OrderTooLarge)?;
+        let pfn = self.alloc(&AllocRequest { order, ..*request })?;
+        self.split(pfn, order)?;
+        for i in pages.0..order.pages().0 {
+            let pfn = pfn + Pages(i);
+            self.take_single(pfn)?;
+            if let Some(page) = self.map.page(pfn) {
+                // Past the pageset, and not to be given out soon.
+                self.free_taken(pfn, page, PageOrder::ZERO, Some(Placement::Tail));
+            }
+        }
+        Ok(pfn)
+    }
+
+    /// Gives back what [`BuddySystem::alloc_exact`] took (`free_pages_exact`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::free`] for the first page that can't be freed;
+    /// those before it have been.
+    pub fn free_exact(&self, pfn: Pfn, pages: Pages) -> Result<()> {
+        (0..pages.0).try_for_each(|i| self.free(pfn + Pages(i), PageOrder::ZERO))
+    }
+
+    /// One more needs the block at `pfn`, which somebody has (`get_page`): it
+    /// takes one free more until the block goes back.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::free`], where no allocated block starts.
+    pub fn get(&self, pfn: Pfn) -> Result<()> {
+        let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
+        self.check_free(pfn, page.order())?;
+        page.get();
+        Ok(())
+    }
+
+    /// One less needs the block at `pfn`; whether it was the last and the block
+    /// went back (`put_page`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::free`].
+    pub fn put(&self, pfn: Pfn) -> Result<bool> {
+        let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
+        self.try_free(pfn, page.order())
+            .map_err(|error| self.refuse(error))
+    }
+}

@@ -1,0 +1,567 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A CPU's pageset: free pages of one zone that this CPU keeps at hand
+//! (`struct per_cpu_pages`), and how many it keeps.
+//!
+//! ```text
+//! lists by order and migrate type            the hot page is at the head
+//!   order 0   Unmovable Movable Reclaimable    head -> page -> page -> tail
+//!   ...                                         ^ given out, taken back   ^
+//!   order 3   Unmovable Movable Reclaimable                given to the zone
+//!   order 9   the rest, Movable
+//! ```
+//!
+//! `high` is how many pages may be here. It grows from `high_min` to `high_max`
+//! while the CPU takes or frees many pages in a row, and falls when the zone is
+//! short.
+//!
+//! # Who may touch it
+//!
+//! The CPU itself, held there by the pin, without a lock: it says so in `busy`.
+//! Whoever drains it from elsewhere claims it, and waits until it is not busy:
+//!
+//! ```text
+//! the CPU, pinned                       a claimer
+//!   busy = 1                              claimed: 0 -> 1, else wait
+//!   owner_fence()                         remote_fence()
+//!   claimed? -> busy = 0, go elsewhere    wait until busy = 0
+//!   ... the lists ...                     ... the lists ...
+//!   busy = 0 (release)                    claimed = 0 (release)
+//! ```
+//!
+//! Of the two fences at least one sees the other's store, so never both go on.
+//! The CPU never waits: with its pageset claimed it goes to the zone, as Linux
+//! does when `pcp_spin_trylock()` fails. A CPU that is gone is not busy. A zone's
+//! lock may be taken inside, never the other way round.
+//!
+//! All fields are atomics, read and written relaxed by whoever has the pageset;
+//! reports read them at any time.
+
+use super::migratetype::MigrateType;
+use super::migratetype::MIGRATE_PCPTYPES;
+use super::MemMap;
+use crate::page::PageDescriptor;
+use crate::page::PageLink;
+use crate::page::PageState;
+use crate::page::ZoneId;
+use crate::phys::PageOrder;
+use crate::phys::Pages;
+use crate::phys::Pfn;
+use crate::phys::PAGEBLOCK_ORDER;
+use crate::platform::Platform;
+use core::sync::atomic::AtomicI32;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Acquire;
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::Release;
+
+/// The largest order of the small lists (`PAGE_ALLOC_COSTLY_ORDER`).
+const COSTLY_ORDER: u8 = 3;
+/// How many lists the orders up to that have (`NR_LOWORDER_PCP_LISTS`).
+const NR_LOWORDER_LISTS: usize = MIGRATE_PCPTYPES * (COSTLY_ORDER as usize + 1);
+/// How many lists there are (`NR_PCP_LISTS`).
+pub(super) const NR_PCP_LISTS: usize = NR_LOWORDER_LISTS + 2;
+/// How far batches are scaled up (`CONFIG_PCP_BATCH_SCALE_MAX`).
+const BATCH_SCALE_MAX: i32 = 5;
+/// The least fraction of a zone that may be in pagesets, by default
+/// (`MIN_PERCPU_PAGELIST_HIGH_FRACTION`).
+const HIGH_FRACTION: u64 = 8;
+
+/// The last block freed was of a higher order (`PCPF_PREV_FREE_HIGH_ORDER`).
+const PREV_FREE_HIGH_ORDER: u32 = 1 << 0;
+
+/// Whether blocks of this order are kept by CPUs (`pcp_allowed_order`).
+#[inline]
+pub(super) const fn is_allowed(order: PageOrder) -> bool {
+    order.get() <= COSTLY_ORDER || order.get() == PAGEBLOCK_ORDER
+}
+
+/// The list for blocks of an allowed order (`order_to_pindex`).
+#[inline]
+pub(super) const fn index_of(order: PageOrder, mt: MigrateType) -> usize {
+    if order.get() > COSTLY_ORDER {
+        return NR_LOWORDER_LISTS + matches!(mt, MigrateType::Movable) as usize;
+    }
+    MIGRATE_PCPTYPES * order.index() + mt.index()
+}
+
+/// The order of a list's blocks (`pindex_to_order`).
+#[inline]
+pub(super) fn order_of(index: usize) -> PageOrder {
+    if index >= NR_LOWORDER_LISTS {
+        return PageOrder::PAGEBLOCK;
+    }
+    PageOrder::new((index / MIGRATE_PCPTYPES) as u32).unwrap_or(PageOrder::ZERO)
+}
+
+/// How many pages move at once, and between what bounds `high` is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PagesetLimits {
+    /// The batch.
+    pub batch: u32,
+    /// The least `high`.
+    pub high_min: u32,
+    /// The most.
+    pub high_max: u32,
+}
+
+impl PagesetLimits {
+    /// Those of a zone with `managed` pages and a low watermark of `low`, whose
+    /// node has `cpus` CPUs that are up (`zone_batchsize`, `zone_highsize`,
+    /// `zone_set_pageset_high_and_batch`).
+    pub fn of(managed: Pages, low: Pages, cpus: u64) -> Self {
+        let batch = (managed.0 >> 12).min((256 << 10) / 4096);
+        let batch = match batch {
+            0 | 1 => 1,
+            _ => (1u64 << (batch + batch / 2).ilog2()) - 1,
+        };
+        let high = |pages: u64| {
+            let high = pages.checked_div(cpus).unwrap_or(pages).max(batch << 2);
+            high.min(i32::MAX as u64) as u32
+        };
+        Self {
+            batch: batch as u32,
+            high_min: high(low.0),
+            high_max: high(managed.0 / HIGH_FRACTION),
+        }
+    }
+}
+
+/// A list of a pageset's blocks.
+#[repr(C)]
+struct PcpList {
+    head: AtomicU32,
+    tail: AtomicU32,
+}
+
+/// The end of a list, as a link keeps it.
+const NIL: u32 = u32::MAX;
+
+/// The pages of one zone on one CPU. See the file's head for who may touch it.
+#[repr(C)]
+pub struct Pageset {
+    busy: AtomicU32,
+    claimed: AtomicU32,
+    count: AtomicI32,
+    high: AtomicI32,
+    high_min: AtomicI32,
+    high_max: AtomicI32,
+    batch: AtomicI32,
+    free_count: AtomicI32,
+    alloc_factor: AtomicI32,
+    flags: AtomicU32,
+    lists: [PcpList; NR_PCP_LISTS],
+}
+
+impl Pageset {
+    /// One that keeps nothing (`boot_pageset`).
+    pub(super) const fn new() -> Self {
+        Self {
+            busy: AtomicU32::new(0),
+            claimed: AtomicU32::new(0),
+            count: AtomicI32::new(0),
+            high: AtomicI32::new(0),
+            high_min: AtomicI32::new(0),
+            high_max: AtomicI32::new(0),
+            batch: AtomicI32::new(1),
+            free_count: AtomicI32::new(0),
+            alloc_factor: AtomicI32::new(0),
+            flags: AtomicU32::new(0),
+            lists: [const {
+                PcpList {
+                    head: AtomicU32::new(NIL),
+                    tail: AtomicU32::new(NIL),
+                }
+            }; NR_PCP_LISTS],
+        }
+    }
+
+    /// Whether pages are kept here at all: not before the pagesets are set up.
+    #[inline]
+    pub(super) fn is_enabled(&self) -> bool {
+        self.high_max.load(Relaxed) != 0
+    }
+
+    /// The pageset is the caller's, who is pinned to its CPU; `false` when
+    /// somebody else has claimed it.
+    #[inline]
+    pub(super) fn enter(&self, platform: &impl Platform) -> bool {
+        self.busy.store(1, Relaxed);
+        platform.owner_fence();
+        if self.claimed.load(Acquire) != 0 {
+            self.leave();
+            return false;
+        }
+        true
+    }
+
+    /// What follows [`Pageset::enter`].
+    #[inline]
+    pub(super) fn leave(&self) {
+        self.busy.store(0, Release);
+    }
+
+    /// Makes the pageset of any CPU the caller's, who is pinned somewhere.
+    pub(super) fn claim(&self, platform: &impl Platform) {
+        let take = || self.claimed.compare_exchange(0, 1, Acquire, Relaxed);
+        while take().is_err() {
+            core::hint::spin_loop();
+        }
+        platform.remote_fence();
+        while self.busy.load(Acquire) != 0 {
+            core::hint::spin_loop();
+        }
+    }
+
+    /// What follows [`Pageset::claim`].
+    pub(super) fn release(&self) {
+        self.claimed.store(0, Release);
+    }
+
+    /// Pages on the lists.
+    #[inline]
+    pub fn count(&self) -> u32 {
+        self.count.load(Relaxed).max(0) as u32
+    }
+
+    /// Above so many pages, some go back to the zone.
+    pub fn high(&self) -> u32 {
+        self.high.load(Relaxed).max(0) as u32
+    }
+
+    /// The batch, and the bounds of `high`.
+    pub fn limits(&self) -> PagesetLimits {
+        PagesetLimits {
+            batch: self.batch.load(Relaxed) as u32,
+            high_min: self.high_min.load(Relaxed) as u32,
+            high_max: self.high_max.load(Relaxed) as u32,
+        }
+    }
+
+    /// Sets these (`pageset_update`).
+    pub(super) fn set_limits(&self, limits: PagesetLimits) {
+        self.batch.store(limits.batch as i32, Relaxed);
+        self.high_min.store(limits.high_min as i32, Relaxed);
+        self.high_max.store(limits.high_max as i32, Relaxed);
+    }
+
+    /// Counts pages that come, or with a minus go.
+    #[inline]
+    pub(super) fn add_count(&self, pages: i32) {
+        let count = self.count.load(Relaxed).wrapping_add(pages);
+        self.count.store(count, Relaxed);
+    }
+
+    /// An allocation: fewer pages will be freed at once (`rmqueue_pcplist`).
+    #[inline]
+    pub(super) fn note_alloc(&self) {
+        let free_count = self.free_count.load(Relaxed);
+        self.free_count.store(free_count >> 1, Relaxed);
+    }
+
+    /// A block of `order` has come back: fewer pages will be taken at once, and
+    /// how many are to go to the zone, and whether they are higher orders that
+    /// nobody asks for (the first half of `free_frozen_page_commit`).
+    #[inline]
+    pub(super) fn note_free(&self, order: PageOrder, is_below_high: bool) -> i32 {
+        self.alloc_factor
+            .store(self.alloc_factor.load(Relaxed) >> 1, Relaxed);
+        let pages = 1i32 << (order.get() & 15);
+        self.add_count(pages);
+        let batch = self.batch.load(Relaxed);
+        let count = self.count.load(Relaxed);
+        let free_count = self.free_count.load(Relaxed);
+        let flags = self.flags.load(Relaxed);
+        let mut free_high = false;
+        if order > PageOrder::ZERO && order.get() <= COSTLY_ORDER {
+            // A CPU's share of the cache is taken to hold three batches
+            // (PCPF_FREE_HIGH_BATCH), as it does where there is one.
+            free_high = free_count >= batch.saturating_add(self.high_min.load(Relaxed) / 2)
+                && flags & PREV_FREE_HIGH_ORDER != 0
+                && count >= batch;
+            self.flags.store(flags | PREV_FREE_HIGH_ORDER, Relaxed);
+        } else if flags & PREV_FREE_HIGH_ORDER != 0 {
+            self.flags.store(flags & !PREV_FREE_HIGH_ORDER, Relaxed);
+        }
+        if free_count < batch << BATCH_SCALE_MAX {
+            // Linux keeps it in a short.
+            let more = free_count.wrapping_add(pages) as i16;
+            self.free_count.store(i32::from(more), Relaxed);
+        }
+        let high = self.nr_high(batch, free_high, is_below_high);
+        if count < high {
+            return 0;
+        }
+        self.nr_free(batch, high, free_high)
+    }
+
+    /// Up to how many pages may stay, and tunes that (`nr_pcp_high`).
+    fn nr_high(&self, batch: i32, free_high: bool, is_below_high: bool) -> i32 {
+        let min = self.high_min.load(Relaxed);
+        let max = self.high_max.load(Relaxed);
+        let high = clamp(self.high.load(Relaxed), min, max);
+        self.high.store(high, Relaxed);
+        if high == 0 {
+            return 0;
+        }
+        if free_high {
+            self.high
+                .store((high - (batch << BATCH_SCALE_MAX)).max(min), Relaxed);
+            return 0;
+        }
+        if min == max {
+            return high;
+        }
+        let count = self.count.load(Relaxed);
+        let free_count = self.free_count.load(Relaxed);
+        if is_below_high {
+            self.high
+                .store((high - free_count.max(batch)).max(min), Relaxed);
+            return count.max(min);
+        }
+        if count >= high {
+            let need = free_count.saturating_add(batch);
+            if high < need {
+                self.high.store(clamp(need, min, max), Relaxed);
+            }
+        }
+        high
+    }
+
+    /// How many pages go when there are too many (`nr_pcp_free`).
+    fn nr_free(&self, batch: i32, high: i32, free_high: bool) -> i32 {
+        if free_high {
+            return self.count.load(Relaxed).min(batch << BATCH_SCALE_MAX);
+        }
+        if high < batch {
+            return 1;
+        }
+        clamp(self.free_count.load(Relaxed), batch, high - batch)
+    }
+
+    /// How many blocks of `order` are taken from the zone at once, and tunes
+    /// that (`nr_pcp_alloc`).
+    pub(super) fn nr_alloc(&self, order: PageOrder, is_below_high: bool) -> i32 {
+        let base = self.batch.load(Relaxed);
+        let min = self.high_min.load(Relaxed);
+        let max = self.high_max.load(Relaxed);
+        let mut high = clamp(self.high.load(Relaxed), min, max);
+        self.high.store(high, Relaxed);
+        if high < base {
+            return 1;
+        }
+        let factor = self.alloc_factor.load(Relaxed);
+        let mut batch = match order {
+            PageOrder::ZERO => base << factor.clamp(0, BATCH_SCALE_MAX),
+            _ => base,
+        };
+        if min != max && !is_below_high {
+            high = high.saturating_add(batch).min(max);
+            self.high.store(high, Relaxed);
+        }
+        if order == PageOrder::ZERO {
+            let most = (high - self.count.load(Relaxed) - base).max(base);
+            if batch <= most && factor < BATCH_SCALE_MAX {
+                self.alloc_factor.store(factor + 1, Relaxed);
+            }
+            batch = batch.min(most);
+        }
+        if batch > 1 {
+            batch = (batch >> (order.get() & 15)).max(2);
+        }
+        batch
+    }
+
+    /// Lets `high` fall towards its least, and says how many pages are too many
+    /// then and whether there is more to do (`decay_pcp_high`).
+    pub(super) fn decay(&self) -> (i32, bool) {
+        let min = self.high_min.load(Relaxed);
+        let batch = self.batch.load(Relaxed);
+        let count = self.count.load(Relaxed);
+        let mut high = self.high.load(Relaxed);
+        let mut more = false;
+        if high > min {
+            let capped = count - (batch << BATCH_SCALE_MAX);
+            high = capped.max(high - (high >> 3)).max(min);
+            self.high.store(high, Relaxed);
+            more = high > min;
+        }
+        (count - high, more)
+    }
+
+    /// How many pages a drain gives back under one hold of the zone's lock.
+    pub(super) fn drain_batch(&self) -> i32 {
+        self.batch.load(Relaxed) << BATCH_SCALE_MAX
+    }
+
+    /// The batch.
+    pub(super) fn batch(&self) -> i32 {
+        self.batch.load(Relaxed)
+    }
+
+    /// The list with this index.
+    #[inline]
+    pub(super) fn is_empty(&self, index: usize) -> bool {
+        self.head(index).is_none()
+    }
+
+    /// The first block of a list.
+    #[inline]
+    pub(super) fn head(&self, index: usize) -> Option<Pfn> {
+        link(self.list(index).head.load(Relaxed))
+    }
+
+    /// The last block of a list.
+    pub(super) fn tail(&self, index: usize) -> Option<Pfn> {
+        link(self.list(index).tail.load(Relaxed))
+    }
+
+    /// Whether the lists are in order and hold as many pages as are counted; if
+    /// not, at which page and why not.
+    pub(super) fn check(
+        &self,
+        map: &impl MemMap,
+        zone: ZoneId,
+    ) -> Result<(), (Option<Pfn>, &'static str)> {
+        let count = u64::from(self.count());
+        let mut pages = 0;
+        for index in 0..NR_PCP_LISTS {
+            let order = order_of(index);
+            let mut before = None;
+            let mut next = self.head(index);
+            while let Some(pfn) = next {
+                let Some(page) = map.page(pfn) else {
+                    return Err((next, "a page on a pageset has no descriptor"));
+                };
+                if page.zone_id() != zone || page.state_and_order() != (PageState::Pageset, order) {
+                    return Err((next, "a page on a pageset tells another story"));
+                }
+                if before.is_some() && page.prev() != before {
+                    return Err((next, "a page on a pageset does not link back"));
+                }
+                pages += order.pages().0;
+                if pages > count {
+                    return Err((next, "a pageset has more pages than it counts"));
+                }
+                before = next;
+                next = page.next();
+            }
+            if self.tail(index) != before {
+                return Err((before, "a pageset's list does not end at its tail"));
+            }
+        }
+        match pages == count {
+            true => Ok(()),
+            false => Err((None, "a pageset has fewer pages than it counts")),
+        }
+    }
+
+    #[inline]
+    fn list(&self, index: usize) -> &PcpList {
+        &self.lists[index.min(NR_PCP_LISTS - 1)]
+    }
+
+    /// Puts a block before all others.
+    #[inline]
+    pub(super) fn push_head(
+        &self,
+        index: usize,
+        map: &impl MemMap,
+        pfn: Pfn,
+        page: &PageDescriptor,
+    ) {
+        let list = self.list(index);
+        let head = link(list.head.load(Relaxed));
+        page.set_prev_link(PageLink::NONE);
+        page.set_next_link(head.into());
+        match head.and_then(|head| map.page(head)) {
+            Some(head) => head.set_prev_link(pfn.into()),
+            None => list.tail.store(pfn.0 as u32, Relaxed),
+        }
+        list.head.store(pfn.0 as u32, Relaxed);
+    }
+
+    /// Puts a block behind all others.
+    pub(super) fn push_tail(
+        &self,
+        index: usize,
+        map: &impl MemMap,
+        pfn: Pfn,
+        page: &PageDescriptor,
+    ) {
+        let list = self.list(index);
+        let tail = link(list.tail.load(Relaxed));
+        page.set_prev_link(tail.into());
+        page.set_next_link(PageLink::NONE);
+        match tail.and_then(|tail| map.page(tail)) {
+            Some(tail) => tail.set_next_link(pfn.into()),
+            None => list.head.store(pfn.0 as u32, Relaxed),
+        }
+        list.tail.store(pfn.0 as u32, Relaxed);
+    }
+
+    /// Takes the first block.
+    #[inline]
+    pub(super) fn pop_head<'a, M: MemMap>(
+        &self,
+        index: usize,
+        map: &'a M,
+    ) -> Option<(Pfn, &'a PageDescriptor)> {
+        let list = self.list(index);
+        let pfn = link(list.head.load(Relaxed))?;
+        let page = map.page(pfn)?;
+        // Its own link back is not looked at while it is the first.
+        let next = page.next();
+        list.head.store(raw(next), Relaxed);
+        if next.is_none() {
+            list.tail.store(NIL, Relaxed);
+        }
+        Some((pfn, page))
+    }
+
+    /// Takes the last block.
+    pub(super) fn pop_tail<'a, M: MemMap>(
+        &self,
+        index: usize,
+        map: &'a M,
+    ) -> Option<(Pfn, &'a PageDescriptor)> {
+        let list = self.list(index);
+        let pfn = link(list.tail.load(Relaxed))?;
+        let page = map.page(pfn)?;
+        if list.head.load(Relaxed) == pfn.0 as u32 {
+            list.head.store(NIL, Relaxed);
+            list.tail.store(NIL, Relaxed);
+            return Some((pfn, page));
+        }
+        let prev = page.prev();
+        list.tail.store(raw(prev), Relaxed);
+        if let Some(prev) = prev.and_then(|prev| map.page(prev)) {
+            prev.set_next_link(PageLink::NONE);
+        }
+        Some((pfn, page))
+    }
+}
+
+/// `clamp()` of Linux, also where `low` is above `high`, as in a zone whose low
+/// watermark is a large part of it.
+#[inline]
+fn clamp(value: i32, low: i32, high: i32) -> i32 {
+    if value >= high {
+        high
+    } else {
+        value.max(low)
+    }
+}
+
+#[inline]
+fn link(raw: u32) -> Option<Pfn> {
+    match raw {
+        NIL => None,
+        pfn => Some(Pfn(pfn.into())),
+    }
+}
+
+#[inline]
+fn raw(pfn: Option<Pfn>) -> u32 {
+    pfn.map_or(NIL, |pfn| pfn.0 as u32)
+}

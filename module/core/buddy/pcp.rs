@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Between the CPUs' pagesets and the zones: taking and freeing through the
+//! running CPU's pageset, refilling it, and giving its pages back.
+//!
+//! ```text
+//! alloc  <- head of the list     empty: nr_alloc() blocks from the zone
+//! free   -> head of the list     full:  nr_free() pages from the lists' tails,
+//!                                       list by list, to the zone
+//! drain                          all of them, of one CPU or of all
+//! ```
+
+use super::fallback::RmqueueMode;
+use super::migratetype::MigrateType;
+use super::pageset;
+use super::pageset::Pageset;
+use super::pageset::PagesetLimits;
+use super::pageset::NR_PCP_LISTS;
+use super::split_merge::migratetype_of;
+use super::system::BuddySystem;
+use super::watermark_ok::zone_watermark_ok;
+use super::watermark_ok::AllocFlags;
+use super::MemMap;
+use super::ZoneTable;
+use crate::page::PageDescriptor;
+use crate::page::PageState;
+use crate::page::ZoneId;
+use crate::page::ZoneType;
+use crate::phys::CpuId;
+use crate::phys::NodeId;
+use crate::phys::PageOrder;
+use crate::phys::Pages;
+use crate::phys::Pfn;
+use crate::phys::MAX_NODES;
+use crate::platform::Lock;
+use crate::platform::Platform;
+use crate::zone::Watermark;
+use crate::zone::Zone;
+
+impl<P, M, Z> BuddySystem<'_, P, M, Z>
+where
+    P: Platform,
+    M: MemMap,
+    Z: ZoneTable<P>,
+{
+    /// Takes a block of an allowed order from the running CPU's pageset
+    /// (`rmqueue_pcplist`); `None` when neither that nor the zone has one, or
+    /// the request is for the zone itself.
+    #[inline]
+    pub(super) fn rmqueue_pcplist(
+        &self,
+        zone: &Zone<P>,
+        id: ZoneId,
+        order: PageOrder,
+        mt: MigrateType,
+        flags: AllocFlags,
+    ) -> Option<Pfn> {
+        let (cpu, _pinned) = self.platform.pin_cpu();
+        let pageset = self.stats.pageset(cpu, id)?;
+        if !pageset.is_enabled() || !pageset.enter(self.platform) {
+            return None;
+        }
+        pageset.note_alloc();
+        let index = pageset::index_of(order, mt);
+        if pageset.is_empty(index) {
+            self.refill(zone, id, pageset, order, mt, flags);
+        }
+        let taken = pageset.pop_head(index, self.map);
+        if let Some((_, page)) = taken {
+            page.set_state(PageState::Allocated, order);
+            page.set_count(1);
+            pageset.add_count(-(order.pages().0 as i32));
+        }
+        pageset.leave();
+        taken.map(|(pfn, _)| pfn)
+    }
+
+    /// Takes single pages into `pages` as long as the running CPU's pageset and
+    /// the zone have some, and says how many (the loop of `alloc_pages_bulk`).
+    pub(super) fn rmqueue_pcplist_bulk(
+        &self,
+        zone: &Zone<P>,
+        id: ZoneId,
+        mt: MigrateType,
+        flags: AllocFlags,
+        pages: &mut [Pfn],
+    ) -> usize {
+        let order = PageOrder::ZERO;
+        let (cpu, _pinned) = self.platform.pin_cpu();
+        let Some(pageset) = self.stats.pageset(cpu, id) else {
+            return 0;
+        };
+        if !pageset.enter(self.platform) {
+            return 0;
+        }
+        let index = pageset::index_of(order, mt);
+        let mut taken = 0;
+        for slot in pages {
+            if pageset.is_empty(index) {
+                self.refill(zone, id, pageset, order, mt, flags);
+            }
+            let Some((pfn, page)) = pageset.pop_head(index, self.map) else {
+                break;
+            };
+            page.set_state(PageState::Allocated, order);
+            page.set_count(1);
+            pageset.add_count(-1);
+            *slot = pfn;
+            taken += 1;
+        }
+        pageset.leave();
+        taken
+    }
+
+    /// Fills an empty list (`rmqueue_bulk`). Urgent requests of higher orders
+    /// are left to the zone, which keeps page blocks for them.
+    #[cold]
+    #[inline(never)]
+    fn refill(
+        &self,
+        zone: &Zone<P>,
+        id: ZoneId,
+        pageset: &Pageset,
+        order: PageOrder,
+        mt: MigrateType,
+        flags: AllocFlags,
+    ) {
+        let batch = pageset.nr_alloc(order, zone.is_below_high());
+        if flags.has(AllocFlags::HIGHATOMIC) {
+            return;
+        }
+        let index = pageset::index_of(order, mt);
+        let mut mode = RmqueueMode::Normal;
+        let mut areas = zone.free.lock();
+        let mut locked = self.locked(zone, id, &mut areas);
+        for _ in 0..batch {
+            let Some(pfn) = locked.rmqueue(order, mt, flags, &mut mode) else {
+                break;
+            };
+            if let Some(page) = self.map.page(pfn) {
+                page.set_state(PageState::Pageset, order);
+                pageset.push_tail(index, self.map, pfn, page);
+                pageset.add_count(order.pages().0 as i32);
+            }
+        }
+    }
+
+    /// Puts a block, which is `Pageset` already, into the running CPU's pageset;
+    /// `false` when it is for the zone (`__free_frozen_pages`).
+    #[inline]
+    pub(super) fn free_to_pageset(
+        &self,
+        zone: &Zone<P>,
+        id: ZoneId,
+        pfn: Pfn,
+        page: &PageDescriptor,
+        order: PageOrder,
+    ) -> bool {
+        if !pageset::is_allowed(order) {
+            return false;
+        }
+        // What is kept for others goes with the movable: it comes back sooner
+        // than if all of it went to the zone at once.
+        let mt = match migratetype_of(self.map, pfn) {
+            MigrateType::Isolate => return false,
+            mt if mt.is_mergeable() => mt,
+            _ => MigrateType::Movable,
+        };
+        let (cpu, _pinned) = self.platform.pin_cpu();
+        let Some(pageset) = self.stats.pageset(cpu, id) else {
+            return false;
+        };
+        if !pageset.is_enabled() || !pageset.enter(self.platform) {
+            return false;
+        }
+        let index = pageset::index_of(order, mt);
+        pageset.push_head(index, self.map, pfn, page);
+        let to_free = pageset.note_free(order, zone.is_below_high());
+        if to_free > 0 {
+            self.free_surplus(zone, id, pageset, to_free, index);
+        }
+        pageset.leave();
+        true
+    }
+
+    /// Gives the zone what is too much, a batch at a time, and looks whether the
+    /// zone is above its high watermark again (the second half of
+    /// `free_frozen_page_commit`).
+    #[cold]
+    #[inline(never)]
+    fn free_surplus(
+        &self,
+        zone: &Zone<P>,
+        id: ZoneId,
+        pageset: &Pageset,
+        mut to_free: i32,
+        index: usize,
+    ) {
+        let batch = pageset.batch().max(1);
+        while to_free > 0 && pageset.count() > 0 {
+            let now = to_free.min(batch);
+            self.free_pcppages_bulk(zone, id, pageset, now, index);
+            to_free -= now;
+        }
+        if zone.is_below_high() {
+            let mark = zone.wmark(Watermark::High);
+            let reserve = zone.lowmem_reserve(ZoneType::Movable);
+            let flags = AllocFlags::WMARK_MIN;
+            let order = PageOrder::ZERO;
+            if zone_watermark_ok(&zone.free_counts, order, mark, reserve, flags) {
+                zone.set_below_high(false);
+            }
+        }
+    }
+
+    /// Gives the zone `count` pages from the tails of the lists, list by list
+    /// from `index` on (`free_pcppages_bulk`).
+    fn free_pcppages_bulk(
+        &self,
+        zone: &Zone<P>,
+        id: ZoneId,
+        pageset: &Pageset,
+        count: i32,
+        index: usize,
+    ) {
+        let mut count = count.min(pageset.count() as i32);
+        let mut index = index;
+        let mut areas = zone.free.lock();
+        let mut locked = self.locked(zone, id, &mut areas);
+        let mut empty = 0;
+        while count > 0 && empty < NR_PCP_LISTS {
+            let order = pageset::order_of(index);
+            let pages = order.pages().0 as i32;
+            empty += 1;
+            while count > 0 {
+                let Some((pfn, page)) = pageset.pop_tail(index, self.map) else {
+                    break;
+                };
+                empty = 0;
+                count -= pages;
+                pageset.add_count(-pages);
+                let mt = locked.migratetype(pfn);
+                locked.free_one_page(pfn, page, order, mt, None);
+            }
+            index = match index + 1 {
+                NR_PCP_LISTS.. => 0,
+                index => index,
+            };
+        }
+    }
+
+    /// Gives all pages of a zone that a CPU keeps back (`drain_pages_zone`), and
+    /// says how many those were. From any CPU; the other need not be up.
+    pub fn drain_pages_zone(&self, cpu: CpuId, id: ZoneId) -> Pages {
+        let mut drained = Pages::ZERO;
+        let (Some(zone), Some(pageset)) = (self.zones.zone(id), self.stats.pageset(cpu, id)) else {
+            return drained;
+        };
+        while pageset.count() != 0 {
+            let (_, _pinned) = self.platform.pin_cpu();
+            pageset.claim(self.platform);
+            let before = pageset.count();
+            self.free_pcppages_bulk(zone, id, pageset, pageset.drain_batch(), 0);
+            drained += Pages(u64::from(before.saturating_sub(pageset.count())));
+            let stuck = pageset.count() == before;
+            pageset.release();
+            if stuck {
+                break;
+            }
+        }
+        drained
+    }
+
+    /// Gives all pages that a CPU keeps back (`drain_pages`): also what is to be
+    /// done when it goes away (`page_alloc_cpu_dead`).
+    pub fn drain_pages(&self, cpu: CpuId) -> Pages {
+        let mut drained = Pages::ZERO;
+        self.for_each_zone(|id, _| drained += self.drain_pages_zone(cpu, id));
+        drained
+    }
+
+    /// Gives all pages that any CPU keeps back (`drain_all_pages`).
+    pub fn drain_all_pages(&self) -> Pages {
+        let cpus = (0..self.platform.nr_cpus()).map(CpuId);
+        cpus.map(|cpu| self.drain_pages(cpu)).sum()
+    }
+
+    /// What the running CPU does now and then: lets its pagesets shrink towards
+    /// their least size (`decay_pcp_high`). Whether there is more to do.
+    pub fn decay_pagesets(&self) -> bool {
+        let mut more = false;
+        self.for_each_zone(|id, zone| {
+            let (cpu, _pinned) = self.platform.pin_cpu();
+            let Some(pageset) = self.stats.pageset(cpu, id) else {
+                return;
+            };
+            if !pageset.is_enabled() || !pageset.enter(self.platform) {
+                return;
+            }
+            let (mut surplus, rest) = pageset.decay();
+            more |= rest || surplus > 0;
+            while surplus > 0 && pageset.count() > 0 {
+                let now = surplus.min(pageset.batch().max(1));
+                self.free_pcppages_bulk(zone, id, pageset, now, 0);
+                surplus -= now;
+            }
+            pageset.leave();
+        });
+        more
+    }
+
+    /// Lets the CPUs keep pages, as many as the zones' size, watermarks and the
+    /// number of CPUs of their nodes allow (`setup_per_cpu_pageset`,
+    /// `zone_pcp_update`): once after the watermarks are set, and whenever these
+    /// or the CPUs change.
+    pub fn setup_pagesets(&self, cpus_of: impl Fn(NodeId) -> u64) {
+        let online = (0..self.platform.nr_cpus()).map(CpuId);
+        let online = online.filter(|&cpu| self.platform.is_online(cpu)).count() as u64;
+        self.for_each_zone(|id, zone| {
+            if !zone.is_populated() {
+                return;
+            }
+            let cpus = match cpus_of(zone.nid) {
+                0 => online,
+                cpus => cpus,
+            };
+            let low = zone.wmark(Watermark::Low);
+            let limits = PagesetLimits::of(zone.managed(), low, cpus);
+            for cpu in (0..self.platform.nr_cpus()).map(CpuId) {
+                if let Some(pageset) = self.stats.pageset(cpu, id) {
+                    pageset.set_limits(limits);
+                }
+            }
+        });
+    }
+
+    /// All zones that there are.
+    pub(super) fn for_each_zone(&self, mut visit: impl FnMut(ZoneId, &Zone<P>)) {
+        for nid in (0..MAX_NODES as u32).filter_map(NodeId::new) {
+            for kind in ZoneType::ALL {
+                let id = ZoneId::new(nid, kind);
+                if let Some(zone) = self.zones.zone(id) {
+                    visit(id, zone);
+                }
+            }
+        }
+    }
+}
