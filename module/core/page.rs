@@ -258,12 +258,12 @@ impl PageDescriptor {
     pub(crate) fn take_from_owner(&self, order: PageOrder) -> bool {
         let bits = self.bits.load(Relaxed);
         let wanted =
-            (order.get() as u32) << ORDER_SHIFT | (PageState::Allocated as u32) << STATE_SHIFT;
-        if bits & 0xff << STATE_SHIFT != wanted {
+            ((order.get() as u32) << ORDER_SHIFT) | ((PageState::Allocated as u32) << STATE_SHIFT);
+        if bits & (0xff << STATE_SHIFT) != wanted {
             return false;
         }
         let taken =
-            bits & !(0xf << STATE_SHIFT | FLAGS) | (PageState::Pageset as u32) << STATE_SHIFT;
+            bits & !((0xf << STATE_SHIFT) | FLAGS) | ((PageState::Pageset as u32) << STATE_SHIFT);
         self.bits
             .compare_exchange(bits, taken, Acquire, Relaxed)
             .is_ok()
@@ -285,7 +285,7 @@ impl PageDescriptor {
     /// the other. The flags are gone then.
     #[inline]
     pub fn set_state(&self, state: PageState, order: PageOrder) {
-        let bits = self.bits.load(Relaxed) & !(0xff << STATE_SHIFT | FLAGS);
+        let bits = self.bits.load(Relaxed) & !((0xff << STATE_SHIFT) | FLAGS);
         let order = (order.get() as u32) << ORDER_SHIFT;
         self.bits
             .store(bits | order | ((state as u32) << STATE_SHIFT), Relaxed);
@@ -295,11 +295,11 @@ impl PageDescriptor {
     /// one store (`set_buddy_order`).
     #[inline]
     pub(crate) fn set_buddy(&self, order: PageOrder, list: u8) {
-        let bits = self.bits.load(Relaxed) & !(0xff << STATE_SHIFT | FLAGS);
+        let bits = self.bits.load(Relaxed) & !((0xff << STATE_SHIFT) | FLAGS);
         let order = (order.get() as u32) << ORDER_SHIFT;
         let list = (list as u32) << LIST_SHIFT;
         self.bits.store(
-            bits | order | (PageState::Buddy as u32) << STATE_SHIFT | list,
+            bits | order | ((PageState::Buddy as u32) << STATE_SHIFT) | list,
             Relaxed,
         );
     }

@@ -230,7 +230,7 @@ impl<'a, P: Platform, M: MemMap> LockedZone<'a, P, M> {
         if claimable && !self.should_try_claim(order, start) {
             return Fallback::NoClaim;
         }
-        let has = |mt: MigrateType| self.counts().orders(mt) >> (order.get() & 31) & 1 != 0;
+        let has = |mt: MigrateType| (self.counts().orders(mt) >> (order.get() & 31)) & 1 != 0;
         match start.fallbacks().iter().copied().find(|&mt| has(mt)) {
             Some(mt) => Fallback::Found(mt),
             None => Fallback::Empty,

@@ -293,7 +293,7 @@ impl FreeCounts {
     #[inline]
     fn set_order(&self, order: PageOrder, mt: MigrateType) {
         let mask = &self.orders[mt.index().min(MIGRATE_TYPES - 1)];
-        mask.store(mask.load(Relaxed) | 1 << (order.get() & 31), Relaxed);
+        mask.store(mask.load(Relaxed) | (1 << (order.get() & 31)), Relaxed);
     }
 
     #[inline]

@@ -183,7 +183,7 @@ impl<P: Platform, M: MemMap> ZoneCheck<'_, P, M> {
             found = found.wrapping_add(1);
             before = Some(pfn);
         }
-        let marked = self.zone.free_counts.orders(mt) >> order.get() & 1 != 0;
+        let marked = (self.zone.free_counts.orders(mt) >> order.get()) & 1 != 0;
         if marked == list.is_empty() {
             return self.fail(before, "a list is empty and marked as not, or the reverse");
         }

@@ -204,7 +204,7 @@ impl Model {
 
     fn free_one(&mut self, mut pfn: u64, mut order: usize, mt: usize, to_tail: bool) {
         while order < 10 {
-            let buddy = pfn ^ 1 << order;
+            let buddy = pfn ^ (1 << order);
             let Some((on, at)) = self.find(order, buddy) else {
                 break;
             };
@@ -224,8 +224,9 @@ impl Model {
         }
         let above = pfn & !(1u64 << order);
         // The page above must be of the zone too: Linux asks its zone.
-        let likely =
-            order < 9 && above >= self.start && self.find(order + 1, above ^ 2 << order).is_some();
+        let likely = order < 9
+            && above >= self.start
+            && self.find(order + 1, above ^ (2 << order)).is_some();
         match to_tail || likely {
             true => self.lists[order][mt].push(pfn),
             false => self.lists[order][mt].insert(0, pfn),
@@ -537,9 +538,9 @@ impl Model {
         }
         let mark = [self.min, self.low][f.mark] + self.boost;
         let without_boost = order == 0 && f.high && f.mark == 0 && self.boost != 0;
-        if !self.watermark_ok(order, mark, f)
-            && !(without_boost && self.watermark_ok(order, self.min, f))
-        {
+        let above = self.watermark_ok(order, mark, f)
+            || (without_boost && self.watermark_ok(order, self.min, f));
+        if !above {
             return None;
         }
         if order <= 3 || order == 9 {
@@ -620,7 +621,7 @@ impl Model {
     fn alloc(&mut self, gfp: Gfp, order: usize) -> Option<u64> {
         let mt = match self.disabled {
             true => 0,
-            false => (gfp.bits() >> 3 & 3) as usize,
+            false => ((gfp.bits() >> 3) & 3) as usize,
         };
         let reclaim = gfp.has(__GFP_DIRECT_RECLAIM);
         let non_block = !reclaim && !gfp.has(__GFP_NOMEMALLOC);
