@@ -537,9 +537,8 @@ impl Model {
         }
         let mark = [self.min, self.low][f.mark] + self.boost;
         let without_boost = order == 0 && f.high && f.mark == 0 && self.boost != 0;
-        if !self.watermark_ok(order, mark, f)
-            && !(without_boost && self.watermark_ok(order, self.min, f))
-        {
+        let at_mark = self.watermark_ok(order, mark, f);
+        if !at_mark && (!without_boost || !self.watermark_ok(order, self.min, f)) {
             return None;
         }
         if order <= 3 || order == 9 {
