@@ -17,6 +17,7 @@
 //!       list.rs       the list, linked through the page descriptors
 //! system.rs        giving back, the hand-off's end, what is refused
 //! bulk.rs          many pages, exact sizes, splitting, references
+//! policy.rs        on which nodes a request is served
 //! allocator.rs     the seam: the trait, and the owned block
 //! stats.rs         per-CPU counts
 //! fragmentation.rs indices computed from the counts
@@ -65,6 +66,7 @@ mod page_types;
 mod pageblock;
 mod pageset;
 mod pcp;
+mod policy;
 mod split_merge;
 mod stats;
 mod system;
@@ -91,6 +93,8 @@ pub use migratetype::MIGRATE_TYPES;
 pub use page_types::page_types;
 pub use pageset::Pageset;
 pub use pageset::PagesetLimits;
+pub use policy::InterleavePrev;
+pub use policy::Policy;
 pub use stats::CpuStats;
 pub use stats::NumaStat;
 pub use stats::Statistics;

@@ -279,6 +279,13 @@ impl<'m> Statistics<'m> {
             .fold(0u64, |sum, count| sum.wrapping_add(count.load(Relaxed)))
     }
 
+    /// Counts one more of a zone. The caller is pinned to `cpu`.
+    pub(super) fn count_numa(&self, cpu: CpuId, zone: ZoneId, stat: NumaStat) {
+        if let Some(slot) = self.zone_slot(cpu.0 as usize, zone) {
+            slot.bump(stat);
+        }
+    }
+
     /// A CPU's pageset of a zone.
     #[inline]
     pub fn pageset(&self, cpu: CpuId, zone: ZoneId) -> Option<&Pageset> {

@@ -8,6 +8,7 @@ mod bulk;
 mod free;
 mod model;
 mod numbers;
+mod policy;
 mod stress;
 mod typed;
 mod typed_model;
