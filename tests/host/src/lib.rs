@@ -3,6 +3,7 @@
 //! What the tests of core share: memory for a region, and a platform.
 
 pub mod early;
+pub mod machine;
 pub mod recorded;
 
 use shadowmm_core::phys::CpuId;

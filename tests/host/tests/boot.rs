@@ -14,7 +14,6 @@ use shadowmm_core::buddy::AllocRequest;
 use shadowmm_core::buddy::PageAllocator;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result;
-use shadowmm_core::firmware;
 use shadowmm_core::firmware::FirmwareMap;
 use shadowmm_core::phys::Backing;
 use shadowmm_core::phys::BackingRun;
@@ -25,47 +24,17 @@ use shadowmm_core::phys::PageOrder;
 use shadowmm_core::phys::Pages;
 use shadowmm_core::phys::PhysAddr;
 use shadowmm_core::report::Snapshot;
-use shadowmm_host_tests::leaked_pages;
+use shadowmm_host_tests::machine::backing;
+use shadowmm_host_tests::machine::builtin;
+use shadowmm_host_tests::machine::from_log;
+use shadowmm_host_tests::machine::text;
 use shadowmm_host_tests::HostPlatform;
 
 type HostBoot = Boot<'static, HostPlatform>;
 
-/// Backing with one run of so many MiB on each node.
-fn backing(mib: &[usize]) -> Backing<'static> {
-    let mut backing = Backing::new();
-    for (node, mib) in mib.iter().enumerate() {
-        let pages = leaked_pages(mib << 8);
-        backing
-            .push(BackingRun::from_pages(pages, NodeId(node as i32)))
-            .unwrap();
-    }
-    backing
-}
-
 fn detect(map: &FirmwareMap, backing: &Backing<'static>, config: Config) -> Result<HostBoot> {
     let store = Box::leak(Box::new(Store::new()));
     Boot::detect(store, map, backing, config, HostPlatform::default())
-}
-
-fn builtin(backing: &Backing<'static>) -> Box<FirmwareMap> {
-    let mut map = Box::new(FirmwareMap::NEW);
-    let shares: Vec<Pages> = backing.runs().map(|run| run.pages()).collect();
-    firmware::builtin(&mut map, &shares, 2).unwrap();
-    map
-}
-
-fn from_log(name: &str) -> Box<FirmwareMap> {
-    let path = format!("{}/../data/dmesg/{name}", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(path).unwrap();
-    let mut map = Box::new(FirmwareMap::NEW);
-    firmware::parse(&text, &mut map, &mut Default::default()).unwrap();
-    map
-}
-
-fn text(boot: &Boot<'_, HostPlatform>, text: Text) -> String {
-    let mut out = String::new();
-    boot.write(text, &mut out).unwrap();
-    out
 }
 
 fn validate(boot: &Boot<'_, HostPlatform>) {
