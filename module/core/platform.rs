@@ -10,6 +10,8 @@
 
 use crate::phys::CpuId;
 use crate::phys::NodeId;
+use crate::trace::TraceEvent;
+use crate::trace::TracePoint;
 use core::ops::DerefMut;
 use core::sync::atomic::fence;
 use core::sync::atomic::Ordering::SeqCst;
@@ -78,4 +80,13 @@ pub trait Platform: Send + Sync + 'static {
 
     /// A monotonic clock, in nanoseconds.
     fn now_ns(&self) -> u64;
+    /// Whether somebody listens at this point. Asked before an event is made,
+    /// on the hottest paths too.
+    #[inline]
+    fn is_traced(&self, _point: TracePoint) -> bool {
+        false
+    }
+
+    /// Tells whoever listens what has happened.
+    fn trace(&self, _event: &TraceEvent) {}
 }

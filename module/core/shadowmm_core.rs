@@ -14,7 +14,8 @@
 //! ```
 //!
 //! Beside the stream stand `phys` (addresses and the memory behind them),
-//! `platform` (what core asks of its surroundings), `error`, `boot` (the
+//! `platform` (what core asks of its surroundings), `trace` (what it tells
+//! them), `error`, `boot` (the
 //! stages, one type each), `allocator` (who has the pages in the end) and
 //! `report` (the texts of `/proc`).
 //!
@@ -40,6 +41,7 @@ pub mod phys;
 pub mod platform;
 pub mod report;
 pub mod sparse;
+pub mod trace;
 pub mod watermark;
 pub mod zone;
 pub mod zonelist;

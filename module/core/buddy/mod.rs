@@ -8,6 +8,7 @@
 //!   watermark_ok.rs   may this request take from this zone?
 //!   pcp.rs            through the CPU's pageset, and back to the zone
 //!     pageset.rs      the pages that a CPU keeps, and how many
+//!   slowpath.rs       when no zone has room: reclaim, retry, reserves
 //!   fallback.rs       own lists, CMA, claim a page block, steal from one
 //!   split_merge.rs    the algorithm inside one locked zone
 //!   pageblock.rs      a page block's free pages move to another type
@@ -67,6 +68,7 @@ mod pageblock;
 mod pageset;
 mod pcp;
 mod policy;
+mod slowpath;
 mod split_merge;
 mod stats;
 mod system;
