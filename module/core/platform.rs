@@ -65,8 +65,8 @@ pub trait Platform: Send + Sync + 'static {
     }
 
     /// The other side of [`Platform::owner_fence`], for whoever reaches for
-    /// another CPU's slots. The caller is pinned.
-    fn remote_fence(&self) {
+    /// the slots of the CPU `owner`. The caller is pinned.
+    fn remote_fence(&self, _owner: CpuId) {
         fence(SeqCst);
     }
 

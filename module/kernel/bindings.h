@@ -32,7 +32,8 @@ void shadowmm_dma_free(struct device *dev, size_t size, struct page *page, dma_a
 void shadowmm_set_dev_node(struct device *dev, int nid);
 int shadowmm_get_cpu(void);
 void shadowmm_put_cpu(void);
-unsigned int shadowmm_raw_smp_processor_id(void);
+void shadowmm_set_cpu_node(unsigned int cpu, int nid);
+void shadowmm_fence_on(unsigned int cpu);
 bool shadowmm_cpu_online(unsigned int cpu);
 unsigned int shadowmm_nr_cpu_ids(void);
 unsigned int shadowmm_nr_online_cpus(void);

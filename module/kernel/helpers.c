@@ -5,6 +5,8 @@
  */
 #include <linux/capability.h>
 #include <linux/cc_platform.h>
+#include <linux/percpu.h>
+#include <linux/smp.h>
 #include <linux/utsname.h>
 
 #include "bindings.h"
@@ -74,9 +76,26 @@ void shadowmm_put_cpu(void)
 	put_cpu();
 }
 
-unsigned int shadowmm_raw_smp_processor_id(void)
+/* The shadow node of each CPU, which percpu.rs reads; what was not said is NUMA_NO_NODE. */
+DEFINE_PER_CPU(int, shadowmm_cpu_node) = NUMA_NO_NODE;
+
+void shadowmm_set_cpu_node(unsigned int cpu, int nid)
 {
-	return raw_smp_processor_id();
+	if (cpu < nr_cpu_ids && cpu_possible(cpu))
+		per_cpu(shadowmm_cpu_node, cpu) = nid;
+}
+
+static void fence(void *unused)
+{
+	smp_mb();
+}
+
+/* Has `cpu` run a full fence, and waits for it. Nothing to do where it is not online. */
+void shadowmm_fence_on(unsigned int cpu)
+{
+	smp_mb();
+	if (cpu < nr_cpu_ids)
+		smp_call_function_single(cpu, fence, NULL, 1);
 }
 
 bool shadowmm_cpu_online(unsigned int cpu)

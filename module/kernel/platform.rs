@@ -3,17 +3,17 @@
 //! What core asks of its surroundings, answered by the kernel.
 
 use crate::bindings;
+use crate::percpu;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::Deref;
 use core::ops::DerefMut;
-use core::sync::atomic::AtomicI32;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::compiler_fence;
+use core::sync::atomic::Ordering::SeqCst;
 use kernel::types::NotThreadSafe;
 use kernel::types::Opaque;
 use shadowmm_core::phys::CpuId;
 use shadowmm_core::phys::NodeId;
-use shadowmm_core::phys::MAX_CPUS;
 use shadowmm_core::platform::Lock;
 use shadowmm_core::platform::Platform;
 
@@ -56,8 +56,8 @@ impl<T: Send> Lock<T> for SpinLock<T> {
 
     #[inline]
     fn lock(&self) -> SpinGuard<'_, T> {
-        // SAFETY: `new` initialised it.
-        unsafe { kernel::bindings::spin_lock(self.raw.get()) };
+        // SAFETY: `new` initialised it, and the guard releases it.
+        unsafe { percpu::lock(&self.raw) };
         SpinGuard {
             lock: self,
             _not_send: PhantomData,
@@ -69,7 +69,7 @@ impl<T> Drop for SpinGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: The guard is the proof that this CPU holds the lock.
-        unsafe { kernel::bindings::spin_unlock(self.lock.raw.get()) };
+        unsafe { percpu::unlock(&self.lock.raw) };
     }
 }
 
@@ -90,9 +90,6 @@ impl<T> DerefMut for SpinGuard<'_, T> {
     }
 }
 
-/// The shadow node of each CPU, as the boot has it.
-static CPU_NODES: [AtomicI32; MAX_CPUS] = [const { AtomicI32::new(-1) }; MAX_CPUS];
-
 /// The running kernel.
 pub(crate) struct Kernel;
 
@@ -102,8 +99,8 @@ pub(crate) struct CpuGuard(NotThreadSafe);
 impl Drop for CpuGuard {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: `pin_cpu` called get_cpu().
-        unsafe { bindings::shadowmm_put_cpu() };
+        // SAFETY: `pin_cpu` turned it off.
+        unsafe { percpu::enable() };
     }
 }
 
@@ -119,8 +116,43 @@ impl Platform for Kernel {
     #[inline]
     fn pin_cpu(&self) -> (CpuId, CpuGuard) {
         // SAFETY: The guard undoes it.
-        let cpu = unsafe { bindings::shadowmm_get_cpu() };
-        (CpuId(cpu as u32), CpuGuard(PhantomData))
+        let cpu = unsafe { percpu::disable() };
+        (CpuId(cpu), CpuGuard(PhantomData))
+    }
+
+    #[inline]
+    fn owner_fence(&self) {
+        // The other CPU's interrupt does the rest; see `remote_fence`.
+        compiler_fence(SeqCst);
+    }
+
+    /// Has the owner run a fence, in an interrupt, and waits for that.
+    ///
+    /// The owner stores A, then loads B; the caller has stored B and will load
+    /// A. Both are one CPU's, so the interrupt falls somewhere between two of
+    /// the owner's instructions, and they are in program order on both sides of
+    /// it, for the compiler by `owner_fence`:
+    ///
+    /// ```text
+    /// before the load of B   the load comes after the interrupt, which was sent
+    ///                        after the store to B: it sees it
+    /// after the load of B    the store to A came before the interrupt, whose end
+    ///                        the caller has waited for: the caller sees it
+    /// ```
+    ///
+    /// A CPU that is not online gets no interrupt and needs none. It went down
+    /// in the stopper's thread, to which it came by a switch of tasks, a full
+    /// fence, and no task is between the two accesses then, for between them
+    /// preemption is off. It comes up by a switch of tasks, too: if the mask of
+    /// online CPUs that was asked here, after a fence, did not have it yet, its
+    /// tasks see the store to B.
+    ///
+    /// To send it, a CPU must be in a task, with interrupts and softirqs on:
+    /// core runs in ioctls, in threads of the module and of the CPU hotplug
+    /// machine, in work queues, and never takes a lock that turns them off.
+    fn remote_fence(&self, owner: CpuId) {
+        // SAFETY: Interrupts are on, as said above. The number is checked there.
+        unsafe { bindings::shadowmm_fence_on(owner.0) };
     }
 
     fn is_online(&self, cpu: CpuId) -> bool {
@@ -129,17 +161,13 @@ impl Platform for Kernel {
     }
 
     fn set_cpu_node(&self, cpu: CpuId, nid: NodeId) {
-        if let Some(node) = CPU_NODES.get(cpu.0 as usize) {
-            node.store(nid.0, Relaxed);
-        }
+        // SAFETY: The number is checked there.
+        unsafe { bindings::shadowmm_set_cpu_node(cpu.0, nid.0) };
     }
 
     #[inline]
     fn local_node(&self) -> NodeId {
-        // SAFETY: A number that may be old at once, as the node may.
-        let cpu = unsafe { bindings::shadowmm_raw_smp_processor_id() };
-        let node = CPU_NODES.get(cpu as usize);
-        node.map_or(NodeId::NONE, |node| NodeId(node.load(Relaxed)))
+        NodeId(percpu::local_node())
     }
 
     fn now_ns(&self) -> u64 {

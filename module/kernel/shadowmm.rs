@@ -10,7 +10,8 @@
 //! shadow.rs  core's boot on that memory   platform.rs  locks, CPUs, clock for core
 //! device.rs  /dev/shadowmm                records.rs   core's numbers as ABI records
 //! abi.rs     requests in user memory      procfs.rs    /proc/shadowmm
-//! rwsem.rs   a lock that Rust lacks       helpers.c    inline functions of C
+//! rwsem.rs   a lock that Rust lacks       percpu.rs    preemption, spinlocks
+//! helpers.c  inline functions of C
 //! ```
 
 use kernel::miscdevice::MiscDeviceOptions;
@@ -23,6 +24,7 @@ use shadowmm_core::zone::ZoneConfig;
 
 mod abi;
 mod device;
+mod percpu;
 mod platform;
 mod procfs;
 mod records;

@@ -23,7 +23,7 @@
 //! ```text
 //! the CPU, pinned                       a claimer
 //!   busy = 1                              claimed: 0 -> 1, else wait
-//!   owner_fence()                         remote_fence()
+//!   owner_fence()                         remote_fence(CPU)
 //!   claimed? -> busy = 0, go elsewhere    wait until busy = 0
 //!   ... the lists ...                     ... the lists ...
 //!   busy = 0 (release)                    claimed = 0 (release)
@@ -44,6 +44,7 @@ use crate::page::PageDescriptor;
 use crate::page::PageLink;
 use crate::page::PageState;
 use crate::page::ZoneId;
+use crate::phys::CpuId;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
@@ -202,12 +203,12 @@ impl Pageset {
     }
 
     /// Makes the pageset of any CPU the caller's, who is pinned somewhere.
-    pub(super) fn claim(&self, platform: &impl Platform) {
+    pub(super) fn claim(&self, platform: &impl Platform, owner: CpuId) {
         let take = || self.claimed.compare_exchange(0, 1, Acquire, Relaxed);
         while take().is_err() {
             core::hint::spin_loop();
         }
-        platform.remote_fence();
+        platform.remote_fence(owner);
         while self.busy.load(Acquire) != 0 {
             core::hint::spin_loop();
         }

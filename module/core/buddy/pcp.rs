@@ -258,7 +258,7 @@ where
         };
         while pageset.count() != 0 {
             let (_, _pinned) = self.platform.pin_cpu();
-            pageset.claim(self.platform);
+            pageset.claim(self.platform, cpu);
             let before = pageset.count();
             self.free_pcppages_bulk(zone, id, pageset, pageset.drain_batch(), 0);
             drained += Pages(u64::from(before.saturating_sub(pageset.count())));

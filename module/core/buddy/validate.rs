@@ -96,7 +96,7 @@ where
             return Ok(());
         };
         let (_, _pinned) = self.platform.pin_cpu();
-        pageset.claim(self.platform);
+        pageset.claim(self.platform, cpu);
         let found = pageset.check(self.map, id);
         pageset.release();
         found.map_err(|(pfn, what)| Violation {
