@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::page::ZoneId;
 use crate::phys::PageOrder;
+use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::platform::Platform;
 
@@ -139,6 +140,55 @@ where
         match self {
             Self::Buddy(buddy) => buddy.validate(),
             Self::Cosmos(cosmos) => cosmos.validate(),
+        }
+    }
+
+    fn split(&self, pfn: Pfn, order: PageOrder, to: PageOrder) -> Result<()> {
+        match self {
+            Self::Buddy(buddy) => buddy.split(pfn, order, to),
+            Self::Cosmos(cosmos) => cosmos.split(pfn, order, to),
+        }
+    }
+
+    fn merge(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+        match self {
+            Self::Buddy(buddy) => buddy.merge(pfn, order),
+            Self::Cosmos(cosmos) => cosmos.merge(pfn, order),
+        }
+    }
+
+    fn get(&self, pfn: Pfn) -> Result<()> {
+        match self {
+            Self::Buddy(buddy) => buddy.get(pfn),
+            Self::Cosmos(cosmos) => cosmos.get(pfn),
+        }
+    }
+
+    fn put(&self, pfn: Pfn) -> Result<bool> {
+        match self {
+            Self::Buddy(buddy) => buddy.put(pfn),
+            Self::Cosmos(cosmos) => cosmos.put(pfn),
+        }
+    }
+
+    fn alloc_bulk(&self, request: &AllocRequest, pages: &mut [Pfn]) -> Result<usize> {
+        match self {
+            Self::Buddy(buddy) => buddy.alloc_bulk(request, pages),
+            Self::Cosmos(cosmos) => cosmos.alloc_bulk(request, pages),
+        }
+    }
+
+    fn free_bulk(&self, pages: &[Pfn]) -> usize {
+        match self {
+            Self::Buddy(buddy) => buddy.free_bulk(pages),
+            Self::Cosmos(cosmos) => cosmos.free_bulk(pages),
+        }
+    }
+
+    fn alloc_exact(&self, request: &AllocRequest, pages: Pages) -> Result<Pfn> {
+        match self {
+            Self::Buddy(buddy) => buddy.alloc_exact(request, pages),
+            Self::Cosmos(cosmos) => cosmos.alloc_exact(request, pages),
         }
     }
 }

@@ -35,6 +35,7 @@ pub enum Errno {
     ERANGE = 34,
     ENODATA = 61,
     EOVERFLOW = 75,
+    EOPNOTSUPP = 95,
     EALREADY = 114,
     EUCLEAN = 117,
 }
@@ -112,6 +113,10 @@ errors! {
     NotBlockHead = 67, EINVAL, "the page is inside a block, not its first page";
     PageReserved = 68, EBUSY, "the page is reserved and was never the buddy system's to give";
     NotOwner = 69, EPERM, "the page belongs to another open file";
+    BadPieces = 70, EINVAL, "the pieces do not make up the whole: a split goes to a lower order, and a merge fills an aligned block of one zone";
+    Shared = 71, EBUSY, "others hold references to the block";
+    TooManyReferences = 72, EOVERFLOW, "the block has as many references as can be counted";
+    NotShareable = 73, EPERM, "the block is the module's own or may be moved, so no other can hold it";
 
     // The ABI.
     BadFlags = 80, EINVAL, "unknown flags are set";
@@ -122,6 +127,10 @@ errors! {
     BadKind = 85, EINVAL, "there is no report, stage operation or map source of that number";
     BadText = 86, EINVAL, "a text is not UTF-8 or has no end";
     UnknownRequest = 88, ENOTTY, "there is no request of that number";
+    TooManyPages = 89, E2BIG, "the request names more pages than one request may";
+    NoPages = 90, EINVAL, "the request names no pages";
+    BadPolicy = 91, EINVAL, "the policy needs nodes and has none, or has nodes and needs none";
+    NotSupported = 92, EOPNOTSUPP, "the page allocator that has the pages cannot do this";
     NoHostMemory = 87, ENOMEM, "the host has no memory for the request's own bookkeeping";
 
     // validate().

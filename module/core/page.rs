@@ -38,6 +38,8 @@
 //! `Buddy` page and the state of the pages inside its block belong to the
 //! zone's lock; those of an `Allocated` page belong to whoever owns the block.
 
+use crate::error::Error;
+use crate::error::Result;
 use crate::phys::NodeId;
 use crate::phys::PageOrder;
 use crate::phys::Pfn;
@@ -56,6 +58,8 @@ const STATE_SHIFT: u32 = 16;
 
 /// A flag of an allocated block: its owner can move it (`PG_lru`).
 const MOVABLE: u32 = 1 << 0;
+/// A flag of an allocated block: it belongs to an open file.
+const HELD: u32 = 1 << 1;
 /// Where the first page of a free block keeps which list it is on.
 const LIST_SHIFT: u32 = 8;
 /// The flags of a page that it loses when its state changes.
@@ -334,6 +338,18 @@ impl PageDescriptor {
         self.bits.store(bits | flag, Relaxed);
     }
 
+    /// Whether the allocated block that starts here belongs to an open file.
+    pub fn is_held(&self) -> bool {
+        self.bits.load(Relaxed) & HELD != 0
+    }
+
+    /// For the owner of an allocated block, before anybody else knows of it:
+    /// says that it belongs to an open file. A free, a split or a merge ends
+    /// it.
+    pub fn set_held(&self) {
+        self.bits.store(self.bits.load(Relaxed) | HELD, Relaxed);
+    }
+
     /// The references to the page (`page_ref_count`).
     #[inline]
     pub fn count(&self) -> u32 {
@@ -346,10 +362,18 @@ impl PageDescriptor {
         self.count.store(count, Relaxed);
     }
 
-    /// One reference more (`get_page`).
-    #[inline]
-    pub(crate) fn get(&self) {
+    /// One reference more (`try_get_page`). The caller has one, or keeps the
+    /// others from freeing theirs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyReferences`] when the count could overflow.
+    pub(crate) fn try_get(&self) -> Result<()> {
+        if self.count.load(Relaxed) > u32::MAX / 2 {
+            return Err(Error::TooManyReferences);
+        }
         self.count.fetch_add(1, Relaxed);
+        Ok(())
     }
 
     /// One reference less, for a page that may have several; whether that was

@@ -6,6 +6,7 @@ use super::steps::for_each_cpu_node;
 use crate::allocator::Allocator;
 use crate::buddy::BuddySystem;
 use crate::buddy::PageAllocator;
+use crate::buddy::Policies;
 use crate::buddy::Statistics;
 use crate::buddy::Violation;
 use crate::cosmos::CosmosSystem;
@@ -74,6 +75,16 @@ impl<'m, P: Platform> Mm<'m, P> {
             map: self.sparse,
             zones: self.nodes,
             memory: self.region,
+            stats: &self.stats,
+        }
+    }
+
+    /// Where NUMA policies have their requests served.
+    pub fn policies(&self) -> Policies<'_, P, Sparse<'m>, Nodes<'m, P>> {
+        Policies {
+            platform: &self.platform,
+            map: self.sparse,
+            zones: self.nodes,
             stats: &self.stats,
         }
     }

@@ -189,7 +189,7 @@ where
             };
             if gfp.has(gfp::__GFP_ZERO) && self.memory.zero(one_page(pfn)).is_err() {
                 // There is no memory behind any page then.
-                self.free_bulk(pages.get(..taken).unwrap_or(&[]));
+                self.free_pages(pages.get(..taken).unwrap_or(&[]));
                 return Err(Error::ForeignPfn);
             }
             self.count_taken(&page, PageOrder::ZERO);

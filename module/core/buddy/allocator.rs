@@ -8,6 +8,7 @@
 
 use super::alloc::AllocRequest;
 use super::validate::Violation;
+use crate::error::Error;
 use crate::error::Result;
 use crate::page::PageState;
 use crate::page::ZoneId;
@@ -87,6 +88,89 @@ pub trait PageAllocator {
     ///
     /// The first [`Violation`] found.
     fn validate(&self) -> Result<(), Violation>;
+
+    /// Makes blocks of order `to` of an allocated block (`split_page`); the
+    /// caller's, each to be freed on its own.
+    ///
+    /// # Errors
+    ///
+    /// [`BadPieces`], [`Shared`], and those of [`PageAllocator::free`].
+    ///
+    /// [`BadPieces`]: Error::BadPieces
+    /// [`Shared`]: Error::Shared
+    fn split(&self, pfn: Pfn, order: PageOrder, to: PageOrder) -> Result<()>;
+
+    /// Makes one block of the caller's blocks that fill it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::split`].
+    fn merge(&self, pfn: Pfn, order: PageOrder) -> Result<()>;
+
+    /// One more needs the allocated block at `pfn` (`get_page`). The caller
+    /// needs it too, or keeps those who do from giving it back meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyReferences`], and those of [`PageAllocator::free`].
+    fn get(&self, pfn: Pfn) -> Result<()>;
+
+    /// One less needs the block at `pfn`; whether it was the last, and the
+    /// block went back (`put_page`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::free`].
+    fn put(&self, pfn: Pfn) -> Result<bool>;
+
+    /// Fills `pages` with single pages from its start on, and says how many
+    /// those are (`alloc_pages_bulk`). The request's order is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::alloc`], when there is not one page.
+    fn alloc_bulk(&self, request: &AllocRequest, pages: &mut [Pfn]) -> Result<usize> {
+        let request = AllocRequest {
+            order: PageOrder::ZERO,
+            ..*request
+        };
+        let mut done = 0usize;
+        for page in pages {
+            match self.alloc(&request) {
+                Ok(pfn) => *page = pfn,
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => break,
+            }
+            done = done.saturating_add(1);
+        }
+        Ok(done)
+    }
+
+    /// Gives single pages back, and says how many were taken
+    /// (`free_pages_bulk`). Those that can't be freed are passed over.
+    fn free_bulk(&self, pages: &[Pfn]) -> usize {
+        let freed = pages.iter().map(|&pfn| self.free(pfn, PageOrder::ZERO));
+        freed.filter(Result::is_ok).count()
+    }
+
+    /// Takes `pages` pages in a row, each to be freed on its own
+    /// (`alloc_pages_exact`). The request's order is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OrderTooLarge`] for none or more than the largest block has,
+    /// and those of [`PageAllocator::alloc`].
+    fn alloc_exact(&self, request: &AllocRequest, pages: Pages) -> Result<Pfn> {
+        let order = pages.order_up().ok_or(Error::OrderTooLarge)?;
+        let pfn = self.alloc(&AllocRequest { order, ..*request })?;
+        if order != PageOrder::ZERO {
+            self.split(pfn, order, PageOrder::ZERO)?;
+        }
+        for i in pages.0..order.pages().0 {
+            self.free(pfn + Pages(i), PageOrder::ZERO)?;
+        }
+        Ok(pfn)
+    }
 
     /// Takes a block as an owned value, which goes back when it is dropped.
     ///

@@ -5,7 +5,8 @@
 //! ```text
 //! alloc_bulk   single pages, as many as one zone and the CPU's pageset have
 //! free_bulk    single pages; neighbours go back as one block
-//! split        a block becomes single pages, each its own
+//! split        a block becomes blocks of a lower order, each its own
+//! merge        the other way round: what fills a block becomes one
 //! alloc_exact  a block, split, and what is too much of it goes back at once
 //! get, put     one more who needs a block, one less; the last one frees it
 //! ```
@@ -13,6 +14,7 @@
 use super::alloc::AllocRequest;
 use super::allocator::PageAllocator;
 use super::free_area::Placement;
+use super::pieces;
 use super::system::BuddySystem;
 use super::MemMap;
 use super::ZoneTable;
@@ -39,7 +41,7 @@ where
     /// # Errors
     ///
     /// Those of [`PageAllocator::alloc`], when there is not one page.
-    pub fn alloc_bulk(&self, request: &AllocRequest, pages: &mut [Pfn]) -> Result<usize> {
+    pub(super) fn take_pages(&self, request: &AllocRequest, pages: &mut [Pfn]) -> Result<usize> {
         let request = AllocRequest {
             order: PageOrder::ZERO,
             ..*request
@@ -64,16 +66,23 @@ where
 
     /// Gives single pages back; neighbours that stand side by side in `pages` go
     /// as one block (`free_pages_bulk`). Pages that can't be freed are passed
-    /// over and counted as refused; how many were freed is returned.
-    pub fn free_bulk(&self, pages: &[Pfn]) -> usize {
+    /// over and counted as refused; how many were taken is returned, those
+    /// that somebody else needs still included.
+    pub(super) fn free_pages(&self, pages: &[Pfn]) -> usize {
         let mut freed = 0usize;
         let mut run: Option<(Pfn, Pages)> = None;
         for &pfn in pages {
-            if let Err(error) = self.take_single(pfn) {
-                self.refuse(error);
+            let was_last = match self.take_single(pfn) {
+                Ok(was_last) => was_last,
+                Err(error) => {
+                    self.refuse(error);
+                    continue;
+                }
+            };
+            freed = freed.saturating_add(1);
+            if !was_last {
                 continue;
             }
-            freed = freed.saturating_add(1);
             run = match run {
                 Some((start, len)) if start + len == pfn && self.same_zone(start, pfn) => {
                     Some((start, len + Pages(1)))
@@ -88,14 +97,19 @@ where
         freed
     }
 
-    fn take_single(&self, pfn: Pfn) -> Result<()> {
+    /// One less needs this page; whether it was the last, and the page is
+    /// nobody's then.
+    fn take_single(&self, pfn: Pfn) -> Result<bool> {
         self.check_free(pfn, PageOrder::ZERO)?;
         let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
+        if !page.put_testzero() {
+            return Ok(false);
+        }
         if !page.take_from_owner(PageOrder::ZERO) {
             return Err(Error::DoubleFree);
         }
         page.set_count(0);
-        Ok(())
+        Ok(true)
     }
 
     fn same_zone(&self, a: Pfn, b: Pfn) -> bool {
@@ -126,24 +140,44 @@ where
         }
     }
 
-    /// Makes single pages of an allocated block: each is the caller's, and is
-    /// freed on its own (`split_page`).
+    /// Makes blocks of order `to` of an allocated block: each is the caller's,
+    /// and is freed on its own (`split_page`, which goes to single pages).
     ///
     /// # Errors
     ///
-    /// Those of [`PageAllocator::free`].
-    pub fn split(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+    /// [`Error::BadPieces`] when `to` is not below `order`, [`Error::Shared`]
+    /// when somebody else needs the block too, and those of
+    /// [`PageAllocator::free`].
+    pub(super) fn try_split(&self, pfn: Pfn, order: PageOrder, to: PageOrder) -> Result<()> {
+        if to >= order {
+            return Err(Error::BadPieces);
+        }
         let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
         let zone = self.zones.zone(page.zone_id());
         // With the lock held nobody walks the pages meanwhile.
         let _areas = zone.ok_or(Error::ForeignPfn)?.free.lock();
         self.check_free(pfn, order)?;
-        for i in (0..order.pages().0).rev() {
-            if let Some(page) = self.map.page(pfn + Pages(i)) {
-                page.set_state(PageState::Allocated, PageOrder::ZERO);
-                page.set_count(1);
-            }
-        }
+        pieces::check_sole(page)?;
+        pieces::divide(self.map, pfn, order, to);
+        Ok(())
+    }
+
+    /// Makes one block of the caller's blocks that fill it, as
+    /// `prep_compound_page` does with a range of pages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadPieces`] when they don't fill an aligned block of one zone,
+    /// or it is one already, [`Error::Shared`] when somebody else needs one of
+    /// them too, and those of [`PageAllocator::free`].
+    pub(super) fn try_merge(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+        let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
+        let zone = self.zones.zone(page.zone_id());
+        let _areas = zone.ok_or(Error::ForeignPfn)?.free.lock();
+        pieces::for_each(self.map, pfn, order, |pfn, page| {
+            self.check_free(pfn, page.order())
+        })?;
+        pieces::join(self.map, pfn, order);
         Ok(())
     }
 
@@ -154,14 +188,12 @@ where
     ///
     /// [`Error::OrderTooLarge`] for none or more than the largest block has, and
     /// those of [`PageAllocator::alloc`].
-    pub fn alloc_exact(&self, request: &AllocRequest, pages: Pages) -> Result<Pfn> {
-        if pages.is_zero() || pages > PageOrder::MAX.pages() {
-            return Err(Error::OrderTooLarge);
-        }
-        let order = pages.0.next_power_of_two().trailing_zeros();
-        let order = PageOrder::new(order).ok_or(Error::OrderTooLarge)?;
+    pub(super) fn take_exact(&self, request: &AllocRequest, pages: Pages) -> Result<Pfn> {
+        let order = pages.order_up().ok_or(Error::OrderTooLarge)?;
         let pfn = self.alloc(&AllocRequest { order, ..*request })?;
-        self.split(pfn, order)?;
+        if order != PageOrder::ZERO {
+            self.try_split(pfn, order, PageOrder::ZERO)?;
+        }
         for i in pages.0..order.pages().0 {
             let pfn = pfn + Pages(i);
             self.take_single(pfn)?;
@@ -173,7 +205,7 @@ where
         Ok(pfn)
     }
 
-    /// Gives back what [`BuddySystem::alloc_exact`] took (`free_pages_exact`).
+    /// Gives back what [`PageAllocator::alloc_exact`] took (`free_pages_exact`).
     ///
     /// # Errors
     ///
@@ -188,12 +220,12 @@ where
     ///
     /// # Errors
     ///
-    /// Those of [`PageAllocator::free`], where no allocated block starts.
-    pub fn get(&self, pfn: Pfn) -> Result<()> {
+    /// Those of [`PageAllocator::free`], where no allocated block starts;
+    /// [`Error::TooManyReferences`].
+    pub(super) fn try_get(&self, pfn: Pfn) -> Result<()> {
         let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
         self.check_free(pfn, page.order())?;
-        page.get();
-        Ok(())
+        page.try_get()
     }
 
     /// One less needs the block at `pfn`; whether it was the last and the block
@@ -202,9 +234,8 @@ where
     /// # Errors
     ///
     /// Those of [`PageAllocator::free`].
-    pub fn put(&self, pfn: Pfn) -> Result<bool> {
+    pub(super) fn try_put(&self, pfn: Pfn) -> Result<bool> {
         let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
         self.try_free(pfn, page.order())
-            .map_err(|error| self.refuse(error))
     }
 }

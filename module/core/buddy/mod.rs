@@ -17,7 +17,8 @@
 //!     free_area.rs    the lists by order and type, and their counts
 //!       list.rs       the list, linked through the page descriptors
 //! system.rs        giving back, the hand-off's end, what is refused
-//! bulk.rs          many pages, exact sizes, splitting, references
+//! bulk.rs          many pages, exact sizes, splitting, merging, references
+//!   pieces.rs       what a split and a merge change in the descriptors
 //! policy.rs        on which nodes a request is served
 //! allocator.rs     the seam: the trait, and the owned block
 //! stats.rs         per-CPU counts
@@ -67,6 +68,7 @@ mod page_types;
 mod pageblock;
 mod pageset;
 mod pcp;
+pub(crate) mod pieces;
 mod policy;
 mod slowpath;
 mod split_merge;
@@ -96,6 +98,7 @@ pub use page_types::page_types;
 pub use pageset::Pageset;
 pub use pageset::PagesetLimits;
 pub use policy::InterleavePrev;
+pub use policy::Policies;
 pub use policy::Policy;
 pub use stats::CpuStats;
 pub use stats::NumaStat;

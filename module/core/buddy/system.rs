@@ -354,4 +354,34 @@ where
     fn validate(&self) -> Result<(), Violation> {
         self.validate_zones()
     }
+
+    fn split(&self, pfn: Pfn, order: PageOrder, to: PageOrder) -> Result<()> {
+        self.try_split(pfn, order, to)
+            .map_err(|error| self.refuse(error))
+    }
+
+    fn merge(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+        self.try_merge(pfn, order)
+            .map_err(|error| self.refuse(error))
+    }
+
+    fn get(&self, pfn: Pfn) -> Result<()> {
+        self.try_get(pfn).map_err(|error| self.refuse(error))
+    }
+
+    fn put(&self, pfn: Pfn) -> Result<bool> {
+        self.try_put(pfn).map_err(|error| self.refuse(error))
+    }
+
+    fn alloc_bulk(&self, request: &AllocRequest, pages: &mut [Pfn]) -> Result<usize> {
+        self.take_pages(request, pages)
+    }
+
+    fn free_bulk(&self, pages: &[Pfn]) -> usize {
+        self.free_pages(pages)
+    }
+
+    fn alloc_exact(&self, request: &AllocRequest, pages: Pages) -> Result<Pfn> {
+        self.take_exact(request, pages)
+    }
 }

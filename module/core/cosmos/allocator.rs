@@ -27,6 +27,7 @@ use super::divide::LockedArea;
 use super::lists::DivideMerge;
 use super::lookup;
 use crate::buddy::gfp;
+use crate::buddy::pieces;
 use crate::buddy::AllocRequest;
 use crate::buddy::BlockInfo;
 use crate::buddy::FreeReport;
@@ -38,6 +39,7 @@ use crate::buddy::VmEvent;
 use crate::buddy::ZoneTable;
 use crate::error::Error;
 use crate::error::Result;
+use crate::page::PageDescriptor;
 use crate::page::PageState;
 use crate::page::ZoneId;
 use crate::phys::PageOrder;
@@ -142,20 +144,40 @@ where
 
     /// Gives a block back (`mm_merge_pages`). See [`PageAllocator::free`].
     fn merge_pages(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+        self.put_pages(pfn, Some(order)).map(|_| ())
+    }
+
+    /// Runs `job` on an allocated block's area, with its lock held.
+    fn with_block<R>(
+        &self,
+        pfn: Pfn,
+        job: impl for<'l> FnOnce(&mut LockedArea<'l, P, M>, &'l PageDescriptor) -> Result<R>,
+    ) -> Result<R> {
         let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
         let Some(area) = self.areas.area_of(page.zone_id(), pfn) else {
             return Err(lookup::free_refusal(self.map, pfn, page));
         };
-        {
-            let mut lists = area.lists.lock();
-            if !page.is_allocated(order) {
-                return Err(lookup::free_refusal(self.map, pfn, page));
+        let mut lists = area.lists.lock();
+        job(&mut self.locked(area, &mut lists), page)
+    }
+
+    /// Gives up one reference to a block, the last one with the block
+    /// (`mm_merpages_opmsadsc`, which counts users too).
+    fn put_pages(&self, pfn: Pfn, order: Option<PageOrder>) -> Result<bool> {
+        let freed = self.with_block(pfn, |area, page| {
+            let order = order.unwrap_or(page.order());
+            self.check_free(pfn, order)?;
+            if !page.put_testzero() {
+                return Ok(None);
             }
-            lists.take_back(page, order);
-            self.locked(area, &mut lists).merge(pfn, page, order);
+            area.lists.take_back(page, order);
+            area.merge(pfn, page, order);
+            Ok(Some(order))
+        })?;
+        if let Some(order) = freed {
+            self.count_freed(order);
         }
-        self.count_freed(order);
-        Ok(())
+        Ok(freed.is_some())
     }
 
     /// Takes reserved pages over. See [`PageAllocator::accept`].
@@ -292,5 +314,50 @@ where
 
     fn validate(&self) -> Result<(), Violation> {
         self.validate_areas()
+    }
+
+    fn split(&self, pfn: Pfn, order: PageOrder, to: PageOrder) -> Result<()> {
+        let split = self.with_block(pfn, |area, page| {
+            if to >= order {
+                return Err(Error::BadPieces);
+            }
+            self.check_free(pfn, order)?;
+            pieces::check_sole(page)?;
+            area.lists.split(order, to);
+            pieces::divide(self.map, pfn, order, to);
+            Ok(())
+        });
+        split.map_err(|error| self.refuse(error))
+    }
+
+    fn merge(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+        let merged = self.with_block(pfn, |area, _| {
+            pieces::for_each(self.map, pfn, order, |pfn, page| {
+                self.check_free(pfn, page.order())
+            })?;
+            let mut count = 0u64;
+            pieces::for_each(self.map, pfn, order, |_, page| {
+                area.lists.join(page.order());
+                count = count.wrapping_add(1);
+                Ok(())
+            })?;
+            area.lists.joined(order, count);
+            pieces::join(self.map, pfn, order);
+            Ok(())
+        });
+        merged.map_err(|error| self.refuse(error))
+    }
+
+    fn get(&self, pfn: Pfn) -> Result<()> {
+        let got = self.with_block(pfn, |_, page| {
+            self.check_free(pfn, page.order())?;
+            page.try_get()
+        });
+        got.map_err(|error| self.refuse(error))
+    }
+
+    fn put(&self, pfn: Pfn) -> Result<bool> {
+        self.put_pages(pfn, None)
+            .map_err(|error| self.refuse(error))
     }
 }

@@ -179,6 +179,32 @@ impl DivideMerge {
         list.objects = list.objects.wrapping_sub(1);
         list.frees = list.frees.wrapping_add(1);
     }
+
+    /// A block of `order` that somebody owns becomes blocks of order `to`: it
+    /// counts as given back, and they as given out.
+    pub(super) fn split(&mut self, order: PageOrder, to: PageOrder) {
+        let pieces = order.pages().0.checked_shr(to.get().into()).unwrap_or(0);
+        self.join(order);
+        let list = self.list_mut(to);
+        list.objects = list.objects.wrapping_add(pieces);
+        list.allocs = list.allocs.wrapping_add(pieces);
+        self.divisions = self.divisions.wrapping_add(pieces.wrapping_sub(1));
+    }
+
+    /// A block of `order` that somebody owns is one no more.
+    pub(super) fn join(&mut self, order: PageOrder) {
+        let list = self.list_mut(order);
+        list.objects = list.objects.wrapping_sub(1);
+        list.frees = list.frees.wrapping_add(1);
+    }
+
+    /// What was joined is a block of `order`, of `pieces` that there were.
+    pub(super) fn joined(&mut self, order: PageOrder, pieces: u64) {
+        let list = self.list_mut(order);
+        list.objects = list.objects.wrapping_add(1);
+        list.allocs = list.allocs.wrapping_add(1);
+        self.merges = self.merges.wrapping_add(pieces.wrapping_sub(1));
+    }
 }
 
 impl Default for DivideMerge {

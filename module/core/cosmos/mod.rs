@@ -51,8 +51,11 @@
 //! - A size that is no power of two can't be asked for; Cosmos rounds it up.
 //! - The application area gives out blocks of every size; the last Cosmos keeps
 //!   single pages there, which never merge.
-//! - A page that is freed goes back at once. Cosmos counts users of a page first;
-//!   here that is above the seam.
+//! - A block counts its users as a whole; Cosmos counts those of each page.
+//! - A block that somebody owns can be split and merged. It counts as given back,
+//!   and what it becomes as given out; Cosmos has no such call.
+//! - No range of one's own choosing can be had: nothing moves, and what an area
+//!   has is what its lists have.
 
 mod allocator;
 mod area;

@@ -124,6 +124,15 @@ impl Pages {
     pub const fn kib(self) -> u64 {
         self.0.saturating_mul(PAGE_SIZE >> 10)
     }
+
+    /// The order of the smallest block that has room for so many (`get_order`);
+    /// `None` for no page, and for more than the largest block has.
+    pub const fn order_up(self) -> Option<PageOrder> {
+        match self.0 {
+            0 => None,
+            pages => PageOrder::new(u64::BITS - (pages - 1).leading_zeros()),
+        }
+    }
 }
 
 /// An address of shadow physical memory, in bytes from 0.

@@ -115,17 +115,125 @@ fn a_block_is_split_once_and_by_whom_it_belongs_to() {
     let world = world(true);
     let buddy = world.buddy();
     let pfn = world.alloc(GFP_KERNEL, 4).unwrap();
-    assert_eq!(buddy.split(Pfn(pfn), order_of(3)), Err(Error::WrongOrder));
-    assert_eq!(
-        buddy.split(Pfn(pfn + 1), order_of(0)),
-        Err(Error::NotBlockHead)
-    );
-    buddy.split(Pfn(pfn), order_of(4)).unwrap();
-    assert_eq!(buddy.split(Pfn(pfn), order_of(4)), Err(Error::WrongOrder));
+    let split = |pfn, order, to| buddy.split(Pfn(pfn), order_of(order), order_of(to));
+    assert_eq!(split(pfn, 3, 0), Err(Error::WrongOrder));
+    assert_eq!(split(pfn + 1, 1, 0), Err(Error::NotBlockHead));
+    for to in [4, 5, 10] {
+        assert_eq!(split(pfn, 4, to), Err(Error::BadPieces));
+    }
+    split(pfn, 4, 0).unwrap();
+    assert_eq!(split(pfn, 4, 0), Err(Error::WrongOrder));
     buddy.validate().unwrap();
     for i in (0..16).rev() {
         world.free(pfn + i, 0).unwrap();
     }
+    is_whole(&world);
+}
+
+#[test]
+fn a_split_goes_to_any_lower_order() {
+    for pagesets in [false, true] {
+        let world = world(pagesets);
+        let buddy = world.buddy();
+        for order in 1..=10 {
+            for to in 0..order {
+                let pfn = world.alloc(GFP_KERNEL, order).unwrap();
+                buddy
+                    .split(Pfn(pfn), order_of(order), order_of(to))
+                    .unwrap();
+                buddy.validate().unwrap();
+                for first in (pfn..pfn + (1 << order)).step_by(1 << to) {
+                    assert!(world.page(first).is_allocated(order_of(to)));
+                    assert_eq!(world.page(first).count(), 1);
+                    world.free(first, to).unwrap();
+                }
+            }
+        }
+        is_whole(&world);
+    }
+}
+
+#[test]
+fn what_fills_a_block_becomes_one() {
+    let world = world(true);
+    let buddy = world.buddy();
+    let pfn = world.alloc(GFP_KERNEL, 5).unwrap();
+    let merge = |pfn, order| buddy.merge(Pfn(pfn), order_of(order));
+    let split = |pfn, order, to| buddy.split(Pfn(pfn), order_of(order), order_of(to));
+    // One already, and as large as can be had of it.
+    assert_eq!(merge(pfn, 5), Err(Error::BadPieces));
+    assert_eq!(merge(pfn, 4), Err(Error::BadPieces));
+    split(pfn, 5, 4).unwrap();
+    split(pfn, 4, 2).unwrap();
+    split(pfn + 4, 2, 0).unwrap();
+    // 4, 1 1 1 1, 4, 4, 16
+    assert_eq!(merge(pfn, 0), Err(Error::BadPieces));
+    assert_eq!(merge(pfn + 5, 1), Err(Error::BadPieces));
+    assert_eq!(merge(pfn + 4, 3), Err(Error::BadPieces));
+    assert_eq!(merge(pfn + 1, 0), Err(Error::NotBlockHead));
+    buddy.get(Pfn(pfn + 6)).unwrap();
+    assert_eq!(merge(pfn, 5), Err(Error::Shared));
+    assert_eq!(buddy.put(Pfn(pfn + 6)), Ok(false));
+    merge(pfn + 4, 1).unwrap();
+    merge(pfn, 5).unwrap();
+    buddy.validate().unwrap();
+    assert!(world.page(pfn).is_allocated(order_of(5)));
+    assert_eq!(world.free(pfn + 4, 1), Err(Error::NotBlockHead));
+    world.free(pfn, 5).unwrap();
+    assert_eq!(merge(pfn, 5), Err(Error::DoubleFree));
+    is_whole(&world);
+}
+
+#[test]
+fn a_merge_stays_in_its_zone_and_takes_no_free_page() {
+    Threads::run_on(0);
+    let specs = [(0, ZoneType::Dma, 0, 516), (0, ZoneType::Normal, 516, 1024)];
+    let world = World::new(&specs, false);
+    world.hand_off(0, 516);
+    world.hand_off(516, 1024);
+    let buddy = world.buddy();
+    while world.alloc(GFP_KERNEL, 0).is_ok() {}
+    let merge = |pfn, order| buddy.merge(Pfn(pfn), order_of(order));
+    assert_eq!(merge(512, 3), Err(Error::BadPieces));
+    merge(512, 2).unwrap();
+    merge(516, 2).unwrap();
+    assert_eq!(merge(512, 3), Err(Error::BadPieces));
+    assert_eq!(merge(1 << 20, 3), Err(Error::ForeignPfn));
+    world.free(7, 0).unwrap();
+    assert_eq!(merge(0, 3), Err(Error::DoubleFree));
+    assert!((0..7).all(|pfn| world.page(pfn).is_allocated(PageOrder::ZERO)));
+    buddy.validate().unwrap();
+}
+
+#[test]
+fn a_page_that_others_need_is_neither_split_nor_freed() {
+    let world = world(true);
+    let buddy = world.buddy();
+    let pfn = world.alloc(GFP_KERNEL, 2).unwrap();
+    buddy.get(Pfn(pfn)).unwrap();
+    let split = buddy.split(Pfn(pfn), order_of(2), PageOrder::ZERO);
+    assert_eq!(split, Err(Error::Shared));
+    assert_eq!(buddy.put(Pfn(pfn)), Ok(false));
+    let split = buddy.split(Pfn(pfn), order_of(2), PageOrder::ZERO);
+    assert_eq!(split, Ok(()));
+    buddy.get(Pfn(pfn + 1)).unwrap();
+    let pages = [0, 1, 2, 3].map(|i| Pfn(pfn + i));
+    assert_eq!(buddy.free_bulk(&pages), 4);
+    assert!(world.page(pfn + 1).is_allocated(PageOrder::ZERO));
+    assert_eq!(buddy.put(Pfn(pfn + 1)), Ok(true));
+    is_whole(&world);
+}
+
+#[test]
+fn references_do_not_overflow() {
+    let world = world(false);
+    let buddy = world.buddy();
+    let pfn = world.alloc(GFP_KERNEL, 0).unwrap();
+    world.page(pfn).set_count(u32::MAX / 2);
+    assert_eq!(buddy.get(Pfn(pfn)), Ok(()));
+    assert_eq!(buddy.get(Pfn(pfn)), Err(Error::TooManyReferences));
+    world.page(pfn).set_count(1);
+    world.free(pfn, 0).unwrap();
     is_whole(&world);
 }
 

@@ -10,6 +10,7 @@ mod boot;
 #[path = "../buddy/world.rs"]
 mod machine;
 mod model;
+mod pieces;
 mod refusals;
 mod seam;
 mod validate;
