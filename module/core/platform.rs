@@ -13,8 +13,6 @@ use crate::phys::NodeId;
 use crate::trace::TraceEvent;
 use crate::trace::TracePoint;
 use core::ops::DerefMut;
-use core::sync::atomic::fence;
-use core::sync::atomic::Ordering::SeqCst;
 
 /// A lock around a value; the guard is the proof that the value may be touched.
 pub trait Lock<T>: Send + Sync {
@@ -37,7 +35,8 @@ pub trait Platform: Send + Sync + 'static {
     /// The lock that guards a zone and the like.
     type Lock<T: Send>: Lock<T>;
 
-    /// Holds the caller on its CPU until dropped.
+    /// Holds the caller on its CPU until dropped: a pinned section, which does
+    /// not sleep. Pinned sections nest.
     type CpuGuard<'a>
     where
         Self: 'a;
@@ -53,21 +52,19 @@ pub trait Platform: Send + Sync + 'static {
     /// Keeps the caller on its CPU while the guard lives, and names that CPU.
     fn pin_cpu(&self) -> (CpuId, Self::CpuGuard<'_>);
 
-    /// Between two accesses of a CPU to its own slots: the store before it is
-    /// seen by whoever runs [`Platform::remote_fence`] later, or the load after
-    /// it sees what was stored before that. The caller is pinned.
+    /// Waits until every CPU has left the pinned section that it was in when
+    /// this was called, if it was in one. What was stored before is seen by all
+    /// sections that begin later, and what those that ended had stored is seen
+    /// afterwards. The caller is not pinned, and may sleep.
     ///
-    /// Surroundings that can make other CPUs run a fence answer here with a
-    /// compiler fence, and do all the work in the other.
-    #[inline]
-    fn owner_fence(&self) {
-        fence(SeqCst);
-    }
+    /// It is what whoever reaches for another CPU's slots waits for, so that
+    /// the CPU itself needs neither lock nor fence (`synchronize_rcu`, which
+    /// waits for sections with preemption off).
+    fn synchronize(&self);
 
-    /// The other side of [`Platform::owner_fence`], for whoever reaches for
-    /// the slots of the CPU `owner`. The caller is pinned.
-    fn remote_fence(&self, _owner: CpuId) {
-        fence(SeqCst);
+    /// Lets others run: somebody is waited for. The caller is not pinned.
+    fn relax(&self) {
+        core::hint::spin_loop();
     }
 
     /// Notes the node of a CPU (`set_cpu_numa_node`). The boot says it once for

@@ -6,7 +6,6 @@
 #include <linux/capability.h>
 #include <linux/cc_platform.h>
 #include <linux/percpu.h>
-#include <linux/smp.h>
 #include <linux/utsname.h>
 
 #include "bindings.h"
@@ -83,19 +82,6 @@ void shadowmm_set_cpu_node(unsigned int cpu, int nid)
 {
 	if (cpu < nr_cpu_ids && cpu_possible(cpu))
 		per_cpu(shadowmm_cpu_node, cpu) = nid;
-}
-
-static void fence(void *unused)
-{
-	smp_mb();
-}
-
-/* Has `cpu` run a full fence, and waits for it. Nothing to do where it is not online. */
-void shadowmm_fence_on(unsigned int cpu)
-{
-	smp_mb();
-	if (cpu < nr_cpu_ids)
-		smp_call_function_single(cpu, fence, NULL, 1);
 }
 
 bool shadowmm_cpu_online(unsigned int cpu)

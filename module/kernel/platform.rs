@@ -8,8 +8,6 @@ use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::Deref;
 use core::ops::DerefMut;
-use core::sync::atomic::compiler_fence;
-use core::sync::atomic::Ordering::SeqCst;
 use kernel::types::NotThreadSafe;
 use kernel::types::Opaque;
 use shadowmm_core::phys::CpuId;
@@ -120,44 +118,20 @@ impl Platform for Kernel {
         (CpuId(cpu), CpuGuard(PhantomData))
     }
 
-    #[inline]
-    fn owner_fence(&self) {
-        // The other CPU's interrupt does the rest; see `remote_fence`.
-        compiler_fence(SeqCst);
-    }
-
-    /// Has the owner run a fence, in an interrupt, and waits for that.
-    ///
-    /// The owner stores A, then loads B; the caller has stored B and will load
-    /// A. Both are one CPU's, so the interrupt falls somewhere between two of
-    /// the owner's instructions, and they are in program order on both sides of
-    /// it, for the compiler by `owner_fence`:
-    ///
-    /// ```text
-    /// before the load of B   the load comes after the interrupt, which was sent
-    ///                        after the store to B: it sees it
-    /// after the load of B    the store to A came before the interrupt, whose end
-    ///                        the caller has waited for: the caller sees it
-    /// ```
-    ///
-    /// A CPU that is not online gets no interrupt and needs none. It went down
-    /// in the stopper's thread, to which it came by a switch of tasks, a full
-    /// fence, and no task is between the two accesses then, for between them
-    /// preemption is off. It comes up by a switch of tasks, too: if the mask of
-    /// online CPUs that was asked here, after a fence, did not have it yet, its
-    /// tasks see the store to B.
-    ///
-    /// To send it, a CPU must be in a task, with interrupts and softirqs on:
-    /// core runs in ioctls, in threads of the module and of the CPU hotplug
-    /// machine, in work queues, and never takes a lock that turns them off.
-    fn remote_fence(&self, owner: CpuId) {
-        // SAFETY: Interrupts are on, as said above. The number is checked there.
-        unsafe { bindings::shadowmm_fence_on(owner.0) };
-    }
-
     fn is_online(&self, cpu: CpuId) -> bool {
         // SAFETY: The number is checked against the possible ones.
         cpu.0 < self.nr_cpus() && unsafe { bindings::shadowmm_cpu_online(cpu.0) }
+    }
+
+    fn synchronize(&self) {
+        // SAFETY: Sleeps; whoever reaches for other CPUs' slots may. It waits
+        // for sections with preemption off, which is what `pin_cpu` makes.
+        unsafe { kernel::bindings::synchronize_rcu_expedited() };
+    }
+
+    fn relax(&self) {
+        // SAFETY: The caller may sleep.
+        unsafe { kernel::bindings::schedule_timeout_uninterruptible(1) };
     }
 
     fn set_cpu_node(&self, cpu: CpuId, nid: NodeId) {

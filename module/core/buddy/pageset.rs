@@ -17,22 +17,24 @@
 //!
 //! # Who may touch it
 //!
-//! The CPU itself, held there by the pin, without a lock: it says so in `busy`.
-//! Whoever drains it from elsewhere claims it, and waits until it is not busy:
+//! The CPU itself, held there by the pin, without a lock, a fence or even a note
+//! that it is there. Whoever drains it from elsewhere claims it, and waits until
+//! every CPU has left the pinned section that it was in:
 //!
 //! ```text
-//! the CPU, pinned                       a claimer
-//!   busy = 1                              claimed: 0 -> 1, else wait
-//!   owner_fence()                         remote_fence(CPU)
-//!   claimed? -> busy = 0, go elsewhere    wait until busy = 0
-//!   ... the lists ...                     ... the lists ...
-//!   busy = 0 (release)                    claimed = 0 (release)
+//! the CPU, pinned                       a claimer, not pinned
+//!   claimed? -> go elsewhere              claimed = 1
+//!   ... the lists ...                     Platform::synchronize()
+//!                                         ... the lists ...
+//!                                         claimed = 0 (release)
 //! ```
 //!
-//! Of the two fences at least one sees the other's store, so never both go on.
-//! The CPU never waits: with its pageset claimed it goes to the zone, as Linux
-//! does when `pcp_spin_trylock()` fails. A CPU that is gone is not busy. A zone's
-//! lock may be taken inside, never the other way round.
+//! A section that began before the claim has ended when `synchronize` returns;
+//! one that begins later sees the claim. So never both go on. The CPU never
+//! waits: with its pageset claimed it goes to the zone, as Linux does when
+//! `pcp_spin_trylock()` fails. A CPU that is gone is in no section. One claimer
+//! is at work at a time (`Statistics::begin_claims`). A zone's lock may be taken
+//! inside, never the other way round.
 //!
 //! All fields are atomics, read and written relaxed by whoever has the pageset;
 //! reports read them at any time.
@@ -44,12 +46,10 @@ use crate::page::PageDescriptor;
 use crate::page::PageLink;
 use crate::page::PageState;
 use crate::page::ZoneId;
-use crate::phys::CpuId;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::phys::PAGEBLOCK_ORDER;
-use crate::platform::Platform;
 use core::sync::atomic::AtomicI32;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Acquire;
@@ -141,7 +141,6 @@ const NIL: u32 = u32::MAX;
 /// The pages of one zone on one CPU. See the file's head for who may touch it.
 #[repr(C)]
 pub struct Pageset {
-    busy: AtomicU32,
     claimed: AtomicU32,
     count: AtomicI32,
     high: AtomicI32,
@@ -158,7 +157,6 @@ impl Pageset {
     /// One that keeps nothing (`boot_pageset`).
     pub(super) const fn new() -> Self {
         Self {
-            busy: AtomicU32::new(0),
             claimed: AtomicU32::new(0),
             count: AtomicI32::new(0),
             high: AtomicI32::new(0),
@@ -183,38 +181,20 @@ impl Pageset {
         self.high_max.load(Relaxed) != 0
     }
 
-    /// The pageset is the caller's, who is pinned to its CPU; `false` when
-    /// somebody else has claimed it.
+    /// Whether the pageset is the caller's, who is pinned to its CPU, until the
+    /// pin ends; not while somebody else has claimed it.
     #[inline]
-    pub(super) fn enter(&self, platform: &impl Platform) -> bool {
-        self.busy.store(1, Relaxed);
-        platform.owner_fence();
-        if self.claimed.load(Acquire) != 0 {
-            self.leave();
-            return false;
-        }
-        true
+    pub(super) fn is_mine(&self) -> bool {
+        self.claimed.load(Acquire) == 0
     }
 
-    /// What follows [`Pageset::enter`].
-    #[inline]
-    pub(super) fn leave(&self) {
-        self.busy.store(0, Release);
+    /// Claims the pageset of any CPU: it is the caller's after the next
+    /// [`Platform::synchronize`](crate::platform::Platform::synchronize).
+    pub(super) fn claim(&self) {
+        self.claimed.store(1, Relaxed);
     }
 
-    /// Makes the pageset of any CPU the caller's, who is pinned somewhere.
-    pub(super) fn claim(&self, platform: &impl Platform, owner: CpuId) {
-        let take = || self.claimed.compare_exchange(0, 1, Acquire, Relaxed);
-        while take().is_err() {
-            core::hint::spin_loop();
-        }
-        platform.remote_fence(owner);
-        while self.busy.load(Acquire) != 0 {
-            core::hint::spin_loop();
-        }
-    }
-
-    /// What follows [`Pageset::claim`].
+    /// Ends a claim.
     pub(super) fn release(&self) {
         self.claimed.store(0, Release);
     }

@@ -36,6 +36,7 @@ use crate::platform::Lock;
 use crate::platform::Platform;
 use crate::zone::Watermark;
 use crate::zone::Zone;
+use core::ops::Range;
 
 impl<P, M, Z> BuddySystem<'_, P, M, Z>
 where
@@ -57,7 +58,7 @@ where
     ) -> Option<Pfn> {
         let (cpu, _pinned) = self.platform.pin_cpu();
         let pageset = self.stats.pageset(cpu, id)?;
-        if !pageset.is_enabled() || !pageset.enter(self.platform) {
+        if !pageset.is_enabled() || !pageset.is_mine() {
             return None;
         }
         pageset.note_alloc();
@@ -71,7 +72,6 @@ where
             page.set_count(1);
             pageset.add_count(-(order.pages().0 as i32));
         }
-        pageset.leave();
         taken.map(|(pfn, _)| pfn)
     }
 
@@ -90,7 +90,7 @@ where
         let Some(pageset) = self.stats.pageset(cpu, id) else {
             return 0;
         };
-        if !pageset.enter(self.platform) {
+        if !pageset.is_mine() {
             return 0;
         }
         let index = pageset::index_of(order, mt);
@@ -108,7 +108,6 @@ where
             *slot = pfn;
             taken += 1;
         }
-        pageset.leave();
         taken
     }
 
@@ -170,7 +169,7 @@ where
         let Some(pageset) = self.stats.pageset(cpu, id) else {
             return false;
         };
-        if !pageset.is_enabled() || !pageset.enter(self.platform) {
+        if !pageset.is_enabled() || !pageset.is_mine() {
             return false;
         }
         let index = pageset::index_of(order, mt);
@@ -179,7 +178,6 @@ where
         if to_free > 0 {
             self.free_surplus(zone, id, pageset, to_free, index);
         }
-        pageset.leave();
         true
     }
 
@@ -249,40 +247,76 @@ where
         }
     }
 
-    /// Gives all pages of a zone that a CPU keeps back (`drain_pages_zone`), and
-    /// says how many those were. From any CPU; the other need not be up.
-    pub fn drain_pages_zone(&self, cpu: CpuId, id: ZoneId) -> Pages {
-        let mut drained = Pages::ZERO;
-        let (Some(zone), Some(pageset)) = (self.zones.zone(id), self.stats.pageset(cpu, id)) else {
-            return drained;
+    /// Does `job` with the pagesets of these CPUs, of this zone or of all, while
+    /// they are the caller's, who is not pinned.
+    pub(super) fn with_pagesets(
+        &self,
+        cpus: Range<u32>,
+        only: Option<ZoneId>,
+        mut job: impl FnMut(ZoneId, &Zone<P>, &Pageset),
+    ) {
+        let each = |job: &mut dyn FnMut(ZoneId, &Zone<P>, &Pageset)| {
+            for cpu in cpus.clone().map(CpuId) {
+                self.for_each_zone(|id, zone| match self.stats.pageset(cpu, id) {
+                    Some(pageset) if only.is_none_or(|only| only == id) => job(id, zone, pageset),
+                    _ => {}
+                });
+            }
         };
-        while pageset.count() != 0 {
-            let (_, _pinned) = self.platform.pin_cpu();
-            pageset.claim(self.platform, cpu);
+        self.stats.begin_claims(self.platform);
+        each(&mut |_, _, pageset| pageset.claim());
+        self.platform.synchronize();
+        each(&mut job);
+        each(&mut |_, _, pageset| pageset.release());
+        self.stats.end_claims();
+    }
+
+    fn drain(&self, cpus: Range<u32>, only: Option<ZoneId>) -> Pages {
+        let mut drained = Pages::ZERO;
+        let has_pages = |cpu, id| {
+            let pageset = self.stats.pageset(cpu, id);
+            pageset.is_some_and(|pageset| pageset.count() != 0)
+        };
+        let mut any = false;
+        for cpu in cpus.clone().map(CpuId) {
+            self.for_each_zone(|id, _| {
+                any |= only.is_none_or(|only| only == id) && has_pages(cpu, id);
+            });
+        }
+        if !any {
+            return drained;
+        }
+        self.with_pagesets(cpus, only, |id, zone, pageset| loop {
             let before = pageset.count();
-            self.free_pcppages_bulk(zone, id, pageset, pageset.drain_batch(), 0);
-            drained += Pages(u64::from(before.saturating_sub(pageset.count())));
-            let stuck = pageset.count() == before;
-            pageset.release();
-            if stuck {
+            if before == 0 {
                 break;
             }
-        }
+            self.free_pcppages_bulk(zone, id, pageset, pageset.drain_batch(), 0);
+            let given = before.saturating_sub(pageset.count());
+            drained += Pages(u64::from(given));
+            if given == 0 {
+                break;
+            }
+        });
         drained
+    }
+
+    /// Gives all pages of a zone that a CPU keeps back (`drain_pages_zone`), and
+    /// says how many those were. From any CPU; the other need not be up. The
+    /// caller is not pinned and may sleep, as for the next two.
+    pub fn drain_pages_zone(&self, cpu: CpuId, id: ZoneId) -> Pages {
+        self.drain(cpu.0..cpu.0.saturating_add(1), Some(id))
     }
 
     /// Gives all pages that a CPU keeps back (`drain_pages`): also what is to be
     /// done when it goes away (`page_alloc_cpu_dead`).
     pub fn drain_pages(&self, cpu: CpuId) -> Pages {
-        let mut drained = Pages::ZERO;
-        self.for_each_zone(|id, _| drained += self.drain_pages_zone(cpu, id));
-        drained
+        self.drain(cpu.0..cpu.0.saturating_add(1), None)
     }
 
     /// Gives all pages that any CPU keeps back (`drain_all_pages`).
     pub fn drain_all_pages(&self) -> Pages {
-        let cpus = (0..self.platform.nr_cpus()).map(CpuId);
-        cpus.map(|cpu| self.drain_pages(cpu)).sum()
+        self.drain(0..self.platform.nr_cpus(), None)
     }
 
     /// What the running CPU does now and then: lets its pagesets shrink towards
@@ -294,7 +328,7 @@ where
             let Some(pageset) = self.stats.pageset(cpu, id) else {
                 return;
             };
-            if !pageset.is_enabled() || !pageset.enter(self.platform) {
+            if !pageset.is_enabled() || !pageset.is_mine() {
                 return;
             }
             let (mut surplus, rest) = pageset.decay();
@@ -304,7 +338,6 @@ where
                 self.free_pcppages_bulk(zone, id, pageset, now, 0);
                 surplus -= now;
             }
-            pageset.leave();
         });
         more
     }

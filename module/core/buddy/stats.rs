@@ -24,8 +24,12 @@ use crate::phys::CpuId;
 use crate::phys::Pages;
 use crate::phys::PhysRange;
 use crate::phys::Region;
+use crate::platform::Platform;
+use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::Release;
 
 /// The events that `/proc/vmstat` counts (`enum vm_event_item`), as far as they
 /// happen here.
@@ -155,6 +159,8 @@ impl Default for ZoneStats {
 
 /// The slots of all CPUs.
 pub struct Statistics<'m> {
+    /// Whether somebody claims pagesets of other CPUs.
+    claiming: AtomicBool,
     cpus: &'m [CpuStats],
     zones: &'m [ZoneStats],
     zones_per_cpu: usize,
@@ -202,6 +208,7 @@ impl<'m> Statistics<'m> {
             }
         };
         Ok(Self {
+            claiming: AtomicBool::new(false),
             cpus: cpu_slots,
             zones: zone_slots,
             zones_per_cpu,
@@ -290,6 +297,22 @@ impl<'m> Statistics<'m> {
     #[inline]
     pub fn pageset(&self, cpu: CpuId, zone: ZoneId) -> Option<&Pageset> {
         Some(&self.zone_slot(cpu.0 as usize, zone)?.pageset)
+    }
+
+    /// Waits for the turn to claim pagesets of other CPUs.
+    pub(super) fn begin_claims(&self, platform: &impl Platform) {
+        let take = || {
+            self.claiming
+                .compare_exchange(false, true, Acquire, Relaxed)
+        };
+        while take().is_err() {
+            platform.relax();
+        }
+    }
+
+    /// What follows [`Statistics::begin_claims`].
+    pub(super) fn end_claims(&self) {
+        self.claiming.store(false, Release);
     }
 
     #[inline]

@@ -26,7 +26,6 @@ use crate::page::PageDescriptor;
 use crate::page::PageState;
 use crate::page::ZoneId;
 use crate::page::ZoneType;
-use crate::phys::CpuId;
 use crate::phys::NodeId;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
@@ -80,30 +79,27 @@ where
                         id,
                     }
                     .check(&areas)?;
-                    drop(areas);
-                    for cpu in (0..self.platform.nr_cpus()).map(CpuId) {
-                        self.check_pageset(cpu, id)?;
-                    }
                 }
             }
         }
-        Ok(())
+        self.check_pagesets()
     }
 
-    /// Checks one CPU's pageset of one zone.
-    fn check_pageset(&self, cpu: CpuId, id: ZoneId) -> Result<(), Violation> {
-        let Some(pageset) = self.stats.pageset(cpu, id) else {
-            return Ok(());
-        };
-        let (_, _pinned) = self.platform.pin_cpu();
-        pageset.claim(self.platform, cpu);
-        let found = pageset.check(self.map, id);
-        pageset.release();
-        found.map_err(|(pfn, what)| Violation {
-            zone: id,
-            pfn,
-            what,
-        })
+    /// Checks all CPUs' pagesets, while they are claimed.
+    fn check_pagesets(&self) -> Result<(), Violation> {
+        let mut result = Ok(());
+        self.with_pagesets(0..self.platform.nr_cpus(), None, |id, _, pageset| {
+            if result.is_ok() {
+                result = pageset
+                    .check(self.map, id)
+                    .map_err(|(pfn, what)| Violation {
+                        zone: id,
+                        pfn,
+                        what,
+                    });
+            }
+        });
+        result
     }
 }
 

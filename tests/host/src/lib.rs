@@ -11,6 +11,8 @@ use shadowmm_core::phys::NodeId;
 use shadowmm_core::phys::PageBytes;
 use shadowmm_core::platform::Lock;
 use shadowmm_core::platform::Platform;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::time::Instant;
@@ -39,6 +41,45 @@ impl Default for HostPlatform {
         Self {
             start: Instant::now(),
         }
+    }
+}
+
+/// The pinned sections of each CPU of a machine whose CPUs are threads.
+///
+/// A section that begins after [`PinnedSections::wait`] has looked at its CPU
+/// began after the wait itself did.
+pub struct PinnedSections<const N: usize>([AtomicU32; N]);
+
+impl<const N: usize> Default for PinnedSections<N> {
+    fn default() -> Self {
+        Self([const { AtomicU32::new(0) }; N])
+    }
+}
+
+impl<const N: usize> PinnedSections<N> {
+    /// A section on `cpu`, until it is dropped.
+    pub fn enter(&self, cpu: CpuId) -> PinnedSection<'_> {
+        let depth = &self.0[cpu.0 as usize];
+        depth.fetch_add(1, SeqCst);
+        PinnedSection(depth)
+    }
+
+    /// Waits until each CPU was seen in no section.
+    pub fn wait(&self) {
+        for depth in &self.0 {
+            while depth.load(SeqCst) != 0 {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+/// See [`PinnedSections::enter`].
+pub struct PinnedSection<'a>(&'a AtomicU32);
+
+impl Drop for PinnedSection<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
     }
 }
 
@@ -71,6 +112,9 @@ impl Platform for HostPlatform {
     fn pin_cpu(&self) -> (CpuId, ()) {
         (CpuId(0), ())
     }
+
+    // One CPU, and whoever asks is not in a pinned section of it.
+    fn synchronize(&self) {}
 
     fn local_node(&self) -> NodeId {
         NodeId(0)

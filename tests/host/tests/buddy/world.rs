@@ -13,6 +13,8 @@ use shadowmm_core::zonelist::Zonelist;
 use shadowmm_core::zonelist::ZonelistKind;
 use shadowmm_host_tests::leaked_pages;
 use shadowmm_host_tests::HostLock;
+use shadowmm_host_tests::PinnedSection;
+use shadowmm_host_tests::PinnedSections;
 use std::cell::Cell;
 
 pub const NR_CPUS: u32 = 8;
@@ -22,7 +24,8 @@ thread_local! {
 }
 
 /// Every thread says which CPU it is; odd CPUs are on node 1.
-pub struct Threads;
+#[derive(Default)]
+pub struct Threads(PinnedSections<{ NR_CPUS as usize }>);
 
 impl Threads {
     pub fn run_on(cpu: u32) {
@@ -32,14 +35,23 @@ impl Threads {
 
 impl Platform for Threads {
     type Lock<T: Send> = HostLock<T>;
-    type CpuGuard<'a> = ();
+    type CpuGuard<'a> = PinnedSection<'a>;
 
     fn nr_cpus(&self) -> u32 {
         NR_CPUS
     }
 
-    fn pin_cpu(&self) -> (CpuId, ()) {
-        (CpuId(CPU.get()), ())
+    fn pin_cpu(&self) -> (CpuId, PinnedSection<'_>) {
+        let cpu = CpuId(CPU.get());
+        (cpu, self.0.enter(cpu))
+    }
+
+    fn synchronize(&self) {
+        self.0.wait();
+    }
+
+    fn relax(&self) {
+        std::thread::yield_now();
     }
 
     fn local_node(&self) -> NodeId {
@@ -158,7 +170,7 @@ impl World {
         .unwrap();
 
         World {
-            platform: Threads,
+            platform: Threads::default(),
             map: VecMap(map),
             zones: Zones { zones, nodes },
             memory,
