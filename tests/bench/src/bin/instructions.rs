@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The shapes, one dump of callgrind each: `tests/bench/instructions` runs this
+//! and reads the dumps.
+
+use shadowmm_bench::callgrind;
+use shadowmm_bench::platform::Threads;
+use shadowmm_bench::shadow;
+use shadowmm_bench::shadow::Shadow;
+use shadowmm_bench::shapes;
+use shadowmm_bench::shapes::Lots;
+use shadowmm_bench::shapes::Shape;
+use shadowmm_core::phys::Pfn;
+use std::cell::Cell;
+use std::ffi::CString;
+
+const SHAPES: [(&str, Shape); 14] = [
+    ("pair of order 0", Shape::HotPair(0)),
+    ("pair of order 0, called", Shape::CalledPair(0)),
+    ("pair of order 1", Shape::HotPair(1)),
+    ("pair of order 3", Shape::HotPair(3)),
+    ("pair of order 4", Shape::HotPair(4)),
+    ("pair of order 9", Shape::HotPair(9)),
+    ("alloc, a page", Shape::Alloc),
+    ("free in order, a page", Shape::FreeInOrder),
+    ("free reversed, a page", Shape::FreeReversed),
+    ("free random, a page", Shape::FreeRandom),
+    ("alloc in bulk, a page", Shape::AllocBulk),
+    ("free in bulk, a page", Shape::FreeBulk),
+    ("refill, a page", Shape::Refill),
+    ("return, a page", Shape::Return),
+];
+
+fn main() {
+    let counts = callgrind::is_running();
+    Threads::run_on(0, 0);
+    let mm = shadow::boot(&[128, 128], true);
+    let side = Shadow::of(mm);
+    let mut lots = Lots::new(0x9e37_79b9);
+    let mut blocks = vec![Pfn(0); shapes::ROOM];
+    measure("", &SHAPES, &side, &mut blocks, &mut lots);
+    let held = shapes::fragment(&side, &mut blocks);
+    let (held, rest) = blocks.split_at_mut(held);
+    let some = [
+        ("alloc, a page", Shape::Alloc),
+        ("free random, a page", Shape::FreeRandom),
+    ];
+    measure("in fragments: ", &some, &side, rest, &mut lots);
+    shapes::give_back(&side, &shapes::Side::request(&side, 0), held);
+    mm.buddy().drain_all_pages();
+    if let Err(flaw) = mm.validate() {
+        panic!("{flaw}");
+    }
+    if !counts {
+        println!("Nothing was counted: run tests/bench/instructions.");
+    }
+}
+
+fn measure(
+    prefix: &str,
+    shapes: &[(&str, Shape)],
+    side: &Shadow<'_>,
+    blocks: &mut [Pfn],
+    lots: &mut Lots,
+) {
+    for &(name, shape) in shapes {
+        let name = format!("{prefix}{name} /{}", shape.operations());
+        let name = CString::new(name).expect("a name without a NUL");
+        // The clock's two readings: count from the first to the second.
+        let begun = Cell::new(false);
+        let counting = Cell::new(false);
+        let clock = || {
+            if counting.get() {
+                if begun.replace(!begun.get()) {
+                    callgrind::stop(&name);
+                } else {
+                    callgrind::start();
+                }
+            }
+            0
+        };
+        for round in 0..4 {
+            counting.set(round == 3);
+            shape.run(side, blocks, lots, &clock).expect("memory");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A booted shadow as a side that is measured.
+
+use crate::platform::Threads;
+use crate::shapes::Side;
+use shadowmm_core::allocator::Allocator;
+use shadowmm_core::allocator::AllocatorKind;
+use shadowmm_core::boot::Boot;
+use shadowmm_core::boot::Config;
+use shadowmm_core::boot::Mm;
+use shadowmm_core::boot::Store;
+use shadowmm_core::buddy::gfp::GFP_KERNEL;
+use shadowmm_core::buddy::AllocRequest;
+use shadowmm_core::buddy::BuddySystem;
+use shadowmm_core::buddy::PageAllocator;
+use shadowmm_core::node::Nodes;
+use shadowmm_core::phys::PageOrder;
+use shadowmm_core::phys::Pfn;
+use shadowmm_core::sparse::Sparse;
+use shadowmm_host_tests::machine::backing;
+use shadowmm_host_tests::machine::builtin;
+
+/// A shadow that runs until the process ends.
+pub type HostMm = Mm<'static, Threads>;
+
+/// Boots the built-in machine with so many MiB on each node.
+pub fn boot(mib: &[usize], pagesets: bool) -> &'static HostMm {
+    let backing = backing(mib);
+    let map = builtin(&backing);
+    let store = Box::leak(Box::new(Store::new()));
+    let config = Config {
+        pagesets,
+        allocator: AllocatorKind::Buddy,
+        ..Config::default()
+    };
+    let boot = Boot::detect(store, &map, &backing, config, Threads::new()).unwrap();
+    let boot = Box::leak(Box::new(boot));
+    boot.run().unwrap();
+    boot.mm().unwrap()
+}
+
+/// The shadow's allocator, as whoever uses a shadow has it.
+pub struct Shadow<'m> {
+    allocator: Allocator<'m, Threads, Sparse<'static>, Nodes<'static, Threads>>,
+    buddy: BuddySystem<'m, Threads, Sparse<'static>, Nodes<'static, Threads>>,
+    gfp: shadowmm_core::buddy::Gfp,
+}
+
+impl<'m> Shadow<'m> {
+    /// The allocator of this shadow.
+    pub fn of(mm: &'m HostMm) -> Self {
+        Self {
+            allocator: mm.allocator(),
+            buddy: mm.buddy(),
+            gfp: GFP_KERNEL,
+        }
+    }
+}
+
+impl Side for Shadow<'_> {
+    type Block = Pfn;
+    type Request = AllocRequest;
+
+    fn request(&self, order: u32) -> AllocRequest {
+        let order = PageOrder::new(order).expect("an order of the buddy system");
+        AllocRequest::new(self.gfp, order)
+    }
+
+    #[inline]
+    fn alloc(&self, request: &AllocRequest) -> Option<Pfn> {
+        self.allocator.alloc(request).ok()
+    }
+
+    #[inline]
+    fn free(&self, block: Pfn, request: &AllocRequest) {
+        self.allocator
+            .free(block, request.order)
+            .expect("what was taken goes back");
+    }
+
+    #[inline]
+    fn alloc_bulk(&self, request: &AllocRequest, blocks: &mut [Pfn]) -> usize {
+        self.buddy.alloc_bulk(request, blocks).unwrap_or(0)
+    }
+
+    #[inline]
+    fn free_bulk(&self, blocks: &[Pfn], _request: &AllocRequest) {
+        assert_eq!(self.buddy.free_bulk(blocks), blocks.len());
+    }
+
+    fn drain(&self) {
+        self.buddy.drain_all_pages();
+    }
+}
