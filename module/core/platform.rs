@@ -77,9 +77,10 @@ pub trait Platform: Send + Sync + 'static {
 
     /// A monotonic clock, in nanoseconds.
     fn now_ns(&self) -> u64;
+
     /// Whether somebody listens at this point. Asked before an event is made,
-    /// on the hottest paths too.
-    #[inline]
+    /// on the hottest paths too, with a constant ([`crate::trace::tell`]).
+    #[inline(always)]
     fn is_traced(&self, _point: TracePoint) -> bool {
         false
     }

@@ -19,6 +19,8 @@
 #include <linux/seq_file.h>
 #include <linux/spinlock.h>
 
+#include "trace/shadowmm.h"
+
 /* helpers.c */
 unsigned long shadowmm_page_to_pfn(const struct page *page);
 void *shadowmm_page_address(const struct page *page);

@@ -4,6 +4,7 @@
 
 use crate::bindings;
 use crate::percpu;
+use crate::trace;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::Deref;
@@ -14,6 +15,8 @@ use shadowmm_core::phys::CpuId;
 use shadowmm_core::phys::NodeId;
 use shadowmm_core::platform::Lock;
 use shadowmm_core::platform::Platform;
+use shadowmm_core::trace::TraceEvent;
+use shadowmm_core::trace::TracePoint;
 
 /// A spinlock around a value, made in place or moved into place before its
 /// first use (`kernel::sync::SpinLock` must be pinned from the start, which the
@@ -147,5 +150,14 @@ impl Platform for Kernel {
     fn now_ns(&self) -> u64 {
         // SAFETY: May be called in any context.
         unsafe { kernel::bindings::ktime_get() as u64 }
+    }
+
+    #[inline(always)]
+    fn is_traced(&self, point: TracePoint) -> bool {
+        trace::is_traced(point)
+    }
+
+    fn trace(&self, event: &TraceEvent) {
+        trace::trace(event);
     }
 }

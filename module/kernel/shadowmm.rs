@@ -11,6 +11,7 @@
 //! device.rs  /dev/shadowmm                records.rs   core's numbers as ABI records
 //! abi.rs     requests in user memory      procfs.rs    /proc/shadowmm
 //! rwsem.rs   a lock that Rust lacks       percpu.rs    preemption, spinlocks
+//! trace.rs   core's events                tracepoints.c  where they are heard
 //! helpers.c  inline functions of C
 //! ```
 
@@ -31,6 +32,7 @@ mod records;
 mod region;
 mod rwsem;
 mod shadow;
+mod trace;
 
 /// What bindgen makes of bindings.h; types are those of the kernel crate, some
 /// of which have no size in C.

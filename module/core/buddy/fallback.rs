@@ -30,6 +30,9 @@ use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::phys::PAGEBLOCK_ORDER;
 use crate::platform::Platform;
+use crate::trace::tell;
+use crate::trace::TraceEvent;
+use crate::trace::TracePoint;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -187,8 +190,9 @@ impl<'a, P: Platform, M: MemMap> LockedZone<'a, P, M> {
             let pfn = self.areas.list(current, from).first()?;
             let page = self.map.page(pfn)?;
             let claimed = self.try_to_claim_block(pfn, page, current, order, start, from, flags);
-            if claimed.is_some() {
+            if let Some(pfn) = claimed {
                 bump(&self.zone.fallbacks.claimed, start, from);
+                self.tell_fallback(pfn, order, current, start, from);
                 return claimed;
             }
         }
@@ -206,9 +210,32 @@ impl<'a, P: Platform, M: MemMap> LockedZone<'a, P, M> {
             let page = self.map.page(pfn)?;
             self.del_and_expand(pfn, page, order, current, from);
             bump(&self.zone.fallbacks.stolen, start, from);
+            self.tell_fallback(pfn, order, current, start, from);
             return Some(pfn);
         }
         None
+    }
+
+    /// Tells that a request of type `start` got `pfn` out of a block of order
+    /// `current` and type `from`.
+    fn tell_fallback(
+        &self,
+        pfn: Pfn,
+        order: PageOrder,
+        current: PageOrder,
+        start: MigrateType,
+        from: MigrateType,
+    ) {
+        tell(self.platform, TracePoint::PageAllocExtfrag, || {
+            TraceEvent::PageAllocExtfrag {
+                pfn,
+                alloc_order: order,
+                fallback_order: current,
+                alloc_migratetype: start,
+                fallback_migratetype: from,
+                change_ownership: self.migratetype(pfn) == start,
+            }
+        });
     }
 
     /// Whether a request of type `start` would rather claim a whole page block

@@ -34,6 +34,9 @@ use crate::phys::Pfn;
 use crate::phys::MAX_NODES;
 use crate::platform::Lock;
 use crate::platform::Platform;
+use crate::trace::tell;
+use crate::trace::TraceEvent;
+use crate::trace::TracePoint;
 use crate::zone::Watermark;
 use crate::zone::Zone;
 use core::ops::Range;
@@ -239,6 +242,13 @@ where
                 pageset.add_count(-pages);
                 let mt = locked.migratetype(pfn);
                 locked.free_one_page(pfn, page, order, mt, None);
+                tell(self.platform, TracePoint::PagePcpuDrain, || {
+                    TraceEvent::PagePcpuDrain {
+                        pfn,
+                        order,
+                        migratetype: mt,
+                    }
+                });
             }
             index = match index + 1 {
                 NR_PCP_LISTS.. => 0,

@@ -32,6 +32,7 @@ use super::free_area::FreeBlock;
 use super::free_area::FreeCounts;
 use super::free_area::Placement;
 use super::migratetype::MigrateType;
+use super::pageset;
 use super::MemMap;
 use crate::page::PageDescriptor;
 use crate::page::PageState;
@@ -42,6 +43,9 @@ use crate::phys::Pfn;
 use crate::phys::MAX_PAGE_ORDER;
 use crate::phys::PAGEBLOCK_ORDER;
 use crate::platform::Platform;
+use crate::trace::tell;
+use crate::trace::TraceEvent;
+use crate::trace::TracePoint;
 use crate::zone::Zone;
 
 /// A zone whose lock is held: the free lists, what counts them, and the page
@@ -51,6 +55,8 @@ pub(super) struct LockedZone<'a, P: Platform, M> {
     pub(super) areas: &'a mut FreeAreas,
     /// The zone; its counts are the lists'.
     pub(super) zone: &'a Zone<P>,
+    /// Whom to tell what happens.
+    pub(super) platform: &'a P,
     /// Where the descriptors are.
     pub(super) map: &'a M,
     /// Which zone this is; only its pages merge here.
@@ -78,6 +84,14 @@ impl<'a, P: Platform, M: MemMap> LockedZone<'a, P, M> {
         let pfn = self.areas.list(current, mt).first()?;
         let page = self.map.page(pfn)?;
         self.del_and_expand(pfn, page, order, current, mt);
+        tell(self.platform, TracePoint::PageAllocZoneLocked, || {
+            TraceEvent::PageAllocZoneLocked {
+                pfn,
+                order,
+                migratetype: mt,
+                percpu_refill: pageset::is_allowed(order) && mt.is_mergeable(),
+            }
+        });
         Some(pfn)
     }
 

@@ -84,6 +84,7 @@ where
         LockedZone {
             areas,
             zone,
+            platform: self.platform,
             map: self.map,
             id,
         }

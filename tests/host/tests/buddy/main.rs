@@ -10,6 +10,7 @@ mod model;
 mod numbers;
 mod policy;
 mod stress;
+mod trace;
 mod typed;
 mod typed_model;
 mod validate;

@@ -7,6 +7,8 @@ use shadowmm_core::buddy::*;
 use shadowmm_core::page::*;
 use shadowmm_core::phys::*;
 use shadowmm_core::platform::Platform;
+use shadowmm_core::trace::TraceEvent;
+use shadowmm_core::trace::TracePoint;
 use shadowmm_core::zone::Zone;
 use shadowmm_core::zonelist::ZoneRef;
 use shadowmm_core::zonelist::Zonelist;
@@ -16,11 +18,13 @@ use shadowmm_host_tests::HostLock;
 use shadowmm_host_tests::PinnedSection;
 use shadowmm_host_tests::PinnedSections;
 use std::cell::Cell;
+use std::cell::RefCell;
 
 pub const NR_CPUS: u32 = 8;
 
 thread_local! {
     static CPU: Cell<u32> = const { Cell::new(0) };
+    static HEARD: RefCell<Option<Vec<TraceEvent>>> = const { RefCell::new(None) };
 }
 
 /// Every thread says which CPU it is; odd CPUs are on node 1.
@@ -30,6 +34,13 @@ pub struct Threads(PinnedSections<{ NR_CPUS as usize }>);
 impl Threads {
     pub fn run_on(cpu: u32) {
         CPU.set(cpu);
+    }
+
+    /// What `work` tells whoever listens, on this thread.
+    pub fn heard(work: impl FnOnce()) -> Vec<TraceEvent> {
+        HEARD.set(Some(vec![]));
+        work();
+        HEARD.take().unwrap()
     }
 }
 
@@ -60,6 +71,14 @@ impl Platform for Threads {
 
     fn now_ns(&self) -> u64 {
         0
+    }
+
+    fn is_traced(&self, _: TracePoint) -> bool {
+        HEARD.with_borrow(|heard| heard.is_some())
+    }
+
+    fn trace(&self, event: &TraceEvent) {
+        HEARD.with_borrow_mut(|heard| heard.as_mut().unwrap().push(*event));
     }
 }
 

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What core tells those who listen: each event once, with its numbers.
+
+use crate::typed::*;
+use crate::world::*;
+use shadowmm_core::buddy::gfp::*;
+use shadowmm_core::buddy::*;
+use shadowmm_core::phys::*;
+use shadowmm_core::trace::TraceEvent;
+
+/// What is told of fallbacks, locked zones and drained pagesets.
+fn heard(work: impl FnOnce()) -> Vec<TraceEvent> {
+    let told = |event: &TraceEvent| {
+        matches!(
+            event,
+            TraceEvent::PageAllocZoneLocked { .. }
+                | TraceEvent::PagePcpuDrain { .. }
+                | TraceEvent::PageAllocExtfrag { .. }
+        )
+    };
+    let events = Threads::heard(work);
+    events.into_iter().filter(told).collect()
+}
+
+fn alloc(world: &TypedWorld, gfp: Gfp, order: u32) -> Pfn {
+    world.buddy().alloc(&request(gfp, order)).unwrap()
+}
+
+#[test]
+fn a_claimed_page_block_is_told_with_both_types() {
+    let world = TypedWorld::new(0, 4096, false);
+    world.hand_off(0, 4096);
+    let mut pfn = Pfn(0);
+    let events = heard(|| pfn = alloc(&world, GFP_KERNEL, 0));
+    let claimed = TraceEvent::PageAllocExtfrag {
+        pfn,
+        alloc_order: order_of(0),
+        fallback_order: order_of(10),
+        alloc_migratetype: MigrateType::Unmovable,
+        fallback_migratetype: MigrateType::Movable,
+        change_ownership: true,
+    };
+    assert_eq!(events, [claimed]);
+
+    // The next one comes from the request's own lists.
+    let events = heard(|| pfn = alloc(&world, GFP_KERNEL, 1));
+    let own = TraceEvent::PageAllocZoneLocked {
+        pfn,
+        order: order_of(1),
+        migratetype: MigrateType::Unmovable,
+        percpu_refill: true,
+    };
+    assert_eq!(events, [own]);
+    let events = heard(|| pfn = alloc(&world, GFP_KERNEL, 5));
+    let larger = TraceEvent::PageAllocZoneLocked {
+        pfn,
+        order: order_of(5),
+        migratetype: MigrateType::Unmovable,
+        percpu_refill: false,
+    };
+    assert_eq!(events, [larger]);
+}
+
+#[test]
+fn a_stolen_block_is_told_with_its_page_blocks_type() {
+    let world = TypedWorld::new(0, 1024, false);
+    world.set_type(0, MigrateType::Unmovable);
+    // No block is large enough for a request that can be moved to claim.
+    world.hand_off(0, 8);
+    let mut pfn = Pfn(0);
+    let events = heard(|| pfn = alloc(&world, GFP_HIGHUSER_MOVABLE, 0));
+    let stolen = TraceEvent::PageAllocExtfrag {
+        pfn,
+        alloc_order: order_of(0),
+        fallback_order: order_of(3),
+        alloc_migratetype: MigrateType::Movable,
+        fallback_migratetype: MigrateType::Unmovable,
+        change_ownership: false,
+    };
+    assert_eq!(events, [stolen]);
+    let fallbacks = &world.zone().fallbacks;
+    let (to, from) = (MigrateType::Movable, MigrateType::Unmovable);
+    assert_eq!(
+        (fallbacks.claimed(to, from), fallbacks.stolen(to, from)),
+        (0, 1)
+    );
+}
+
+#[test]
+fn each_drained_block_is_told_once() {
+    let world = TypedWorld::new(0, 8192, false);
+    world.hand_off(0, 8192);
+    let buddy = world.buddy();
+    buddy.setup_pagesets(|_| 1);
+    let pages: Vec<Pfn> = (0..20)
+        .map(|_| alloc(&world, GFP_HIGHUSER_MOVABLE, 0))
+        .collect();
+    for &pfn in &pages {
+        buddy.free(pfn, order_of(0)).unwrap();
+    }
+    let (kept, _) = world.pageset(0);
+    assert!(kept >= 20);
+    let mut drained = Pages(0);
+    let events = heard(|| drained = buddy.drain_all_pages());
+    assert_eq!(drained.0, u64::from(kept));
+    let mut told: Vec<u64> = events
+        .iter()
+        .map(|event| match event {
+            TraceEvent::PagePcpuDrain {
+                pfn,
+                order,
+                migratetype: MigrateType::Movable,
+            } if *order == order_of(0) => pfn.0,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told.len() as u32, kept);
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len() as u32, kept);
+    for pfn in pages {
+        assert!(told.binary_search(&pfn.0).is_ok());
+    }
+}
