@@ -3,8 +3,10 @@
 //! What core asks of its surroundings, as cheap here as it is in a kernel.
 //!
 //! A thread is a CPU: it says once which, and no two say the same, so that it
-//! is on that CPU for good and pinning it costs one load from the thread's own
-//! memory. A kernel pays for its preemption counter in that place.
+//! is on that CPU for good. What is left of pinning is the count of sections, a
+//! plain increment and decrement as the kernel's of its preemption counter;
+//! whoever waits for the sections to end makes the other threads run a fence
+//! then (`membarrier()`).
 
 use shadowmm_core::phys::CpuId;
 use shadowmm_core::phys::NodeId;
@@ -17,6 +19,7 @@ use std::ops::DerefMut;
 use std::sync::atomic::compiler_fence;
 use std::sync::atomic::fence;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Acquire;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::Ordering::Release;
@@ -31,9 +34,26 @@ thread_local! {
     static NODE: Cell<i32> = const { Cell::new(0) };
 }
 
+/// How deep in pinned sections a CPU is; written by it alone.
+#[repr(align(64))]
+#[derive(Default)]
+struct Depth(AtomicU32);
+
+/// The thread is in a pinned section while this lives.
+pub struct Pinned<'a>(&'a AtomicU32);
+
+impl Drop for Pinned<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let depth = self.0.load(Relaxed).wrapping_sub(1);
+        self.0.store(depth, Release);
+    }
+}
+
 /// The threads of this process.
 pub struct Threads {
     start: Instant,
+    depths: [Depth; NR_CPUS as usize],
 }
 
 impl Threads {
@@ -42,6 +62,7 @@ impl Threads {
         membarrier::register();
         Self {
             start: Instant::now(),
+            depths: Default::default(),
         }
     }
 
@@ -62,24 +83,34 @@ impl Default for Threads {
 
 impl Platform for Threads {
     type Lock<T: Send> = SpinLock<T>;
-    type CpuGuard<'a> = ();
+    type CpuGuard<'a> = Pinned<'a>;
 
     fn nr_cpus(&self) -> u32 {
         NR_CPUS
     }
 
     #[inline]
-    fn pin_cpu(&self) -> (CpuId, ()) {
-        (CpuId(CPU.get()), ())
-    }
-
-    #[inline]
-    fn owner_fence(&self) {
+    fn pin_cpu(&self) -> (CpuId, Pinned<'_>) {
+        let cpu = CPU.get();
+        let Depth(depth) = &self.depths[cpu as usize % NR_CPUS as usize];
+        depth.store(depth.load(Relaxed).wrapping_add(1), Relaxed);
         compiler_fence(SeqCst);
+        (CpuId(cpu), Pinned(depth))
     }
 
-    fn remote_fence(&self) {
+    fn synchronize(&self) {
+        // A section that a thread is in has been counted now, and one that it
+        // enters later sees what was stored before.
         membarrier::all_threads();
+        for Depth(depth) in &self.depths {
+            while depth.load(Acquire) != 0 {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    fn relax(&self) {
+        std::thread::yield_now();
     }
 
     #[inline]
@@ -184,8 +215,8 @@ mod membarrier {
 
     /// Has to be said once.
     ///
-    /// Panics where the kernel has no such call: the owner's side of the fence
-    /// rests on it.
+    /// Panics where the kernel has no such call: the sections have no fence of
+    /// their own.
     pub(super) fn register() {
         if !REGISTERED.swap(true, Relaxed) {
             assert!(
