@@ -100,6 +100,7 @@ request! {
     shadowmm_page reserved;
     shadowmm_report;
     shadowmm_validate;
+    shadowmm_reclaim;
 }
 
 /// The largest struct that is looked at: nothing that the ABI will ever have.

@@ -53,6 +53,7 @@ struct shadowmm_params {
 	char *zones;
 	char *crashkernel;
 	char *allocator;
+	bool pagesets;
 };
 
 const struct shadowmm_params *shadowmm_params(void);

@@ -37,6 +37,7 @@ const FREE: u32 = _IO(MAGIC, 0x04);
 const PAGE: u32 = _IO(MAGIC, 0x05);
 const REPORT: u32 = _IO(MAGIC, 0x06);
 const VALIDATE: u32 = _IO(MAGIC, 0x07);
+const RECLAIM: u32 = _IO(MAGIC, 0x18);
 
 /// The blocks that an open file holds, by first page.
 type Held = RBTree<Pfn, PageOrder>;
@@ -77,6 +78,7 @@ impl MiscDevice for OpenFile {
             PAGE => abi::answer(arg, |request| me.page(request)),
             REPORT => abi::answer(arg, |request| me.report(request)),
             VALIDATE => abi::answer(arg, |request| me.validate(request)),
+            RECLAIM => abi::answer(arg, |request| me.reclaim(request)),
             _ => {
                 me.shadow.unknown_ioctl();
                 return Err(ENOTTY);
@@ -172,6 +174,11 @@ impl OpenFile {
         records::report(&self.shadow, request, &mut out)?;
         request.count = out.count;
         out.write_to(request.buf)
+    }
+
+    fn reclaim(&self, request: &mut uapi::shadowmm_reclaim) -> CoreResult<()> {
+        request.pages = records::reclaim(&self.shadow, request)?.0;
+        Ok(())
     }
 
     fn validate(&self, request: &mut uapi::shadowmm_validate) -> CoreResult<()> {

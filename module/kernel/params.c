@@ -13,6 +13,7 @@ static struct shadowmm_params params = {
 	.zones = "",
 	.crashkernel = "2G-64G:256M,64G-:512M",
 	.allocator = "buddy",
+	.pagesets = true,
 };
 
 module_param_named(autoboot, params.autoboot, bool, 0444);
@@ -32,6 +33,9 @@ MODULE_PARM_DESC(crashkernel, "As on the kernel's command line, in sizes of the 
 
 module_param_named(allocator, params.allocator, charp, 0444);
 MODULE_PARM_DESC(allocator, "Who gets the pages: buddy (default), or cosmos, a division-and-merge manager to compare it with");
+
+module_param_named(pagesets, params.pagesets, bool, 0444);
+MODULE_PARM_DESC(pagesets, "Let each CPU keep free pages at hand, as Linux does (default); 0: all are the zones'");
 
 const struct shadowmm_params *shadowmm_params(void)
 {

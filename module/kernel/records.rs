@@ -28,7 +28,10 @@ use shadowmm_core::firmware::FirmwareMap;
 use shadowmm_core::firmware::MapSource;
 use shadowmm_core::memblock::MemblockRegion;
 use shadowmm_core::page::PageDescriptor;
+use shadowmm_core::page::PageState;
 use shadowmm_core::phys::Bytes;
+use shadowmm_core::phys::NodeId;
+use shadowmm_core::phys::Pages;
 use shadowmm_core::phys::Pfn;
 use shadowmm_core::phys::MAX_CPUS;
 use shadowmm_core::phys::MAX_NODES;
@@ -118,6 +121,20 @@ pub(crate) fn alloc_request(request: &uapi::shadowmm_alloc) -> CoreResult<AllocR
     AllocRequest::from_raw(flags, request.order, request.nid)
 }
 
+/// What is done by hand, and how many pages it gave back.
+pub(crate) fn reclaim(shadow: &Shadow, request: &uapi::shadowmm_reclaim) -> CoreResult<Pages> {
+    let nid = match NodeId(request.nid) {
+        NodeId::NONE => None,
+        nid if nid.is_none() => return Err(Error::NodeOffline),
+        nid => Some(nid),
+    };
+    match request.op {
+        uapi::SHADOWMM_RECLAIM_DRAIN if request.wanted == 0 => shadow.with_mm(|mm| mm.drain(nid)),
+        uapi::SHADOWMM_RECLAIM_DRAIN => Err(Error::BadReserved),
+        _ => Err(Error::BadKind),
+    }
+}
+
 /// What is known about a page, except whose it is.
 pub(crate) fn page(mm: &Mm<'_>, request: &mut uapi::shadowmm_page) -> CoreResult<()> {
     let pfn = Pfn(request.pfn);
@@ -126,7 +143,11 @@ pub(crate) fn page(mm: &Mm<'_>, request: &mut uapi::shadowmm_page) -> CoreResult
     request.head_pfn = block.head.0;
     request.host_pfn = host_pfn(mm.region.host_pfn(pfn));
     request.section = mm.sparse.section_of(pfn).0;
-    request.state = page.state() as u32;
+    // A page that a CPU keeps is a free one.
+    request.state = match page.state() {
+        PageState::Pageset => PageState::Buddy,
+        state => state,
+    } as u32;
     request.head_state = block.state as u32;
     request.order = block.order.get().into();
     request.zone = page.zone() as u32;

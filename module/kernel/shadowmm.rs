@@ -114,7 +114,7 @@ fn load() -> Result<shadow::Current> {
             .map_err(|error| shadow::refused("crashkernel=", error))?,
         allocator: AllocatorKind::parse(text("allocator=", params.allocator)?)
             .map_err(|error| shadow::refused("allocator=", error))?,
-        ..Config::default()
+        pagesets: params.pagesets,
     };
     let host = region::HostMemory::take(source, params.region_mb)?;
     let shadow = shadow::Shadow::new(host, config)?;

@@ -42,6 +42,8 @@
 #define SHADOWMM_IOC_REPORT   _IO(SHADOWMM_IOC_MAGIC, 0x06) /* struct shadowmm_report */
 #define SHADOWMM_IOC_VALIDATE _IO(SHADOWMM_IOC_MAGIC, 0x07) /* struct shadowmm_validate */
 
+#define SHADOWMM_IOC_RECLAIM  _IO(SHADOWMM_IOC_MAGIC, 0x18) /* struct shadowmm_reclaim */
+
 #define SHADOWMM_NR_ORDERS 11
 #define SHADOWMM_NR_ZONES 4
 #define SHADOWMM_MAX_NODES 64
@@ -340,6 +342,19 @@ struct shadowmm_validate {
 	struct shadowmm_head head;
 	__aligned_u64 checks;	/* out: how many things were looked at */
 	char what[112];		/* out: the invariant that does not hold; empty: all hold */
+};
+
+enum shadowmm_reclaim_op {
+	SHADOWMM_RECLAIM_DRAIN = 0,	/* the pages that CPUs keep at hand go back to their zones */
+};
+
+/* RECLAIM: does by hand what is done when memory is short. */
+struct shadowmm_reclaim {
+	struct shadowmm_head head;
+	__u32 op;		/* enum shadowmm_reclaim_op */
+	__s32 nid;		/* on this node, or -1 for all */
+	__aligned_u64 wanted;	/* how many pages, where the operation asks; else 0 */
+	__aligned_u64 pages;	/* out: pages that were given back */
 };
 
 #endif /* _UAPI_SHADOWMM_H */

@@ -21,6 +21,7 @@ static const struct request requests[] = {
 	{ "PAGE", SHADOWMM_IOC_PAGE, sizeof(struct shadowmm_page), FIELD(shadowmm_page, reserved) },
 	{ "REPORT", SHADOWMM_IOC_REPORT, sizeof(struct shadowmm_report), 0 },
 	{ "VALIDATE", SHADOWMM_IOC_VALIDATE, sizeof(struct shadowmm_validate), 0 },
+	{ "RECLAIM", SHADOWMM_IOC_RECLAIM, sizeof(struct shadowmm_reclaim), 0 },
 };
 
 #define FOR_EACH_REQUEST(r) \

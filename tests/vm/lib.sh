@@ -47,8 +47,11 @@ ends() {
     fi
 }
 
-# The free blocks of the shadow, as a text.
-buddyinfo() { cat /proc/shadowmm/buddyinfo; }
+# The free blocks of the shadow, as a text: all of them, also what CPUs kept at hand.
+buddyinfo() {
+    shadowmm drain >/dev/null
+    cat /proc/shadowmm/buddyinfo
+}
 
 # quiet: the kernel has complained of nothing since it was booted.
 quiet() {

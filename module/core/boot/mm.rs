@@ -12,12 +12,14 @@ use crate::buddy::Violation;
 use crate::cosmos::CosmosSystem;
 use crate::cosmos::MemAreas;
 use crate::early::MemoryRanges;
+use crate::error::Error;
 use crate::firmware::CpuMap;
 use crate::memblock::RetiredMemblock;
 use crate::node::Node;
 use crate::node::Nodes;
 use crate::page::ZoneId;
 use crate::phys::Bytes;
+use crate::phys::NodeId;
 use crate::phys::Pages;
 use crate::phys::Region;
 use crate::platform::Platform;
@@ -139,6 +141,23 @@ impl<'m, P: Platform> Mm<'m, P> {
             });
             up
         });
+    }
+
+    /// Gives the zones of a node, or of all, back what the CPUs keep of them
+    /// (`drain_all_pages`), and says how many pages those were.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NodeOffline`] where there is no such node.
+    pub fn drain(&self, nid: Option<NodeId>) -> Result<Pages, Error> {
+        let buddy = self.buddy();
+        let Some(nid) = nid else {
+            return Ok(buddy.drain_all_pages());
+        };
+        let node = self.nodes.get(nid).ok_or(Error::NodeOffline)?;
+        let zones = node.zones().iter();
+        let drained = zones.map(|zone| buddy.drain_zone(ZoneId::new(nid, zone.kind)));
+        Ok(drained.sum())
     }
 
     /// Checks every invariant, from memblock to the free lists.

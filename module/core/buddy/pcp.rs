@@ -324,6 +324,12 @@ where
         self.drain(cpu.0..cpu.0.saturating_add(1), None)
     }
 
+    /// Gives all pages of a zone that any CPU keeps back (`drain_all_pages` of
+    /// that zone).
+    pub fn drain_zone(&self, id: ZoneId) -> Pages {
+        self.drain(0..self.platform.nr_cpus(), Some(id))
+    }
+
     /// Gives all pages that any CPU keeps back (`drain_all_pages`).
     pub fn drain_all_pages(&self) -> Pages {
         self.drain(0..self.platform.nr_cpus(), None)

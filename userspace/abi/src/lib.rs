@@ -48,6 +48,7 @@ layout! {
     }
     shadowmm_report = 40 { kind: 16, record_size: 20, capacity: 24, count: 28, buf: 32 }
     shadowmm_validate = 136 { checks: 16, what: 24 }
+    shadowmm_reclaim = 40 { op: 16, nid: 20, wanted: 24, pages: 32 }
     shadowmm_rec_status = 144 {
         stage: 0, map_source: 4, region_source: 8, nr_nodes: 12, backing_pages: 16, ram_pages: 24,
         original_ram: 32, metadata_bytes: 40, descriptor_bytes: 48, managed_pages: 56,

@@ -118,6 +118,16 @@ pub enum Command {
     /// Allocate, free and look at pages
     #[command(subcommand)]
     Page(Page),
+    /// Give the zones back the free pages that CPUs keep at hand
+    ///
+    /// A page that was freed goes to its CPU's pageset first, and is in no free list until that is
+    /// full, or memory short, or this command asks. Then it merges with its neighbours.
+    #[command(after_long_help = "JSON: drained_pages.")]
+    Drain {
+        /// Only those of this node's zones
+        #[arg(long, value_name = "N")]
+        node: Option<u32>,
+    },
     /// The shadow's free memory beside the host's
     #[command(after_long_help = COMPARE_HELP)]
     Compare(Compare),

@@ -53,6 +53,7 @@ fn without_the_module_every_command_says_so_and_what_to_do() {
         &["compare", "--watch"],
         &["tour"],
         &["validate"],
+        &["drain"],
         &["status", "--json"],
     ] {
         let said = stderr(arguments, 1);

@@ -278,6 +278,30 @@ impl Device {
         Ok(records.iter().map(Counter::from).collect())
     }
 
+    /// Gives the zones back what the CPUs keep at hand, on one node or on all,
+    /// and says how many pages those were. What was freed shows in the free
+    /// lists, merged, only then.
+    pub fn drain(&self, nid: Option<u32>) -> Result<u64> {
+        self.reclaim(
+            "drain the CPUs' pages",
+            abi::SHADOWMM_RECLAIM_DRAIN,
+            nid,
+            0,
+        )
+    }
+
+    fn reclaim(&self, what: &'static str, op: u32, nid: Option<u32>, wanted: u64) -> Result<u64> {
+        let mut request = abi::shadowmm_reclaim {
+            op,
+            // A number that no node has is refused as such.
+            nid: nid.map_or(-1, |nid| i32::try_from(nid).unwrap_or(i32::MAX)),
+            wanted,
+            ..Default::default()
+        };
+        self.request(what, &mut request)?;
+        Ok(request.pages)
+    }
+
     /// Has the module check every invariant of the running shadow.
     pub fn validate(&self) -> Result<Validation> {
         let mut validate = abi::shadowmm_validate::default();

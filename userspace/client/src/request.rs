@@ -45,6 +45,7 @@ requests! {
     shadowmm_page = REQUEST_PAGE;
     shadowmm_report = REQUEST_REPORT;
     shadowmm_validate = REQUEST_VALIDATE;
+    shadowmm_reclaim = REQUEST_RECLAIM;
 }
 
 /// A record of a report.

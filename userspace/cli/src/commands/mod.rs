@@ -6,6 +6,7 @@ pub mod accounting;
 pub mod boot;
 pub mod buddy;
 pub mod compare;
+pub mod drain;
 pub mod e820;
 pub mod iomem;
 pub mod memblock;

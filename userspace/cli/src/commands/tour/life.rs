@@ -19,8 +19,10 @@ use shadowmm_client::NR_ORDERS;
 /// What is allocated: a page, a small stack, a huge page.
 const PLAN: [u32; 3] = [0, 3, 9];
 
-/// Free blocks by order, in all zones together.
+/// Free blocks by order, in all zones together, those included that the CPUs
+/// keep at hand.
 fn blocks(device: &Device) -> Result<[u64; NR_ORDERS]> {
+    device.drain(None)?;
     let mut sum = [0u64; NR_ORDERS];
     for zone in BuddyReport::read(device)?.zones {
         for (sum, blocks) in sum.iter_mut().zip(zone.nr_free) {
@@ -44,7 +46,7 @@ fn change(what: String, before: &[u64; NR_ORDERS], after: &[u64; NR_ORDERS]) -> 
 
 /// Tells it while doing it.
 pub fn tell(device: &Device, screen: &mut Screen) -> Result<()> {
-    screen.para("alloc_pages() goes through the zonelist, asks for a zone whose watermark allows it, and takes a block off a free list. Three requests with GFP_KERNEL, of one page, of 8 and of 512, and how the free blocks of each order change:");
+    screen.para("alloc_pages() goes through the zonelist, asks for a zone whose watermark allows it, and takes a block off a free list. Small blocks go through the CPU's pageset, a stack of free pages of its own that needs no lock; here it is drained after each step, so that the free lists show everything. Three requests with GFP_KERNEL, of one page, of 8 and of 512, and how the free blocks of each order change:");
     screen.blank();
     let mut columns = vec![Column::text("free blocks by order")];
     columns.extend(ORDERS.map(Column::number));
