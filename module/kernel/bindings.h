@@ -58,6 +58,15 @@ struct shadowmm_params {
 
 const struct shadowmm_params *shadowmm_params(void);
 
+/* workers.c */
+int shadowmm_workers_start(void);
+void shadowmm_workers_stop(void);
+/* workers.rs: what they do. */
+bool shadowmm_worker_decay(void);
+bool shadowmm_worker_wants_decay(unsigned int cpu);
+void shadowmm_worker_cpu_online(unsigned int cpu);
+void shadowmm_worker_cpu_dead(unsigned int cpu);
+
 /* procfs.c */
 struct proc_dir_entry *shadowmm_proc_create(void);
 void shadowmm_proc_remove(struct proc_dir_entry *dir);

@@ -12,7 +12,8 @@
 //! abi.rs     requests in user memory      procfs.rs    /proc/shadowmm
 //! rwsem.rs   a lock that Rust lacks       percpu.rs    preemption, spinlocks
 //! trace.rs   core's events                tracepoints.c  where they are heard
-//! helpers.c  inline functions of C
+//! workers.rs CPUs that come and go, and   helpers.c    inline functions of C
+//! workers.c  what is done now and then
 //! ```
 
 use kernel::miscdevice::MiscDeviceOptions;
@@ -33,6 +34,7 @@ mod region;
 mod rwsem;
 mod shadow;
 mod trace;
+mod workers;
 
 /// What bindgen makes of bindings.h; types are those of the kernel crate, some
 /// of which have no size in C.
@@ -87,6 +89,7 @@ struct Module {
     #[pin]
     device: MiscDeviceRegistration<device::OpenFile>,
     proc: procfs::Directory,
+    workers: workers::Workers,
     shadow: shadow::Current,
 }
 
@@ -96,6 +99,7 @@ impl kernel::InPlaceModule for Module {
         unsafe { shadow::CURRENT.init() };
         try_pin_init!(Self {
             shadow: load()?,
+            workers: workers::Workers::start()?,
             proc: procfs::Directory::new()?,
             device <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"shadowmm" }),
         })

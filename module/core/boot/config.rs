@@ -27,6 +27,13 @@ pub struct Config {
     pub allocator: AllocatorKind,
 }
 
+impl Config {
+    /// Whether CPUs keep free pages of their own: the buddy system's.
+    pub fn has_pagesets(&self) -> bool {
+        self.pagesets && self.allocator == AllocatorKind::Buddy
+    }
+}
+
 /// The parameter `crashkernel=`, as text: what it asks for depends on the RAM
 /// of the machine that is booted, which another map can change.
 #[derive(Clone, Copy, Debug)]

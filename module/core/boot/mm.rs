@@ -19,6 +19,7 @@ use crate::node::Node;
 use crate::node::Nodes;
 use crate::page::ZoneId;
 use crate::phys::Bytes;
+use crate::phys::CpuId;
 use crate::phys::NodeId;
 use crate::phys::Pages;
 use crate::phys::Region;
@@ -133,11 +134,13 @@ impl<'m, P: Platform> Mm<'m, P> {
     /// Lets the CPUs keep pages of their own; again when CPUs have come or gone
     /// or the watermarks have changed (`setup_per_cpu_pageset`,
     /// `page_alloc_cpu_online`). The map says which CPU is on which node.
-    pub fn setup_pagesets(&self, cpus: &CpuMap) {
+    /// A CPU that is about to come up counts as one that is.
+    pub fn setup_pagesets(&self, cpus: &CpuMap, coming: Option<CpuId>) {
         self.buddy().setup_pagesets(|nid| {
             let mut up = 0;
             for_each_cpu_node(&self.platform, self.nodes, cpus, |cpu, on| {
-                up += u64::from(on == nid && self.platform.is_online(cpu));
+                let counts = self.platform.is_online(cpu) || coming == Some(cpu);
+                up += u64::from(on == nid && counts);
             });
             up
         });

@@ -43,7 +43,6 @@ pub use steps::Paged;
 pub use steps::Zoned;
 pub use store::Store;
 
-use crate::allocator::AllocatorKind;
 use crate::error::Error;
 use crate::error::Result;
 use crate::firmware;
@@ -53,6 +52,7 @@ use crate::firmware::Scaled;
 use crate::memblock::Memblock;
 use crate::node::Nodes;
 use crate::phys::Backing;
+use crate::phys::CpuId;
 use crate::phys::Pages;
 use crate::phys::Region;
 use crate::platform::Platform;
@@ -266,8 +266,8 @@ impl<'m, P: Platform> Boot<'m, P> {
             Phase::Zoned(stage) => {
                 let start = stage.early.platform.now_ns();
                 let next = stage.hand_off()?;
-                if machine.config.pagesets && machine.config.allocator == AllocatorKind::Buddy {
-                    next.setup_pagesets(&machine.map.cpus);
+                if machine.config.has_pagesets() {
+                    next.setup_pagesets(&machine.map.cpus, None);
                 }
                 let ns = next.platform.now_ns().saturating_sub(start);
                 (Phase::Running(next), ns)
@@ -289,6 +289,20 @@ impl<'m, P: Platform> Boot<'m, P> {
             Phase::Failed(_) => Err(Error::BootFailed),
             _ => Err(Error::StageOrder),
         }
+    }
+
+    /// Shares the zones' pages out anew among their nodes' CPUs, one of which
+    /// may be about to come up; nothing to do where CPUs keep no pages.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Boot::mm`].
+    pub fn update_pagesets(&self, coming: Option<CpuId>) -> Result<()> {
+        let mm = self.mm()?;
+        if self.machine.config.has_pagesets() {
+            mm.setup_pagesets(&self.machine.map.cpus, coming);
+        }
+        Ok(())
     }
 
     /// Checks every invariant, from memblock to the free lists, and that the

@@ -370,6 +370,12 @@ impl Pageset {
         (count - high, more)
     }
 
+    /// Whether [`Pageset::decay`] would change anything.
+    pub(super) fn wants_decay(&self) -> bool {
+        let high = self.high.load(Relaxed);
+        high > self.high_min.load(Relaxed) || self.count.load(Relaxed) > high
+    }
+
     /// How many pages a drain gives back under one hold of the zone's lock.
     pub(super) fn drain_batch(&self) -> i32 {
         self.batch.load(Relaxed) << BATCH_SCALE_MAX

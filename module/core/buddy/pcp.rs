@@ -358,6 +358,17 @@ where
         more
     }
 
+    /// Whether [`BuddySystem::decay_pagesets`] would find something to do on
+    /// that CPU (`need_update`). A look from anywhere, which may be old at once.
+    pub fn wants_decay(&self, cpu: CpuId) -> bool {
+        let mut wants = false;
+        self.for_each_zone(|id, _| {
+            let pageset = self.stats.pageset(cpu, id);
+            wants |= pageset.is_some_and(Pageset::wants_decay);
+        });
+        wants
+    }
+
     /// Lets the CPUs keep pages, as many as the zones' size, watermarks and the
     /// number of CPUs of their nodes allow (`setup_per_cpu_pageset`,
     /// `zone_pcp_update`): once after the watermarks are set, and whenever these

@@ -282,12 +282,7 @@ impl Device {
     /// and says how many pages those were. What was freed shows in the free
     /// lists, merged, only then.
     pub fn drain(&self, nid: Option<u32>) -> Result<u64> {
-        self.reclaim(
-            "drain the CPUs' pages",
-            abi::SHADOWMM_RECLAIM_DRAIN,
-            nid,
-            0,
-        )
+        self.reclaim("drain the CPUs' pages", abi::SHADOWMM_RECLAIM_DRAIN, nid, 0)
     }
 
     fn reclaim(&self, what: &'static str, op: u32, nid: Option<u32>, wanted: u64) -> Result<u64> {
