@@ -116,7 +116,8 @@ errors! {
     BadPieces = 70, EINVAL, "the pieces do not make up the whole: a split goes to a lower order, and a merge fills an aligned block of one zone";
     Shared = 71, EBUSY, "others hold references to the block";
     TooManyReferences = 72, EOVERFLOW, "the block has as many references as can be counted";
-    NotShareable = 73, EPERM, "the block is the module's own or may be moved, so no other can hold it";
+    NotShareable = 73, EPERM, "the block is the module's own, and no open file can hold it";
+    MayMove = 74, EBUSY, "the block may be moved, so it can be neither shared nor split nor merged";
 
     // The ABI.
     BadFlags = 80, EINVAL, "unknown flags are set";

@@ -19,6 +19,16 @@ impl NodeMask {
     /// Every node (`NODE_MASK_ALL`).
     pub const ALL: Self = Self(u64::MAX);
 
+    /// The nodes whose bits are set.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// A bit for each node.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
     /// Adds `nid` (`node_set`); no node in particular is ignored.
     pub fn insert(&mut self, nid: NodeId) {
         self.0 |= bit(nid);

@@ -101,6 +101,10 @@ request! {
     shadowmm_report;
     shadowmm_validate;
     shadowmm_reclaim;
+    shadowmm_bulk;
+    shadowmm_exact reserved;
+    shadowmm_block;
+    shadowmm_policy;
 }
 
 /// The largest struct that is looked at: nothing that the ABI will ever have.
@@ -223,6 +227,24 @@ pub(crate) fn read_array<T: Plain>(
 
 // SAFETY: A byte.
 unsafe impl Plain for u8 {}
+
+// SAFETY: A number.
+unsafe impl Plain for u64 {}
+
+/// Writes an array of numbers to `address`.
+pub(crate) fn write_numbers(
+    address: u64,
+    count: usize,
+    numbers: impl Iterator<Item = u64>,
+) -> Result {
+    let size = count.saturating_mul(mem::size_of::<u64>());
+    let mut writer = UserSlice::new(UserPtr::from_addr(address as usize), size).writer();
+    for number in numbers.take(count) {
+        let written = writer.write_slice(number.bytes());
+        written.map_err(|_| Error::BadPointer)?;
+    }
+    Ok(())
+}
 
 /// Reads a NUL-terminated text into `buffer`, which must be larger than the
 /// text by two: one that fills it may have been cut.

@@ -39,7 +39,7 @@ bool shadowmm_cpu_online(unsigned int cpu);
 unsigned int shadowmm_nr_cpu_ids(void);
 unsigned int shadowmm_nr_online_cpus(void);
 void shadowmm_spin_lock_init(spinlock_t *lock);
-void shadowmm_init_rwsem(struct rw_semaphore *sem);
+void shadowmm_init_rwsem(struct rw_semaphore *sem, bool outer);
 bool shadowmm_capable_sys_admin(void);
 const char *shadowmm_kernel_release(void);
 

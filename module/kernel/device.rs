@@ -2,11 +2,13 @@
 
 //! `/dev/shadowmm`: requests from outside, and whom the pages belong to.
 //!
-//! Lock order: an open file's `held`, then the shadow's state, then a zone. The
-//! caller's memory is never touched under any of them.
+//! Lock order: an open file's `held`, then the shadow's `sharing`, its state, a
+//! zone. The caller's memory is never touched under any of them.
 
 use crate::abi;
 use crate::abi::Records;
+use crate::held::Held;
+use crate::held::Room;
 use crate::records;
 use crate::shadow;
 use crate::shadow::Shadow;
@@ -17,13 +19,14 @@ use kernel::miscdevice::MiscDevice;
 use kernel::miscdevice::MiscDeviceRegistration;
 use kernel::new_mutex;
 use kernel::prelude::*;
-use kernel::rbtree::RBTree;
-use kernel::rbtree::RBTreeNodeReservation;
 use kernel::sync::Arc;
 use kernel::sync::Mutex;
 use kernel::uaccess::UserPtr;
+use shadowmm_core::buddy::InterleavePrev;
+use shadowmm_core::buddy::Policy;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result as CoreResult;
+use shadowmm_core::page::PageDescriptor;
 use shadowmm_core::page::PageState;
 use shadowmm_core::phys::PageOrder;
 use shadowmm_core::phys::Pfn;
@@ -38,16 +41,21 @@ const PAGE: u32 = _IO(MAGIC, 0x05);
 const REPORT: u32 = _IO(MAGIC, 0x06);
 const VALIDATE: u32 = _IO(MAGIC, 0x07);
 const RECLAIM: u32 = _IO(MAGIC, 0x18);
-
-/// The blocks that an open file holds, by first page.
-type Held = RBTree<Pfn, PageOrder>;
+const BULK: u32 = _IO(MAGIC, 0x08);
+const EXACT: u32 = _IO(MAGIC, 0x09);
+const BLOCK: u32 = _IO(MAGIC, 0x0a);
+const POLICY: u32 = _IO(MAGIC, 0x0b);
 
 /// An open file. Its blocks go back when it is released, however that comes.
 #[pin_data(PinnedDrop)]
 pub(crate) struct OpenFile {
-    shadow: Arc<Shadow>,
+    pub(crate) shadow: Arc<Shadow>,
     #[pin]
-    held: Mutex<Held>,
+    pub(crate) held: Mutex<Held>,
+    /// Where pages come from when a request names no node.
+    #[pin]
+    pub(crate) policy: Mutex<Policy>,
+    pub(crate) interleave: InterleavePrev,
 }
 
 #[vtable]
@@ -59,7 +67,9 @@ impl MiscDevice for OpenFile {
         let file = KBox::pin_init(
             pin_init!(Self {
                 shadow,
-                held <- new_mutex!(RBTree::new()),
+                held <- new_mutex!(Held::new()),
+                policy <- new_mutex!(Policy::Local),
+                interleave: InterleavePrev::new(),
             }),
             GFP_KERNEL,
         )?;
@@ -79,6 +89,10 @@ impl MiscDevice for OpenFile {
             REPORT => abi::answer(arg, |request| me.report(request)),
             VALIDATE => abi::answer(arg, |request| me.validate(request)),
             RECLAIM => abi::answer(arg, |request| me.reclaim(request)),
+            BULK => abi::answer(arg, |request| me.bulk(request)),
+            EXACT => abi::answer(arg, |request| me.exact(request)),
+            BLOCK => abi::answer(arg, |request| me.block(request)),
+            POLICY => abi::answer(arg, |request| me.policy(request)),
             _ => {
                 me.shadow.unknown_ioctl();
                 return Err(ENOTTY);
@@ -97,8 +111,10 @@ impl PinnedDrop for OpenFile {
         let mut held = self.held.lock();
         while let Some(cursor) = held.cursor_front_mut() {
             let (_, node) = cursor.remove_current();
-            let (pfn, order) = node.to_key_value();
-            self.shadow.free(pfn, order);
+            let (pfn, holding) = node.to_key_value();
+            for _ in 0..holding.references {
+                self.shadow.free(pfn, holding.order);
+            }
         }
         self.shadow.file_closed();
     }
@@ -126,13 +142,14 @@ impl OpenFile {
     }
 
     fn alloc(&self, request: &mut uapi::shadowmm_alloc) -> CoreResult<()> {
-        let wanted = records::alloc_request(request)?;
+        let wanted = records::wanted(request.gfp, request.order, request.nid)?;
         // What can fail comes before the allocation, so that nothing has to be
         // undone.
-        let node = RBTreeNodeReservation::new(GFP_KERNEL).map_err(|_| Error::NoHostMemory)?;
+        let mut room = Room::new(1)?;
+        let placed = self.placed(wanted);
         let mut held = self.held.lock();
-        let block = self.shadow.alloc(&wanted)?;
-        held.insert(node.into_node(block.pfn, wanted.order));
+        let block = self.shadow.alloc(&placed)?;
+        room.enter(&mut held, block.pfn, wanted.order);
         request.pfn = block.pfn.0;
         request.page_nid = block.nid.0;
         request.page_zone = block.zone as u32;
@@ -145,10 +162,9 @@ impl OpenFile {
         let mut held = self.held.lock();
         match held.get(&pfn) {
             None => Err(self.shadow.why_not_ours(pfn, order)),
-            Some(&at) if at != order => Err(Error::WrongOrder),
+            Some(holding) if holding.order != order => Err(Error::WrongOrder),
             Some(_) => {
-                held.remove(&pfn);
-                self.shadow.free(pfn, order);
+                self.put_one(&mut held, pfn);
                 Ok(())
             }
         }
@@ -162,8 +178,14 @@ impl OpenFile {
                 uapi::SHADOWMM_OWNER_NONE
             } else if held.get(&Pfn(request.head_pfn)).is_some() {
                 uapi::SHADOWMM_OWNER_SELF
-            } else {
+            } else if mm
+                .sparse
+                .page(Pfn(request.head_pfn))
+                .is_some_and(PageDescriptor::is_held)
+            {
                 uapi::SHADOWMM_OWNER_OTHER
+            } else {
+                uapi::SHADOWMM_OWNER_KERNEL
             };
             Ok(())
         })

@@ -104,9 +104,13 @@ void shadowmm_spin_lock_init(spinlock_t *lock)
 	spin_lock_init(lock);
 }
 
-void shadowmm_init_rwsem(struct rw_semaphore *sem)
+/* Each call of the macro is a class of its own for lockdep. */
+void shadowmm_init_rwsem(struct rw_semaphore *sem, bool outer)
 {
-	init_rwsem(sem);
+	if (outer)
+		init_rwsem(sem);
+	else
+		init_rwsem(sem);
 }
 
 bool shadowmm_capable_sys_admin(void)

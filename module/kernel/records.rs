@@ -113,12 +113,12 @@ fn no_reserved(field: u32) -> CoreResult<()> {
 }
 
 /// What an allocation asks for.
-pub(crate) fn alloc_request(request: &uapi::shadowmm_alloc) -> CoreResult<AllocRequest> {
-    let flags = match request.gfp {
+pub(crate) fn wanted(flags: u32, order: u32, nid: i32) -> CoreResult<AllocRequest> {
+    let flags = match flags {
         0 => gfp::GFP_KERNEL.bits(),
         flags => flags,
     };
-    AllocRequest::from_raw(flags, request.order, request.nid)
+    AllocRequest::from_raw(flags, order, nid)
 }
 
 /// What is done by hand, and how many pages it gave back.

@@ -31,10 +31,19 @@ unsafe impl<T: Send + Sync> Sync for RwSemaphore<T> {}
 impl<T> RwSemaphore<T> {
     /// A free semaphore around `data`.
     pub(crate) fn new(data: T) -> impl PinInit<Self> {
+        Self::nested(data, false)
+    }
+
+    /// The same for one under which one of [`RwSemaphore::new`] is taken.
+    pub(crate) fn outer(data: T) -> impl PinInit<Self> {
+        Self::nested(data, true)
+    }
+
+    fn nested(data: T, outer: bool) -> impl PinInit<Self> {
         pin_init!(Self {
-            raw <- Opaque::ffi_init(|slot| {
+            raw <- Opaque::ffi_init(move |slot| {
                 // SAFETY: The slot is valid for writing and pinned.
-                unsafe { bindings::shadowmm_init_rwsem(slot) }
+                unsafe { bindings::shadowmm_init_rwsem(slot, outer) }
             }),
             data: UnsafeCell::new(data),
         })

@@ -33,7 +33,9 @@ use shadowmm_core::boot::Store;
 use shadowmm_core::boot::Text;
 use shadowmm_core::boot::NR_STAGES;
 use shadowmm_core::buddy::AllocRequest;
+use shadowmm_core::buddy::InterleavePrev;
 use shadowmm_core::buddy::PageAllocator;
+use shadowmm_core::buddy::Policy;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Refusals;
 use shadowmm_core::error::Result as CoreResult;
@@ -148,6 +150,45 @@ pub(crate) struct Block {
     pub(crate) zone: ZoneType,
 }
 
+/// A request, and the policy of whom it comes from.
+pub(crate) struct Placed<'a> {
+    pub(crate) request: AllocRequest,
+    pub(crate) policy: Policy,
+    pub(crate) prev: &'a InterleavePrev,
+}
+
+impl Placed<'_> {
+    /// Has `take` serve the request: where the policy says, if it names no
+    /// node itself.
+    fn take(
+        &self,
+        mm: &Mm<'_>,
+        take: impl FnOnce(&AllocRequest) -> CoreResult<Pfn>,
+    ) -> CoreResult<Pfn> {
+        match self.request.nid {
+            NodeId::NONE => mm
+                .policies()
+                .alloc_by(&self.request, self.policy, self.prev, take),
+            _ => take(&self.request),
+        }
+    }
+}
+
+/// Marks blocks that were just taken as open files'.
+fn hold(mm: &Mm<'_>, blocks: impl Iterator<Item = Pfn>) {
+    for page in blocks.filter_map(|pfn| mm.sparse.page(pfn)) {
+        page.set_held();
+    }
+}
+
+/// Whether a block stays where it is.
+fn check_stays(mm: &Mm<'_>, pfn: Pfn) -> CoreResult<()> {
+    match mm.sparse.page(pfn) {
+        Some(page) if page.is_movable() => Err(Error::MayMove),
+        _ => Ok(()),
+    }
+}
+
 /// A boot with what it borrows.
 ///
 /// # Invariants
@@ -169,6 +210,11 @@ pub(crate) struct Shadow {
     #[pin]
     state: RwSemaphore<State>,
     pub(crate) host: HostMemory,
+    /// Open files give blocks up holding it for reading. Who joins the holders
+    /// of a block without being one holds it for writing: nobody leaves then,
+    /// so a block that somebody has stays his.
+    #[pin]
+    sharing: RwSemaphore<()>,
     /// How often requests were refused, by reason.
     pub(crate) refusals: Refusals,
     /// Pages that belong to open files.
@@ -189,6 +235,7 @@ impl Shadow {
             pin_init!(Self {
                 state <- RwSemaphore::new(state),
                 host,
+                sharing <- RwSemaphore::outer(()),
                 refusals: Refusals::new(),
                 held_pages: AtomicU64::new(0),
                 open_files: AtomicU32::new(0),
@@ -301,36 +348,160 @@ impl Shadow {
     }
 
     /// Allocates a block for an open file.
-    pub(crate) fn alloc(&self, request: &AllocRequest) -> CoreResult<Block> {
+    pub(crate) fn alloc(&self, placed: &Placed<'_>) -> CoreResult<Block> {
         self.with_mm(|mm| {
-            let pfn = mm.allocator().alloc(request)?;
-            self.held_pages.fetch_add(request.order.pages().0, Relaxed);
-            let page = mm.sparse.page(pfn).ok_or(Error::Corrupt)?;
-            Ok(Block {
-                pfn,
-                nid: page.nid(),
-                zone: page.zone(),
-            })
+            let pfn = placed.take(mm, |request| mm.allocator().alloc(request))?;
+            self.taken(mm, pfn, placed.request.order.pages())
         })
     }
 
-    /// Takes back a block that an open file holds.
-    pub(crate) fn free(&self, pfn: Pfn, order: PageOrder) {
-        let freed = self.with_mm(|mm| {
-            let freed = mm.allocator().free(pfn, order);
+    /// Allocates single pages in a row for an open file.
+    pub(crate) fn alloc_exact(&self, placed: &Placed<'_>, pages: Pages) -> CoreResult<Block> {
+        self.with_mm(|mm| {
+            let take = |request: &AllocRequest| mm.allocator().alloc_exact(request, pages);
+            let pfn = placed.take(mm, take)?;
+            let block = self.taken(mm, pfn, pages)?;
+            hold(mm, (0..pages.0).map(|i| pfn + Pages(i)));
+            Ok(block)
+        })
+    }
+
+    /// Allocates single pages for an open file: how many.
+    pub(crate) fn alloc_bulk(&self, placed: &Placed<'_>, pages: &mut [Pfn]) -> CoreResult<usize> {
+        self.with_mm(|mm| {
+            let allocator = mm.allocator();
+            let taken = if placed.request.nid == NodeId::NONE {
+                let (request, policy) = (&placed.request, placed.policy);
+                let policies = mm.policies();
+                policies.alloc_bulk(&allocator, request, policy, placed.prev, pages)?
+            } else {
+                allocator.alloc_bulk(&placed.request, pages)?
+            };
+            self.held_pages.fetch_add(taken as u64, Relaxed);
+            hold(mm, pages.iter().take(taken).copied());
+            Ok(taken)
+        })
+    }
+
+    /// Says that a block is an open file's.
+    fn taken(&self, mm: &Mm<'_>, pfn: Pfn, pages: Pages) -> CoreResult<Block> {
+        self.held_pages.fetch_add(pages.0, Relaxed);
+        hold(mm, [pfn].into_iter());
+        let page = mm.sparse.page(pfn).ok_or(Error::Corrupt)?;
+        Ok(Block {
+            pfn,
+            nid: page.nid(),
+            zone: page.zone(),
+        })
+    }
+
+    /// Gives up a reference of an open file's to a block that it holds: how
+    /// many there still are.
+    pub(crate) fn free(&self, pfn: Pfn, order: PageOrder) -> u32 {
+        let _nobody_joins = self.sharing.read();
+        let left = self.with_mm(|mm| {
+            let put = mm.allocator().put(pfn);
+            if let Ok(false) = put {
+                return Ok(mm.sparse.page(pfn).map_or(1, |page| page.count().max(1)));
+            }
             // Whatever came of it, the file does not hold it any more.
             self.held_pages.fetch_sub(order.pages().0, Relaxed);
-            freed
+            put.map(|_| 0)
+        });
+        left.unwrap_or_else(|error| {
+            pr_err!("a held block could not be freed: {}\n", error.sentence());
+            0
+        })
+    }
+
+    /// Gives up a reference of an open file's to each of these single pages,
+    /// which it holds.
+    pub(crate) fn free_bulk(&self, pages: &[Pfn]) {
+        let _nobody_joins = self.sharing.read();
+        let freed = self.with_mm(|mm| {
+            let allocator = mm.allocator();
+            let is_sole = |pfn: &Pfn| mm.sparse.page(*pfn).is_some_and(|page| page.count() == 1);
+            for pages in pages.chunk_by(|a, b| is_sole(a) && is_sole(b)) {
+                let freed = match pages {
+                    // Whether that was the last reference is seen by giving it up.
+                    [pfn] => usize::from(allocator.put(*pfn)?),
+                    pages => allocator.free_bulk(pages),
+                };
+                self.held_pages.fetch_sub(freed as u64, Relaxed);
+            }
+            Ok(())
         });
         if let Err(error) = freed {
-            pr_err!("a held block could not be freed: {}\n", error.sentence());
+            pr_err!("a held page could not be freed: {}\n", error.sentence());
         }
+    }
+
+    /// Splits a block that an open file holds.
+    pub(crate) fn split(&self, pfn: Pfn, order: PageOrder, to: PageOrder) -> CoreResult<()> {
+        let _nobody_joins = self.sharing.read();
+        self.with_mm(|mm| {
+            check_stays(mm, pfn)?;
+            mm.allocator().split(pfn, order, to)?;
+            let step = 1usize << to.get();
+            hold(
+                mm,
+                (0..order.pages().0).step_by(step).map(|i| pfn + Pages(i)),
+            );
+            Ok(())
+        })
+    }
+
+    /// Merges blocks that an open file holds.
+    pub(crate) fn merge(&self, pfn: Pfn, order: PageOrder) -> CoreResult<()> {
+        let _nobody_joins = self.sharing.read();
+        self.with_mm(|mm| {
+            for i in 0..order.pages().0 {
+                check_stays(mm, pfn + Pages(i))?;
+            }
+            mm.allocator().merge(pfn, order)?;
+            hold(mm, [pfn].into_iter());
+            Ok(())
+        })
+    }
+
+    /// One reference more for somebody who has one: how many there are.
+    pub(crate) fn get_again(&self, pfn: Pfn) -> CoreResult<u32> {
+        self.with_mm(|mm| {
+            check_stays(mm, pfn)?;
+            mm.allocator().get(pfn)?;
+            Ok(mm.sparse.page(pfn).map_or(0, |page| page.count()))
+        })
+    }
+
+    /// A reference for an open file that has none, to a block that another
+    /// holds: the block's order, and how many there are.
+    pub(crate) fn get_of_others(&self, pfn: Pfn) -> CoreResult<(PageOrder, u32)> {
+        let _nobody_leaves = self.sharing.write();
+        self.with_mm(|mm| {
+            let page = mm.sparse.page(pfn).ok_or(Error::ForeignPfn)?;
+            mm.allocator().check_free(pfn, page.order())?;
+            if !page.is_held() {
+                return Err(Error::NotShareable);
+            }
+            check_stays(mm, pfn)?;
+            mm.allocator().get(pfn)?;
+            Ok((page.order(), page.count()))
+        })
     }
 
     /// Why a page that an open file does not hold can't be freed by it.
     pub(crate) fn why_not_ours(&self, pfn: Pfn, order: PageOrder) -> Error {
         let verdict = self.with_mm(|mm| mm.allocator().check_free(pfn, order));
         verdict.err().unwrap_or(Error::NotOwner)
+    }
+
+    /// The same where no order was named.
+    pub(crate) fn why_not_held(&self, pfn: Pfn) -> Error {
+        let order = self.with_mm(|mm| {
+            let page = mm.sparse.page(pfn).ok_or(Error::ForeignPfn)?;
+            Ok(page.order())
+        });
+        order.map_or_else(|error| error, |order| self.why_not_ours(pfn, order))
     }
 
     /// Says in the log what is there.

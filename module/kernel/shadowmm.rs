@@ -9,6 +9,7 @@
 //! params.c   the module's parameters      region.rs    host memory, and its return
 //! shadow.rs  core's boot on that memory   platform.rs  locks, CPUs, clock for core
 //! device.rs  /dev/shadowmm                records.rs   core's numbers as ABI records
+//! held.rs    what an open file holds      pages.rs     its requests about that
 //! abi.rs     requests in user memory      procfs.rs    /proc/shadowmm
 //! rwsem.rs   a lock that Rust lacks       percpu.rs    preemption, spinlocks
 //! trace.rs   core's events                tracepoints.c  where they are heard
@@ -26,6 +27,8 @@ use shadowmm_core::zone::ZoneConfig;
 
 mod abi;
 mod device;
+mod held;
+mod pages;
 mod percpu;
 mod platform;
 mod procfs;

@@ -41,6 +41,10 @@
 #define SHADOWMM_IOC_PAGE     _IO(SHADOWMM_IOC_MAGIC, 0x05) /* struct shadowmm_page */
 #define SHADOWMM_IOC_REPORT   _IO(SHADOWMM_IOC_MAGIC, 0x06) /* struct shadowmm_report */
 #define SHADOWMM_IOC_VALIDATE _IO(SHADOWMM_IOC_MAGIC, 0x07) /* struct shadowmm_validate */
+#define SHADOWMM_IOC_BULK     _IO(SHADOWMM_IOC_MAGIC, 0x08) /* struct shadowmm_bulk */
+#define SHADOWMM_IOC_EXACT    _IO(SHADOWMM_IOC_MAGIC, 0x09) /* struct shadowmm_exact */
+#define SHADOWMM_IOC_BLOCK    _IO(SHADOWMM_IOC_MAGIC, 0x0a) /* struct shadowmm_block */
+#define SHADOWMM_IOC_POLICY   _IO(SHADOWMM_IOC_MAGIC, 0x0b) /* struct shadowmm_policy */
 
 #define SHADOWMM_IOC_RECLAIM  _IO(SHADOWMM_IOC_MAGIC, 0x18) /* struct shadowmm_reclaim */
 
@@ -144,14 +148,14 @@ struct shadowmm_alloc {
 	struct shadowmm_head head;
 	__u32 gfp;		/* Linux's __GFP_* bits of the running kernel; 0 means GFP_KERNEL */
 	__u32 order;		/* 0 to 10 */
-	__s32 nid;		/* preferred node, or -1 for the local one */
+	__s32 nid;		/* preferred node, or -1 for what the file's policy says */
 	__u32 reserved;
 	__aligned_u64 pfn;	/* out */
 	__s32 page_nid;		/* out */
 	__u32 page_zone;	/* out */
 };
 
-/* FREE: gives a block back. */
+/* FREE: gives a block back, or one of the file's references to it. */
 struct shadowmm_free {
 	struct shadowmm_head head;
 	__aligned_u64 pfn;
@@ -171,6 +175,7 @@ enum shadowmm_page_owner {
 	SHADOWMM_OWNER_NONE = 0,
 	SHADOWMM_OWNER_SELF = 1,	/* this open file */
 	SHADOWMM_OWNER_OTHER = 2,	/* another open file */
+	SHADOWMM_OWNER_KERNEL = 3,	/* the module itself */
 };
 
 /* PAGE: what is known about a page frame. */
@@ -188,6 +193,99 @@ struct shadowmm_page {
 	__u32 count;		/* out: references to the block */
 	__u32 owner;		/* out: enum shadowmm_page_owner */
 	__u32 reserved;
+};
+
+/* What BULK and EXACT do. */
+enum shadowmm_pages_op {
+	SHADOWMM_PAGES_ALLOC = 0,
+	SHADOWMM_PAGES_FREE = 1,
+};
+
+#define SHADOWMM_MAX_BULK 4096
+
+/*
+ * BULK: many single pages. ALLOC fills `pfns` from its start on; as Linux's
+ * alloc_pages_bulk(), it may find fewer than were asked for. FREE goes through
+ * `pfns` up to the first page that can't be freed. The request is refused when
+ * there is not one page; else `done` says how many there were, and `stopped`
+ * why there were no more.
+ */
+struct shadowmm_bulk {
+	struct shadowmm_head head;
+	__u32 op;		/* enum shadowmm_pages_op */
+	__u32 gfp;		/* ALLOC: as in struct shadowmm_alloc; FREE: 0 */
+	__s32 nid;		/* likewise */
+	__u32 count;		/* entries of pfns: 1 to SHADOWMM_MAX_BULK */
+	__u32 done;		/* out: pages that were allocated or freed */
+	__u32 stopped;		/* out: 0, or the reason's code */
+	__aligned_u64 pfns;	/* __u64 *; ALLOC writes it, FREE reads it */
+};
+
+/*
+ * EXACT: pages in a row, as many as the bytes need and no more, up to a block
+ * of order 10 (4 MiB). They are single pages then, to be freed at once or one
+ * by one; FREE frees all of them or, when one is not the file's, none.
+ */
+struct shadowmm_exact {
+	struct shadowmm_head head;
+	__u32 op;		/* enum shadowmm_pages_op */
+	__u32 gfp;		/* ALLOC: as in struct shadowmm_alloc; FREE: 0 */
+	__s32 nid;		/* likewise */
+	__s32 page_nid;		/* out, ALLOC */
+	__aligned_u64 bytes;
+	__aligned_u64 pfn;	/* the first page; ALLOC: out */
+	__u32 page_zone;	/* out, ALLOC */
+	__u32 reserved;
+};
+
+enum shadowmm_block_op {
+	/* The file's block becomes blocks of order `to`. */
+	SHADOWMM_BLOCK_SPLIT = 0,
+	/* The file's blocks that fill one of `order` at `pfn` become that. */
+	SHADOWMM_BLOCK_MERGE = 1,
+	/*
+	 * One reference more, for this file. It may be the first: a block that
+	 * another file holds belongs to both then, and goes back with the last
+	 * reference of the last file. Blocks of the module's own, and those
+	 * that may be moved, are not shared.
+	 */
+	SHADOWMM_BLOCK_GET = 2,
+	/* One of this file's references less; the last one frees the block. */
+	SHADOWMM_BLOCK_PUT = 3,
+};
+
+/* BLOCK: what is done with allocated blocks. */
+struct shadowmm_block {
+	struct shadowmm_head head;
+	__u32 op;		/* enum shadowmm_block_op */
+	__u32 order;		/* SPLIT, MERGE: in; GET, PUT: out, zero before */
+	__u32 to;		/* SPLIT: of the pieces, below `order`; else 0 */
+	__u32 count;		/* out: SPLIT, MERGE: pieces; GET, PUT: references to the block */
+	__aligned_u64 pfn;	/* the block's first page */
+};
+
+enum shadowmm_policy_op {
+	SHADOWMM_POLICY_GET = 0,
+	SHADOWMM_POLICY_SET = 1,
+};
+
+/* As set_mempolicy(2) has them. */
+enum shadowmm_policy_mode {
+	SHADOWMM_POLICY_LOCAL = 0,	/* the running CPU's node first */
+	SHADOWMM_POLICY_PREFERRED = 1,	/* the first of the nodes first */
+	SHADOWMM_POLICY_BIND = 2,	/* the nodes only */
+	SHADOWMM_POLICY_INTERLEAVE = 3,	/* the nodes in turn */
+};
+
+/*
+ * POLICY: where this open file's pages come from when a request names no node.
+ * A new file has SHADOWMM_POLICY_LOCAL.
+ */
+struct shadowmm_policy {
+	struct shadowmm_head head;
+	__u32 op;		/* enum shadowmm_policy_op */
+	__u32 mode;		/* enum shadowmm_policy_mode; GET: out */
+	__aligned_u64 nodes;	/* bit n for node n; 0 for LOCAL; GET: out */
 };
 
 /* What REPORT can tell, and the records in which it does. */

@@ -106,8 +106,23 @@ where
         policy: Policy,
         prev: &InterleavePrev,
     ) -> Result<Pfn> {
+        self.alloc_by(request, policy, prev, |request| from.alloc(request))
+    }
+
+    /// The same with any other way to take one block or range.
+    ///
+    /// # Errors
+    ///
+    /// Those of `take`.
+    pub fn alloc_by(
+        &self,
+        request: &AllocRequest,
+        policy: Policy,
+        prev: &InterleavePrev,
+        take: impl FnOnce(&AllocRequest) -> Result<Pfn>,
+    ) -> Result<Pfn> {
         let (request, turn) = self.place(request, policy, prev);
-        let pfn = from.alloc(&request)?;
+        let pfn = take(&request)?;
         if let Some(nid) = turn {
             self.count_turn(pfn, nid);
         }
