@@ -210,6 +210,7 @@ int run(void)
 	start = everything();
 	test_requests();
 	test_pages();
+	test_many();
 	test_reports();
 	test_maps();
 	expect("in the end all is as it was", everything() == start);

@@ -48,6 +48,9 @@ struct reason {
 	REASON(NotBlockHead, 67, EINVAL)      \
 	REASON(PageReserved, 68, EBUSY)       \
 	REASON(NotOwner, 69, EPERM)           \
+	REASON(BadPieces, 70, EINVAL)         \
+	REASON(Shared, 71, EBUSY)             \
+	REASON(TooManyReferences, 72, EOVERFLOW) \
 	REASON(BadFlags, 80, EINVAL)          \
 	REASON(BadReserved, 81, EINVAL)       \
 	REASON(BadSize, 82, EINVAL)           \
@@ -55,7 +58,10 @@ struct reason {
 	REASON(BadPointer, 84, EFAULT)        \
 	REASON(BadKind, 85, EINVAL)           \
 	REASON(BadText, 86, EINVAL)           \
-	REASON(UnknownRequest, 88, ENOTTY)
+	REASON(UnknownRequest, 88, ENOTTY)    \
+	REASON(TooManyPages, 89, E2BIG)       \
+	REASON(NoPages, 90, EINVAL)           \
+	REASON(BadPolicy, 91, EINVAL)
 
 #define DECLARE(name, code, error) extern const struct reason name;
 REASONS(DECLARE)
@@ -93,6 +99,7 @@ void stage(const char *name, int fd, __u32 op, __u32 reached);
 /* The parts. */
 void test_requests(void);	/* abi_requests.c: heads, sizes, pointers */
 void test_pages(void);		/* abi_pages.c: allocate, free, look */
+void test_many(void);		/* abi_many.c: bulk, exact sizes, split, merge, references, policies */
 void test_reports(void);	/* abi_reports.c: records, room for them, the stages' order */
 void test_maps(void);		/* abi_maps.c: maps and crash kernels */
 

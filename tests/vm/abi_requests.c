@@ -22,6 +22,10 @@ static const struct request requests[] = {
 	{ "REPORT", SHADOWMM_IOC_REPORT, sizeof(struct shadowmm_report), 0 },
 	{ "VALIDATE", SHADOWMM_IOC_VALIDATE, sizeof(struct shadowmm_validate), 0 },
 	{ "RECLAIM", SHADOWMM_IOC_RECLAIM, sizeof(struct shadowmm_reclaim), 0 },
+	{ "BULK", SHADOWMM_IOC_BULK, sizeof(struct shadowmm_bulk), 0 },
+	{ "EXACT", SHADOWMM_IOC_EXACT, sizeof(struct shadowmm_exact), FIELD(shadowmm_exact, reserved) },
+	{ "BLOCK", SHADOWMM_IOC_BLOCK, sizeof(struct shadowmm_block), 0 },
+	{ "POLICY", SHADOWMM_IOC_POLICY, sizeof(struct shadowmm_policy), 0 },
 };
 
 #define FOR_EACH_REQUEST(r) \
@@ -106,7 +110,7 @@ static void heads(int fd)
 
 static void unknown(int fd)
 {
-	static const unsigned int numbers[] = { _IO(SHADOWMM_IOC_MAGIC, 0x08), _IO(SHADOWMM_IOC_MAGIC, 0xff),
+	static const unsigned int numbers[] = { _IO(SHADOWMM_IOC_MAGIC, 0x7f), _IO(SHADOWMM_IOC_MAGIC, 0xff),
 						_IO('S', 0x00), _IOW(SHADOWMM_IOC_MAGIC, 0x03, __u32), 0, 0xffffffff };
 
 	for (unsigned int i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {

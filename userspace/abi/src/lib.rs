@@ -49,6 +49,12 @@ layout! {
     shadowmm_report = 40 { kind: 16, record_size: 20, capacity: 24, count: 28, buf: 32 }
     shadowmm_validate = 136 { checks: 16, what: 24 }
     shadowmm_reclaim = 40 { op: 16, nid: 20, wanted: 24, pages: 32 }
+    shadowmm_bulk = 48 { op: 16, gfp: 20, nid: 24, count: 28, done: 32, stopped: 36, pfns: 40 }
+    shadowmm_exact = 56 {
+        op: 16, gfp: 20, nid: 24, page_nid: 28, bytes: 32, pfn: 40, page_zone: 48, reserved: 52,
+    }
+    shadowmm_block = 40 { op: 16, order: 20, to: 24, count: 28, pfn: 32 }
+    shadowmm_policy = 32 { op: 16, mode: 20, nodes: 24 }
     shadowmm_rec_status = 144 {
         stage: 0, map_source: 4, region_source: 8, nr_nodes: 12, backing_pages: 16, ram_pages: 24,
         original_ram: 32, metadata_bytes: 40, descriptor_bytes: 48, managed_pages: 56,

@@ -122,6 +122,13 @@ fn advice_for(reason: Reason) -> Option<&'static str> {
             Some("'shadowmm page show PFN' tells the block's first page and its order")
         }
         Reason::NodeOffline => Some("'shadowmm nodes' lists the nodes"),
+        Reason::Shared => Some("the other holders have to give it up first; 'shadowmm page show PFN' counts the references"),
+        Reason::BadPieces => {
+            Some("a block of order N starts at a multiple of 2^N; 'shadowmm page show PFN' tells a block's order")
+        }
+        Reason::NotSupported => {
+            Some("load the module with allocator=buddy, or leave the parameter out")
+        }
         Reason::Corrupt => Some("this is a bug in shadowmm: 'shadowmm validate' names the invariant"),
         _ => None,
     }

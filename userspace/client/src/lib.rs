@@ -7,6 +7,8 @@
 //!   request.rs    what crosses the ABI: one struct and one number each
 //!   boot.rs       the stages of the boot, and the map for the next one
 //!   page.rs       blocks of pages that free themselves, and what a page is
+//!   pages.rs      many at once, exact sizes; blocks split, merged, shared
+//!   policy.rs     from which nodes pages come
 //!   report.rs     the model: what shadowmm tells about itself, as plain data
 //!   error.rs      why a request failed, in a sentence
 //! ```
@@ -18,6 +20,8 @@ mod boot;
 mod device;
 mod error;
 mod page;
+mod pages;
+mod policy;
 mod report;
 mod request;
 
@@ -40,6 +44,10 @@ pub use page::Block;
 pub use page::Page;
 pub use page::PageOwner;
 pub use page::PageState;
+pub use pages::Bulk;
+pub use pages::Exact;
+pub use pages::MAX_BULK;
+pub use policy::Policy;
 pub use report::Account;
 pub use report::Counter;
 pub use report::MemblockArray;

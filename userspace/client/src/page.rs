@@ -16,8 +16,19 @@ pub struct AllocRequest {
     pub gfp: u32,
     /// The order of the block: it has `1 << order` pages.
     pub order: u32,
-    /// The preferred node; `None` for the local one.
+    /// The preferred node; `None` for what the device's [`Policy`] says.
+    ///
+    /// [`Policy`]: crate::Policy
     pub nid: Option<u32>,
+}
+
+impl AllocRequest {
+    /// The node as the ABI has it. A number too large to be a node is refused as
+    /// such by the module.
+    pub(crate) fn abi_nid(&self) -> i32 {
+        self.nid
+            .map_or(-1, |nid| i32::try_from(nid).unwrap_or(i32::MAX))
+    }
 }
 
 /// A block of pages. It is freed when dropped, or at the latest when the
@@ -25,11 +36,11 @@ pub struct AllocRequest {
 #[must_use = "a block that is dropped is freed at once"]
 #[derive(Debug)]
 pub struct Block<'d> {
-    device: &'d Device,
-    pfn: u64,
-    order: u32,
-    nid: i32,
-    zone: u32,
+    pub(crate) device: &'d Device,
+    pub(crate) pfn: u64,
+    pub(crate) order: u32,
+    pub(crate) nid: i32,
+    pub(crate) zone: u32,
 }
 
 impl Block<'_> {
@@ -121,6 +132,8 @@ pub enum PageOwner {
     This,
     /// Another open file's.
     Other,
+    /// The module's own.
+    Kernel,
 }
 
 /// What is known about a page frame.
@@ -156,10 +169,7 @@ impl Device {
         let mut alloc = abi::shadowmm_alloc {
             gfp: request.gfp,
             order: request.order,
-            // A number too large to be a node is refused as such by the module.
-            nid: request
-                .nid
-                .map_or(-1, |nid| i32::try_from(nid).unwrap_or(i32::MAX)),
+            nid: request.abi_nid(),
             ..Default::default()
         };
         self.request("allocate", &mut alloc)?;
@@ -203,6 +213,7 @@ impl Device {
             owner: match page.owner {
                 abi::SHADOWMM_OWNER_SELF => PageOwner::This,
                 abi::SHADOWMM_OWNER_OTHER => PageOwner::Other,
+                abi::SHADOWMM_OWNER_KERNEL => PageOwner::Kernel,
                 _ => PageOwner::None,
             },
             host_pfn: (page.host_pfn != u64::MAX).then_some(page.host_pfn),

@@ -46,6 +46,10 @@ requests! {
     shadowmm_report = REQUEST_REPORT;
     shadowmm_validate = REQUEST_VALIDATE;
     shadowmm_reclaim = REQUEST_RECLAIM;
+    shadowmm_bulk = REQUEST_BULK;
+    shadowmm_exact = REQUEST_EXACT;
+    shadowmm_block = REQUEST_BLOCK;
+    shadowmm_policy = REQUEST_POLICY;
 }
 
 /// A record of a report.

@@ -137,6 +137,7 @@ impl Report for PageReport {
                 PageOwner::None => "none",
                 PageOwner::This => "this open file",
                 PageOwner::Other => "another open file",
+                PageOwner::Kernel => "the module itself",
             },
         );
         fields.add("node", page.nid.to_string());
