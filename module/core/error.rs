@@ -118,6 +118,8 @@ errors! {
     TooManyReferences = 72, EOVERFLOW, "the block has as many references as can be counted";
     NotShareable = 73, EPERM, "the block is the module's own, and no open file can hold it";
     MayMove = 74, EBUSY, "the block may be moved, so it can be neither shared nor split nor merged";
+    NotMovable = 76, EBUSY, "the page, or one of the range, can't be moved now";
+    CannotFail = 77, ENOMEM, "a request that must not fail can't be served: all memory that it may use is held";
 
     // The ABI.
     BadFlags = 80, EINVAL, "unknown flags are set";

@@ -28,6 +28,7 @@ mod validate;
 
 use self::layout::place_refs;
 use self::layout::Layout;
+use crate::buddy::Daemons;
 use crate::buddy::ZoneTable;
 use crate::early;
 use crate::early::absent_pages_in_range;
@@ -76,6 +77,8 @@ pub struct Node<'m, P: Platform> {
     zonelists: [Zonelist<'m, P>; 2],
     distances: &'m [u8],
     totalreserve: AtomicU64,
+    /// What its threads for reclaim and compaction are asked to do.
+    pub daemons: Daemons,
 }
 
 impl<'m, P: Platform> Node<'m, P> {
@@ -324,6 +327,7 @@ impl<'m, P: Platform> Nodes<'m, P> {
             zonelists: [Zonelist::new(all), Zonelist::new(own)],
             distances,
             totalreserve: AtomicU64::new(0),
+            daemons: Daemons::new(),
         };
         let node = early.region()?.place(layout.node(data), node)?;
         if let Some(slot) = nid.index().and_then(|index| self.nodes.get_mut(index)) {
@@ -414,6 +418,10 @@ impl<P: Platform> ZoneTable<P> for Nodes<'_, P> {
     #[inline]
     fn zonelist(&self, nid: NodeId, kind: ZonelistKind) -> Option<Zonelist<'_, P>> {
         Some(self.get(nid)?.zonelist(kind))
+    }
+
+    fn daemons(&self, nid: NodeId) -> Option<&Daemons> {
+        Some(&self.get(nid)?.daemons)
     }
 
     #[inline]

@@ -350,6 +350,21 @@ impl PageDescriptor {
         self.bits.store(self.bits.load(Relaxed) | HELD, Relaxed);
     }
 
+    /// Takes an allocated block of `order` that can be moved off its owner's
+    /// lists: it is not movable from then on, until somebody says so again
+    /// (`folio_test_clear_lru`). Of several who try at once, one is told `true`.
+    pub(crate) fn clear_movable(&self, order: PageOrder) -> bool {
+        let bits = self.bits.load(Relaxed);
+        let wanted =
+            ((order.get() as u32) << ORDER_SHIFT) | ((PageState::Allocated as u32) << STATE_SHIFT);
+        if bits & (0xff << STATE_SHIFT) != wanted || bits & MOVABLE == 0 {
+            return false;
+        }
+        self.bits
+            .compare_exchange(bits, bits & !MOVABLE, Acquire, Relaxed)
+            .is_ok()
+    }
+
     /// The references to the page (`page_ref_count`).
     #[inline]
     pub fn count(&self) -> u32 {

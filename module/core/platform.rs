@@ -8,10 +8,14 @@
 //! checker. Core is generic over the answer, so a call costs what the
 //! surroundings charge and no more.
 
+use crate::buddy::Migrate;
+use crate::buddy::Shrinker;
 use crate::phys::CpuId;
 use crate::phys::NodeId;
+use crate::report::AllocFailure;
 use crate::trace::TraceEvent;
 use crate::trace::TracePoint;
+use core::fmt;
 use core::ops::DerefMut;
 
 /// A lock around a value; the guard is the proof that the value may be touched.
@@ -77,6 +81,58 @@ pub trait Platform: Send + Sync + 'static {
 
     /// A monotonic clock, in nanoseconds.
     fn now_ns(&self) -> u64;
+
+    /// Who owns the blocks that are said to be movable, if anybody is asked:
+    /// compaction moves nothing without.
+    fn owners(&self) -> Option<&dyn Migrate> {
+        None
+    }
+
+    /// Shows each shrinker that is registered (`shrinker_list`), oldest first;
+    /// one that is being shown does not go away. The caller may sleep, and holds
+    /// no lock.
+    fn for_each_shrinker(&self, _each: &mut dyn FnMut(&dyn Shrinker)) {}
+
+    /// Whether the node has a thread for background reclaim.
+    fn has_kswapd(&self, _nid: NodeId) -> bool {
+        false
+    }
+
+    /// Wakes that thread: [`Kswapd::step`](crate::buddy::Kswapd::step) is to be
+    /// called. May be called with the caller's own locks held; must not sleep.
+    fn wake_kswapd(&self, _nid: NodeId) {}
+
+    /// Wakes the node's thread for background compaction:
+    /// [`Kcompactd::step`](crate::buddy::Kcompactd::step) is to be called. As
+    /// above.
+    fn wake_kcompactd(&self, _nid: NodeId) {}
+
+    /// In a long loop, without a lock held or the caller pinned: another may run
+    /// now.
+    fn cond_resched(&self) {}
+
+    /// Whether another wants to run on this CPU (`need_resched`).
+    fn need_resched(&self) -> bool {
+        false
+    }
+
+    /// Whether the running process is about to be killed, or the running thread
+    /// is to end, so that no effort is worth while (`fatal_signal_pending`,
+    /// `kthread_should_stop`).
+    fn fatal_signal_pending(&self) -> bool {
+        false
+    }
+
+    /// A request has failed and was not told to be silent about it
+    /// (`warn_alloc`). `memory` writes what follows in Linux: `Mem-Info:` and
+    /// so on. How often that is worth printing is for the surroundings to say;
+    /// see [`RateLimit`](crate::report::RateLimit).
+    fn warn_alloc(
+        &self,
+        _failure: &AllocFailure,
+        _memory: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
+    ) {
+    }
 
     /// Whether somebody listens at this point. Asked before an event is made,
     /// on the hottest paths too, with a constant ([`crate::trace::tell`]).

@@ -21,6 +21,7 @@ pub use config::MAX_DMA32_PFN;
 pub use config::MAX_DMA_PFN;
 pub use limits::ZoneLimits;
 
+use crate::buddy::CompactState;
 use crate::buddy::FallbackCounts;
 use crate::buddy::FreeAreas;
 use crate::buddy::FreeCounts;
@@ -85,6 +86,8 @@ pub struct Zone<P: Platform> {
     pub free_counts: FreeCounts,
     /// How often requests took from page blocks of other types.
     pub fallbacks: FallbackCounts,
+    /// Where compaction goes on, and whether it is put off.
+    pub compact: CompactState,
 }
 
 impl<P: Platform> Zone<P> {
@@ -105,6 +108,7 @@ impl<P: Platform> Zone<P> {
             free: P::Lock::new(FreeAreas::new()),
             free_counts: FreeCounts::new(),
             fallbacks: FallbackCounts::new(),
+            compact: CompactState::new(),
         }
     }
 
@@ -170,6 +174,11 @@ impl<P: Platform> Zone<P> {
     /// Takes the boost back, as background reclaim does when it is through.
     pub(crate) fn end_boost(&self) {
         self.watermark_boost.store(0, Relaxed);
+    }
+
+    /// Takes a part of the boost back. For the holder of the zone's lock.
+    pub(crate) fn lower_boost(&self, by: Pages) {
+        self.watermark_boost.store((self.boost() - by).0, Relaxed);
     }
 
     /// Whether a boost awaits background reclaim.

@@ -12,12 +12,7 @@
 //! second try    min watermark, less for the urgent      slow path
 //!    | no zone has room
 //!    v
-//! third try     all nodes, for those who may ignore the policy;
-//!    |          no watermark at all for __GFP_MEMALLOC
-//!    v
-//! here Linux reclaims, compacts and kills. There is nothing to reclaim in
-//! the shadow and nobody to kill, so the request fails; only a request that
-//! must not fail (__GFP_NOFAIL) has a last try at the reserves.
+//! and so on     see slowpath.rs
 //! ```
 
 use super::fallback::RmqueueMode;
@@ -138,9 +133,7 @@ where
         let flags = flags | self.nofragment(&context, request.nodes);
         let taken = match self.get_page_from_freelist(&context, flags, request.nodes) {
             Some(taken) => taken,
-            None => self
-                .slowpath(&context, gfp, request.nodes)
-                .ok_or(Error::NoMemory)?,
+            None => self.slowpath(&context, gfp, request.nodes)?,
         };
         if gfp.has(gfp::__GFP_ZERO) {
             self.zero(&taken, request.order)?;
@@ -330,17 +323,9 @@ where
         }
         if flags.has(AllocFlags::KSWAPD) && zone.is_boosted() {
             zone.set_boosted(false);
-            Self::wakeup_kswapd(zone);
+            self.wakeup_kswapd(zone, Gfp::NONE, PageOrder::ZERO, id.kind());
         }
         pfn
-    }
-
-    /// Wakes background reclaim (`wakeup_kswapd`). As long as there is nothing
-    /// to reclaim, all that it does is what it ends with: it takes the boost of
-    /// the watermarks back.
-    #[cold]
-    pub(super) fn wakeup_kswapd(zone: &Zone<P>) {
-        zone.end_boost();
     }
 
     /// Takes a block from this zone, under its lock (`rmqueue_buddy`).

@@ -19,6 +19,7 @@
 //! (`ALLOC_NOFRAGMENT`) claims page blocks that are free as a whole, and steals
 //! nothing.
 
+use super::free_area::FreeCounts;
 use super::migratetype::MigrateType;
 use super::migratetype::MIGRATE_PCPTYPES;
 use super::split_merge::LockedZone;
@@ -238,30 +239,14 @@ impl<'a, P: Platform, M: MemMap> LockedZone<'a, P, M> {
         });
     }
 
-    /// Whether a request of type `start` would rather claim a whole page block
-    /// than take a part of one (`should_try_claim_block`).
-    fn should_try_claim(&self, order: PageOrder, start: MigrateType) -> bool {
-        order.get() >= PAGEBLOCK_ORDER / 2
-            || matches!(start, MigrateType::Reclaimable | MigrateType::Unmovable)
-            || self.map.is_mobility_disabled()
-    }
-
-    /// The best other type that has a free block of `order`
-    /// (`find_suitable_fallback`).
     fn find_suitable_fallback(
         &self,
         order: PageOrder,
         start: MigrateType,
         claimable: bool,
     ) -> Fallback {
-        if claimable && !self.should_try_claim(order, start) {
-            return Fallback::NoClaim;
-        }
-        let has = |mt: MigrateType| (self.counts().orders(mt) >> (order.get() & 31)) & 1 != 0;
-        match start.fallbacks().iter().copied().find(|&mt| has(mt)) {
-            Some(mt) => Fallback::Found(mt),
-            None => Fallback::Empty,
-        }
+        let disabled = self.map.is_mobility_disabled();
+        find_suitable_fallback(self.counts(), disabled, order, start, claimable)
     }
 
     /// Turns the page block of a free block of `current` into one of type
@@ -307,4 +292,49 @@ impl<'a, P: Platform, M: MemMap> LockedZone<'a, P, M> {
         self.set_migratetype(block, start);
         self.rmqueue_smallest(order, start)
     }
+}
+
+/// Whether a request of type `start` would rather claim a whole page block
+/// than take a part of one (`should_try_claim_block`).
+fn should_try_claim(order: PageOrder, start: MigrateType, mobility_disabled: bool) -> bool {
+    order.get() >= PAGEBLOCK_ORDER / 2
+        || matches!(start, MigrateType::Reclaimable | MigrateType::Unmovable)
+        || mobility_disabled
+}
+
+/// The best other type that has a free block of `order`
+/// (`find_suitable_fallback`).
+fn find_suitable_fallback(
+    counts: &FreeCounts,
+    mobility_disabled: bool,
+    order: PageOrder,
+    start: MigrateType,
+    claimable: bool,
+) -> Fallback {
+    if claimable && !should_try_claim(order, start, mobility_disabled) {
+        return Fallback::NoClaim;
+    }
+    let has = |mt: MigrateType| (counts.orders(mt) >> (order.get() & 31)) & 1 != 0;
+    match start.fallbacks().iter().copied().find(|&mt| has(mt)) {
+        Some(mt) => Fallback::Found(mt),
+        None => Fallback::Empty,
+    }
+}
+
+/// Whether a request of `order` and type `start` would find a block on a list
+/// that it takes from without doing damage (the end of `__compact_finished`).
+pub(super) fn would_serve(
+    counts: &FreeCounts,
+    mobility_disabled: bool,
+    order: PageOrder,
+    start: MigrateType,
+) -> bool {
+    let has =
+        |mt: MigrateType, order: PageOrder| (counts.orders(mt) >> (order.get() & 31)) & 1 != 0;
+    PageOrder::all().filter(|&o| o >= order).any(|order| {
+        let fallback = find_suitable_fallback(counts, mobility_disabled, order, start, true);
+        has(start, order)
+            || (start == MigrateType::Movable && has(MigrateType::Cma, order))
+            || matches!(fallback, Fallback::Found(_))
+    })
 }

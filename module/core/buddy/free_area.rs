@@ -68,8 +68,9 @@ impl FreeAreas {
             [mt.index().min(MIGRATE_TYPES - 1)]
     }
 
+    /// The same, for who changes its order.
     #[inline]
-    fn list_mut(&mut self, order: PageOrder, mt: MigrateType) -> &mut PageList {
+    pub(super) fn list_mut(&mut self, order: PageOrder, mt: MigrateType) -> &mut PageList {
         &mut self.areas[order.index().min(NR_PAGE_ORDERS - 1)].free_list
             [mt.index().min(MIGRATE_TYPES - 1)]
     }

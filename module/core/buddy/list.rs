@@ -93,6 +93,42 @@ impl PageList {
         }
     }
 
+    /// Moves what stands before `pfn`, which is on this list, behind the last
+    /// page, so that `pfn` is the first (`move_freelist_head`).
+    pub fn rotate_to_head(&mut self, map: &impl MemMap, pfn: Pfn) {
+        let Some(page) = map.page(pfn) else { return };
+        if let Some(before) = page.prev() {
+            self.cut_behind(map, before, page.prev_link(), pfn.into());
+        }
+    }
+
+    /// Moves `pfn`, which is on this list, and what stands before it behind the
+    /// last page, so that `pfn` is the last (`move_freelist_tail`).
+    pub fn rotate_to_tail(&mut self, map: &impl MemMap, pfn: Pfn) {
+        let Some(page) = map.page(pfn) else { return };
+        if page.next().is_some() {
+            self.cut_behind(map, pfn, pfn.into(), page.next_link());
+        }
+    }
+
+    /// Joins the ends and makes new ones between `last` and `first`, which
+    /// follows it.
+    fn cut_behind(&mut self, map: &impl MemMap, last: Pfn, last_link: PageLink, first: PageLink) {
+        let page = |link: PageLink| link.pfn().and_then(|pfn| map.page(pfn));
+        let (Some(head), Some(tail)) = (page(self.head), page(self.tail)) else {
+            return;
+        };
+        let (Some(new_head), Some(new_tail)) = (page(first), map.page(last)) else {
+            return;
+        };
+        tail.set_next_link(self.head);
+        head.set_prev_link(self.tail);
+        new_head.set_prev_link(PageLink::NONE);
+        new_tail.set_next_link(PageLink::NONE);
+        self.head = first;
+        self.tail = last_link;
+    }
+
     /// The pages, first to last.
     pub fn iter<'a, M: MemMap>(&self, map: &'a M) -> Pages<'a, M> {
         Pages {

@@ -8,7 +8,10 @@
 //!   watermark_ok.rs   may this request take from this zone?
 //!   pcp.rs            through the CPU's pageset, and back to the zone
 //!     pageset.rs      the pages that a CPU keeps, and how many
-//!   slowpath.rs       when no zone has room: reclaim, retry, reserves
+//!   slowpath.rs       when no zone has room: reclaim, compact, retry, reserves
+//!     reclaim/          shrinkers, direct reclaim, kswapd
+//!     compaction/       two scanners, from both ends of a zone; kcompactd
+//!     migrate.rs        a block moves elsewhere, with its owner's help
 //!   fallback.rs       own lists, CMA, claim a page block, steal from one
 //!   split_merge.rs    the algorithm inside one locked zone
 //!   pageblock.rs      a page block's free pages move to another type
@@ -50,19 +53,18 @@
 //! What an allocated block's owner does with its links and its count is the
 //! owner's affair until the block is freed.
 //!
-//! # What is not here yet
-//!
-//! Compaction follows the second try of the slow path.
-
 mod alloc;
 mod allocator;
 mod bulk;
+mod compaction;
 mod fallback;
 mod fragmentation;
 mod free_area;
 pub mod gfp;
+mod gfp_names;
 mod highatomic;
 mod list;
+mod migrate;
 mod migratetype;
 mod page_types;
 mod pageblock;
@@ -70,6 +72,7 @@ mod pageset;
 mod pcp;
 pub(crate) mod pieces;
 mod policy;
+mod reclaim;
 mod slowpath;
 mod split_merge;
 mod stats;
@@ -82,6 +85,10 @@ pub use allocator::BlockInfo;
 pub use allocator::FreeReport;
 pub use allocator::PageAllocator;
 pub use allocator::PageBlock;
+pub use compaction::CompactPriority;
+pub use compaction::CompactResult;
+pub use compaction::CompactState;
+pub use compaction::Kcompactd;
 pub use fallback::FallbackCounts;
 pub use fragmentation::extfrag_for_order;
 pub use fragmentation::fragmentation_index;
@@ -90,6 +97,9 @@ pub use free_area::FreeAreas;
 pub use free_area::FreeCounts;
 pub use gfp::Gfp;
 pub use list::PageList;
+pub use migrate::Migrate;
+pub use migrate::MigrateMode;
+pub use migrate::Moved;
 pub use migratetype::MigrateType;
 pub use migratetype::Pageblock;
 pub use migratetype::MIGRATE_PCPTYPES;
@@ -100,6 +110,13 @@ pub use pageset::PagesetLimits;
 pub use policy::InterleavePrev;
 pub use policy::Policies;
 pub use policy::Policy;
+pub use reclaim::kswapd::Daemons;
+pub use reclaim::kswapd::Kswapd;
+pub use reclaim::kswapd::Rest;
+pub use reclaim::shrinker::Deferred;
+pub use reclaim::shrinker::ShrinkControl;
+pub use reclaim::shrinker::Shrinker;
+pub use reclaim::shrinker::DEFAULT_SEEKS;
 pub use stats::CpuStats;
 pub use stats::NumaStat;
 pub use stats::Statistics;
@@ -155,6 +172,12 @@ pub trait ZoneTable<P: Platform> {
     /// The populated zones that requests on node `nid` try, best first
     /// (`node_zonelist`); `None` when there is no such node.
     fn zonelist(&self, nid: NodeId, kind: ZonelistKind) -> Option<Zonelist<'_, P>>;
+
+    /// What the node's threads for reclaim and compaction are asked to do;
+    /// `None` where that is not kept.
+    fn daemons(&self, _nid: NodeId) -> Option<&Daemons> {
+        None
+    }
 
     /// How many nodes are online (`nr_online_nodes`).
     fn nr_online_nodes(&self) -> usize {

@@ -20,12 +20,17 @@ use super::free_area::FreeBlock;
 use super::free_area::Placement;
 use super::migratetype::MigrateType;
 use super::split_merge::LockedZone;
+use super::watermark_ok::zone_watermark_ok;
+use super::watermark_ok::AllocFlags;
 use super::MemMap;
 use crate::page::PageState;
+use crate::page::ZoneType;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
+use crate::phys::PAGEBLOCK_ORDER;
 use crate::platform::Platform;
+use crate::zone::Watermark;
 
 impl<P: Platform, M: MemMap> LockedZone<'_, P, M> {
     /// The first page of the page block that `pfn` lies in, if all of it is in
@@ -161,9 +166,42 @@ impl<P: Platform, M: MemMap> LockedZone<'_, P, M> {
         true
     }
 
+    /// Takes the free block of `order` at `pfn` off its list for somebody who
+    /// keeps it apart, unless the zone would fall below its min watermark
+    /// (`__isolate_free_page`). A page block of which so at least a half is used
+    /// becomes one for movable pages.
+    pub(super) fn isolate_free_page(&mut self, pfn: Pfn, order: PageOrder) -> bool {
+        let Some(page) = self.map.page(pfn) else {
+            return false;
+        };
+        let mt = self.migratetype(pfn);
+        if mt != MigrateType::Isolate {
+            let mark = self.zone.watermark(Watermark::Min) + order.pages();
+            let reserve = self.zone.lowmem_reserve(ZoneType::Dma);
+            let zero = PageOrder::ZERO;
+            if !zone_watermark_ok(self.counts(), zero, mark, reserve, AllocFlags::CMA) {
+                return false;
+            }
+        }
+        self.del(page, order, mt);
+        page.set_state(PageState::Pageset, order);
+        if order.get() >= PAGEBLOCK_ORDER - 1 {
+            let end = pfn + (order.pages() - Pages(1));
+            let mut block = pfn;
+            while block < end {
+                let mt = self.migratetype(block);
+                if mt.is_mergeable() {
+                    self.move_freepages_block(block, mt, MigrateType::Movable);
+                }
+                block = block + PageOrder::PAGEBLOCK.pages();
+            }
+        }
+        true
+    }
+
     /// The free block that `start`, a page block's first page, lies in
     /// (`find_large_buddy`).
-    fn find_large_buddy(&self, start: Pfn) -> Option<(Pfn, PageOrder)> {
+    pub(super) fn find_large_buddy(&self, start: Pfn) -> Option<(Pfn, PageOrder)> {
         PageOrder::all()
             .filter(|order| order.get() == 0 || *order >= PageOrder::PAGEBLOCK)
             .find_map(|order| {

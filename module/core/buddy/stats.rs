@@ -42,10 +42,50 @@ pub enum VmEvent {
     AllocStall(ZoneType),
     /// Pages given back, those of the hand-off included (`pgfree`).
     PgFree,
+    /// Objects that shrinkers were told to look at (`slabs_scanned`).
+    SlabsScanned,
+    /// kswapd was woken from its nap (`kswapd_low_wmark_hit_quickly`).
+    KswapdLowWmarkHitQuickly,
+    /// kswapd found its node unbalanced when it was about to sleep (`kswapd_high_wmark_hit_quickly`).
+    KswapdHighWmarkHitQuickly,
+    /// Rounds of kswapd (`pageoutrun`).
+    Pageoutrun,
+    /// Shrinkers were told to give up all they can (`drop_slab`).
+    DropSlab,
+    /// Pages that kswapd got back from shrinkers of whole pages (`pgsteal_kswapd`).
+    PgstealKswapd,
+    /// Pages that requests got back from these (`pgsteal_direct`).
+    PgstealDirect,
+    /// Pages of these that kswapd looked at (`pgscan_kswapd`).
+    PgscanKswapd,
+    /// Pages of these that requests looked at (`pgscan_direct`).
+    PgscanDirect,
+    /// Pages that were moved (`pgmigrate_success`).
+    PgmigrateSuccess,
+    /// Pages that could not be moved (`pgmigrate_fail`).
+    PgmigrateFail,
+    /// Pages that migrate scanners looked at (`compact_migrate_scanned`).
+    CompactMigrateScanned,
+    /// Pages that free scanners looked at (`compact_free_scanned`).
+    CompactFreeScanned,
+    /// Pages that either of them took (`compact_isolated`).
+    CompactIsolated,
+    /// Requests that compacted (`compact_stall`).
+    CompactStall,
+    /// Of these, those that got no block for it (`compact_fail`).
+    CompactFail,
+    /// Of these, those that got one (`compact_success`).
+    CompactSuccess,
+    /// kcompactd started to work (`compact_daemon_wake`).
+    CompactDaemonWake,
+    /// Pages that its migrate scanner looked at (`compact_daemon_migrate_scanned`).
+    CompactDaemonMigrateScanned,
+    /// Pages that its free scanner looked at (`compact_daemon_free_scanned`).
+    CompactDaemonFreeScanned,
 }
 
 /// How many events there are.
-const NR_VM_EVENTS: usize = 2 * NR_ZONE_TYPES + 1;
+const NR_VM_EVENTS: usize = 2 * NR_ZONE_TYPES + 21;
 
 impl VmEvent {
     const fn index(self) -> usize {
@@ -53,6 +93,26 @@ impl VmEvent {
             Self::PgAlloc(zone) => zone.index(),
             Self::AllocStall(zone) => NR_ZONE_TYPES + zone.index(),
             Self::PgFree => 2 * NR_ZONE_TYPES,
+            Self::SlabsScanned => 2 * NR_ZONE_TYPES + 1,
+            Self::KswapdLowWmarkHitQuickly => 2 * NR_ZONE_TYPES + 2,
+            Self::KswapdHighWmarkHitQuickly => 2 * NR_ZONE_TYPES + 3,
+            Self::Pageoutrun => 2 * NR_ZONE_TYPES + 4,
+            Self::DropSlab => 2 * NR_ZONE_TYPES + 5,
+            Self::PgstealKswapd => 2 * NR_ZONE_TYPES + 6,
+            Self::PgstealDirect => 2 * NR_ZONE_TYPES + 7,
+            Self::PgscanKswapd => 2 * NR_ZONE_TYPES + 8,
+            Self::PgscanDirect => 2 * NR_ZONE_TYPES + 9,
+            Self::PgmigrateSuccess => 2 * NR_ZONE_TYPES + 10,
+            Self::PgmigrateFail => 2 * NR_ZONE_TYPES + 11,
+            Self::CompactMigrateScanned => 2 * NR_ZONE_TYPES + 12,
+            Self::CompactFreeScanned => 2 * NR_ZONE_TYPES + 13,
+            Self::CompactIsolated => 2 * NR_ZONE_TYPES + 14,
+            Self::CompactStall => 2 * NR_ZONE_TYPES + 15,
+            Self::CompactFail => 2 * NR_ZONE_TYPES + 16,
+            Self::CompactSuccess => 2 * NR_ZONE_TYPES + 17,
+            Self::CompactDaemonWake => 2 * NR_ZONE_TYPES + 18,
+            Self::CompactDaemonMigrateScanned => 2 * NR_ZONE_TYPES + 19,
+            Self::CompactDaemonFreeScanned => 2 * NR_ZONE_TYPES + 20,
         }
     }
 }

@@ -200,6 +200,36 @@ pub fn zone_watermark_ok(
         })
 }
 
+/// Whether a zone would be above `mark` with `free` pages, of which the request
+/// may use those that it may use now (`__zone_watermark_ok` of order 0).
+pub(super) fn has_free_pages(
+    counts: &FreeCounts,
+    free: Pages,
+    mark: Pages,
+    reserve: Pages,
+    flags: AllocFlags,
+) -> bool {
+    zone_watermark_ok_with(counts, free, PageOrder::ZERO, mark, reserve, flags)
+}
+
+/// [`zone_watermark_ok`] with another number of free pages
+/// (`__zone_watermark_ok`).
+pub(super) fn zone_watermark_ok_with(
+    counts: &FreeCounts,
+    free: Pages,
+    order: PageOrder,
+    mark: Pages,
+    reserve: Pages,
+    flags: AllocFlags,
+) -> bool {
+    let reserve = reserve + unusable_free(counts, flags);
+    is_above(free, order, mark, reserve, flags)
+        && (order == PageOrder::ZERO || {
+            let highatomic = flags.has(AllocFlags::HIGHATOMIC | AllocFlags::OOM);
+            counts.has_block(order, flags.has(AllocFlags::CMA), highatomic)
+        })
+}
+
 /// Free pages that are not for this request
 /// (`__zone_watermark_unusable_free`, without the block's own pages).
 #[inline]

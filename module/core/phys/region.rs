@@ -71,7 +71,7 @@ pub struct Region<'m> {
 
 // SAFETY: The region is exclusive memory without thread affinity, and shared
 // references to it only read the tables or write to what is not placed, which
-// `zero` documents as its caller's to own.
+// `zero` and `copy` document as their callers' to own.
 unsafe impl Send for Region<'_> {}
 // SAFETY: As above.
 unsafe impl Sync for Region<'_> {}
@@ -329,6 +329,49 @@ impl<'m> Region<'m> {
             at = part.end;
         }
         Ok(true)
+    }
+
+    /// Copies `from` to the memory at `to`. The caller owns both, by the
+    /// buddy's word; processes may have `from` mapped and write to it, and
+    /// whoever lets them sees to it that none does meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Region::zero`], for both; [`Error::WrongOrder`] when they
+    /// overlap. Nothing has been written then.
+    pub fn copy(&self, from: PhysRange, to: PhysAddr) -> Result<()> {
+        let target = PhysRange::new(to, from.size());
+        if !from.intersect(target).is_empty() {
+            return Err(Error::WrongOrder);
+        }
+        for range in [from, target] {
+            if self.is_placed(range) {
+                return Err(Error::PageReserved);
+            }
+            self.check_ram(range)?;
+        }
+        let mut done = Bytes::ZERO;
+        while done < from.size() {
+            let source = self
+                .part(from.start + done, from.end)
+                .ok_or(Error::ForeignPfn)?;
+            let dest = self
+                .part(target.start + done, target.end)
+                .ok_or(Error::ForeignPfn)?;
+            let size = source.size().min(dest.size());
+            let source = self.pointer(PhysRange::new(source.start, size));
+            let dest = self.pointer(PhysRange::new(dest.start, size));
+            let (Some(source), Some(dest)) = (source, dest) else {
+                return Err(Error::ForeignPfn);
+            };
+            // SAFETY: Both lie inside one segment each, for `size` bytes; the
+            // ranges do not overlap, so neither does the memory behind them.
+            // Nobody outside the region touches it but through mappings, and
+            // no reference leads into it, because nothing is placed there.
+            unsafe { source.copy_to_nonoverlapping(dest, size.0 as usize) };
+            done += size;
+        }
+        Ok(())
     }
 
     /// Whether something is placed in `range`.

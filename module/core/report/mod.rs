@@ -23,6 +23,7 @@
 pub mod accounting;
 pub mod buddyinfo;
 mod events;
+pub mod failure;
 pub mod iomem;
 mod items;
 pub mod memblock;
@@ -38,6 +39,8 @@ pub mod zoneinfo;
 pub use accounting::Accounting;
 pub use events::Event;
 pub use events::Events;
+pub use failure::AllocFailure;
+pub use failure::RateLimit;
 pub use items::NodeStat;
 pub use items::NodeStats;
 pub use items::NumaStat;

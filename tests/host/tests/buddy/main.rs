@@ -5,10 +5,13 @@
 
 mod alloc;
 mod bulk;
+mod compaction;
 mod free;
 mod model;
 mod numbers;
+mod owner;
 mod policy;
+mod reclaim;
 mod stress;
 mod trace;
 mod typed;

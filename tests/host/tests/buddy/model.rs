@@ -135,6 +135,19 @@ impl Model {
         };
         let memalloc = gfp.has(__GFP_MEMALLOC) && !gfp.has(__GFP_NOMEMALLOC);
         let urgent = gfp.has(__GFP_HIGH) && !gfp.has(__GFP_DIRECT_RECLAIM);
+        // A request that is held to nodes with no zone for it never gets as far
+        // as to be let off.
+        let highest = gfp.zone().unwrap();
+        let own = request.nid.0.max(0);
+        let this_node = gfp.has(__GFP_THISNODE);
+        let usable = |zone: &ModelZone| {
+            let (nid, kind, ..) = zone.spec;
+            let allowed = nodes.is_none_or(|nodes| nodes.contains(NodeId(nid)));
+            kind <= highest && allowed && (!this_node || nid == own)
+        };
+        if !self.zones.iter().any(usable) {
+            return None;
+        }
         let mut found = self.try_zones(request, nodes, false, Depth::default());
         found = found.or_else(|| self.try_zones(request, nodes, true, depth));
         if memalloc {
@@ -256,6 +269,7 @@ fn run(machine: Machine, ops: Vec<Op>) {
         let min = machine.min[i];
         zone.set_watermark(Watermark::Min, Pages(min));
         zone.set_watermark(Watermark::Low, Pages(min * 5 / 4));
+        zone.set_watermark(Watermark::High, Pages(min * 3 / 2));
         for kind in ZoneType::ALL {
             zone.set_lowmem_reserve(kind, Pages(machine.reserve[i][kind as usize]));
         }

@@ -31,8 +31,8 @@ impl MemMap for TypedMap<'_> {
 }
 
 pub struct TypedWorld {
-    world: &'static World,
-    map: TypedMap<'static>,
+    pub world: &'static World,
+    pub map: TypedMap<'static>,
 }
 
 pub type TypedBuddy<'a> = BuddySystem<'a, Threads, TypedMap<'static>, Zones>;
@@ -40,9 +40,18 @@ pub type TypedBuddy<'a> = BuddySystem<'a, Threads, TypedMap<'static>, Zones>;
 impl TypedWorld {
     /// One zone, with all page blocks Movable.
     pub fn new(start: u64, end: u64, disabled: bool) -> Self {
+        Self::make(start, end, disabled, false)
+    }
+
+    /// The same with memory behind the pages.
+    pub fn with_memory(start: u64, end: u64) -> Self {
+        Self::make(start, end, false, true)
+    }
+
+    fn make(start: u64, end: u64, disabled: bool, memory: bool) -> Self {
         let world: &'static World = Box::leak(Box::new(World::new(
             &[(0, ZoneType::Normal, start, end)],
-            false,
+            memory,
         )));
         let blocks = (0..end.div_ceil(512) + 2)
             .map(|_| Pageblock::new())

@@ -660,6 +660,13 @@ impl Model {
             if drained > 0 {
                 pfn = self.try_zone(order, mt, slow);
             }
+            // What came back did not help: the reserves, but for the last.
+            if drained > 0 && pfn.is_none() {
+                if self.reserved > BLOCK as i64 {
+                    self.unreserve(mt);
+                }
+                pfn = self.try_zone(order, mt, slow);
+            }
         }
         while pfn.is_none() && reclaim && order <= 3 && !gfp.has(__GFP_NORETRY) {
             if !self.unreserve(mt) {

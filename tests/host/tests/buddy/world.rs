@@ -7,6 +7,7 @@ use shadowmm_core::buddy::*;
 use shadowmm_core::page::*;
 use shadowmm_core::phys::*;
 use shadowmm_core::platform::Platform;
+use shadowmm_core::report::AllocFailure;
 use shadowmm_core::trace::TraceEvent;
 use shadowmm_core::trace::TracePoint;
 use shadowmm_core::zone::Zone;
@@ -19,6 +20,11 @@ use shadowmm_host_tests::PinnedSection;
 use shadowmm_host_tests::PinnedSections;
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::fmt;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Mutex;
+use std::sync::OnceLock;
 
 pub const NR_CPUS: u32 = 8;
 
@@ -27,9 +33,22 @@ thread_local! {
     static HEARD: RefCell<Option<Vec<TraceEvent>>> = const { RefCell::new(None) };
 }
 
-/// Every thread says which CPU it is; odd CPUs are on node 1.
+/// Every thread says which CPU it is; odd CPUs are on node 1. What a test wants
+/// to be asked or told about memory that is short is entered here.
 #[derive(Default)]
-pub struct Threads(PinnedSections<{ NR_CPUS as usize }>);
+pub struct Threads {
+    pinned: PinnedSections<{ NR_CPUS as usize }>,
+    /// Who owns movable blocks.
+    pub owner: OnceLock<&'static dyn Migrate>,
+    /// Who can give memory back.
+    pub shrinkers: Mutex<Vec<&'static dyn Shrinker>>,
+    /// Whether each node has a kswapd, and which nodes' were woken.
+    pub has_kswapd: AtomicBool,
+    pub kswapd_woken: Mutex<Vec<i32>>,
+    pub kcompactd_woken: Mutex<Vec<i32>>,
+    /// What was said of failures: the headline, and what follows.
+    pub failures: Mutex<Vec<(String, String)>>,
+}
 
 impl Threads {
     pub fn run_on(cpu: u32) {
@@ -54,11 +73,11 @@ impl Platform for Threads {
 
     fn pin_cpu(&self) -> (CpuId, PinnedSection<'_>) {
         let cpu = CpuId(CPU.get());
-        (cpu, self.0.enter(cpu))
+        (cpu, self.pinned.enter(cpu))
     }
 
     fn synchronize(&self) {
-        self.0.wait();
+        self.pinned.wait();
     }
 
     fn relax(&self) {
@@ -71,6 +90,41 @@ impl Platform for Threads {
 
     fn now_ns(&self) -> u64 {
         0
+    }
+
+    fn owners(&self) -> Option<&dyn Migrate> {
+        self.owner.get().map(|owner| *owner as &dyn Migrate)
+    }
+
+    fn for_each_shrinker(&self, each: &mut dyn FnMut(&dyn Shrinker)) {
+        let shrinkers = self.shrinkers.lock().unwrap().clone();
+        shrinkers.into_iter().for_each(each);
+    }
+
+    fn has_kswapd(&self, _nid: NodeId) -> bool {
+        self.has_kswapd.load(Relaxed)
+    }
+
+    fn wake_kswapd(&self, nid: NodeId) {
+        self.kswapd_woken.lock().unwrap().push(nid.0);
+    }
+
+    fn wake_kcompactd(&self, nid: NodeId) {
+        self.kcompactd_woken.lock().unwrap().push(nid.0);
+    }
+
+    fn warn_alloc(
+        &self,
+        failure: &AllocFailure,
+        memory: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
+    ) {
+        let mut failures = self.failures.lock().unwrap();
+        // Some tests exhaust memory many thousand times.
+        if failures.len() < 16 {
+            let mut text = String::new();
+            memory(&mut text).unwrap();
+            failures.push((failure.to_string(), text));
+        }
     }
 
     fn is_traced(&self, _: TracePoint) -> bool {
@@ -94,9 +148,14 @@ impl MemMap for VecMap {
 pub struct Zones {
     zones: &'static [Zone<Threads>],
     nodes: Vec<(NodeId, [Zonelist<'static, Threads>; 2])>,
+    daemons: Vec<Daemons>,
 }
 
 impl ZoneTable<Threads> for Zones {
+    fn daemons(&self, nid: NodeId) -> Option<&Daemons> {
+        self.daemons.get(nid.index()?)
+    }
+
     fn zone(&self, id: ZoneId) -> Option<&Zone<Threads>> {
         self.zones
             .iter()
@@ -191,7 +250,11 @@ impl World {
         World {
             platform: Threads::default(),
             map: VecMap(map),
-            zones: Zones { zones, nodes },
+            zones: Zones {
+                zones,
+                nodes,
+                daemons: (0..nr_nodes).map(|_| Daemons::new()).collect(),
+            },
             memory,
             stats,
         }

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reclaim: shrinkers, direct reclaim, kswapd, and the order of things in the
+//! slow path.
+
+use crate::owner::Cache;
+use crate::typed::*;
+use crate::world::*;
+use shadowmm_core::buddy::gfp::*;
+use shadowmm_core::buddy::*;
+use shadowmm_core::error::Error;
+use shadowmm_core::page::ZoneType;
+use shadowmm_core::phys::*;
+use shadowmm_core::trace::TraceEvent;
+use shadowmm_core::zone::Watermark;
+use std::sync::atomic::Ordering::Relaxed;
+
+const NODE: NodeId = NodeId(0);
+
+/// A zone of `blocks` page blocks with watermarks of 64, 80 and 96 pages, and a
+/// cache of pages.
+fn machine(blocks: u64) -> (&'static TypedWorld, &'static Cache) {
+    let world: &'static TypedWorld =
+        Box::leak(Box::new(TypedWorld::new(512, 512 + 512 * blocks, false)));
+    world.hand_off(512, 512 + 512 * blocks);
+    let zone = world.zone();
+    zone.set_watermark(Watermark::Min, Pages(64));
+    zone.set_watermark(Watermark::Low, Pages(80));
+    zone.set_watermark(Watermark::High, Pages(96));
+    let cache = Cache::of(world);
+    (world, cache)
+}
+
+/// Takes pages for the cache until `left` are free.
+fn cache_all_but(world: &TypedWorld, cache: &Cache, left: u64) {
+    while world.zone().free_counts.free_pages().0 > left {
+        let taken = world.buddy().alloc(&request(GFP_NOWAIT, 0));
+        match taken.or_else(|_| {
+            world
+                .buddy()
+                .alloc(&request(GFP_ATOMIC | __GFP_MEMALLOC, 0))
+        }) {
+            Ok(pfn) => cache.add(pfn.0),
+            Err(_) => break,
+        }
+    }
+}
+
+fn event(world: &TypedWorld, event: VmEvent) -> u64 {
+    world.world.stats.vm_event(event)
+}
+
+#[test]
+fn a_request_reclaims_32_pages_and_is_served() {
+    let (world, cache) = machine(4);
+    cache_all_but(world, cache, 64);
+    let kept = cache.len();
+    assert_eq!(
+        world.buddy().alloc(&request(GFP_NOWAIT, 0)),
+        Err(Error::NoMemory)
+    );
+    assert_eq!(cache.len(), kept);
+    world.buddy().alloc(&request(GFP_KERNEL, 0)).unwrap();
+    let back = kept - cache.len();
+    // In batches of 128: the last one may be of what was put off.
+    assert!(back == 128 || back == 256, "{back} pages");
+    assert_eq!(event(world, VmEvent::PgstealDirect), back);
+    assert_eq!(event(world, VmEvent::AllocStall(ZoneType::Normal)), 1);
+    assert_eq!(event(world, VmEvent::PgstealKswapd), 0);
+    assert_eq!(event(world, VmEvent::SlabsScanned), 0);
+    world.buddy().validate().unwrap();
+}
+
+#[test]
+fn a_shrinker_is_asked_for_its_share_in_batches() {
+    let (world, cache) = machine(8);
+    cache_all_but(world, cache, 64);
+    let events = Threads::heard(|| {
+        world.buddy().alloc(&request(GFP_KERNEL, 0)).unwrap();
+    });
+    // With about 4000 objects and 2 seeks, 2 of 2^12 are asked for at first; a
+    // batch of 128 is reached as that is put off, and the priority falls.
+    let mut expected = 12;
+    let mut put_off = 0;
+    for event in &events {
+        match *event {
+            TraceEvent::ShrinkSlabStart {
+                objects_to_shrink,
+                cache_items,
+                delta,
+                total_scan,
+                priority,
+                ..
+            } => {
+                assert_eq!(priority, expected);
+                assert_eq!(delta, (cache_items >> priority) * 4 / 2);
+                assert_eq!(objects_to_shrink, put_off);
+                assert_eq!(total_scan, (put_off >> priority) + delta);
+                expected -= 1;
+            }
+            TraceEvent::ShrinkSlabEnd { new_scan, .. } => put_off = new_scan,
+            _ => {}
+        }
+    }
+    assert!(expected < 8, "{expected}");
+    let asked = cache.asked.lock().unwrap();
+    assert!(asked.iter().all(|&n| n == 128), "{asked:?}");
+}
+
+#[test]
+fn pages_of_other_cpus_are_reclaimed_when_no_shrinker_has_any() {
+    let (world, cache) = machine(4);
+    assert_eq!(cache.len(), 0);
+    world.buddy().setup_pagesets(|_| 1);
+    Threads::run_on(3);
+    let pages: Vec<_> = (0..1500)
+        .map(|_| world.buddy().alloc(&request(GFP_KERNEL, 0)).unwrap())
+        .collect();
+    for pfn in &pages[..60] {
+        world.buddy().free(*pfn, PageOrder::ZERO).unwrap();
+    }
+    let kept = u64::from(world.pageset(3).0);
+    assert!(kept > 0);
+    Threads::run_on(0);
+    let mut taken = 0;
+    while world.buddy().alloc(&request(GFP_KERNEL, 0)).is_ok() {
+        taken += 1;
+    }
+    assert_eq!(world.pageset(3).0, 0);
+    assert_eq!(1500 - 60 + taken, 2048 - 64);
+    world.buddy().validate().unwrap();
+}
+
+#[test]
+fn kswapd_works_until_the_node_is_above_its_high_watermark() {
+    let (world, cache) = machine(4);
+    world.world.platform.has_kswapd.store(true, Relaxed);
+    let mut kswapd = Kswapd::new(NODE);
+    assert_eq!(kswapd.step(&world.buddy(), false), Rest::Nap(100));
+    assert_eq!(kswapd.step(&world.buddy(), false), Rest::UntilWoken);
+    cache_all_but(world, cache, 81);
+    let woken = || world.world.platform.kswapd_woken.lock().unwrap().len();
+    assert_eq!(woken(), 0);
+    // The next request does not find the low watermark kept.
+    cache.add(world.buddy().alloc(&request(GFP_KERNEL, 0)).unwrap().0);
+    cache.add(world.buddy().alloc(&request(GFP_KERNEL, 0)).unwrap().0);
+    assert_eq!(woken(), 1);
+    assert_eq!(kswapd.step(&world.buddy(), true), Rest::No);
+    let free = world.zone().free_counts.free_pages();
+    assert!(free > Pages(96), "{free:?}");
+    assert_eq!(event(world, VmEvent::Pageoutrun), 1);
+    assert!(event(world, VmEvent::PgstealKswapd) > 0);
+    assert_eq!(event(world, VmEvent::PgstealDirect), 0);
+    assert_eq!(kswapd.step(&world.buddy(), false), Rest::Nap(100));
+    // Woken from its nap it works again, and finds nothing to do.
+    assert_eq!(kswapd.step(&world.buddy(), true), Rest::No);
+    assert_eq!(event(world, VmEvent::KswapdLowWmarkHitQuickly), 1);
+    assert_eq!(kswapd.step(&world.buddy(), false), Rest::Nap(100));
+    assert_eq!(kswapd.step(&world.buddy(), false), Rest::UntilWoken);
+    world.buddy().validate().unwrap();
+}
+
+#[test]
+fn a_node_that_can_not_be_balanced_is_left_to_direct_reclaim() {
+    let (world, cache) = machine(2);
+    world.world.platform.has_kswapd.store(true, Relaxed);
+    let mut kswapd = Kswapd::new(NODE);
+    kswapd.step(&world.buddy(), false);
+    kswapd.step(&world.buddy(), false);
+    let mut held = vec![];
+    while let Ok(pfn) = world.buddy().alloc(&request(GFP_NOWAIT, 0)) {
+        held.push(pfn);
+    }
+    let daemons = ZoneTable::<Threads>::daemons(&world.world.zones, NODE).unwrap();
+    let mut rounds = 0;
+    while kswapd.step(&world.buddy(), true) == Rest::No {
+        rounds += 1;
+        assert!(rounds < 100);
+    }
+    assert!(daemons.is_hopeless());
+    assert_eq!(daemons.kswapd_failures(), 16);
+    // It is not woken any more ...
+    let before = world.world.platform.kswapd_woken.lock().unwrap().len();
+    assert_eq!(
+        world.buddy().alloc(&request(GFP_NOWAIT, 0)),
+        Err(Error::NoMemory)
+    );
+    assert_eq!(
+        world.world.platform.kswapd_woken.lock().unwrap().len(),
+        before
+    );
+    // ... until direct reclaim balances the node.
+    for pfn in held.drain(..) {
+        cache.add(pfn.0);
+    }
+    while daemons.is_hopeless() && cache.len() > 0 {
+        let pfn = world.buddy().alloc(&request(GFP_KERNEL, 0)).unwrap();
+        held.push(pfn);
+    }
+    assert!(!daemons.is_hopeless());
+    world.buddy().validate().unwrap();
+}
+
+#[test]
+fn a_boost_ends_with_the_round_that_saw_it() {
+    let (world, _) = machine(16);
+    world.world.platform.has_kswapd.store(true, Relaxed);
+    let mut kswapd = Kswapd::new(NODE);
+    kswapd.step(&world.buddy(), false);
+    kswapd.step(&world.buddy(), false);
+    // Of every page block a page is taken: unmovable requests must mix in.
+    let mut held = vec![];
+    for _ in 0..16 * 512 - 200 {
+        held.push(
+            world
+                .buddy()
+                .alloc(&request(GFP_HIGHUSER_MOVABLE, 0))
+                .unwrap(),
+        );
+    }
+    for pfn in held.iter().filter(|pfn| pfn.0 % 4 == 0) {
+        world.page(pfn.0).set_movable(true);
+        world.buddy().free(*pfn, PageOrder::ZERO).unwrap();
+    }
+    world.buddy().alloc(&request(GFP_KERNEL, 0)).unwrap();
+    assert!(!world.zone().boost().is_zero());
+    assert_eq!(*world.world.platform.kswapd_woken.lock().unwrap(), [0]);
+    let order = world
+        .buddy()
+        .balance_pgdat(NODE, PageOrder::ZERO, ZoneType::Normal);
+    assert_eq!(order, PageOrder::ZERO);
+    assert!(world.zone().boost().is_zero());
+    let daemons = ZoneTable::<Threads>::daemons(&world.world.zones, NODE).unwrap();
+    assert_eq!(daemons.kswapd_failures(), 0);
+}
+
+#[test]
+fn all_that_shrinkers_have_can_be_dropped() {
+    let (world, cache) = machine(4);
+    cache_all_but(world, cache, 100);
+    let kept = cache.len();
+    assert_eq!(world.buddy().drop_slab(), Pages(kept));
+    assert_eq!(cache.len(), 0);
+    assert_eq!(event(world, VmEvent::DropSlab), 1);
+    assert_eq!(world.zone().free_counts.free_pages(), Pages(4 * 512));
+}
+
+#[test]
+fn what_must_not_fail_ends_with_a_sentence() {
+    let (world, _) = machine(1);
+    let nofail = request(GFP_KERNEL | __GFP_NOFAIL, 0);
+    let mut held = 0;
+    let refused = loop {
+        match world.buddy().alloc(&nofail) {
+            Ok(_) => held += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(held, 512);
+    assert_eq!(refused, Error::CannotFail);
+    // Nobody can wait here, so it is an ordinary failure.
+    let nowait = request(GFP_NOWAIT | __GFP_NOFAIL, 0);
+    assert_eq!(world.buddy().alloc(&nowait), Err(Error::NoMemory));
+}
