@@ -87,7 +87,9 @@ pub struct RateLimit {
 
 impl RateLimit {
     /// As failures are told: once in ten seconds (`nopage_rs`).
-    pub const FAILURES: Self = Self::new(10_000_000_000, 1);
+    pub const fn of_failures() -> Self {
+        Self::new(10_000_000_000, 1)
+    }
 
     /// So often in so many nanoseconds.
     pub const fn new(interval_ns: u64, burst: u64) -> Self {

@@ -55,7 +55,9 @@ fn a_huge_page_is_had_from_fragmented_memory() {
     let (world, owner) = machine(16);
     fill(world, owner);
     release(world, owner, |pfn| pfn % 2 == 0);
-    assert!(world.zone().free_counts.blocks()[1..].iter().all(|&n| n < 20));
+    assert!(world.zone().free_counts.blocks()[1..]
+        .iter()
+        .all(|&n| n < 20));
     let pfn = world.buddy().alloc(&request(HUGE, 9)).unwrap();
     assert!(pfn.is_aligned(order_of(9)));
     world.buddy().validate().unwrap();
@@ -122,7 +124,10 @@ fn what_its_owner_can_not_move_is_given_back() {
 #[test]
 fn one_block_moves_to_where_a_request_finds_room() {
     let (world, owner) = machine(4);
-    let pfn = world.buddy().alloc(&request(GFP_HIGHUSER_MOVABLE, 2)).unwrap();
+    let pfn = world
+        .buddy()
+        .alloc(&request(GFP_HIGHUSER_MOVABLE, 2))
+        .unwrap();
     owner.adopt(world, pfn.0, 2);
     let request = request(GFP_HIGHUSER_MOVABLE, 0);
     let to = world.buddy().migrate_block(pfn, &request).unwrap();

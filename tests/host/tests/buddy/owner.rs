@@ -58,7 +58,7 @@ impl Owner {
         for page in pfn..pfn + (1 << order) {
             // SAFETY: The block is the test's own, as the buddy says, and
             // nobody else knows of it yet.
-            unsafe { memory_of(self.region, page).write_volatile(tag << 16 | (page - pfn)) };
+            unsafe { memory_of(self.region, page).write_volatile((tag << 16) | (page - pfn)) };
         }
         let held = Held {
             order,
@@ -108,7 +108,7 @@ impl Owner {
         for page in 0..1 << held.order {
             // SAFETY: The block is held, so its memory is nobody else's.
             let found = unsafe { memory_of(self.region, pfn + page).read_volatile() };
-            assert_eq!(found, held.tag << 16 | page, "page {page} of {pfn}");
+            assert_eq!(found, (held.tag << 16) | page, "page {page} of {pfn}");
         }
     }
 }
