@@ -136,6 +136,10 @@ errors! {
     NotSupported = 92, EOPNOTSUPP, "the page allocator that has the pages cannot do this";
     NoHostMemory = 87, ENOMEM, "the host has no memory for the request's own bookkeeping";
 
+    // Measurements.
+    NotPermitted = 110, EPERM, "the request is for CAP_SYS_ADMIN alone";
+    BadBlocks = 111, EINVAL, "a measurement has 1 to 4096 blocks, of one side at least";
+
     // validate().
     Corrupt = 100, EUCLEAN, "an invariant does not hold; validate names it";
 }

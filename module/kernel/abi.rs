@@ -107,6 +107,14 @@ request! {
     shadowmm_policy;
 }
 
+plain! { shadowmm_bench }
+// SAFETY: The header starts it with a struct shadowmm_head.
+unsafe impl Request for uapi::shadowmm_bench {
+    const FLAGS: u32 = uapi::SHADOWMM_BENCH_FRAGMENTED
+        | uapi::SHADOWMM_BENCH_NO_SHADOW
+        | uapi::SHADOWMM_BENCH_NO_HOST;
+}
+
 /// The largest struct that is looked at: nothing that the ABI will ever have.
 const MAX_SIZE: usize = 4096;
 
@@ -225,8 +233,20 @@ pub(crate) fn read_array<T: Plain>(
     Ok(())
 }
 
+/// Writes an array to `address`; nothing for an empty one.
+pub(crate) fn write_array<T: Plain>(address: u64, array: &[T]) -> Result {
+    if array.is_empty() {
+        return Ok(());
+    }
+    // SAFETY: There is no padding in the elements, nor between them.
+    let bytes = unsafe { slice::from_raw_parts(array.as_ptr().cast(), mem::size_of_val(array)) };
+    write_bytes(UserPtr::from_addr(address as usize), bytes)
+}
+
 // SAFETY: A byte.
 unsafe impl Plain for u8 {}
+// SAFETY: Eight of them.
+unsafe impl Plain for u64 {}
 
 // SAFETY: A number.
 unsafe impl Plain for u64 {}

@@ -45,6 +45,10 @@ const char *shadowmm_kernel_release(void);
 
 extern const unsigned int shadowmm_struct_page_size;
 
+/* bench.c: SHADOWMM_BENCH_INIT_ON_ALLOC and the like. */
+unsigned int shadowmm_bench_host(void);
+int shadowmm_bench_node(void);
+
 /* params.c */
 struct shadowmm_params {
 	bool autoboot;

@@ -7,6 +7,7 @@
 
 use crate::abi;
 use crate::abi::Records;
+use crate::bench;
 use crate::held::Held;
 use crate::held::Room;
 use crate::records;
@@ -45,6 +46,7 @@ const BULK: u32 = _IO(MAGIC, 0x08);
 const EXACT: u32 = _IO(MAGIC, 0x09);
 const BLOCK: u32 = _IO(MAGIC, 0x0a);
 const POLICY: u32 = _IO(MAGIC, 0x0b);
+const BENCH: u32 = _IO(MAGIC, 0x10);
 
 /// An open file. Its blocks go back when it is released, however that comes.
 #[pin_data(PinnedDrop)]
@@ -93,6 +95,7 @@ impl MiscDevice for OpenFile {
             EXACT => abi::answer(arg, |request| me.exact(request)),
             BLOCK => abi::answer(arg, |request| me.block(request)),
             POLICY => abi::answer(arg, |request| me.policy(request)),
+            BENCH => abi::answer(arg, |request| bench::run(&me.shadow, request)),
             _ => {
                 me.shadow.unknown_ioctl();
                 return Err(ENOTTY);

@@ -15,6 +15,7 @@
 //! trace.rs   core's events                tracepoints.c  where they are heard
 //! workers.rs CPUs that come and go, and   helpers.c    inline functions of C
 //! workers.c  what is done now and then
+//! bench.rs   the shadow's page allocator measured beside the host's
 //! ```
 
 use kernel::miscdevice::MiscDeviceOptions;
@@ -26,6 +27,7 @@ use shadowmm_core::boot::CrashParameter;
 use shadowmm_core::zone::ZoneConfig;
 
 mod abi;
+mod bench;
 mod device;
 mod held;
 mod pages;

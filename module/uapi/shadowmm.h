@@ -45,6 +45,7 @@
 #define SHADOWMM_IOC_EXACT    _IO(SHADOWMM_IOC_MAGIC, 0x09) /* struct shadowmm_exact */
 #define SHADOWMM_IOC_BLOCK    _IO(SHADOWMM_IOC_MAGIC, 0x0a) /* struct shadowmm_block */
 #define SHADOWMM_IOC_POLICY   _IO(SHADOWMM_IOC_MAGIC, 0x0b) /* struct shadowmm_policy */
+#define SHADOWMM_IOC_BENCH    _IO(SHADOWMM_IOC_MAGIC, 0x10) /* struct shadowmm_bench */
 
 #define SHADOWMM_IOC_RECLAIM  _IO(SHADOWMM_IOC_MAGIC, 0x18) /* struct shadowmm_reclaim */
 
@@ -453,6 +454,52 @@ struct shadowmm_reclaim {
 	__s32 nid;		/* on this node, or -1 for all */
 	__aligned_u64 wanted;	/* how many pages, where the operation asks; else 0 */
 	__aligned_u64 pages;	/* out: pages that were given back */
+};
+
+/* What BENCH measures. module/kernel/bench/shapes.rs has the loops. */
+enum shadowmm_bench_shape {
+	SHADOWMM_BENCH_PAIR = 0,	/* a block is taken and given back at once */
+	SHADOWMM_BENCH_CALLED_PAIR = 1,	/* the same through calls that are not inlined */
+	SHADOWMM_BENCH_ALLOC = 2,	/* 1,024 pages, one by one */
+	SHADOWMM_BENCH_FREE_IN_ORDER = 3,	/* they go back in the order in which they came */
+	SHADOWMM_BENCH_FREE_REVERSED = 4,	/* the last goes back first */
+	SHADOWMM_BENCH_FREE_RANDOM = 5,	/* they go back in an order drawn by lot */
+	SHADOWMM_BENCH_ALLOC_BULK = 6,	/* 1,024 pages in one call */
+	SHADOWMM_BENCH_FREE_BULK = 7,	/* they go back in one call, where there is one */
+	SHADOWMM_BENCH_REFILL = 8,	/* 4,096 pages, none of which a CPU had at hand */
+	SHADOWMM_BENCH_RETURN = 9,	/* these go back */
+};
+
+#define SHADOWMM_BENCH_FRAGMENTED 0x1	/* every second page of a span is held meanwhile */
+#define SHADOWMM_BENCH_NO_SHADOW 0x2	/* the host alone */
+#define SHADOWMM_BENCH_NO_HOST 0x4	/* the shadow alone */
+
+/* What the host does besides, by its boot parameters. */
+#define SHADOWMM_BENCH_INIT_ON_ALLOC 0x1
+#define SHADOWMM_BENCH_INIT_ON_FREE 0x2
+#define SHADOWMM_BENCH_PAGE_POISON 0x4
+#define SHADOWMM_BENCH_DEBUG_PAGEALLOC 0x8
+
+#define SHADOWMM_BENCH_MAX_BLOCKS 4096
+
+/*
+ * BENCH: measures the page allocators of shadow and host on the calling CPU, a
+ * block of operations of the one and a block of the other in turn, and tells what
+ * each block took by the CPU's time-stamp counter. Whatever was taken has gone
+ * back when it returns. Only with CAP_SYS_ADMIN. A signal ends it early.
+ */
+struct shadowmm_bench {
+	struct shadowmm_head head; /* flags: SHADOWMM_BENCH_FRAGMENTED, _NO_SHADOW, _NO_HOST */
+	__u32 shape;		/* enum shadowmm_bench_shape */
+	__u32 order;		/* of a pair; else 0 */
+	__u32 blocks;		/* how many, 1 to SHADOWMM_BENCH_MAX_BLOCKS */
+	__u32 done;		/* out: how many were measured */
+	__u32 operations;	/* out: pairs, or pages, in a block */
+	__u32 tsc_khz;		/* out: how often the counter counts, as the host has found */
+	__u32 host;		/* out: SHADOWMM_BENCH_INIT_ON_ALLOC ... */
+	__u32 pagesets;		/* out: 1: the shadow's CPUs keep pages of their own */
+	__aligned_u64 shadow_ticks;	/* __u64 *, for as many as blocks; untouched with NO_SHADOW */
+	__aligned_u64 host_ticks;	/* __u64 *, likewise */
 };
 
 #endif /* _UAPI_SHADOWMM_H */

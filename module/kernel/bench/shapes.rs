@@ -22,6 +22,9 @@ pub trait Side {
     /// What is asked for. It is made before the loop.
     type Request;
 
+    /// No block.
+    const NONE: Self::Block;
+
     /// A request of the kernel's own (`GFP_KERNEL`) for 2^order pages.
     fn request(&self, order: u32) -> Self::Request;
 
@@ -143,6 +146,8 @@ impl Shape {
                 (taken.len() == self.operations()).then_some(())?;
             }
             Self::AllocBulk => {
+                // Linux's call fills the places that are empty.
+                blocks.fill(S::NONE);
                 start = clock();
                 let taken = take_bulk(side, &request, blocks);
                 end = clock();

@@ -62,6 +62,8 @@ impl Side for Shadow<'_> {
     type Block = Pfn;
     type Request = AllocRequest;
 
+    const NONE: Pfn = Pfn(0);
+
     fn request(&self, order: u32) -> AllocRequest {
         let order = PageOrder::new(order).expect("an order of the buddy system");
         AllocRequest::new(self.gfp, order)
@@ -81,12 +83,12 @@ impl Side for Shadow<'_> {
 
     #[inline]
     fn alloc_bulk(&self, request: &AllocRequest, blocks: &mut [Pfn]) -> usize {
-        self.buddy.alloc_bulk(request, blocks).unwrap_or(0)
+        self.allocator.alloc_bulk(request, blocks).unwrap_or(0)
     }
 
     #[inline]
     fn free_bulk(&self, blocks: &[Pfn], _request: &AllocRequest) {
-        assert_eq!(self.buddy.free_bulk(blocks), blocks.len());
+        assert_eq!(self.allocator.free_bulk(blocks), blocks.len());
     }
 
     fn drain(&self) {

@@ -136,6 +136,9 @@ pub enum Command {
         after_long_help = "JSON: machine, version, status, segments, e820, resources, memblock, section_pages, sections, nodes, zones, accounts, compare: the reports that the screens are made of."
     )]
     Tour(Tour),
+    /// What the shadow costs beside the host, measured in turn
+    #[command(subcommand)]
+    Bench(Bench),
     /// Check every invariant of the running shadow
     #[command(
         after_long_help = "JSON: ok, checks, violated. Exit status 1 where one does not hold."
@@ -293,6 +296,33 @@ pub struct Tour {
     /// Print all screens at once, which is the default
     #[arg(long, overrides_with = "pause")]
     pub no_pause: bool,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// The page allocator: pairs, bulks, refills, in fragments
+    #[command(after_long_help = BENCH_HELP)]
+    Page(BenchOptions),
+}
+
+const BENCH_HELP: &str = "\
+A block of operations of the shadow and one of the host in turn, on one CPU, many of each; shown \
+are the smallest and the one in the middle. On a processor the unit is the nanosecond. Under \
+emulation with QEMU's -icount (make guest ACCEL=icount) it is the instruction, the same in every \
+run; under emulation without it nothing is shown. Nothing stays allocated.
+
+JSON: accelerator, kernel, unit (instructions or ns), pagesets, host_options: {init_on_alloc, \
+init_on_free, page_poison, debug_pagealloc}; rows: [{bench, shape, per, unit, blocks, shadow, host, \
+ratio}], shadow and host {min, median} of one operation, ratio shadow to host of the minima; \
+missing: [{shape, why}]; differences: what the host does that the shadow does not.";
+
+/// Options of `bench page`.
+#[derive(Args, Debug)]
+pub struct BenchOptions {
+    /// A twentieth of the blocks: rougher medians
+    #[arg(long)]
+    pub quick: bool,
 }
 
 /// A page frame number, decimal or hexadecimal.

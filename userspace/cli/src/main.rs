@@ -99,6 +99,7 @@ fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Compare(args) => commands::compare::run(context, args),
         Command::Tour(args) => commands::tour::run(context, args),
         Command::Drain { node } => commands::drain::run(context, *node),
+        Command::Bench(args::Bench::Page(args)) => commands::bench::page(context, args),
         Command::Validate => commands::validate::run(context),
         Command::Completions { shell } => commands::shell::completions(context, *shell),
         Command::Man { dir } => commands::shell::man(context, dir.as_deref()),

@@ -54,6 +54,7 @@ fn without_the_module_every_command_says_so_and_what_to_do() {
         &["tour"],
         &["validate"],
         &["drain"],
+        &["bench", "page"],
         &["status", "--json"],
     ] {
         let said = stderr(arguments, 1);

@@ -116,6 +116,7 @@ impl Device {
         let head = request.head();
         *head = abi::shadowmm_head {
             size: size_of::<R>() as u32,
+            flags: head.flags,
             ..Default::default()
         };
         let done = loop {

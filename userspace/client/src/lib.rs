@@ -9,6 +9,7 @@
 //!   page.rs       blocks of pages that free themselves, and what a page is
 //!   pages.rs      many at once, exact sizes; blocks split, merged, shared
 //!   policy.rs     from which nodes pages come
+//!   bench.rs      the shadow's page allocator measured beside the host's
 //!   report.rs     the model: what shadowmm tells about itself, as plain data
 //!   error.rs      why a request failed, in a sentence
 //! ```
@@ -16,6 +17,7 @@
 //! Everything that a process takes through a [`Device`] belongs to it and
 //! returns when it is dropped, however the process ends.
 
+mod bench;
 mod boot;
 mod device;
 mod error;
@@ -25,6 +27,10 @@ mod policy;
 mod report;
 mod request;
 
+pub use bench::Bench;
+pub use bench::BenchShape;
+pub use bench::HostOptions;
+pub use bench::Measured;
 pub use boot::Boot;
 pub use boot::CpuAffinity;
 pub use boot::E820Range;

@@ -50,6 +50,7 @@ requests! {
     shadowmm_exact = REQUEST_EXACT;
     shadowmm_block = REQUEST_BLOCK;
     shadowmm_policy = REQUEST_POLICY;
+    shadowmm_bench = REQUEST_BENCH;
 }
 
 /// A record of a report.

@@ -3,6 +3,7 @@
 //! One file for each command: its report, what it looks like, and how it is made.
 
 pub mod accounting;
+pub mod bench;
 pub mod boot;
 pub mod buddy;
 pub mod compare;

@@ -58,6 +58,25 @@ impl Machine {
     }
 }
 
+/// What the machine's processor is: as the one who booted it says (kvm, tcg or
+/// icount), or by itself: tcg, kvm for any other hypervisor, none.
+pub fn accelerator(root: &Path) -> String {
+    if let Ok(accelerator) = std::env::var("SHADOWMM_ACCEL") {
+        return accelerator;
+    }
+    let cpuinfo = super::read(root, "proc/cpuinfo").unwrap_or_default();
+    let has = |field: &str, word: &str| {
+        let mut lines = cpuinfo.lines().filter(|line| line.starts_with(field));
+        lines.any(|line| line.contains(word))
+    };
+    let accelerator = match (has("model name", "QEMU TCG"), has("flags", " hypervisor")) {
+        (true, _) => "tcg",
+        (_, true) => "kvm",
+        _ => "none",
+    };
+    accelerator.to_owned()
+}
+
 fn cma_areas(root: &Path) -> Option<Vec<CmaArea>> {
     let directory = "sys/kernel/mm/cma";
     let mut areas = Vec::new();

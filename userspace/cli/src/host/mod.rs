@@ -21,7 +21,7 @@ use std::fs;
 use std::path::Path;
 
 /// Reads a small file below `root`, without the white space at its ends.
-fn read(root: &Path, path: &str) -> Result<String> {
+pub fn read(root: &Path, path: &str) -> Result<String> {
     let path = root.join(path);
     fs::read_to_string(&path)
         .map(|text| text.trim().to_owned())

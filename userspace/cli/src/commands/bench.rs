@@ -1,0 +1,486 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `shadowmm bench page`: what the shadow's page allocator costs beside the
+//! host's, in the same boot, by the same loops.
+
+use crate::args::BenchOptions;
+use crate::context::Context;
+use crate::context::Report;
+use crate::error::Error;
+use crate::error::Result;
+use crate::host;
+use crate::render::Column;
+use crate::render::Screen;
+use crate::render::Table;
+use serde::Serialize;
+use shadowmm_client::Bench;
+use shadowmm_client::BenchShape;
+use shadowmm_client::HostOptions;
+use shadowmm_client::Measured;
+
+/// What the time-stamp counter counts here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Under `-icount`.
+    Instructions,
+    /// On a processor.
+    Ns,
+}
+
+impl Unit {
+    /// What it is under this accelerator; `None` where the counter tells nothing.
+    fn of(accelerator: &str) -> Option<Self> {
+        match accelerator {
+            "icount" => Some(Self::Instructions),
+            "tcg" => None,
+            _ => Some(Self::Ns),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Instructions => "instructions",
+            Self::Ns => "nanoseconds",
+        }
+    }
+}
+
+/// What one operation took.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Cost {
+    /// In the smallest block.
+    min: f64,
+    /// In the block in the middle.
+    median: f64,
+}
+
+impl Cost {
+    /// Of blocks of `operations` each; `scale` makes units of ticks.
+    fn of(blocks: &[u64], operations: u32, scale: f64) -> Option<Self> {
+        let mut blocks = blocks.to_vec();
+        blocks.sort_unstable();
+        let each = |ticks: u64| {
+            let cost = ticks as f64 * scale / f64::from(operations.max(1));
+            (cost * 100.0).round() / 100.0
+        };
+        Some(Self {
+            min: each(*blocks.first()?),
+            median: each(*blocks.get(blocks.len() / 2)?),
+        })
+    }
+}
+
+/// A shape, measured on both sides.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    bench: &'static str,
+    shape: &'static str,
+    /// What an operation is: a pair or a page.
+    per: &'static str,
+    unit: Unit,
+    blocks: u32,
+    shadow: Cost,
+    host: Cost,
+    /// Shadow to host, of the minima.
+    ratio: f64,
+}
+
+/// What can't be measured here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    shape: &'static str,
+    why: &'static str,
+}
+
+/// The measurements.
+#[derive(Debug, Serialize)]
+pub struct BenchReport {
+    accelerator: String,
+    kernel: Option<String>,
+    unit: Unit,
+    pagesets: bool,
+    host_options: HostOptions,
+    rows: Vec<Row>,
+    missing: Vec<Missing>,
+    differences: &'static [&'static str],
+}
+
+/// What the host's path does that the shadow's does not.
+const DIFFERENCES: &[&str] = &[
+    "It prepares every page of a block that is freed: it clears flags in each descriptor, 512 of \
+     them at order 9. The shadow keeps what there is to know in the first descriptor.",
+    "It looks in the first descriptor for what the last user may have left, and clears it: \
+     mlocked, poisoned, mapping, page type, private data, the last CPU.",
+    "It looks whether the page is charged to a memory cgroup. It would charge it with \
+     __GFP_ACCOUNT, for which these requests do not ask.",
+    "It looks at the task's memory policy, its cpuset and its allocation flags (PF_MEMALLOC and \
+     the like).",
+    "It takes a lock for the CPU's pageset, because other CPUs may drain it; the shadow's drain \
+     waits until the CPU has left it.",
+    "It carries static keys for checks of pages, page_owner, page_table_check, poisoning and \
+     fault injection: off, they cost a nop or nothing.",
+    "It zeroes pages where init_on_alloc or init_on_free is on. The shadow zeroes for __GFP_ZERO.",
+    "It is called; the shadow is inlined where that is of use. In the row 'by call' the shadow is \
+     called, too.",
+];
+
+const PAIRS: u32 = 2000;
+const PAGES: u32 = 200;
+const MANY: u32 = 40;
+
+/// The rows: name, what an operation is, what is done, in how many blocks, and
+/// whether memory is in fragments meanwhile.
+const ROWS: [(&str, &str, BenchShape, u32, bool); 18] = [
+    (
+        "hot pair, order 0",
+        "pair",
+        BenchShape::Pair(0),
+        PAIRS,
+        false,
+    ),
+    (
+        "hot pair, order 0, by call",
+        "pair",
+        BenchShape::CalledPair(0),
+        PAIRS,
+        false,
+    ),
+    (
+        "hot pair, order 3",
+        "pair",
+        BenchShape::Pair(3),
+        PAIRS,
+        false,
+    ),
+    (
+        "hot pair, order 4",
+        "pair",
+        BenchShape::Pair(4),
+        PAIRS,
+        false,
+    ),
+    (
+        "hot pair, order 9",
+        "pair",
+        BenchShape::Pair(9),
+        PAIRS,
+        false,
+    ),
+    ("alloc 1,024", "page", BenchShape::Alloc, PAGES, false),
+    (
+        "free 1,024 in order",
+        "page",
+        BenchShape::FreeInOrder,
+        PAGES,
+        false,
+    ),
+    (
+        "free 1,024 reversed",
+        "page",
+        BenchShape::FreeReversed,
+        PAGES,
+        false,
+    ),
+    (
+        "free 1,024 random",
+        "page",
+        BenchShape::FreeRandom,
+        PAGES,
+        false,
+    ),
+    (
+        "alloc 1,024 in one call",
+        "page",
+        BenchShape::AllocBulk,
+        PAGES,
+        false,
+    ),
+    (
+        "free 1,024 in one call",
+        "page",
+        BenchShape::FreeBulk,
+        PAGES,
+        false,
+    ),
+    (
+        "refill: alloc 4,096 after a drain",
+        "page",
+        BenchShape::Refill,
+        MANY,
+        false,
+    ),
+    (
+        "return: free 4,096",
+        "page",
+        BenchShape::Return,
+        MANY,
+        false,
+    ),
+    (
+        "fragmented: hot pair, order 0",
+        "pair",
+        BenchShape::Pair(0),
+        PAIRS,
+        true,
+    ),
+    (
+        "fragmented: hot pair, order 4",
+        "pair",
+        BenchShape::Pair(4),
+        PAIRS,
+        true,
+    ),
+    (
+        "fragmented: alloc 1,024",
+        "page",
+        BenchShape::Alloc,
+        PAGES,
+        true,
+    ),
+    (
+        "fragmented: free 1,024 random",
+        "page",
+        BenchShape::FreeRandom,
+        PAGES,
+        true,
+    ),
+    ("fragmented: refill", "page", BenchShape::Refill, MANY, true),
+];
+
+const MISSING: [(&str, &str); 3] = [
+    ("two CPUs free each other's pages", NEEDS_CPUS),
+    ("threads on separate nodes", NEEDS_CPUS),
+    ("threads on one node", NEEDS_CPUS),
+];
+
+const NEEDS_CPUS: &str = "needs CPUs that run at once, and the counter of instructions has one: see tests/bench, which measures it on the host over the same code";
+
+impl BenchReport {
+    fn row(name: &'static str, per: &'static str, unit: Unit, measured: &Measured) -> Option<Row> {
+        let scale = match unit {
+            Unit::Instructions => 1.0,
+            Unit::Ns => 1e6 / f64::from(measured.tsc_khz.max(1)),
+        };
+        let cost = |blocks: &[u64]| Cost::of(blocks, measured.operations, scale);
+        let shadow = cost(&measured.shadow)?;
+        let host = cost(&measured.host)?;
+        Some(Row {
+            bench: "page",
+            shape: name,
+            per,
+            unit,
+            blocks: measured.shadow.len() as u32,
+            shadow,
+            host,
+            ratio: (shadow.min / host.min * 10_000.0).round() / 10_000.0,
+        })
+    }
+}
+
+impl Report for BenchReport {
+    fn print(&self, screen: &mut Screen) {
+        screen.heading(&format!(
+            "The page allocator of shadow and host, in {}",
+            self.unit.name()
+        ));
+        let kernel = self.kernel.as_deref().unwrap_or("an unknown kernel");
+        let pagesets = match self.pagesets {
+            true => "pagesets on",
+            false => "pagesets off: every page comes from the zone and goes back there",
+        };
+        screen.para(&format!(
+            "{kernel}, accelerator {}; the shadow has {pagesets}; the host {}.",
+            self.accelerator,
+            options(&self.host_options)
+        ));
+        screen.blank();
+        let mut table = Table::new([
+            Column::text("shape"),
+            Column::text("per"),
+            Column::number("shadow"),
+            Column::number("median"),
+            Column::number("host"),
+            Column::number("median"),
+            Column::number("ratio"),
+        ])
+        .tight();
+        for row in &self.rows {
+            table.row([
+                row.shape.to_owned(),
+                row.per.to_owned(),
+                format!("{:.1}", row.shadow.min),
+                format!("{:.1}", row.shadow.median),
+                format!("{:.1}", row.host.min),
+                format!("{:.1}", row.host.median),
+                format!("{:.1} %", row.ratio * 100.0),
+            ]);
+        }
+        table.print(screen);
+        screen.blank();
+        screen.para(
+            "Blocks of shadow and host in turn, on one CPU; the smallest block and the one in \
+             the middle. The ratio is that of the smallest.",
+        );
+        if self.host_options != HostOptions::default() {
+            screen.warning(
+                "The host does more than the shadow by its boot parameters. For the like of \
+                 both: init_on_alloc=0 init_on_free=0, without page_poison and debug_pagealloc.",
+            );
+        }
+        screen.blank();
+        screen.para("What the host's path does that the shadow's does not:");
+        for difference in self.differences {
+            screen.para(&format!("- {difference}"));
+        }
+        screen.blank();
+        screen.para("Not measured here:");
+        for missing in &self.missing {
+            screen.para(&format!("- {}: {}", missing.shape, missing.why));
+        }
+    }
+}
+
+fn options(options: &HostOptions) -> String {
+    let all = [
+        ("init_on_alloc", options.init_on_alloc),
+        ("init_on_free", options.init_on_free),
+        ("page_poison", options.page_poison),
+        ("debug_pagealloc", options.debug_pagealloc),
+    ];
+    let texts = all.map(|(name, on)| format!("{name}={}", u8::from(on)));
+    texts.join(" ")
+}
+
+/// Measures the page allocators.
+pub fn page(context: &Context, args: &BenchOptions) -> Result<()> {
+    let device = context.open()?;
+    let accelerator = host::machine::accelerator(&context.root);
+    let Some(unit) = Unit::of(&accelerator) else {
+        return Err(Error::Failed {
+            what: "under emulation time tells nothing about the code that is measured".to_owned(),
+            advice: Some(
+                "Count instructions in its place: make guest ACCEL=icount CMD='shadowmm bench \
+                 page', or run it with KVM."
+                    .to_owned(),
+            ),
+        });
+    };
+    let mut rows = Vec::new();
+    let mut pagesets = false;
+    let mut host_options = HostOptions::default();
+    for (name, per, shape, blocks, fragmented) in ROWS {
+        let blocks = match args.quick {
+            true => (blocks / 20).max(4),
+            false => blocks,
+        };
+        let measured = device.bench(&Bench {
+            shape,
+            blocks,
+            fragmented,
+        })?;
+        let row = BenchReport::row(name, per, unit, &measured);
+        rows.push(row.ok_or_else(|| Error::failed("nothing was measured"))?);
+        pagesets = measured.pagesets;
+        host_options = measured.host_options;
+    }
+    let missing = MISSING.map(|(shape, why)| Missing { shape, why });
+    context.show(&BenchReport {
+        accelerator,
+        kernel: host::read(&context.root, "proc/sys/kernel/osrelease").ok(),
+        unit,
+        pagesets,
+        host_options,
+        rows,
+        missing: missing.into(),
+        differences: DIFFERENCES,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn sample() -> BenchReport {
+        let measured = Measured {
+            operations: 64,
+            tsc_khz: 1_000_000,
+            host_options: HostOptions::default(),
+            pagesets: true,
+            shadow: vec![64 * 60, 64 * 58, 64 * 90],
+            host: vec![64 * 1000, 64 * 980, 64 * 979],
+        };
+        let rows = ROWS.map(|(name, per, ..)| {
+            BenchReport::row(name, per, Unit::Instructions, &measured).unwrap()
+        });
+        let missing = MISSING.map(|(shape, why)| Missing { shape, why });
+        BenchReport {
+            accelerator: "icount".to_owned(),
+            kernel: Some("7.3.4+deb13-cloud-amd64".to_owned()),
+            unit: Unit::Instructions,
+            pagesets: true,
+            host_options: HostOptions::default(),
+            rows: rows.into(),
+            missing: missing.into(),
+            differences: DIFFERENCES,
+        }
+    }
+
+    #[test]
+    fn it_fits_and_its_keys_stay() {
+        let report = sample();
+        testing::fits(&report);
+        testing::keys(
+            &report,
+            "accelerator differences host_options host_options.debug_pagealloc \
+             host_options.init_on_alloc host_options.init_on_free host_options.page_poison kernel \
+             missing missing[].shape missing[].why pagesets rows rows[].bench rows[].blocks \
+             rows[].host rows[].host.median rows[].host.min rows[].per rows[].ratio \
+             rows[].shadow rows[].shadow.median rows[].shadow.min rows[].shape rows[].unit unit",
+        );
+    }
+
+    #[test]
+    fn a_row_has_the_smallest_block_the_middle_one_and_the_ratio() {
+        let report = sample();
+        let row = &report.rows[0];
+        assert_eq!(
+            row.shadow,
+            Cost {
+                min: 58.0,
+                median: 60.0
+            }
+        );
+        assert_eq!(
+            row.host,
+            Cost {
+                min: 979.0,
+                median: 980.0
+            }
+        );
+        assert_eq!(row.ratio, 0.0592);
+        assert_eq!(row.blocks, 3);
+    }
+
+    #[test]
+    fn ticks_become_nanoseconds_by_the_counters_rate() {
+        let cost = Cost::of(&[6400], 64, 1e6 / 2_000_000.0).unwrap();
+        assert_eq!(
+            cost,
+            Cost {
+                min: 50.0,
+                median: 50.0
+            }
+        );
+        assert_eq!(Cost::of(&[], 64, 1.0), None);
+    }
+
+    #[test]
+    fn emulated_time_is_no_unit() {
+        assert_eq!(Unit::of("tcg"), None);
+        assert_eq!(Unit::of("icount"), Some(Unit::Instructions));
+        assert_eq!(Unit::of("kvm"), Some(Unit::Ns));
+        assert_eq!(Unit::of("none"), Some(Unit::Ns));
+    }
+}

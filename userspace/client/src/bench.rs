@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The shadow's page allocator measured beside the host's.
+
+use crate::device::Device;
+use crate::error::Error;
+use crate::error::Result;
+use serde::Serialize;
+use shadowmm_abi as abi;
+
+/// What is done, again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BenchShape {
+    /// A block of this order is taken and given back at once.
+    Pair(u32),
+    /// The same through calls that are not inlined.
+    CalledPair(u32),
+    /// 1,024 pages are taken, one by one.
+    Alloc,
+    /// They go back in the order in which they came.
+    FreeInOrder,
+    /// The last goes back first.
+    FreeReversed,
+    /// They go back in an order drawn by lot.
+    FreeRandom,
+    /// 1,024 pages are taken in one call.
+    AllocBulk,
+    /// They go back in one call, where there is one.
+    FreeBulk,
+    /// 4,096 pages are taken, none of which a CPU had at hand.
+    Refill,
+    /// They go back.
+    Return,
+}
+
+impl BenchShape {
+    fn to_abi(self) -> (u32, u32) {
+        match self {
+            Self::Pair(order) => (abi::SHADOWMM_BENCH_PAIR, order),
+            Self::CalledPair(order) => (abi::SHADOWMM_BENCH_CALLED_PAIR, order),
+            Self::Alloc => (abi::SHADOWMM_BENCH_ALLOC, 0),
+            Self::FreeInOrder => (abi::SHADOWMM_BENCH_FREE_IN_ORDER, 0),
+            Self::FreeReversed => (abi::SHADOWMM_BENCH_FREE_REVERSED, 0),
+            Self::FreeRandom => (abi::SHADOWMM_BENCH_FREE_RANDOM, 0),
+            Self::AllocBulk => (abi::SHADOWMM_BENCH_ALLOC_BULK, 0),
+            Self::FreeBulk => (abi::SHADOWMM_BENCH_FREE_BULK, 0),
+            Self::Refill => (abi::SHADOWMM_BENCH_REFILL, 0),
+            Self::Return => (abi::SHADOWMM_BENCH_RETURN, 0),
+        }
+    }
+}
+
+/// A measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bench {
+    /// What is done.
+    pub shape: BenchShape,
+    /// In how many blocks, of the shadow and the host in turn.
+    pub blocks: u32,
+    /// Whether every second page of a span is held meanwhile.
+    pub fragmented: bool,
+}
+
+/// What the host does besides, by its boot parameters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HostOptions {
+    /// Pages are zeroed when they are taken.
+    pub init_on_alloc: bool,
+    /// Pages are zeroed when they go back.
+    pub init_on_free: bool,
+    /// Free pages are filled with a pattern.
+    pub page_poison: bool,
+    /// Free pages are not mapped.
+    pub debug_pagealloc: bool,
+}
+
+/// What came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// Pairs, or pages, in a block.
+    pub operations: u32,
+    /// How often the time-stamp counter counts, in kHz.
+    pub tsc_khz: u32,
+    /// What the host does besides.
+    pub host_options: HostOptions,
+    /// Whether the shadow's CPUs keep pages of their own.
+    pub pagesets: bool,
+    /// What each block of the shadow took, by that counter.
+    pub shadow: Vec<u64>,
+    /// What each block of the host took.
+    pub host: Vec<u64>,
+}
+
+impl Device {
+    /// Measures on the CPU that the caller runs on. All that was taken has gone
+    /// back afterwards. A signal ends it early, with fewer blocks.
+    pub fn bench(&self, bench: &Bench) -> Result<Measured> {
+        const WHAT: &str = "measure the page allocator";
+        let room = bench.blocks.min(abi::SHADOWMM_BENCH_MAX_BLOCKS) as usize;
+        let mut shadow = vec![0u64; room];
+        let mut host = vec![0u64; room];
+        let (shape, order) = bench.shape.to_abi();
+        let mut request = abi::shadowmm_bench {
+            head: abi::shadowmm_head {
+                flags: match bench.fragmented {
+                    true => abi::SHADOWMM_BENCH_FRAGMENTED,
+                    false => 0,
+                },
+                ..Default::default()
+            },
+            shape,
+            order,
+            blocks: bench.blocks,
+            shadow_ticks: shadow.as_mut_ptr() as u64,
+            host_ticks: host.as_mut_ptr() as u64,
+            ..Default::default()
+        };
+        self.request(WHAT, &mut request)?;
+        let done = request.done as usize;
+        if done > room || request.operations == 0 {
+            return Err(Error::Unexpected {
+                what: WHAT,
+                value: u64::from(request.done),
+            });
+        }
+        shadow.truncate(done);
+        host.truncate(done);
+        let is_on = |option| request.host & option != 0;
+        Ok(Measured {
+            operations: request.operations,
+            tsc_khz: request.tsc_khz,
+            host_options: HostOptions {
+                init_on_alloc: is_on(abi::SHADOWMM_BENCH_INIT_ON_ALLOC),
+                init_on_free: is_on(abi::SHADOWMM_BENCH_INIT_ON_FREE),
+                page_poison: is_on(abi::SHADOWMM_BENCH_PAGE_POISON),
+                debug_pagealloc: is_on(abi::SHADOWMM_BENCH_DEBUG_PAGEALLOC),
+            },
+            pagesets: request.pagesets != 0,
+            shadow,
+            host,
+        })
+    }
+}
