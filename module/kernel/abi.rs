@@ -245,8 +245,6 @@ pub(crate) fn write_array<T: Plain>(address: u64, array: &[T]) -> Result {
 
 // SAFETY: A byte.
 unsafe impl Plain for u8 {}
-// SAFETY: Eight of them.
-unsafe impl Plain for u64 {}
 
 // SAFETY: A number.
 unsafe impl Plain for u64 {}

@@ -281,7 +281,13 @@ pub(crate) fn run(shadow: &Shadow, request: &mut uapi::shadowmm_bench) -> Result
         return Err(Error::BadBlocks);
     }
     let (ours, theirs, pagesets) = shadow.with_mm(|mm| {
-        let mut ours = Bench::new(Ours { allocator: mm.allocator() }, request, ours)?;
+        let mut ours = Bench::new(
+            Ours {
+                allocator: mm.allocator(),
+            },
+            request,
+            ours,
+        )?;
         let mut theirs = Bench::new(Host, request, theirs)?;
         for _ in 0..request.blocks {
             ours.block(shape)?;
