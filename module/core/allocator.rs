@@ -24,6 +24,7 @@ use crate::buddy::ZoneTable;
 use crate::cosmos::CosmosSystem;
 use crate::error::Error;
 use crate::error::Result;
+use crate::page::PageDescriptor;
 use crate::page::ZoneId;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
@@ -105,6 +106,29 @@ where
         match self {
             Self::Buddy(buddy) => buddy.free(pfn, order),
             Self::Cosmos(cosmos) => cosmos.free(pfn, order),
+        }
+    }
+
+    #[inline]
+    fn alloc_owned(&self, request: &AllocRequest) -> Result<(Pfn, &PageDescriptor)> {
+        match self {
+            Self::Buddy(buddy) => buddy.alloc_owned(request),
+            Self::Cosmos(cosmos) => cosmos.alloc_owned(request),
+        }
+    }
+
+    #[inline]
+    fn free_owned(&self, pfn: Pfn, page: &PageDescriptor, order: PageOrder) -> Result<()> {
+        match self {
+            Self::Buddy(buddy) => buddy.free_owned(pfn, page, order),
+            Self::Cosmos(cosmos) => cosmos.free_owned(pfn, page, order),
+        }
+    }
+
+    fn descriptor(&self, pfn: Pfn) -> Option<&PageDescriptor> {
+        match self {
+            Self::Buddy(buddy) => buddy.descriptor(pfn),
+            Self::Cosmos(cosmos) => cosmos.descriptor(pfn),
         }
     }
 

@@ -60,6 +60,12 @@ const STATE_SHIFT: u32 = 16;
 const MOVABLE: u32 = 1 << 0;
 /// A flag of an allocated block: it belongs to an open file.
 const HELD: u32 = 1 << 1;
+/// A flag of an allocated block: somebody besides its owner may have a
+/// reference. The count says how many there are.
+const SHARED: u32 = 1 << 7;
+/// What changes in the bits of a page between its owner and a pageset.
+const OWNER_TO_PAGESET: u32 =
+    (PageState::Allocated as u32 ^ PageState::Pageset as u32) << STATE_SHIFT;
 /// Where the first page of a free block keeps which list it is on.
 const LIST_SHIFT: u32 = 8;
 /// The flags of a page that it loses when its state changes.
@@ -333,9 +339,11 @@ impl PageDescriptor {
     /// free ends it.
     #[inline]
     pub fn set_movable(&self, movable: bool) {
-        let bits = self.bits.load(Relaxed) & !MOVABLE;
-        let flag = if movable { MOVABLE } else { 0 };
-        self.bits.store(bits | flag, Relaxed);
+        // Beside `SHARED`, which others set.
+        match movable {
+            true => self.bits.fetch_or(MOVABLE, Relaxed),
+            false => self.bits.fetch_and(!MOVABLE, Relaxed),
+        };
     }
 
     /// Whether the allocated block that starts here belongs to an open file.
@@ -388,7 +396,37 @@ impl PageDescriptor {
             return Err(Error::TooManyReferences);
         }
         self.count.fetch_add(1, Relaxed);
+        self.bits.fetch_or(SHARED, Relaxed);
         Ok(())
+    }
+
+    /// The bits of an allocated block of one page in `zone` that has no flag,
+    /// and so one reference: what the hot paths deal in.
+    pub(crate) const fn plain_bits(zone: ZoneId) -> u32 {
+        ((zone.0 as u32) << ZONE_SHIFT) | ((PageState::Allocated as u32) << STATE_SHIFT)
+    }
+
+    /// The third word as it is.
+    #[inline]
+    pub(crate) fn bits(&self) -> u32 {
+        self.bits.load(Relaxed)
+    }
+
+    /// From a pageset to its owner, for one page without a flag whose count is 1
+    /// already; or the reverse.
+    #[inline]
+    pub(crate) fn toggle_owner(&self) {
+        self.bits
+            .store(self.bits.load(Relaxed) ^ OWNER_TO_PAGESET, Relaxed);
+    }
+
+    /// From its owner to a pageset, if the third word is `bits` still: of several
+    /// who try at once, one is told `true`.
+    #[inline]
+    pub(crate) fn take_plain(&self, bits: u32) -> bool {
+        self.bits
+            .compare_exchange(bits, bits ^ OWNER_TO_PAGESET, Acquire, Relaxed)
+            .is_ok()
     }
 
     /// One reference less, for a page that may have several; whether that was

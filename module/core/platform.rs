@@ -71,6 +71,19 @@ pub trait Platform: Send + Sync + 'static {
         core::hint::spin_loop();
     }
 
+    /// Tells the surroundings what each CPU has of its own; element `n` is that of
+    /// CPU `n`. The boot does so once, before anything is pinned there.
+    fn set_locals<T: Sync>(&self, _all: &[T]) {}
+
+    /// Keeps the caller on its CPU as [`Platform::pin_cpu`] does, and finds that
+    /// CPU's element of `all`, which is what [`Platform::set_locals`] was told;
+    /// `None` when it was not.
+    #[inline]
+    fn pin_local<'s, T: Sync>(&self, all: &'s [T]) -> Option<(&'s T, Self::CpuGuard<'_>)> {
+        let (cpu, pinned) = self.pin_cpu();
+        Some((all.get(cpu.0 as usize)?, pinned))
+    }
+
     /// Notes the node of a CPU (`set_cpu_numa_node`). The boot says it once for
     /// each CPU number.
     fn set_cpu_node(&self, _cpu: CpuId, _nid: NodeId) {}

@@ -44,7 +44,9 @@ use crate::error::Result;
 use crate::page::PageDescriptor;
 use crate::phys::placed_size;
 use crate::phys::Bytes;
+use crate::phys::FixedList;
 use crate::phys::NodeId;
+use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::phys::PfnRange;
 use crate::phys::PhysAddr;
@@ -54,6 +56,37 @@ use crate::phys::PAGEBLOCK_ORDER;
 pub const SECTIONS_PER_ROOT: usize = 128;
 /// The near table has room for at least this many sections.
 const NEAR_SECTIONS: usize = 256;
+
+/// How many stretches are remembered: real machines have one or two a node.
+const MAX_STRETCHES: usize = 32;
+
+/// Descriptors of neighbouring frames that lie in one piece: those of all
+/// sections of a node without a hole between them.
+#[derive(Clone, Copy)]
+pub struct Stretch<'m> {
+    /// The frame of the first one.
+    pub start: Pfn,
+    /// The descriptors.
+    pub map: &'m [PageDescriptor],
+    /// What is kept about the page blocks of these frames, from `start` on;
+    /// empty where it does not lie in one piece.
+    pub blocks: &'m [Pageblock],
+}
+
+impl Stretch<'_> {
+    /// No frame.
+    pub const EMPTY: Self = Self {
+        start: Pfn(0),
+        map: &[],
+        blocks: &[],
+    };
+
+    /// Whether all of `range` is in it.
+    fn covers(&self, range: PfnRange) -> bool {
+        let end = self.start + Pages(self.map.len() as u64);
+        self.start <= range.start && range.end <= end
+    }
+}
 
 /// The number of a section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,6 +145,7 @@ pub struct Sparse<'m> {
     near: &'m [&'m [PageDescriptor]],
     near_blocks: &'m [Pageblock],
     far_blocks: &'m [Pageblock],
+    stretches: FixedList<Stretch<'m>, MAX_STRETCHES>,
     roots: &'m mut [&'m mut [Section<'m>]],
     present: u64,
     behind: u64,
@@ -135,6 +169,7 @@ impl<'m> Sparse<'m> {
             near: &[],
             near_blocks: &[],
             far_blocks: &[],
+            stretches: FixedList::new(Stretch::EMPTY),
             roots: &mut [],
             present: 0,
             behind: 0,
@@ -167,8 +202,9 @@ impl<'m> Sparse<'m> {
         self.behind = order.count(early::memory_ranges(early)).1;
         self.memblocks_present(early)?;
         self.usage_init(early)?;
-        for nr in 0..self.behind {
-            self.populate(early, SectionNr(nr), min)?;
+        let mut nr = 0;
+        while nr < self.behind {
+            nr = self.populate(early, nr, min)?;
         }
         self.make_near(early)
     }
@@ -242,27 +278,74 @@ impl<'m> Sparse<'m> {
         Ok(())
     }
 
-    /// Gives a present section its descriptors, on its own node if there is
-    /// room (`sparse_init_nid`, `__populate_section_memmap`).
+    /// Gives the present sections of one node from `first` up to a hole their
+    /// descriptors, in one piece and on that node if there is room, and returns
+    /// the number behind them (`sparse_init_nid`, whose buffer is for all
+    /// sections of a node, and `__populate_section_memmap`).
     fn populate(
         &mut self,
         early: &mut impl EarlyAlloc<'m>,
-        nr: SectionNr,
+        first: u64,
         min: PhysAddr,
-    ) -> Result<()> {
-        let order = self.order;
-        let Some(section) = self.section_mut(nr) else {
-            return Ok(());
+    ) -> Result<u64> {
+        let Some(nid) = self.section(SectionNr(first)).map(|section| section.nid) else {
+            return Ok(first.saturating_add(1));
         };
-        let len = order.pages().0 as usize;
-        let size = placed_size::<PageDescriptor>(len);
-        let range = alloc_in_one_piece(early, size, size, min, section.nid)?;
-        section.map = early
-            .region()?
-            .place_slice(range, len, |_| PageDescriptor::hole())?;
-        section.at = range.start;
-        self.map_bytes += size;
-        Ok(())
+        let on_node = |nr: &u64| self.section(SectionNr(*nr)).is_some_and(|s| s.nid == nid);
+        let sections = (first..self.behind).take_while(on_node).count();
+        let each = self.order.pages().0 as usize;
+        let align = placed_size::<PageDescriptor>(each);
+        // Where there is no room for all in one piece, there may be for one.
+        for sections in [sections, 1] {
+            let len = each.saturating_mul(sections);
+            let size = placed_size::<PageDescriptor>(len);
+            let range = match alloc_in_one_piece(early, size, align, min, nid) {
+                Err(_) if sections > 1 => continue,
+                found => found?,
+            };
+            let region = early.region()?;
+            let map = &*region.place_slice(range, len, |_| PageDescriptor::hole())?;
+            self.map_bytes += size;
+            self.enter(first, map, range.start);
+            return Ok(first.saturating_add(sections as u64));
+        }
+        Err(Error::NoMemory)
+    }
+
+    /// Enters the descriptors `map`, which lie at `at`, in the sections from
+    /// `first` on, and as a stretch.
+    fn enter(&mut self, first: u64, map: &'m [PageDescriptor], at: PhysAddr) {
+        let each = self.order.pages().0 as usize;
+        let size = placed_size::<PageDescriptor>(each);
+        let mut at = at;
+        for (nr, part) in (first..).zip(map.chunks(each)) {
+            if let Some(section) = self.section_mut(SectionNr(nr)) {
+                section.map = part;
+                section.at = at;
+            }
+            at = at + size;
+        }
+        let start = self.frames(SectionNr(first)).start;
+        let block = (start.0 >> PAGEBLOCK_ORDER) as usize;
+        let behind = block.saturating_add(map.len() >> PAGEBLOCK_ORDER);
+        // One more than there is room for is only not remembered.
+        let last = self.stretches.len();
+        let _ = self.stretches.insert(
+            last,
+            Stretch {
+                start,
+                map,
+                blocks: self.near_blocks.get(block..behind).unwrap_or(&[]),
+            },
+        );
+    }
+
+    /// The stretch that has the descriptors of all of `range`.
+    pub fn stretch(&self, range: PfnRange) -> Option<Stretch<'m>> {
+        self.stretches
+            .iter()
+            .find(|stretch| stretch.covers(range))
+            .copied()
     }
 
     /// Enters the lowest sections in the near table.

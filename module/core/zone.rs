@@ -33,6 +33,7 @@ use crate::phys::Pages;
 use crate::phys::PfnRange;
 use crate::platform::Lock;
 use crate::platform::Platform;
+use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -78,6 +79,10 @@ pub struct Zone<P: Platform> {
     reserved_highatomic: AtomicU64,
     watermark_boost: AtomicU64,
     flags: AtomicU32,
+    /// With no more free pages than this, requests go through every check.
+    floor: AtomicU64,
+    /// Whether it was so when the lock was last released.
+    tight: AtomicBool,
     watermarks: [AtomicU64; NR_WATERMARKS],
     lowmem_reserve: [AtomicU64; NR_ZONE_TYPES],
     /// The free blocks, under the zone's lock (`zone->lock`).
@@ -103,6 +108,8 @@ impl<P: Platform> Zone<P> {
             reserved_highatomic: AtomicU64::new(0),
             watermark_boost: AtomicU64::new(0),
             flags: AtomicU32::new(0),
+            floor: AtomicU64::new(0),
+            tight: AtomicBool::new(false),
             watermarks: [const { AtomicU64::new(0) }; NR_WATERMARKS],
             lowmem_reserve: [const { AtomicU64::new(0) }; NR_ZONE_TYPES],
             free: P::Lock::new(FreeAreas::new()),
@@ -130,6 +137,7 @@ impl<P: Platform> Zone<P> {
     /// Counts `pages` more as those of CMA page blocks.
     pub fn add_cma(&self, pages: Pages) {
         self.cma.fetch_add(pages.0, Relaxed);
+        self.set_floor();
     }
 
     /// Pages of page blocks that are kept for urgent requests
@@ -141,6 +149,7 @@ impl<P: Platform> Zone<P> {
     /// Sets them, for the holder of the zone's lock.
     pub(crate) fn set_reserved_highatomic(&self, pages: Pages) {
         self.reserved_highatomic.store(pages.0, Relaxed);
+        self.set_floor();
     }
 
     /// What every watermark is raised by at the moment (`watermark_boost`).
@@ -168,12 +177,14 @@ impl<P: Platform> Zone<P> {
         let boost = self.boost().0.saturating_add(pageblock);
         self.watermark_boost
             .store(boost.min(max.max(pageblock)), Relaxed);
+        self.set_floor();
         true
     }
 
     /// Takes the boost back, as background reclaim does when it is through.
     pub(crate) fn end_boost(&self) {
         self.watermark_boost.store(0, Relaxed);
+        self.set_floor();
     }
 
     /// Takes a part of the boost back. For the holder of the zone's lock.
@@ -190,6 +201,7 @@ impl<P: Platform> Zone<P> {
     /// Notes whether a boost awaits background reclaim.
     pub(crate) fn set_boosted(&self, boosted: bool) {
         self.set_flag(BOOSTED, boosted);
+        self.set_floor();
     }
 
     /// Whether the zone was seen below its high watermark, and not above it
@@ -212,6 +224,31 @@ impl<P: Platform> Zone<P> {
         }
     }
 
+    /// Sets how many free pages are so many that no check of a single page could
+    /// fail, nor do anything but succeed: the high watermark with all that may
+    /// come to it, and no end where a boost is still to be told to background
+    /// reclaim.
+    fn set_floor(&self) {
+        let reserves = self.lowmem_reserve.iter();
+        let reserve = reserves.map(|reserve| reserve.load(Relaxed)).max();
+        let floor = self.wmark(Watermark::High) + Pages(reserve.unwrap_or(0));
+        let floor = floor + self.reserved_highatomic() + self.cma();
+        let floor = if self.is_boosted() { u64::MAX } else { floor.0 };
+        self.floor.store(floor, Relaxed);
+    }
+
+    /// Whether single pages need every check, if that has changed since it was
+    /// last asked. For the holder of the zone's lock, before it lets go.
+    #[inline]
+    pub(crate) fn tight_changed(&self) -> Option<bool> {
+        let tight = self.free_counts.free_pages().0 <= self.floor.load(Relaxed);
+        if tight == self.tight.load(Relaxed) {
+            return None;
+        }
+        self.tight.store(tight, Relaxed);
+        Some(tight)
+    }
+
     /// Whether the zone has RAM at all (`populated_zone`).
     pub fn is_populated(&self) -> bool {
         !self.present.is_zero()
@@ -231,6 +268,7 @@ impl<P: Platform> Zone<P> {
     /// Sets a watermark, in pages, without boost.
     pub fn set_watermark(&self, mark: Watermark, pages: Pages) {
         self.watermarks[mark as usize].store(pages.0, Relaxed);
+        self.set_floor();
     }
 
     /// How many pages must stay free for requests that could also be served
@@ -242,5 +280,6 @@ impl<P: Platform> Zone<P> {
     /// Sets the reserve against requests for `highest`.
     pub fn set_lowmem_reserve(&self, highest: ZoneType, pages: Pages) {
         self.lowmem_reserve[highest.index()].store(pages.0, Relaxed);
+        self.set_floor();
     }
 }

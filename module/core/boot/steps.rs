@@ -26,6 +26,7 @@ use crate::memblock::MemblockRegion;
 use crate::node::bootlog::is_mobility_disabled;
 use crate::node::Nodes;
 use crate::nodemask::NodeMask;
+use crate::page::ZoneId;
 use crate::phys::Bytes;
 use crate::phys::CpuId;
 use crate::phys::NodeId;
@@ -42,6 +43,7 @@ use crate::watermark;
 use crate::watermark::Tunables;
 use crate::zone::Limit;
 use crate::zone::ZoneConfig;
+use crate::zonelist::ZonelistKind;
 
 /// The map is known, and the region lies under it.
 pub struct Detected<'m, P: Platform> {
@@ -157,12 +159,13 @@ impl<'m, P: Platform> Paged<'m, P> {
             PhysAddr::ZERO,
             NodeId::NONE,
         )?;
-        let stats = Statistics::place(
+        let mut stats = Statistics::place(
             early.memblock.region_mut().ok_or(Error::RegionMissing)?,
             range,
             nr_cpus,
             nr_nodes,
         )?;
+        connect_cpus(&mut early, machine, &mut stats)?;
         let areas = match machine.config.allocator {
             AllocatorKind::Buddy => None,
             AllocatorKind::Cosmos => Some(place_areas(&mut early, machine)?),
@@ -269,6 +272,39 @@ fn place_areas<'m, P: Platform>(
         let zone = nodes.zone(id.nid(), id.kind());
         zone.map_or(PfnRange::default(), |zone| zone.span)
     })
+}
+
+/// Places what each CPU has of the zones that it likes best, which is the first
+/// of its node's zonelist for each kind of request.
+fn connect_cpus<'m, P: Platform>(
+    early: &mut Early<'m, P>,
+    machine: &Machine<'m>,
+    stats: &mut Statistics<'m>,
+) -> Result<()> {
+    let size = Statistics::locals_size(early.platform.nr_cpus() as usize);
+    let (align, min) = (SMP_CACHE_BYTES, PhysAddr::ZERO);
+    let range = alloc_in_one_piece(&mut early.memblock, size, align, min, NodeId::NONE)?;
+    let (platform, nodes, sparse) = (&early.platform, &*early.nodes, &*early.sparse);
+    let region = early.memblock.region_mut().ok_or(Error::RegionMissing)?;
+    stats.connect(region, range, |cpu, highest| {
+        if sparse.is_mobility_disabled() {
+            // Requests are not served from the lists that they name then.
+            return None;
+        }
+        let mut on = NodeId::NONE;
+        for_each_cpu_node(platform, nodes, &machine.map.cpus, |each, nid| {
+            if each == cpu {
+                on = nid;
+            }
+        });
+        let zonelist = nodes.get(on)?.zonelist(ZonelistKind::Fallback);
+        let first = zonelist.first(highest, None)?;
+        let id = ZoneId::new(first.nid(), first.kind());
+        let stretch = sparse.stretch(first.zone.span)?;
+        Some((id, first.nid() == on, stretch))
+    })?;
+    stats.tell_locals(platform);
+    Ok(())
 }
 
 /// Tells the platform the CPUs' nodes (`init_cpu_to_node`).

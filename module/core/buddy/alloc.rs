@@ -254,7 +254,7 @@ where
                 // To be near matters more than to be tidy.
                 return None;
             }
-            if !Self::has_room(zone, context, flags) {
+            if !self.has_room(zone, id, context, flags) {
                 continue;
             }
             if let Some(pfn) = self.rmqueue(zone, id, context, flags) {
@@ -271,7 +271,13 @@ where
     /// Whether the request may take from this zone. A zone that is found below
     /// its high watermark is marked so.
     #[inline]
-    fn has_room(zone: &Zone<P>, context: &AllocContext<'_, P>, flags: AllocFlags) -> bool {
+    fn has_room(
+        &self,
+        zone: &Zone<P>,
+        id: ZoneId,
+        context: &AllocContext<'_, P>,
+        flags: AllocFlags,
+    ) -> bool {
         let mark = flags.watermark();
         if !zone.is_below_high() {
             // The high one is never below another, once they are set.
@@ -279,7 +285,7 @@ where
             if Self::watermark_ok(zone, context, high, flags) {
                 return true;
             }
-            zone.set_below_high(true);
+            self.set_below_high(zone, id, true);
         }
         if Self::watermark_ok(zone, context, zone.wmark(mark), flags) {
             return true;

@@ -10,6 +10,7 @@ use super::alloc::AllocRequest;
 use super::validate::Violation;
 use crate::error::Error;
 use crate::error::Result;
+use crate::page::PageDescriptor;
 use crate::page::PageState;
 use crate::page::ZoneId;
 use crate::phys::PageOrder;
@@ -177,16 +178,45 @@ pub trait PageAllocator {
     /// # Errors
     ///
     /// Those of [`PageAllocator::alloc`].
+    #[inline]
     fn alloc_block(&self, request: &AllocRequest) -> Result<PageBlock<'_, Self>>
     where
         Self: Sized,
     {
+        let (pfn, page) = self.alloc_owned(request)?;
         Ok(PageBlock {
-            pfn: self.alloc(request)?,
-            order: request.order,
             allocator: self,
+            page,
+            pfn,
+            order: request.order,
         })
     }
+
+    /// Takes a block with the descriptor of its first page: what
+    /// [`PageAllocator::alloc_block`] keeps.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::alloc`].
+    #[inline]
+    fn alloc_owned(&self, request: &AllocRequest) -> Result<(Pfn, &PageDescriptor)> {
+        let pfn = self.alloc(request)?;
+        Ok((pfn, self.descriptor(pfn).ok_or(Error::Corrupt)?))
+    }
+
+    /// Gives a block back that is the caller's alone for certain, as one that
+    /// [`PageBlock`] keeps is.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::free`].
+    #[inline]
+    fn free_owned(&self, pfn: Pfn, _page: &PageDescriptor, order: PageOrder) -> Result<()> {
+        self.free(pfn, order)
+    }
+
+    /// The descriptor of a page (`pfn_to_page`).
+    fn descriptor(&self, pfn: Pfn) -> Option<&PageDescriptor>;
 }
 
 /// What is free in a zone.
@@ -226,10 +256,11 @@ pub struct BlockInfo {
 /// # Invariants
 ///
 /// `pfn` is the first page of a block of `order` that `allocator` gave out and
-/// has not got back.
+/// has not got back, and `page` its descriptor.
 #[must_use = "a block that nobody keeps goes back at once"]
 pub struct PageBlock<'a, A: PageAllocator + ?Sized> {
     allocator: &'a A,
+    page: &'a PageDescriptor,
     pfn: Pfn,
     order: PageOrder,
 }
@@ -251,9 +282,9 @@ impl<A: PageAllocator + ?Sized> PageBlock<'_, A> {
     ///
     /// Those of [`PageAllocator::free`], if somebody else freed the block.
     pub fn free(self) -> Result<()> {
-        let allocator = self.allocator;
+        let (allocator, page) = (self.allocator, self.page);
         let (pfn, order) = self.into_raw();
-        allocator.free(pfn, order)
+        allocator.free_owned(pfn, page, order)
     }
 
     /// Gives the ownership to whoever keeps the numbers.
@@ -266,10 +297,11 @@ impl<A: PageAllocator + ?Sized> PageBlock<'_, A> {
 }
 
 impl<A: PageAllocator + ?Sized> Drop for PageBlock<'_, A> {
+    #[inline]
     fn drop(&mut self) {
         // A refusal can only mean that somebody freed the numbers behind the
         // owner's back. The allocator has counted it.
-        let _ = self.allocator.free(self.pfn, self.order);
+        let _ = self.allocator.free_owned(self.pfn, self.page, self.order);
     }
 }
 

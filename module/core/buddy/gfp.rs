@@ -126,6 +126,9 @@ pub const GFP_TRANSHUGE_LIGHT: Gfp = Gfp((GFP_HIGHUSER_MOVABLE.0
 /// For transparent huge pages, with reclaim by the caller.
 pub const GFP_TRANSHUGE: Gfp = Gfp(GFP_TRANSHUGE_LIGHT.0 | __GFP_DIRECT_RECLAIM.0);
 
+/// With any of these a request needs more than a page from its zone of choice.
+pub(super) const NOT_PLAIN: Gfp = Gfp(__GFP_ZERO.0 | __GFP_THISNODE.0 | __GFP_ZEROTAGS.0);
+
 /// The zone for each value of the four zone bits, two bits each
 /// (`GFP_ZONE_TABLE`).
 const ZONE_TABLE: u32 = zone_entry(0, ZoneType::Normal)

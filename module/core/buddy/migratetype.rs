@@ -9,12 +9,13 @@
 //! page block   0            1            2            3
 //!              Unmovable    Movable      Movable      Reclaimable
 //!
-//! bits of a Pageblock   7..5 unused | 4 isolated | 3 skip | 2..0 migrate type
+//! bits of a Pageblock   7 unused | 6..4 its type | 3 skip | 2..0 the type that it acts as
 //! ```
 //!
 //! A block's type says on which list its free pages stand; what is allocated in
-//! it may be of any type. Isolation is a bit beside the type, so that the
-//! type is there again when it ends.
+//! it may be of any type. An isolated block acts as Isolate and keeps its type
+//! beside that, so that it is there again when the isolation ends; and who frees a
+//! page has the list for it in three bits.
 
 use core::sync::atomic::AtomicU8;
 use core::sync::atomic::Ordering::Relaxed;
@@ -107,6 +108,7 @@ impl MigrateType {
             2 => Self::Reclaimable,
             3 => Self::HighAtomic,
             4 => Self::Cma,
+            5 => Self::Isolate,
             _ => Self::Unmovable,
         }
     }
@@ -114,7 +116,8 @@ impl MigrateType {
 
 const TYPE_MASK: u8 = 7;
 const SKIP: u8 = 1 << 3;
-const ISOLATE: u8 = 1 << 4;
+const BASE_SHIFT: u8 = 4;
+const BASE_MASK: u8 = TYPE_MASK << BASE_SHIFT;
 
 /// What is kept about a page block (`enum pageblock_bits`).
 ///
@@ -133,34 +136,43 @@ impl Pageblock {
     /// while it is isolated.
     #[inline]
     pub fn migratetype(&self) -> MigrateType {
-        let bits = self.0.load(Relaxed);
-        if bits & ISOLATE != 0 {
-            return MigrateType::Isolate;
-        }
-        MigrateType::from_bits(bits)
+        MigrateType::from_bits(self.0.load(Relaxed))
+    }
+
+    /// The type as an index below 8.
+    #[inline]
+    pub(super) fn index(&self) -> usize {
+        usize::from(self.0.load(Relaxed) & TYPE_MASK)
     }
 
     /// The type that it has when it is not isolated.
     pub fn base_migratetype(&self) -> MigrateType {
-        MigrateType::from_bits(self.0.load(Relaxed))
+        MigrateType::from_bits((self.0.load(Relaxed) & BASE_MASK) >> BASE_SHIFT)
     }
 
     /// Gives the block a type and ends its isolation
     /// (`set_pageblock_migratetype`). `Isolate` is not a type to be given.
     pub fn set_migratetype(&self, mt: MigrateType) {
         if mt != MigrateType::Isolate {
-            self.change(TYPE_MASK | ISOLATE, mt as u8);
+            let mt = mt as u8;
+            self.change(|bits| bits & SKIP | mt << BASE_SHIFT | mt);
         }
     }
 
     /// Whether it is isolated (`get_pageblock_isolate`).
     pub fn is_isolated(&self) -> bool {
-        self.0.load(Relaxed) & ISOLATE != 0
+        self.migratetype() == MigrateType::Isolate
     }
 
     /// Isolates it or ends that (`set_pageblock_isolate`).
     pub fn set_isolated(&self, isolated: bool) {
-        self.change(ISOLATE, if isolated { ISOLATE } else { 0 });
+        self.change(|bits| {
+            let acts_as = match isolated {
+                true => MigrateType::Isolate as u8,
+                false => (bits & BASE_MASK) >> BASE_SHIFT,
+            };
+            bits & !TYPE_MASK | acts_as
+        });
     }
 
     /// Whether compaction passes it over (`get_pageblock_skip`).
@@ -170,14 +182,12 @@ impl Pageblock {
 
     /// Makes compaction pass it over or not (`set_pageblock_skip`).
     pub fn set_skip(&self, skip: bool) {
-        self.change(SKIP, if skip { SKIP } else { 0 });
+        self.change(|bits| bits & !SKIP | if skip { SKIP } else { 0 });
     }
 
-    fn change(&self, mask: u8, bits: u8) {
+    fn change(&self, to: impl Fn(u8) -> u8) {
         // The two writers, zone's lock and skip bit, know nothing of each other.
-        let _ = self
-            .0
-            .fetch_update(Relaxed, Relaxed, |old| Some(old & !mask | bits));
+        let _ = self.0.fetch_update(Relaxed, Relaxed, |bits| Some(to(bits)));
     }
 }
 

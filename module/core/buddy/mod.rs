@@ -4,6 +4,9 @@
 //!
 //! ```text
 //! gfp.rs           the flags of a request
+//! fast.rs          a single page, when nothing stands in its way
+//!   local.rs          what one CPU needs for that
+//!   magazine.rs       the hot ends of its pagesets
 //! alloc.rs         request -> zonelist -> watermark -> zone
 //!   watermark_ok.rs   may this request take from this zone?
 //!   pcp.rs            through the CPU's pageset, and back to the zone
@@ -58,12 +61,15 @@ mod allocator;
 mod bulk;
 mod compaction;
 mod fallback;
+mod fast;
 mod fragmentation;
 mod free_area;
 pub mod gfp;
 mod gfp_names;
 mod highatomic;
 mod list;
+mod local;
+mod magazine;
 mod migrate;
 mod migratetype;
 mod page_types;

@@ -23,10 +23,10 @@
 //!
 //! ```text
 //! the CPU, pinned                       a claimer, not pinned
-//!   claimed? -> go elsewhere              claimed = 1
+//!   claimed? -> go elsewhere              gate |= CLAIMED
 //!   ... the lists ...                     Platform::synchronize()
 //!                                         ... the lists ...
-//!                                         claimed = 0 (release)
+//!                                         gate &= !CLAIMED (release)
 //! ```
 //!
 //! A section that began before the claim has ended when `synchronize` returns;
@@ -36,9 +36,17 @@
 //! is at work at a time (`Statistics::begin_claims`). A zone's lock may be taken
 //! inside, never the other way round.
 //!
+//! # The gate
+//!
+//! A word that says in one comparison whether a single page may be given out or
+//! taken back without any further check: it is what the third word of such a
+//! page's descriptor is, and some bits more where something forbids it.
+//!
 //! All fields are atomics, read and written relaxed by whoever has the pageset;
 //! reports read them at any time.
 
+use super::magazine::Magazines;
+use super::magazine::ROOM;
 use super::migratetype::MigrateType;
 use super::migratetype::MIGRATE_PCPTYPES;
 use super::MemMap;
@@ -52,6 +60,7 @@ use crate::phys::Pfn;
 use crate::phys::PAGEBLOCK_ORDER;
 use core::sync::atomic::AtomicI32;
 use core::sync::atomic::AtomicU32;
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::Ordering::Release;
@@ -138,16 +147,35 @@ struct PcpList {
 /// The end of a list, as a link keeps it.
 const NIL: u32 = u32::MAX;
 
+/// Somebody else has claimed the pageset.
+const CLAIMED: u32 = 1 << 15;
+/// The zone has so few free pages that every check is needed.
+const TIGHT: u32 = 1 << 14;
+/// The zone was below its high watermark.
+const BELOW_HIGH: u32 = 1 << 13;
+/// No pages are kept here.
+const DISABLED: u32 = 1 << 12;
+/// Any of them. No page has these bits together with `Allocated`.
+const CLOSED: u32 = 0xffff;
+
 /// The pages of one zone on one CPU. See the file's head for who may touch it.
 #[repr(C)]
 pub struct Pageset {
-    claimed: AtomicU32,
-    count: AtomicI32,
+    gate: AtomicU32,
+    free_count: AtomicI32,
+    /// Single pages that were given out of the magazines.
+    allocs: AtomicU64,
+    /// Single pages that came back to them.
+    frees: AtomicU64,
+    magazines: Magazines,
+    /// How many of `frees` are settled.
+    frees_settled: AtomicU64,
+    /// Pages on the lists, those in the magazines left out.
+    listed: AtomicI32,
     high: AtomicI32,
     high_min: AtomicI32,
     high_max: AtomicI32,
     batch: AtomicI32,
-    free_count: AtomicI32,
     alloc_factor: AtomicI32,
     flags: AtomicU32,
     lists: [PcpList; NR_PCP_LISTS],
@@ -157,13 +185,17 @@ impl Pageset {
     /// One that keeps nothing (`boot_pageset`).
     pub(super) const fn new() -> Self {
         Self {
-            claimed: AtomicU32::new(0),
-            count: AtomicI32::new(0),
+            gate: AtomicU32::new(DISABLED),
+            free_count: AtomicI32::new(0),
+            allocs: AtomicU64::new(0),
+            frees: AtomicU64::new(0),
+            magazines: Magazines::new(),
+            frees_settled: AtomicU64::new(0),
+            listed: AtomicI32::new(0),
             high: AtomicI32::new(0),
             high_min: AtomicI32::new(0),
             high_max: AtomicI32::new(0),
             batch: AtomicI32::new(1),
-            free_count: AtomicI32::new(0),
             alloc_factor: AtomicI32::new(0),
             flags: AtomicU32::new(0),
             lists: [const {
@@ -173,6 +205,77 @@ impl Pageset {
                 }
             }; NR_PCP_LISTS],
         }
+    }
+
+    /// Says whose pages come here. The gate opens when there are limits, too.
+    pub(super) fn set_zone(&self, zone: ZoneId) {
+        let open = PageDescriptor::plain_bits(zone);
+        let closed = self.gate.load(Relaxed) & CLOSED;
+        self.gate.store(open | closed, Relaxed);
+    }
+
+    /// What the third word of a single page's descriptor must be, for it to be
+    /// taken back without a check.
+    #[inline]
+    pub(super) fn gate(&self) -> u32 {
+        self.gate.load(Acquire)
+    }
+
+    /// Whether a single page may be given out without a check.
+    #[inline]
+    pub(super) fn is_open(&self) -> bool {
+        self.gate.load(Acquire) & CLOSED == 0
+    }
+
+    /// Closes the gate for a zone that is short, or ends that. For the holder
+    /// of the zone's lock.
+    pub(super) fn set_tight(&self, tight: bool) {
+        self.set_gate(TIGHT, tight);
+    }
+
+    /// Closes the gate for a zone that is below its high watermark, or ends
+    /// that. For the holder of the zone's lock.
+    pub(super) fn set_below_high(&self, below: bool) {
+        self.set_gate(BELOW_HIGH, below);
+    }
+
+    fn set_gate(&self, flag: u32, closed: bool) {
+        match closed {
+            true => self.gate.fetch_or(flag, Relaxed),
+            false => self.gate.fetch_and(!flag, Release),
+        };
+    }
+
+    /// The magazines.
+    #[inline]
+    pub(super) fn magazines(&self) -> &Magazines {
+        &self.magazines
+    }
+
+    /// A single page was given out of a magazine.
+    #[inline]
+    pub(super) fn note_hot_alloc(&self) {
+        let free_count = self.free_count.load(Relaxed);
+        self.free_count.store(free_count >> 1, Relaxed);
+        bump(&self.allocs);
+    }
+
+    /// A single page came back to a magazine.
+    #[inline]
+    pub(super) fn note_hot_free(&self) {
+        let free_count = self.free_count.load(Relaxed);
+        self.free_count.store(free_count.wrapping_add(1), Relaxed);
+        bump(&self.frees);
+    }
+
+    /// How many single pages were given out of the magazines.
+    pub(super) fn hot_allocs(&self) -> u64 {
+        self.allocs.load(Relaxed)
+    }
+
+    /// How many came back to them.
+    pub(super) fn hot_frees(&self) -> u64 {
+        self.frees.load(Relaxed)
     }
 
     /// Whether pages are kept here at all: not before the pagesets are set up.
@@ -185,24 +288,30 @@ impl Pageset {
     /// pin ends; not while somebody else has claimed it.
     #[inline]
     pub(super) fn is_mine(&self) -> bool {
-        self.claimed.load(Acquire) == 0
+        self.gate.load(Acquire) & CLAIMED == 0
     }
 
     /// Claims the pageset of any CPU: it is the caller's after the next
     /// [`Platform::synchronize`](crate::platform::Platform::synchronize).
     pub(super) fn claim(&self) {
-        self.claimed.store(1, Relaxed);
+        self.gate.fetch_or(CLAIMED, Relaxed);
     }
 
     /// Ends a claim.
     pub(super) fn release(&self) {
-        self.claimed.store(0, Release);
+        self.gate.fetch_and(!CLAIMED, Release);
     }
 
     /// Pages on the lists.
     #[inline]
     pub fn count(&self) -> u32 {
-        self.count.load(Relaxed).max(0) as u32
+        self.total().max(0) as u32
+    }
+
+    #[inline]
+    fn total(&self) -> i32 {
+        let hot = (0..MIGRATE_PCPTYPES).map(|mt| self.magazines.len(mt) as i32);
+        self.listed.load(Relaxed).wrapping_add(hot.sum())
     }
 
     /// Above so many pages, some go back to the zone.
@@ -224,13 +333,49 @@ impl Pageset {
         self.batch.store(limits.batch as i32, Relaxed);
         self.high_min.store(limits.high_min as i32, Relaxed);
         self.high_max.store(limits.high_max as i32, Relaxed);
+        self.set_gate(DISABLED, limits.high_max == 0);
+        self.settle(0);
     }
 
-    /// Counts pages that come, or with a minus go.
+    /// Works out what the single pages that came back since the last time have
+    /// changed. Before anything is done that is not for the magazines alone.
     #[inline]
-    pub(super) fn add_count(&self, pages: i32) {
-        let count = self.count.load(Relaxed).wrapping_add(pages);
-        self.count.store(count, Relaxed);
+    pub(super) fn unsettle(&self) {
+        let frees = self.frees.load(Relaxed);
+        let new = frees.wrapping_sub(self.frees_settled.load(Relaxed));
+        if new != 0 {
+            self.frees_settled.store(frees, Relaxed);
+            let factor = self.alloc_factor.load(Relaxed) >> new.min(31);
+            self.alloc_factor.store(factor, Relaxed);
+            let flags = self.flags.load(Relaxed) & !PREV_FREE_HIGH_ORDER;
+            self.flags.store(flags, Relaxed);
+        }
+    }
+
+    /// Sets the magazines' limits anew, in favour of that of type `mt` where not
+    /// all can have room. After anything that is not for the magazines alone.
+    #[inline]
+    pub(super) fn settle(&self, mt: usize) {
+        let high = clamp(
+            self.high.load(Relaxed),
+            self.high_min.load(Relaxed),
+            self.high_max.load(Relaxed),
+        );
+        let slack = high - 1 - self.total();
+        let full = self.batch.load(Relaxed) << BATCH_SCALE_MAX;
+        let most = (full - self.free_count.load(Relaxed)).clamp(0, ROOM as i32);
+        if slack >= (MIGRATE_PCPTYPES as i32) * ROOM as i32 {
+            for mt in 0..MIGRATE_PCPTYPES {
+                self.magazines.set_limit(mt, most as u32);
+            }
+            return;
+        }
+        for other in 0..MIGRATE_PCPTYPES {
+            let len = self.magazines.len(other) as i32;
+            let more = if other == mt { slack.max(0) } else { 0 };
+            let limit = len.saturating_add(more).min(most);
+            self.magazines.set_limit(other, limit as u32);
+        }
     }
 
     /// An allocation: fewer pages will be freed at once (`rmqueue_pcplist`).
@@ -242,15 +387,15 @@ impl Pageset {
 
     /// A block of `order` has come back: fewer pages will be taken at once, and
     /// how many are to go to the zone, and whether they are higher orders that
-    /// nobody asks for (the first half of `free_frozen_page_commit`).
+    /// nobody asks for (the first half of `free_frozen_page_commit`). The block is
+    /// on its list already.
     #[inline]
     pub(super) fn note_free(&self, order: PageOrder, is_below_high: bool) -> i32 {
         self.alloc_factor
             .store(self.alloc_factor.load(Relaxed) >> 1, Relaxed);
         let pages = 1i32 << (order.get() & 15);
-        self.add_count(pages);
         let batch = self.batch.load(Relaxed);
-        let count = self.count.load(Relaxed);
+        let count = self.total();
         let free_count = self.free_count.load(Relaxed);
         let flags = self.flags.load(Relaxed);
         let mut free_high = false;
@@ -293,7 +438,7 @@ impl Pageset {
         if min == max {
             return high;
         }
-        let count = self.count.load(Relaxed);
+        let count = self.total();
         let free_count = self.free_count.load(Relaxed);
         if is_below_high {
             self.high
@@ -312,7 +457,7 @@ impl Pageset {
     /// How many pages go when there are too many (`nr_pcp_free`).
     fn nr_free(&self, batch: i32, high: i32, free_high: bool) -> i32 {
         if free_high {
-            return self.count.load(Relaxed).min(batch << BATCH_SCALE_MAX);
+            return self.total().min(batch << BATCH_SCALE_MAX);
         }
         if high < batch {
             return 1;
@@ -341,7 +486,7 @@ impl Pageset {
             self.high.store(high, Relaxed);
         }
         if order == PageOrder::ZERO {
-            let most = (high - self.count.load(Relaxed) - base).max(base);
+            let most = (high - self.total() - base).max(base);
             if batch <= most && factor < BATCH_SCALE_MAX {
                 self.alloc_factor.store(factor + 1, Relaxed);
             }
@@ -358,7 +503,7 @@ impl Pageset {
     pub(super) fn decay(&self) -> (i32, bool) {
         let min = self.high_min.load(Relaxed);
         let batch = self.batch.load(Relaxed);
-        let count = self.count.load(Relaxed);
+        let count = self.total();
         let mut high = self.high.load(Relaxed);
         let mut more = false;
         if high > min {
@@ -386,30 +531,31 @@ impl Pageset {
         self.batch.load(Relaxed)
     }
 
-    /// The list with this index.
+    /// Whether there is nothing on a list.
     #[inline]
     pub(super) fn is_empty(&self, index: usize) -> bool {
-        self.head(index).is_none()
+        self.head(index).is_none() && (index >= MIGRATE_PCPTYPES || self.magazines.len(index) == 0)
     }
 
-    /// The first block of a list.
+    /// The first block that is linked.
     #[inline]
-    pub(super) fn head(&self, index: usize) -> Option<Pfn> {
+    fn head(&self, index: usize) -> Option<Pfn> {
         link(self.list(index).head.load(Relaxed))
     }
 
-    /// The last block of a list.
-    pub(super) fn tail(&self, index: usize) -> Option<Pfn> {
+    /// The last block that is linked.
+    fn tail(&self, index: usize) -> Option<Pfn> {
         link(self.list(index).tail.load(Relaxed))
     }
 
     /// Whether the lists are in order and hold as many pages as are counted; if
-    /// not, at which page and why not.
+    /// not, at which page and why not. The magazines are empty afterwards.
     pub(super) fn check(
         &self,
         map: &impl MemMap,
         zone: ZoneId,
     ) -> Result<(), (Option<Pfn>, &'static str)> {
+        self.flush(map);
         let count = u64::from(self.count());
         let mut pages = 0;
         for index in 0..NR_PCP_LISTS {
@@ -425,6 +571,9 @@ impl Pageset {
                 }
                 if before.is_some() && page.prev() != before {
                     return Err((next, "a page on a pageset does not link back"));
+                }
+                if page.count() != 0 {
+                    return Err((next, "a page on a pageset has references"));
                 }
                 pages += order.pages().0;
                 if pages > count {
@@ -448,7 +597,13 @@ impl Pageset {
         &self.lists[index.min(NR_PCP_LISTS - 1)]
     }
 
-    /// Puts a block before all others.
+    fn add_listed(&self, order: PageOrder, blocks: i32) {
+        let pages = blocks << (order.get() & 15);
+        let listed = self.listed.load(Relaxed).wrapping_add(pages);
+        self.listed.store(listed, Relaxed);
+    }
+
+    /// Puts a block, which is `Pageset` already, before all others.
     #[inline]
     pub(super) fn push_head(
         &self,
@@ -457,6 +612,92 @@ impl Pageset {
         pfn: Pfn,
         page: &PageDescriptor,
     ) {
+        if index >= MIGRATE_PCPTYPES {
+            self.link_head(index, map, pfn, page);
+            return;
+        }
+        if self.magazines.len(index) >= ROOM {
+            self.spill(index, map, ROOM / 2);
+        }
+        let len = self.magazines.len(index);
+        self.magazines.put(index, len, pfn.0 as u32);
+        self.magazines.set_len(index, len + 1);
+        page.set_count(1);
+    }
+
+    /// Takes the first block; its count is 1 and its state the caller's to set.
+    #[inline]
+    pub(super) fn pop_head<'a, M: MemMap>(
+        &self,
+        index: usize,
+        map: &'a M,
+    ) -> Option<(Pfn, &'a PageDescriptor)> {
+        if index >= MIGRATE_PCPTYPES {
+            let (pfn, page) = self.unlink_head(index, map)?;
+            page.set_count(1);
+            return Some((pfn, page));
+        }
+        if self.magazines.len(index) == 0 {
+            self.reload(index, map);
+        }
+        let len = self.magazines.len(index).checked_sub(1)?;
+        let pfn = Pfn(self.magazines.get(index, len).into());
+        let page = map.page(pfn)?;
+        self.magazines.set_len(index, len);
+        Some((pfn, page))
+    }
+
+    /// Gives the lowest `pages` of a magazine to the head of its list.
+    #[cold]
+    fn spill(&self, index: usize, map: &impl MemMap, pages: u32) {
+        let len = self.magazines.len(index);
+        for at in 0..pages.min(len) {
+            let pfn = Pfn(self.magazines.get(index, at).into());
+            if let Some(page) = map.page(pfn) {
+                page.set_count(0);
+                self.link_head(index, map, pfn, page);
+            }
+        }
+        for at in pages..len {
+            let pfn = self.magazines.get(index, at);
+            self.magazines.put(index, at - pages, pfn);
+        }
+        self.magazines.set_len(index, len.saturating_sub(pages));
+    }
+
+    /// Fills an empty magazine from its list: not to the brim, so that what
+    /// comes back has a place.
+    #[cold]
+    fn reload(&self, index: usize, map: &impl MemMap) {
+        let mut len = ROOM * 3 / 4;
+        let mut at = len;
+        while at > 0 {
+            let Some((pfn, page)) = self.unlink_head(index, map) else {
+                break;
+            };
+            page.set_count(1);
+            at -= 1;
+            self.magazines.put(index, at, pfn.0 as u32);
+        }
+        if at > 0 {
+            for from in at..len {
+                let pfn = self.magazines.get(index, from);
+                self.magazines.put(index, from - at, pfn);
+            }
+            len -= at;
+        }
+        self.magazines.set_len(index, len);
+    }
+
+    /// Empties the magazines into their lists.
+    pub(super) fn flush(&self, map: &impl MemMap) {
+        for index in 0..MIGRATE_PCPTYPES {
+            self.spill(index, map, ROOM);
+        }
+    }
+
+    #[inline]
+    fn link_head(&self, index: usize, map: &impl MemMap, pfn: Pfn, page: &PageDescriptor) {
         let list = self.list(index);
         let head = link(list.head.load(Relaxed));
         page.set_prev_link(PageLink::NONE);
@@ -466,9 +707,11 @@ impl Pageset {
             None => list.tail.store(pfn.0 as u32, Relaxed),
         }
         list.head.store(pfn.0 as u32, Relaxed);
+        self.add_listed(order_of(index), 1);
     }
 
-    /// Puts a block behind all others.
+    /// Puts a block, which is `Pageset` already and has no references, behind
+    /// all others.
     pub(super) fn push_tail(
         &self,
         index: usize,
@@ -485,11 +728,11 @@ impl Pageset {
             None => list.head.store(pfn.0 as u32, Relaxed),
         }
         list.tail.store(pfn.0 as u32, Relaxed);
+        self.add_listed(order_of(index), 1);
     }
 
-    /// Takes the first block.
     #[inline]
-    pub(super) fn pop_head<'a, M: MemMap>(
+    fn unlink_head<'a, M: MemMap>(
         &self,
         index: usize,
         map: &'a M,
@@ -503,10 +746,11 @@ impl Pageset {
         if next.is_none() {
             list.tail.store(NIL, Relaxed);
         }
+        self.add_listed(order_of(index), -1);
         Some((pfn, page))
     }
 
-    /// Takes the last block.
+    /// Takes the last linked block: the magazines must be empty.
     pub(super) fn pop_tail<'a, M: MemMap>(
         &self,
         index: usize,
@@ -515,6 +759,7 @@ impl Pageset {
         let list = self.list(index);
         let pfn = link(list.tail.load(Relaxed))?;
         let page = map.page(pfn)?;
+        self.add_listed(order_of(index), -1);
         if list.head.load(Relaxed) == pfn.0 as u32 {
             list.head.store(NIL, Relaxed);
             list.tail.store(NIL, Relaxed);
@@ -527,6 +772,13 @@ impl Pageset {
         }
         Some((pfn, page))
     }
+}
+
+/// Adds one without a locked instruction: whoever has the pageset is the only
+/// writer.
+#[inline]
+fn bump(count: &AtomicU64) {
+    count.store(count.load(Relaxed).wrapping_add(1), Relaxed);
 }
 
 /// `clamp()` of Linux, also where `low` is above `high`, as in a zone whose low

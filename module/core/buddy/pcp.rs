@@ -64,6 +64,7 @@ where
         if !pageset.is_enabled() || !pageset.is_mine() {
             return None;
         }
+        pageset.unsettle();
         pageset.note_alloc();
         let index = pageset::index_of(order, mt);
         if pageset.is_empty(index) {
@@ -72,9 +73,8 @@ where
         let taken = pageset.pop_head(index, self.map);
         if let Some((_, page)) = taken {
             page.set_state(PageState::Allocated, order);
-            page.set_count(1);
-            pageset.add_count(-(order.pages().0 as i32));
         }
+        pageset.settle(mt.index());
         taken.map(|(pfn, _)| pfn)
     }
 
@@ -96,6 +96,7 @@ where
         if !pageset.is_mine() {
             return 0;
         }
+        pageset.unsettle();
         let index = pageset::index_of(order, mt);
         let mut taken = 0;
         for slot in pages {
@@ -106,11 +107,10 @@ where
                 break;
             };
             page.set_state(PageState::Allocated, order);
-            page.set_count(1);
-            pageset.add_count(-1);
             *slot = pfn;
             taken += 1;
         }
+        pageset.settle(mt.index());
         taken
     }
 
@@ -142,7 +142,6 @@ where
             if let Some(page) = self.map.page(pfn) {
                 page.set_state(PageState::Pageset, order);
                 pageset.push_tail(index, self.map, pfn, page);
-                pageset.add_count(order.pages().0 as i32);
             }
         }
     }
@@ -175,12 +174,14 @@ where
         if !pageset.is_enabled() || !pageset.is_mine() {
             return false;
         }
+        pageset.unsettle();
         let index = pageset::index_of(order, mt);
         pageset.push_head(index, self.map, pfn, page);
         let to_free = pageset.note_free(order, zone.is_below_high());
         if to_free > 0 {
             self.free_surplus(zone, id, pageset, to_free, index);
         }
+        pageset.settle(mt.index());
         true
     }
 
@@ -209,7 +210,7 @@ where
             let flags = AllocFlags::WMARK_MIN;
             let order = PageOrder::ZERO;
             if zone_watermark_ok(&zone.free_counts, order, mark, reserve, flags) {
-                zone.set_below_high(false);
+                self.set_below_high(zone, id, false);
             }
         }
     }
@@ -224,6 +225,7 @@ where
         count: i32,
         index: usize,
     ) {
+        pageset.flush(self.map);
         let mut count = count.min(pageset.count() as i32);
         let mut index = index;
         let mut areas = zone.free.lock();
@@ -239,7 +241,6 @@ where
                 };
                 empty = 0;
                 count -= pages;
-                pageset.add_count(-pages);
                 let mt = locked.migratetype(pfn);
                 locked.free_one_page(pfn, page, order, mt, None);
                 tell(self.platform, TracePoint::PagePcpuDrain, || {
@@ -276,7 +277,11 @@ where
         self.stats.begin_claims(self.platform);
         each(&mut |_, _, pageset| pageset.claim());
         self.platform.synchronize();
-        each(&mut job);
+        each(&mut |id, zone, pageset| {
+            pageset.unsettle();
+            job(id, zone, pageset);
+            pageset.settle(0);
+        });
         each(&mut |_, _, pageset| pageset.release());
         self.stats.end_claims();
     }
@@ -364,6 +369,7 @@ where
             if !pageset.is_enabled() || !pageset.is_mine() {
                 return;
             }
+            pageset.unsettle();
             let (mut surplus, rest) = pageset.decay();
             more |= rest || surplus > 0;
             while surplus > 0 && pageset.count() > 0 {
@@ -371,6 +377,7 @@ where
                 self.free_pcppages_bulk(zone, id, pageset, now, 0);
                 surplus -= now;
             }
+            pageset.settle(0);
         });
         more
     }
@@ -393,7 +400,7 @@ where
     pub fn setup_pagesets(&self, cpus_of: impl Fn(NodeId) -> u64) {
         let online = (0..self.platform.nr_cpus()).map(CpuId);
         let online = online.filter(|&cpu| self.platform.is_online(cpu)).count() as u64;
-        self.for_each_zone(|id, zone| {
+        self.with_pagesets(0..self.platform.nr_cpus(), None, |id, zone, pageset| {
             if !zone.is_populated() {
                 return;
             }
@@ -402,13 +409,22 @@ where
                 cpus => cpus,
             };
             let low = zone.wmark(Watermark::Low);
-            let limits = PagesetLimits::of(zone.managed(), low, cpus);
-            for cpu in (0..self.platform.nr_cpus()).map(CpuId) {
-                if let Some(pageset) = self.stats.pageset(cpu, id) {
-                    pageset.set_limits(limits);
-                }
-            }
+            pageset.set_zone(id);
+            pageset.set_limits(PagesetLimits::of(zone.managed(), low, cpus));
         });
+    }
+
+    /// Notes whether a zone is below its high watermark, and has the CPUs look
+    /// at every page then: each one freed lowers what they may keep
+    /// (`nr_pcp_high`).
+    #[cold]
+    #[inline(never)]
+    pub(super) fn set_below_high(&self, zone: &Zone<P>, id: ZoneId, below: bool) {
+        // The lock keeps flag and gates in step.
+        let _areas = zone.free.lock();
+        zone.set_below_high(below);
+        self.stats
+            .for_each_pageset(id, |pageset| pageset.set_below_high(below));
     }
 
     /// All zones that there are.

@@ -33,6 +33,7 @@ use super::free_area::FreeCounts;
 use super::free_area::Placement;
 use super::migratetype::MigrateType;
 use super::pageset;
+use super::stats::Statistics;
 use super::MemMap;
 use crate::page::PageDescriptor;
 use crate::page::PageState;
@@ -61,6 +62,24 @@ pub(super) struct LockedZone<'a, P: Platform, M> {
     pub(super) map: &'a M,
     /// Which zone this is; only its pages merge here.
     pub(super) id: ZoneId,
+    /// The CPUs' pagesets, whose gates follow how much is free.
+    pub(super) stats: &'a Statistics<'a>,
+}
+
+impl<P: Platform, M> Drop for LockedZone<'_, P, M> {
+    /// The lock is still held: whoever held it last sets the gates.
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(tight) = self.zone.tight_changed() {
+            set_tight(self.stats, self.id, tight);
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn set_tight(stats: &Statistics<'_>, zone: ZoneId, tight: bool) {
+    stats.for_each_pageset(zone, |pageset| pageset.set_tight(tight));
 }
 
 impl<'a, P: Platform, M: MemMap> LockedZone<'a, P, M> {

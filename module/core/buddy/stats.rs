@@ -11,6 +11,7 @@
 //! while the writer is pinned there: a plain load and store, nothing locked.
 //! A reader adds the slots up and may see one CPU's event and not yet another's.
 
+use super::local::CpuLocal;
 use super::pageset::Pageset;
 use crate::error::Error;
 use crate::error::Refusals;
@@ -25,6 +26,7 @@ use crate::phys::Pages;
 use crate::phys::PhysRange;
 use crate::phys::Region;
 use crate::platform::Platform;
+use crate::sparse::Stretch;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Acquire;
@@ -192,6 +194,8 @@ impl Default for CpuStats {
 pub struct ZoneStats {
     pageset: Pageset,
     numa: [AtomicU64; NR_NUMA_STATS],
+    /// Whether this is a zone of the CPU's own node.
+    local: AtomicBool,
 }
 
 impl ZoneStats {
@@ -200,7 +204,24 @@ impl ZoneStats {
         Self {
             pageset: Pageset::new(),
             numa: [const { AtomicU64::new(0) }; NR_NUMA_STATS],
+            local: AtomicBool::new(false),
         }
+    }
+
+    /// A count. What goes through the magazines is counted there alone: always
+    /// from the zone that was wanted.
+    fn numa(&self, stat: NumaStat) -> u64 {
+        let count = self
+            .numa
+            .get(stat as usize)
+            .map_or(0, |count| count.load(Relaxed));
+        let hot = match (stat, self.local.load(Relaxed)) {
+            (NumaStat::Hit, _) | (NumaStat::Local, true) | (NumaStat::Other, false) => {
+                self.pageset.hot_allocs()
+            }
+            _ => 0,
+        };
+        count.wrapping_add(hot)
     }
 
     #[inline]
@@ -224,6 +245,7 @@ pub struct Statistics<'m> {
     cpus: &'m [CpuStats],
     zones: &'m [ZoneStats],
     zones_per_cpu: usize,
+    locals: &'m [CpuLocal<'m>],
 }
 
 impl<'m> Statistics<'m> {
@@ -237,7 +259,9 @@ impl<'m> Statistics<'m> {
 
     /// What the slots take of the region.
     pub fn bytes(&self) -> Bytes {
-        placed_size::<CpuStats>(self.cpus.len()) + placed_size::<ZoneStats>(self.zones.len())
+        placed_size::<CpuStats>(self.cpus.len())
+            + placed_size::<ZoneStats>(self.zones.len())
+            + placed_size::<CpuLocal<'_>>(self.locals.len())
     }
 
     /// Places the slots at the start of `range`, which is
@@ -272,7 +296,57 @@ impl<'m> Statistics<'m> {
             cpus: cpu_slots,
             zones: zone_slots,
             zones_per_cpu,
+            locals: &[],
         })
+    }
+
+    /// What [`Statistics::connect`] needs for `nr_cpus` CPUs, aligned to a cache
+    /// line. Saturates.
+    pub fn locals_size(nr_cpus: usize) -> Bytes {
+        placed_size::<CpuLocal<'_>>(nr_cpus)
+    }
+
+    /// Places what each CPU has of the zones that it likes best at the start of
+    /// `range`, so that single pages can go the short way. `zone` tells, for a
+    /// CPU and the highest kind of zone that it may use, which zone it would try
+    /// first, whether that is of its own node, and where the descriptors are.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Region::place_slice`].
+    pub fn connect(
+        &mut self,
+        region: &mut Region<'m>,
+        range: PhysRange,
+        zone: impl Fn(CpuId, ZoneType) -> Option<(ZoneId, bool, Stretch<'m>)>,
+    ) -> Result<()> {
+        let (zones, zones_per_cpu) = (self.zones, self.zones_per_cpu);
+        let slot = |cpu: usize, id: ZoneId| {
+            let index = cpu.wrapping_mul(zones_per_cpu).wrapping_add(id.index());
+            (id.index() < zones_per_cpu)
+                .then(|| zones.get(index))
+                .flatten()
+        };
+        self.locals = region.place_slice(range, self.cpus.len(), |cpu| {
+            CpuLocal::new(|highest| {
+                let (id, local, stretch) = zone(CpuId(cpu as u32), highest)?;
+                let slot: &'m ZoneStats = slot(cpu, id)?;
+                slot.local.store(local, Relaxed);
+                Some((&slot.pageset, stretch))
+            })
+        })?;
+        Ok(())
+    }
+
+    /// Has the surroundings know where each CPU finds its own.
+    pub fn tell_locals(&self, platform: &impl Platform) {
+        platform.set_locals(self.locals);
+    }
+
+    /// What each CPU has of the zones that it likes best.
+    #[inline]
+    pub(super) fn locals(&self) -> &'m [CpuLocal<'m>] {
+        self.locals
     }
 
     /// Counts `by` more of `event`. The caller is pinned to `cpu`.
@@ -328,7 +402,24 @@ impl<'m> Statistics<'m> {
             .cpus
             .iter()
             .filter_map(|slot| slot.events.get(event.index()));
-        counts.fold(0u64, |sum, count| sum.wrapping_add(count.load(Relaxed)))
+        let sum = counts.fold(0u64, |sum, count| sum.wrapping_add(count.load(Relaxed)));
+        sum.wrapping_add(self.hot_events(event))
+    }
+
+    /// How often it happened to single pages in magazines.
+    fn hot_events(&self, event: VmEvent) -> u64 {
+        let kind_at = |index: usize| index % NR_ZONE_TYPES;
+        let slots = self.zones.iter().enumerate();
+        slots.fold(0u64, |sum, (index, slot)| {
+            let hot = match event {
+                VmEvent::PgFree => slot.pageset.hot_frees(),
+                VmEvent::PgAlloc(kind) if kind_at(index) == kind.index() => {
+                    slot.pageset.hot_allocs()
+                }
+                _ => 0,
+            };
+            sum.wrapping_add(hot)
+        })
     }
 
     /// How often a request was refused with `error`, on all CPUs.
@@ -342,8 +433,8 @@ impl<'m> Statistics<'m> {
     /// A count of one zone, of all CPUs (`zone_numa_event_state`).
     pub fn numa(&self, zone: ZoneId, stat: NumaStat) -> u64 {
         (0..self.cpus.len())
-            .filter_map(|cpu| self.zone_slot(cpu, zone)?.numa.get(stat as usize))
-            .fold(0u64, |sum, count| sum.wrapping_add(count.load(Relaxed)))
+            .filter_map(|cpu| self.zone_slot(cpu, zone))
+            .fold(0u64, |sum, slot| sum.wrapping_add(slot.numa(stat)))
     }
 
     /// Counts one more of a zone. The caller is pinned to `cpu`.
@@ -357,6 +448,15 @@ impl<'m> Statistics<'m> {
     #[inline]
     pub fn pageset(&self, cpu: CpuId, zone: ZoneId) -> Option<&Pageset> {
         Some(&self.zone_slot(cpu.0 as usize, zone)?.pageset)
+    }
+
+    /// Calls `visit` with all CPUs' pagesets of a zone.
+    pub(super) fn for_each_pageset(&self, zone: ZoneId, mut visit: impl FnMut(&Pageset)) {
+        for cpu in 0..self.cpus.len() {
+            if let Some(slot) = self.zone_slot(cpu, zone) {
+                visit(&slot.pageset);
+            }
+        }
     }
 
     /// Waits for the turn to claim pagesets of other CPUs.

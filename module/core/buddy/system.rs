@@ -87,6 +87,7 @@ where
             platform: self.platform,
             map: self.map,
             id,
+            stats: self.stats,
         }
     }
 
@@ -213,6 +214,19 @@ where
         Ok(())
     }
 
+    /// The long way of an allocation.
+    #[inline(never)]
+    fn alloc_slow(&self, request: &AllocRequest) -> Result<Pfn> {
+        self.try_alloc(request).map_err(|error| self.refuse(error))
+    }
+
+    /// The long way of a free.
+    #[inline(never)]
+    pub(super) fn free_slow(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+        let freed = self.try_free(pfn, order);
+        freed.map(|_| ()).map_err(|error| self.refuse(error))
+    }
+
     /// Counts a refusal and hands it on.
     #[cold]
     pub(super) fn refuse(&self, error: Error) -> Error {
@@ -265,8 +279,8 @@ where
             return false;
         };
         let mut areas = zone.free.lock();
-        self.locked(zone, id, &mut areas)
-            .move_freepages_isolate(pfn, isolate)
+        let mut locked = self.locked(zone, id, &mut areas);
+        locked.move_freepages_isolate(pfn, isolate)
     }
 
     /// Takes a reserved page block over as one of CMA
@@ -301,14 +315,41 @@ where
 {
     #[inline]
     fn alloc(&self, request: &AllocRequest) -> Result<Pfn> {
-        self.try_alloc(request).map_err(|error| self.refuse(error))
+        match self.alloc_fast(request) {
+            Some((pfn, _)) => Ok(pfn),
+            None => self.alloc_slow(request),
+        }
     }
 
     #[inline]
     fn free(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
-        self.try_free(pfn, order)
-            .map(|_| ())
-            .map_err(|error| self.refuse(error))
+        match self.free_fast_checked(pfn, order) {
+            true => Ok(()),
+            false => self.free_slow(pfn, order),
+        }
+    }
+
+    #[inline]
+    fn alloc_owned(&self, request: &AllocRequest) -> Result<(Pfn, &PageDescriptor)> {
+        match self.alloc_fast(request) {
+            Some(taken) => Ok(taken),
+            None => {
+                let pfn = self.alloc_slow(request)?;
+                Ok((pfn, self.map.page(pfn).ok_or(Error::Corrupt)?))
+            }
+        }
+    }
+
+    #[inline]
+    fn free_owned(&self, pfn: Pfn, page: &PageDescriptor, order: PageOrder) -> Result<()> {
+        match order == PageOrder::ZERO && self.free_fast(pfn, page) {
+            true => Ok(()),
+            false => self.free_slow(pfn, order),
+        }
+    }
+
+    fn descriptor(&self, pfn: Pfn) -> Option<&PageDescriptor> {
+        self.map.page(pfn)
     }
 
     fn check_free(&self, pfn: Pfn, order: PageOrder) -> Result<()> {

@@ -277,6 +277,10 @@ where
             .map_err(|error| self.refuse(error))
     }
 
+    fn descriptor(&self, pfn: Pfn) -> Option<&PageDescriptor> {
+        self.map.page(pfn)
+    }
+
     fn check_free(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
         let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
         match page.is_allocated(order) {

@@ -12,14 +12,14 @@ use core::ops::DerefMut;
 /// # Invariants
 ///
 /// `len <= N`.
-pub(super) struct FixedList<T, const N: usize> {
+pub(crate) struct FixedList<T, const N: usize> {
     slots: [T; N],
     len: usize,
 }
 
 impl<T: Copy, const N: usize> FixedList<T, N> {
     /// No element. `unused` fills the slots that are not in use.
-    pub(super) const fn new(unused: T) -> Self {
+    pub(crate) const fn new(unused: T) -> Self {
         // INVARIANT: 0 is at most any N.
         Self {
             slots: [unused; N],
@@ -33,7 +33,7 @@ impl<T: Copy, const N: usize> FixedList<T, N> {
     ///
     /// [`Error::MapTooManyEntries`] when there are `N` already,
     /// [`Error::Corrupt`] when `index` lies behind the end.
-    pub(super) fn insert(&mut self, index: usize, element: T) -> Result<()> {
+    pub(crate) fn insert(&mut self, index: usize, element: T) -> Result<()> {
         let behind = self.len + 1;
         let tail = self.slots.get_mut(..behind);
         let tail = tail.ok_or(Error::MapTooManyEntries)?;
@@ -49,7 +49,7 @@ impl<T: Copy, const N: usize> FixedList<T, N> {
     }
 
     /// Takes the element at `index` out; nothing happens where there is none.
-    pub(super) fn remove(&mut self, index: usize) {
+    pub(crate) fn remove(&mut self, index: usize) {
         if let Some(tail) = self.get_mut(index..).filter(|tail| !tail.is_empty()) {
             tail.rotate_left(1);
             self.len -= 1;
@@ -57,7 +57,7 @@ impl<T: Copy, const N: usize> FixedList<T, N> {
     }
 
     /// Drops all elements.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.len = 0;
     }
 }

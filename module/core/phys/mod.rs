@@ -45,6 +45,7 @@ pub use backing::Backing;
 pub use backing::BackingRun;
 pub use backing::PageBytes;
 pub use backing::MAX_BACKING_RUNS;
+pub(crate) use fixed_list::FixedList;
 pub use region::placed_size;
 
 pub use region::Region;

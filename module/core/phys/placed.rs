@@ -4,7 +4,7 @@
 //!
 //! Neighbours merge, so few entries suffice however many objects there are.
 
-use super::fixed_list::FixedList;
+use super::FixedList;
 use super::PhysAddr;
 use super::PhysRange;
 use crate::error::Error;

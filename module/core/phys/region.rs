@@ -21,9 +21,9 @@
 
 use super::backing::Backing;
 use super::backing::Cursor;
-use super::fixed_list::FixedList;
 use super::placed::Placed;
 use super::Bytes;
+use super::FixedList;
 use super::NodeId;
 use super::PageOrder;
 use super::Pages;
