@@ -19,6 +19,7 @@ use crate::buddy::BuddySystem;
 use crate::buddy::FreeReport;
 use crate::buddy::MemMap;
 use crate::buddy::PageAllocator;
+use crate::buddy::PageRef;
 use crate::buddy::Violation;
 use crate::buddy::ZoneTable;
 use crate::cosmos::CosmosSystem;
@@ -110,18 +111,18 @@ where
     }
 
     #[inline]
-    fn alloc_owned(&self, request: &AllocRequest) -> Result<(Pfn, &PageDescriptor)> {
+    fn alloc_page(&self, request: &AllocRequest) -> Result<PageRef<'_>> {
         match self {
-            Self::Buddy(buddy) => buddy.alloc_owned(request),
-            Self::Cosmos(cosmos) => cosmos.alloc_owned(request),
+            Self::Buddy(buddy) => buddy.alloc_page(request),
+            Self::Cosmos(cosmos) => cosmos.alloc_page(request),
         }
     }
 
     #[inline]
-    fn free_owned(&self, pfn: Pfn, page: &PageDescriptor, order: PageOrder) -> Result<()> {
+    fn free_page(&self, page: PageRef<'_>, order: PageOrder) -> Result<()> {
         match self {
-            Self::Buddy(buddy) => buddy.free_owned(pfn, page, order),
-            Self::Cosmos(cosmos) => cosmos.free_owned(pfn, page, order),
+            Self::Buddy(buddy) => buddy.free_page(page, order),
+            Self::Cosmos(cosmos) => cosmos.free_page(page, order),
         }
     }
 

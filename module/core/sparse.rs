@@ -68,9 +68,6 @@ pub struct Stretch<'m> {
     pub start: Pfn,
     /// The descriptors.
     pub map: &'m [PageDescriptor],
-    /// What is kept about the page blocks of these frames, from `start` on;
-    /// empty where it does not lie in one piece.
-    pub blocks: &'m [Pageblock],
 }
 
 impl Stretch<'_> {
@@ -78,7 +75,6 @@ impl Stretch<'_> {
     pub const EMPTY: Self = Self {
         start: Pfn(0),
         map: &[],
-        blocks: &[],
     };
 
     /// Whether all of `range` is in it.
@@ -326,18 +322,15 @@ impl<'m> Sparse<'m> {
             at = at + size;
         }
         let start = self.frames(SectionNr(first)).start;
-        let block = (start.0 >> PAGEBLOCK_ORDER) as usize;
-        let behind = block.saturating_add(map.len() >> PAGEBLOCK_ORDER);
         // One more than there is room for is only not remembered.
         let last = self.stretches.len();
-        let _ = self.stretches.insert(
-            last,
-            Stretch {
-                start,
-                map,
-                blocks: self.near_blocks.get(block..behind).unwrap_or(&[]),
-            },
-        );
+        let _ = self.stretches.insert(last, Stretch { start, map });
+    }
+
+    /// What is kept about the page blocks of the near table's frames, from frame 0
+    /// on.
+    pub fn near_blocks(&self) -> &'m [Pageblock] {
+        self.near_blocks
     }
 
     /// The stretch that has the descriptors of all of `range`.

@@ -35,6 +35,8 @@ void shadowmm_set_dev_node(struct device *dev, int nid);
 int shadowmm_get_cpu(void);
 void shadowmm_put_cpu(void);
 void shadowmm_set_cpu_node(unsigned int cpu, int nid);
+void shadowmm_set_cpu_local(unsigned int cpu, const void *local);
+const void *shadowmm_cpu_local(unsigned int cpu);
 bool shadowmm_cpu_online(unsigned int cpu);
 unsigned int shadowmm_nr_cpu_ids(void);
 unsigned int shadowmm_nr_online_cpus(void);

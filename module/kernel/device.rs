@@ -152,7 +152,7 @@ impl OpenFile {
         let placed = self.placed(wanted);
         let mut held = self.held.lock();
         let block = self.shadow.alloc(&placed)?;
-        room.enter(&mut held, block.pfn, wanted.order);
+        room.enter(&mut held, block.pfn, wanted.order());
         request.pfn = block.pfn.0;
         request.page_nid = block.nid.0;
         request.page_zone = block.zone as u32;

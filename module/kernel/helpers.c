@@ -84,6 +84,20 @@ void shadowmm_set_cpu_node(unsigned int cpu, int nid)
 		per_cpu(shadowmm_cpu_node, cpu) = nid;
 }
 
+/* What core has for each CPU, which percpu.rs reads. */
+DEFINE_PER_CPU(const void *, shadowmm_local);
+
+void shadowmm_set_cpu_local(unsigned int cpu, const void *local)
+{
+	if (cpu < nr_cpu_ids && cpu_possible(cpu))
+		per_cpu(shadowmm_local, cpu) = local;
+}
+
+const void *shadowmm_cpu_local(unsigned int cpu)
+{
+	return per_cpu(shadowmm_local, cpu);
+}
+
 bool shadowmm_cpu_online(unsigned int cpu)
 {
 	return cpu_online(cpu);

@@ -73,6 +73,37 @@ pub(crate) unsafe fn disable() -> u32 {
     cpu
 }
 
+/// Turns preemption off and tells what [`set_local`] was told for this CPU; null
+/// if it was not.
+///
+/// # Safety
+///
+/// As that of [`disable`].
+#[inline(always)]
+pub(crate) unsafe fn disable_with_local() -> *const u8 {
+    if !INLINED {
+        // SAFETY: By this function's own. The number is that of a possible CPU.
+        return unsafe { bindings::shadowmm_cpu_local(bindings::shadowmm_get_cpu() as u32) }.cast();
+    }
+    let local: *const u8;
+    // SAFETY: As in `disable`; the second is a per-CPU variable of helpers.c.
+    unsafe {
+        asm!(
+            "incq %gs:__preempt_count(%rip)",
+            "movq %gs:shadowmm_local(%rip), {local}",
+            local = out(reg) local,
+            options(att_syntax, nostack)
+        );
+    }
+    local
+}
+
+/// Notes what [`disable_with_local`] tells on a CPU.
+pub(crate) fn set_local(cpu: u32, local: *const u8) {
+    // SAFETY: The number is checked there, and the address is only kept.
+    unsafe { bindings::shadowmm_set_cpu_local(cpu, local.cast()) };
+}
+
 /// Turns preemption on again (`put_cpu`), which may be the moment for another
 /// task to run.
 ///

@@ -137,6 +137,24 @@ impl Platform for Kernel {
         unsafe { kernel::bindings::schedule_timeout_uninterruptible(1) };
     }
 
+    fn set_locals<T: Sync>(&self, all: &[T]) {
+        for (cpu, local) in (0u32..).zip(all) {
+            percpu::set_local(cpu, (&raw const *local).cast());
+        }
+    }
+
+    #[inline(always)]
+    fn pin_local<'s, T: Sync>(&self, _all: &'s [T]) -> Option<(&'s T, CpuGuard)> {
+        // SAFETY: The guard undoes it.
+        let local: *const T = unsafe { percpu::disable_with_local() }.cast();
+        let pinned = CpuGuard(PhantomData);
+        // SAFETY: There is one shadow, whose boot told `set_locals` all CPUs'
+        // elements of the one slice that core has of them, before it allowed
+        // anything that pins; a boot anew does so before it uses its own. So it
+        // is this CPU's element of `_all`, or null before the first boot.
+        Some((unsafe { local.as_ref() }?, pinned))
+    }
+
     fn set_cpu_node(&self, cpu: CpuId, nid: NodeId) {
         // SAFETY: The number is checked there.
         unsafe { bindings::shadowmm_set_cpu_node(cpu.0, nid.0) };

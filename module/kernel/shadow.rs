@@ -165,7 +165,7 @@ impl Placed<'_> {
         mm: &Mm<'_>,
         take: impl FnOnce(&AllocRequest) -> CoreResult<Pfn>,
     ) -> CoreResult<Pfn> {
-        match self.request.nid {
+        match self.request.nid() {
             NodeId::NONE => mm
                 .policies()
                 .alloc_by(&self.request, self.policy, self.prev, take),
@@ -351,7 +351,7 @@ impl Shadow {
     pub(crate) fn alloc(&self, placed: &Placed<'_>) -> CoreResult<Block> {
         self.with_mm(|mm| {
             let pfn = placed.take(mm, |request| mm.allocator().alloc(request))?;
-            self.taken(mm, pfn, placed.request.order.pages())
+            self.taken(mm, pfn, placed.request.order().pages())
         })
     }
 
@@ -370,7 +370,7 @@ impl Shadow {
     pub(crate) fn alloc_bulk(&self, placed: &Placed<'_>, pages: &mut [Pfn]) -> CoreResult<usize> {
         self.with_mm(|mm| {
             let allocator = mm.allocator();
-            let taken = if placed.request.nid == NodeId::NONE {
+            let taken = if placed.request.nid() == NodeId::NONE {
                 let (request, policy) = (&placed.request, placed.policy);
                 let policies = mm.policies();
                 policies.alloc_bulk(&allocator, request, policy, placed.prev, pages)?

@@ -286,7 +286,7 @@ fn connect_cpus<'m, P: Platform>(
     let range = alloc_in_one_piece(&mut early.memblock, size, align, min, NodeId::NONE)?;
     let (platform, nodes, sparse) = (&early.platform, &*early.nodes, &*early.sparse);
     let region = early.memblock.region_mut().ok_or(Error::RegionMissing)?;
-    stats.connect(region, range, |cpu, highest| {
+    stats.connect(region, range, sparse.near_blocks(), |cpu, highest| {
         if sparse.is_mobility_disabled() {
             // Requests are not served from the lists that they name then.
             return None;

@@ -19,6 +19,7 @@ use super::fallback::RmqueueMode;
 use super::gfp;
 use super::gfp::Gfp;
 use super::highatomic;
+use super::local;
 use super::migratetype::MigrateType;
 use super::pageset;
 use super::system::BuddySystem;
@@ -47,13 +48,15 @@ use crate::zonelist::Zonelist;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllocRequest {
     /// Which zone, and how hard to try.
-    pub gfp: Gfp,
+    pub(crate) gfp: Gfp,
     /// log2 of the pages.
-    pub order: PageOrder,
+    pub(crate) order: PageOrder,
     /// Whose list of zones to walk; [`NodeId::NONE`] for the running CPU's.
-    pub nid: NodeId,
+    pub(crate) nid: NodeId,
     /// Only from these nodes, if given.
-    pub nodes: Option<NodeMask>,
+    pub(crate) nodes: Option<NodeMask>,
+    /// What kind of plain request it is; above all kinds when it is not plain.
+    plain: u8,
 }
 
 impl AllocRequest {
@@ -64,7 +67,45 @@ impl AllocRequest {
             order,
             nid: NodeId::NONE,
             nodes: None,
+            plain: Self::kind_of(gfp, order),
         }
+    }
+
+    /// A single page that needs no more than to be given out, from the node at
+    /// hand, is plain.
+    const fn kind_of(gfp: Gfp, order: PageOrder) -> u8 {
+        match (gfp.zone(), gfp.migratetype()) {
+            (Ok(highest), Ok(mt)) if order.get() == 0 && !gfp.has(gfp::NOT_PLAIN) => {
+                local::plain_kind(highest, mt)
+            }
+            _ => u8::MAX,
+        }
+    }
+
+    /// What kind of plain request it is; one that there is not for others.
+    #[inline]
+    pub(super) const fn plain_kind(&self) -> u8 {
+        self.plain
+    }
+
+    /// Which zone, and how hard to try.
+    pub const fn gfp(&self) -> Gfp {
+        self.gfp
+    }
+
+    /// log2 of the pages.
+    pub const fn order(&self) -> PageOrder {
+        self.order
+    }
+
+    /// Whose list of zones to walk; [`NodeId::NONE`] for the running CPU's.
+    pub const fn nid(&self) -> NodeId {
+        self.nid
+    }
+
+    /// Only from these nodes, if given.
+    pub const fn nodes(&self) -> Option<NodeMask> {
+        self.nodes
     }
 
     /// The request as it crosses the ABI: bare numbers, all checked.
@@ -85,13 +126,30 @@ impl AllocRequest {
 
     /// The same, from this node first.
     pub const fn on(self, nid: NodeId) -> Self {
-        Self { nid, ..self }
+        let same = nid.0 == self.nid.0;
+        let plain = if same { self.plain } else { u8::MAX };
+        Self { nid, plain, ..self }
     }
 
     /// The same, from these nodes only.
     pub const fn within(self, nodes: NodeMask) -> Self {
         Self {
             nodes: Some(nodes),
+            plain: u8::MAX,
+            ..self
+        }
+    }
+
+    /// The same for a block of another order.
+    pub const fn of_order(self, order: PageOrder) -> Self {
+        let own = self.nid.0 == NodeId::NONE.0 && self.nodes.is_none();
+        let plain = match own {
+            true => Self::kind_of(self.gfp, order),
+            false => u8::MAX,
+        };
+        Self {
+            order,
+            plain,
             ..self
         }
     }

@@ -131,10 +131,7 @@ pub trait PageAllocator {
     ///
     /// Those of [`PageAllocator::alloc`], when there is not one page.
     fn alloc_bulk(&self, request: &AllocRequest, pages: &mut [Pfn]) -> Result<usize> {
-        let request = AllocRequest {
-            order: PageOrder::ZERO,
-            ..*request
-        };
+        let request = request.of_order(PageOrder::ZERO);
         let mut done = 0usize;
         for page in pages {
             match self.alloc(&request) {
@@ -163,7 +160,7 @@ pub trait PageAllocator {
     /// and those of [`PageAllocator::alloc`].
     fn alloc_exact(&self, request: &AllocRequest, pages: Pages) -> Result<Pfn> {
         let order = pages.order_up().ok_or(Error::OrderTooLarge)?;
-        let pfn = self.alloc(&AllocRequest { order, ..*request })?;
+        let pfn = self.alloc(&request.of_order(order))?;
         if order != PageOrder::ZERO {
             self.split(pfn, order, PageOrder::ZERO)?;
         }
@@ -183,36 +180,36 @@ pub trait PageAllocator {
     where
         Self: Sized,
     {
-        let (pfn, page) = self.alloc_owned(request)?;
         Ok(PageBlock {
             allocator: self,
-            page,
-            pfn,
+            page: self.alloc_page(request)?,
             order: request.order,
         })
     }
 
-    /// Takes a block with the descriptor of its first page: what
-    /// [`PageAllocator::alloc_block`] keeps.
+    /// Takes a block as Linux gives it: by its first page's descriptor, which
+    /// spares whoever keeps it the search when it goes back.
     ///
     /// # Errors
     ///
     /// Those of [`PageAllocator::alloc`].
     #[inline]
-    fn alloc_owned(&self, request: &AllocRequest) -> Result<(Pfn, &PageDescriptor)> {
+    fn alloc_page(&self, request: &AllocRequest) -> Result<PageRef<'_>> {
         let pfn = self.alloc(request)?;
-        Ok((pfn, self.descriptor(pfn).ok_or(Error::Corrupt)?))
+        let page = self.descriptor(pfn).ok_or(Error::Corrupt)?;
+        Ok(PageRef { pfn, page })
     }
 
-    /// Gives a block back that is the caller's alone for certain, as one that
-    /// [`PageBlock`] keeps is.
+    /// Gives a block back that [`PageAllocator::alloc_page`] gave to the caller
+    /// alone (`__free_pages`). A second free is refused; of two at the same moment
+    /// only [`PageAllocator::free`] is sure to refuse one.
     ///
     /// # Errors
     ///
     /// Those of [`PageAllocator::free`].
     #[inline]
-    fn free_owned(&self, pfn: Pfn, _page: &PageDescriptor, order: PageOrder) -> Result<()> {
-        self.free(pfn, order)
+    fn free_page(&self, page: PageRef<'_>, order: PageOrder) -> Result<()> {
+        self.free(page.pfn, order)
     }
 
     /// The descriptor of a page (`pfn_to_page`).
@@ -251,24 +248,38 @@ pub struct BlockInfo {
     pub state: PageState,
 }
 
+/// A page with its descriptor (`struct page *`).
+#[derive(Clone, Copy)]
+pub struct PageRef<'a> {
+    pub(crate) pfn: Pfn,
+    pub(crate) page: &'a PageDescriptor,
+}
+
+impl PageRef<'_> {
+    /// Which page it is (`page_to_pfn`).
+    #[inline]
+    pub const fn pfn(&self) -> Pfn {
+        self.pfn
+    }
+}
+
 /// An allocated block, owned: it goes back to its allocator when it is dropped.
 ///
 /// # Invariants
 ///
-/// `pfn` is the first page of a block of `order` that `allocator` gave out and
-/// has not got back, and `page` its descriptor.
+/// `page` is the first page of a block of `order` that `allocator` gave out and
+/// has not got back.
 #[must_use = "a block that nobody keeps goes back at once"]
 pub struct PageBlock<'a, A: PageAllocator + ?Sized> {
     allocator: &'a A,
-    page: &'a PageDescriptor,
-    pfn: Pfn,
+    page: PageRef<'a>,
     order: PageOrder,
 }
 
 impl<A: PageAllocator + ?Sized> PageBlock<'_, A> {
     /// The first page.
     pub fn pfn(&self) -> Pfn {
-        self.pfn
+        self.page.pfn
     }
 
     /// log2 of the pages.
@@ -283,14 +294,14 @@ impl<A: PageAllocator + ?Sized> PageBlock<'_, A> {
     /// Those of [`PageAllocator::free`], if somebody else freed the block.
     pub fn free(self) -> Result<()> {
         let (allocator, page) = (self.allocator, self.page);
-        let (pfn, order) = self.into_raw();
-        allocator.free_owned(pfn, page, order)
+        let (_, order) = self.into_raw();
+        allocator.free_page(page, order)
     }
 
     /// Gives the ownership to whoever keeps the numbers.
     #[must_use = "the numbers are all that is left of the block"]
     pub fn into_raw(self) -> (Pfn, PageOrder) {
-        let raw = (self.pfn, self.order);
+        let raw = (self.page.pfn, self.order);
         mem::forget(self);
         raw
     }
@@ -301,12 +312,12 @@ impl<A: PageAllocator + ?Sized> Drop for PageBlock<'_, A> {
     fn drop(&mut self) {
         // A refusal can only mean that somebody freed the numbers behind the
         // owner's back. The allocator has counted it.
-        let _ = self.allocator.free_owned(self.pfn, self.page, self.order);
+        let _ = self.allocator.free_page(self.page, self.order);
     }
 }
 
 impl<A: PageAllocator + ?Sized> fmt::Debug for PageBlock<'_, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PageBlock({} order {})", self.pfn, self.order.get())
+        write!(f, "PageBlock({} order {})", self.page.pfn, self.order.get())
     }
 }

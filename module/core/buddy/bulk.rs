@@ -42,10 +42,7 @@ where
     ///
     /// Those of [`PageAllocator::alloc`], when there is not one page.
     pub(super) fn take_pages(&self, request: &AllocRequest, pages: &mut [Pfn]) -> Result<usize> {
-        let request = AllocRequest {
-            order: PageOrder::ZERO,
-            ..*request
-        };
+        let request = request.of_order(PageOrder::ZERO);
         let Some((first, rest)) = pages.split_first_mut() else {
             return Ok(0);
         };
@@ -190,7 +187,7 @@ where
     /// those of [`PageAllocator::alloc`].
     pub(super) fn take_exact(&self, request: &AllocRequest, pages: Pages) -> Result<Pfn> {
         let order = pages.order_up().ok_or(Error::OrderTooLarge)?;
-        let pfn = self.alloc(&AllocRequest { order, ..*request })?;
+        let pfn = self.alloc(&request.of_order(order))?;
         if order != PageOrder::ZERO {
             self.try_split(pfn, order, PageOrder::ZERO)?;
         }

@@ -22,34 +22,15 @@
 //! of `alloc.rs` and `pcp.rs`, which takes the same decisions step by step.
 
 use super::alloc::AllocRequest;
-use super::gfp;
-use super::local::Route;
-use super::migratetype::MigrateType;
+use super::allocator::PageRef;
+use super::local::Back;
 use super::system::BuddySystem;
 use super::MemMap;
 use super::ZoneTable;
-use crate::page::PageDescriptor;
-use crate::page::ZoneType;
-use crate::phys::NodeId;
 use crate::phys::PageOrder;
 use crate::phys::Pfn;
 use crate::platform::Platform;
-
-impl AllocRequest {
-    /// For a single page that needs no more than to be given out: the highest
-    /// kind of zone and the mobility.
-    #[inline]
-    fn plain(&self) -> Option<(ZoneType, MigrateType)> {
-        if self.order != PageOrder::ZERO
-            || self.nid != NodeId::NONE
-            || self.nodes.is_some()
-            || self.gfp.has(gfp::NOT_PLAIN)
-        {
-            return None;
-        }
-        Some((self.gfp.zone().ok()?, self.gfp.migratetype().ok()?))
-    }
-}
+use core::sync::atomic::Ordering::Relaxed;
 
 impl<'a, P, M, Z> BuddySystem<'a, P, M, Z>
 where
@@ -59,66 +40,65 @@ where
 {
     /// Gives out the hottest page of the zone that the request likes best; `None`
     /// when it must go the long way.
-    #[inline]
-    pub(super) fn alloc_fast(&self, request: &AllocRequest) -> Option<(Pfn, &'a PageDescriptor)> {
-        let (highest, mt) = request.plain()?;
+    #[inline(always)]
+    pub(super) fn alloc_fast(&self, request: &AllocRequest) -> Option<PageRef<'a>> {
         let (local, _pinned) = self.platform.pin_local(self.stats.locals())?;
-        let route = local.route(highest);
-        let (set, mt) = (route.set, mt.index());
+        let out = local.out(request.plain_kind())?;
+        let set = out.set;
         if !set.is_open() {
             return None;
         }
         let magazines = set.magazines();
-        let len = magazines.len(mt);
-        if len == 0 {
-            return None;
-        }
-        let len = len.wrapping_sub(1);
-        let pfn = magazines.get(mt, len);
-        let page = route.page(pfn)?;
-        magazines.set_len(mt, len);
+        let pfn = magazines.peek(out.list())?;
+        let page = out.page(pfn)?;
+        magazines.pop(out.list());
         page.toggle_owner();
         set.note_hot_alloc();
-        Some((Pfn(pfn.into()), page))
+        Some(PageRef {
+            pfn: Pfn(pfn.into()),
+            page,
+        })
     }
 
     /// Takes a page back from its only owner; `false` when it must go the long
     /// way.
-    #[inline]
-    pub(super) fn free_fast(&self, pfn: Pfn, page: &PageDescriptor) -> bool {
+    #[inline(always)]
+    pub(super) fn free_fast(&self, page: PageRef<'_>) -> bool {
+        let PageRef { pfn, page } = page;
         let Some((local, _pinned)) = self.platform.pin_local(self.stats.locals()) else {
             return false;
         };
         let bits = page.bits();
-        [ZoneType::Normal, ZoneType::Movable]
-            .into_iter()
-            .map(|highest| local.route(highest))
-            .find(|route| route.set.gate() == bits)
-            .is_some_and(|route| {
-                Self::push_hot(route, pfn.0 as u32, || {
-                    page.toggle_owner();
-                    true
-                })
-            })
+        let [normal, movable] = local.back();
+        let back = if normal.set.gate() == bits {
+            normal
+        } else if movable.set.gate() == bits {
+            movable
+        } else {
+            return false;
+        };
+        let take = || {
+            page.toggle_owner();
+            true
+        };
+        Self::push_hot(back, pfn.0 as u32, take)
     }
 
     /// Takes a page back from somebody who says that it is his: of several who
     /// do so at once, one is right. `false` when it must go the long way.
-    #[inline]
+    #[inline(always)]
     pub(super) fn free_fast_checked(&self, pfn: Pfn, order: PageOrder) -> bool {
-        if order != PageOrder::ZERO || pfn.0 > u64::from(u32::MAX) {
+        if order != PageOrder::ZERO {
             return false;
         }
         let Some((local, _pinned)) = self.platform.pin_local(self.stats.locals()) else {
             return false;
         };
-        let pfn = pfn.0 as u32;
-        for highest in [ZoneType::Normal, ZoneType::Movable] {
-            let route = local.route(highest);
-            if let Some(page) = route.page(pfn) {
+        for back in local.back() {
+            if let Some(page) = back.page(pfn) {
                 let bits = page.bits();
-                if bits == route.set.gate() {
-                    return Self::push_hot(route, pfn, || page.take_plain(bits));
+                if bits == back.set.gate() {
+                    return Self::push_hot(back, pfn.0 as u32, || page.take_plain(bits));
                 }
             }
         }
@@ -127,19 +107,21 @@ where
 
     /// Puts a page into its magazine, if that has not reached its limit and
     /// `take` gets the page from its owner.
-    #[inline]
-    fn push_hot(route: &Route<'_>, pfn: u32, take: impl FnOnce() -> bool) -> bool {
-        let Some(mt) = route.migratetype(pfn) else {
+    #[inline(always)]
+    fn push_hot(back: &Back<'_>, pfn: u32, take: impl FnOnce() -> bool) -> bool {
+        let Some(list) = back.list(pfn) else {
             return false;
         };
-        let magazines = route.set.magazines();
-        let len = magazines.len(mt);
-        if len >= magazines.limit(mt) || !take() {
+        let magazines = back.set.magazines();
+        let Some(place) = magazines.place(list) else {
+            return false;
+        };
+        if !take() {
             return false;
         }
-        magazines.put(mt, len, pfn);
-        magazines.set_len(mt, len.wrapping_add(1));
-        route.set.note_hot_free();
+        place.store(pfn, Relaxed);
+        magazines.push(list);
+        back.set.note_hot_free();
         true
     }
 }

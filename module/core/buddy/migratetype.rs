@@ -9,13 +9,13 @@
 //! page block   0            1            2            3
 //!              Unmovable    Movable      Movable      Reclaimable
 //!
-//! bits of a Pageblock   7 unused | 6..4 its type | 3 skip | 2..0 the type that it acts as
+//! bits of a Pageblock   7 unused | 6..4 migrate type | 3 skip | 2 isolated | 1..0 list
 //! ```
 //!
 //! A block's type says on which list its free pages stand; what is allocated in
-//! it may be of any type. An isolated block acts as Isolate and keeps its type
-//! beside that, so that it is there again when the isolation ends; and who frees a
-//! page has the list for it in three bits.
+//! it may be of any type. Isolation is a bit beside the type, so that the type is
+//! there again when it ends. The list is what both come to for a CPU that takes
+//! a page back: that of Unmovable, Movable or Reclaimable, or 3 for none.
 
 use core::sync::atomic::AtomicU8;
 use core::sync::atomic::Ordering::Relaxed;
@@ -108,16 +108,25 @@ impl MigrateType {
             2 => Self::Reclaimable,
             3 => Self::HighAtomic,
             4 => Self::Cma,
-            5 => Self::Isolate,
             _ => Self::Unmovable,
         }
     }
 }
 
 const TYPE_MASK: u8 = 7;
+const LIST_MASK: u8 = 3;
+const ISOLATED: u8 = 1 << 2;
 const SKIP: u8 = 1 << 3;
 const BASE_SHIFT: u8 = 4;
-const BASE_MASK: u8 = TYPE_MASK << BASE_SHIFT;
+
+/// The bits of a block of this type, isolated or not.
+const fn bits(mt: MigrateType, isolated: bool) -> u8 {
+    let list = match mt.is_mergeable() && !isolated {
+        true => mt as u8,
+        false => LIST_MASK,
+    };
+    (mt as u8) << BASE_SHIFT | if isolated { ISOLATED } else { 0 } | list
+}
 
 /// What is kept about a page block (`enum pageblock_bits`).
 ///
@@ -136,43 +145,41 @@ impl Pageblock {
     /// while it is isolated.
     #[inline]
     pub fn migratetype(&self) -> MigrateType {
-        MigrateType::from_bits(self.0.load(Relaxed))
+        let bits = self.0.load(Relaxed);
+        if bits & ISOLATED != 0 {
+            return MigrateType::Isolate;
+        }
+        MigrateType::from_bits(bits >> BASE_SHIFT)
     }
 
-    /// The type as an index below 8.
+    /// Which list of a pageset a page of the block goes to; 3 for none.
     #[inline]
-    pub(super) fn index(&self) -> usize {
-        usize::from(self.0.load(Relaxed) & TYPE_MASK)
+    pub(super) fn list(&self) -> usize {
+        usize::from(self.0.load(Relaxed) & LIST_MASK)
     }
 
     /// The type that it has when it is not isolated.
+    #[inline]
     pub fn base_migratetype(&self) -> MigrateType {
-        MigrateType::from_bits((self.0.load(Relaxed) & BASE_MASK) >> BASE_SHIFT)
+        MigrateType::from_bits(self.0.load(Relaxed) >> BASE_SHIFT)
     }
 
     /// Gives the block a type and ends its isolation
     /// (`set_pageblock_migratetype`). `Isolate` is not a type to be given.
     pub fn set_migratetype(&self, mt: MigrateType) {
         if mt != MigrateType::Isolate {
-            let mt = mt as u8;
-            self.change(|bits| bits & SKIP | mt << BASE_SHIFT | mt);
+            self.change(|old| old & SKIP | bits(mt, false));
         }
     }
 
     /// Whether it is isolated (`get_pageblock_isolate`).
     pub fn is_isolated(&self) -> bool {
-        self.migratetype() == MigrateType::Isolate
+        self.0.load(Relaxed) & ISOLATED != 0
     }
 
     /// Isolates it or ends that (`set_pageblock_isolate`).
     pub fn set_isolated(&self, isolated: bool) {
-        self.change(|bits| {
-            let acts_as = match isolated {
-                true => MigrateType::Isolate as u8,
-                false => (bits & BASE_MASK) >> BASE_SHIFT,
-            };
-            bits & !TYPE_MASK | acts_as
-        });
+        self.change(|old| old & SKIP | bits(MigrateType::from_bits(old >> BASE_SHIFT), isolated));
     }
 
     /// Whether compaction passes it over (`get_pageblock_skip`).

@@ -95,6 +95,7 @@ pub use compaction::CompactPriority;
 pub use compaction::CompactResult;
 pub use compaction::CompactState;
 pub use compaction::Kcompactd;
+pub use allocator::PageRef;
 pub use fallback::FallbackCounts;
 pub use fragmentation::extfrag_for_order;
 pub use fragmentation::fragmentation_index;

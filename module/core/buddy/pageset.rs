@@ -165,11 +165,12 @@ pub struct Pageset {
     free_count: AtomicI32,
     /// Single pages that were given out of the magazines.
     allocs: AtomicU64,
-    /// Single pages that came back to them.
-    frees: AtomicU64,
     magazines: Magazines,
-    /// How many of `frees` are settled.
-    frees_settled: AtomicU64,
+    /// Single pages that came back to them, up to when it was last settled; how
+    /// many had been given out then, and how many were in them.
+    frees: AtomicU64,
+    allocs_settled: AtomicU64,
+    total_settled: AtomicU32,
     /// Pages on the lists, those in the magazines left out.
     listed: AtomicI32,
     high: AtomicI32,
@@ -188,9 +189,10 @@ impl Pageset {
             gate: AtomicU32::new(DISABLED),
             free_count: AtomicI32::new(0),
             allocs: AtomicU64::new(0),
-            frees: AtomicU64::new(0),
             magazines: Magazines::new(),
-            frees_settled: AtomicU64::new(0),
+            frees: AtomicU64::new(0),
+            allocs_settled: AtomicU64::new(0),
+            total_settled: AtomicU32::new(0),
             listed: AtomicI32::new(0),
             high: AtomicI32::new(0),
             high_min: AtomicI32::new(0),
@@ -265,7 +267,6 @@ impl Pageset {
     pub(super) fn note_hot_free(&self) {
         let free_count = self.free_count.load(Relaxed);
         self.free_count.store(free_count.wrapping_add(1), Relaxed);
-        bump(&self.frees);
     }
 
     /// How many single pages were given out of the magazines.
@@ -275,7 +276,18 @@ impl Pageset {
 
     /// How many came back to them.
     pub(super) fn hot_frees(&self) -> u64 {
-        self.frees.load(Relaxed)
+        self.frees.load(Relaxed).wrapping_add(self.new_frees())
+    }
+
+    /// How many came back since it was last settled: as many as were given out,
+    /// and those that the magazines have more.
+    #[inline]
+    fn new_frees(&self) -> u64 {
+        let allocs = self.allocs.load(Relaxed);
+        let new = allocs.wrapping_sub(self.allocs_settled.load(Relaxed));
+        let total = self.magazines.total();
+        let more = total.wrapping_sub(self.total_settled.load(Relaxed)) as i32;
+        new.wrapping_add(i64::from(more) as u64)
     }
 
     /// Whether pages are kept here at all: not before the pagesets are set up.
@@ -310,8 +322,8 @@ impl Pageset {
 
     #[inline]
     fn total(&self) -> i32 {
-        let hot = (0..MIGRATE_PCPTYPES).map(|mt| self.magazines.len(mt) as i32);
-        self.listed.load(Relaxed).wrapping_add(hot.sum())
+        let hot = self.magazines.total() as i32;
+        self.listed.load(Relaxed).wrapping_add(hot)
     }
 
     /// Above so many pages, some go back to the zone.
@@ -341,10 +353,13 @@ impl Pageset {
     /// changed. Before anything is done that is not for the magazines alone.
     #[inline]
     pub(super) fn unsettle(&self) {
-        let frees = self.frees.load(Relaxed);
-        let new = frees.wrapping_sub(self.frees_settled.load(Relaxed));
+        let new = self.new_frees();
         if new != 0 {
-            self.frees_settled.store(frees, Relaxed);
+            let frees = self.frees.load(Relaxed);
+            self.frees.store(frees.wrapping_add(new), Relaxed);
+            self.allocs_settled
+                .store(self.allocs.load(Relaxed), Relaxed);
+            self.total_settled.store(self.magazines.total(), Relaxed);
             let factor = self.alloc_factor.load(Relaxed) >> new.min(31);
             self.alloc_factor.store(factor, Relaxed);
             let flags = self.flags.load(Relaxed) & !PREV_FREE_HIGH_ORDER;
@@ -356,25 +371,33 @@ impl Pageset {
     /// all can have room. After anything that is not for the magazines alone.
     #[inline]
     pub(super) fn settle(&self, mt: usize) {
+        let hot = self.magazines.total();
+        self.total_settled.store(hot, Relaxed);
         let high = clamp(
             self.high.load(Relaxed),
             self.high_min.load(Relaxed),
             self.high_max.load(Relaxed),
         );
-        let slack = high - 1 - self.total();
+        let total = self.listed.load(Relaxed).wrapping_add(hot as i32);
+        let slack = high.wrapping_sub(1).wrapping_sub(total);
         let full = self.batch.load(Relaxed) << BATCH_SCALE_MAX;
-        let most = (full - self.free_count.load(Relaxed)).clamp(0, ROOM as i32);
-        if slack >= (MIGRATE_PCPTYPES as i32) * ROOM as i32 {
+        let most = full.wrapping_sub(self.free_count.load(Relaxed));
+        if slack >= MIGRATE_PCPTYPES as i32 * ROOM as i32 && most >= ROOM as i32 {
             for mt in 0..MIGRATE_PCPTYPES {
-                self.magazines.set_limit(mt, most as u32);
+                self.magazines.set_limit(mt, ROOM);
             }
             return;
         }
+        self.settle_tightly(mt, slack, most);
+    }
+
+    #[cold]
+    fn settle_tightly(&self, mt: usize, slack: i32, most: i32) {
+        let most = most.max(0) as u32;
         for other in 0..MIGRATE_PCPTYPES {
-            let len = self.magazines.len(other) as i32;
             let more = if other == mt { slack.max(0) } else { 0 };
-            let limit = len.saturating_add(more).min(most);
-            self.magazines.set_limit(other, limit as u32);
+            let limit = self.magazines.len(other).saturating_add(more as u32);
+            self.magazines.set_limit(other, limit.min(most));
         }
     }
 
@@ -621,7 +644,7 @@ impl Pageset {
         }
         let len = self.magazines.len(index);
         self.magazines.put(index, len, pfn.0 as u32);
-        self.magazines.set_len(index, len + 1);
+        self.magazines.push(index);
         page.set_count(1);
     }
 
@@ -640,10 +663,9 @@ impl Pageset {
         if self.magazines.len(index) == 0 {
             self.reload(index, map);
         }
-        let len = self.magazines.len(index).checked_sub(1)?;
-        let pfn = Pfn(self.magazines.get(index, len).into());
+        let pfn = Pfn(self.magazines.peek(index)?.into());
         let page = map.page(pfn)?;
-        self.magazines.set_len(index, len);
+        self.magazines.pop(index);
         Some((pfn, page))
     }
 

@@ -12,6 +12,7 @@
 //! A reader adds the slots up and may see one CPU's event and not yet another's.
 
 use super::local::CpuLocal;
+use super::migratetype::Pageblock;
 use super::pageset::Pageset;
 use crate::error::Error;
 use crate::error::Refusals;
@@ -309,7 +310,8 @@ impl<'m> Statistics<'m> {
     /// Places what each CPU has of the zones that it likes best at the start of
     /// `range`, so that single pages can go the short way. `zone` tells, for a
     /// CPU and the highest kind of zone that it may use, which zone it would try
-    /// first, whether that is of its own node, and where the descriptors are.
+    /// first, whether that is of its own node, and where the descriptors are;
+    /// `blocks` is what is kept about page blocks, from frame 0 on.
     ///
     /// # Errors
     ///
@@ -318,6 +320,7 @@ impl<'m> Statistics<'m> {
         &mut self,
         region: &mut Region<'m>,
         range: PhysRange,
+        blocks: &'m [Pageblock],
         zone: impl Fn(CpuId, ZoneType) -> Option<(ZoneId, bool, Stretch<'m>)>,
     ) -> Result<()> {
         let (zones, zones_per_cpu) = (self.zones, self.zones_per_cpu);
@@ -328,7 +331,7 @@ impl<'m> Statistics<'m> {
                 .flatten()
         };
         self.locals = region.place_slice(range, self.cpus.len(), |cpu| {
-            CpuLocal::new(|highest| {
+            CpuLocal::new(blocks, |highest| {
                 let (id, local, stretch) = zone(CpuId(cpu as u32), highest)?;
                 let slot: &'m ZoneStats = slot(cpu, id)?;
                 slot.local.store(local, Relaxed);

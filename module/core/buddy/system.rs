@@ -21,6 +21,7 @@ use super::alloc::AllocRequest;
 use super::allocator::BlockInfo;
 use super::allocator::FreeReport;
 use super::allocator::PageAllocator;
+use super::allocator::PageRef;
 use super::free_area::FreeAreas;
 use super::free_area::Placement;
 use super::migratetype::MigrateType;
@@ -220,6 +221,13 @@ where
         self.try_alloc(request).map_err(|error| self.refuse(error))
     }
 
+    #[inline(never)]
+    fn alloc_page_slow(&self, request: &AllocRequest) -> Result<PageRef<'_>> {
+        let pfn = self.alloc_slow(request)?;
+        let page = self.map.page(pfn).ok_or(Error::Corrupt)?;
+        Ok(PageRef { pfn, page })
+    }
+
     /// The long way of a free.
     #[inline(never)]
     pub(super) fn free_slow(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
@@ -316,7 +324,7 @@ where
     #[inline]
     fn alloc(&self, request: &AllocRequest) -> Result<Pfn> {
         match self.alloc_fast(request) {
-            Some((pfn, _)) => Ok(pfn),
+            Some(page) => Ok(page.pfn),
             None => self.alloc_slow(request),
         }
     }
@@ -329,22 +337,20 @@ where
         }
     }
 
-    #[inline]
-    fn alloc_owned(&self, request: &AllocRequest) -> Result<(Pfn, &PageDescriptor)> {
+    #[inline(always)]
+    fn alloc_page(&self, request: &AllocRequest) -> Result<PageRef<'_>> {
         match self.alloc_fast(request) {
-            Some(taken) => Ok(taken),
-            None => {
-                let pfn = self.alloc_slow(request)?;
-                Ok((pfn, self.map.page(pfn).ok_or(Error::Corrupt)?))
-            }
+            Some(page) => Ok(page),
+            None => self.alloc_page_slow(request),
         }
     }
 
-    #[inline]
-    fn free_owned(&self, pfn: Pfn, page: &PageDescriptor, order: PageOrder) -> Result<()> {
-        match order == PageOrder::ZERO && self.free_fast(pfn, page) {
+    #[inline(always)]
+    fn free_page(&self, page: PageRef<'_>, order: PageOrder) -> Result<()> {
+        // A block of another order is not as the gate is.
+        match self.free_fast(page) {
             true => Ok(()),
-            false => self.free_slow(pfn, order),
+            false => self.free_slow(page.pfn, order),
         }
     }
 

@@ -77,7 +77,7 @@ impl Side for Shadow<'_> {
     #[inline]
     fn free(&self, block: Pfn, request: &AllocRequest) {
         self.allocator
-            .free(block, request.order)
+            .free(block, request.order())
             .expect("what was taken goes back");
     }
 

@@ -94,10 +94,10 @@ impl Model {
         at_min: bool,
         depth: Depth,
     ) -> Option<u64> {
-        let highest = request.gfp.zone().unwrap();
-        let order = request.order.index();
-        let this_node = request.gfp.has(__GFP_THISNODE);
-        let own = request.nid.0.max(0);
+        let highest = request.gfp().zone().unwrap();
+        let order = request.order().index();
+        let this_node = request.gfp().has(__GFP_THISNODE);
+        let own = request.nid().0.max(0);
         let mut turn: Vec<_> = (0..self.zones.len()).collect();
         turn.sort_by_key(|&i| {
             let (nid, kind, ..) = self.zones[i].spec;
@@ -122,8 +122,8 @@ impl Model {
     }
 
     fn alloc(&mut self, request: &AllocRequest) -> Option<u64> {
-        let gfp = request.gfp;
-        let nodes = request.nodes;
+        let gfp = request.gfp();
+        let nodes = request.nodes();
         let depth = Depth {
             high: gfp.has(__GFP_HIGH),
             non_block: !gfp.has(__GFP_DIRECT_RECLAIM) && !gfp.has(__GFP_NOMEMALLOC),

@@ -146,7 +146,7 @@ fn nodes_are_kept_to() {
             pages.push(pfn);
         }
         for &pfn in &pages {
-            cosmos.system().free(pfn, request.order).unwrap();
+            cosmos.system().free(pfn, request.order()).unwrap();
         }
         pages
     };

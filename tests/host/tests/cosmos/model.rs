@@ -115,8 +115,8 @@ impl Model {
     }
 
     fn alloc(&mut self, request: &AllocRequest) -> Option<u64> {
-        let highest = request.gfp.zone().unwrap();
-        let own = request.nid.0.max(0);
+        let highest = request.gfp().zone().unwrap();
+        let own = request.nid().0.max(0);
         let rounds: &[&[Use]] = match highest {
             ZoneType::Dma | ZoneType::Dma32 => &[&[Use::Hardware], &[Use::Kernel]],
             ZoneType::Normal => &[&[Use::Kernel]],
@@ -131,14 +131,14 @@ impl Model {
             for &i in &turn {
                 let area = &mut self.areas[i];
                 let allowed = request
-                    .nodes
+                    .nodes()
                     .is_none_or(|nodes| nodes.contains(NodeId(area.nid)));
-                let there = !request.gfp.has(__GFP_THISNODE) || area.nid == own;
+                let there = !request.gfp().has(__GFP_THISNODE) || area.nid == own;
                 if !kinds.contains(&area.kind) || area.zone > highest || !allowed || !there {
                     continue;
                 }
-                if let Some(pfn) = area.divide(request.order.index()) {
-                    self.held.insert(pfn, request.order.index());
+                if let Some(pfn) = area.divide(request.order().index()) {
+                    self.held.insert(pfn, request.order().index());
                     return Some(pfn);
                 }
             }

@@ -174,7 +174,7 @@ fn many(allocator: &impl PageAllocator, world: &World) {
     for turn in 0..4 {
         let pfn = policies.alloc(allocator, &wanted, policy, &prev).unwrap();
         assert_eq!(world.page(pfn.0).nid(), NodeId(turn & 1));
-        allocator.free(pfn, wanted.order).unwrap();
+        allocator.free(pfn, wanted.order()).unwrap();
     }
     let after = world.stats.numa(zone, NumaStat::InterleaveHit);
     assert_eq!(after - before, 2);

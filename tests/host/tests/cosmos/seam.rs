@@ -48,7 +48,7 @@ fn random_request(seed: &mut u64) -> AllocRequest {
 
 /// Whether a zone may serve a request.
 fn is_allowed(request: &AllocRequest, page: &PageDescriptor) -> bool {
-    page.zone() <= request.gfp.zone().unwrap()
+    page.zone() <= request.gfp().zone().unwrap()
 }
 
 /// All that must hold, on a machine where nothing is handed off yet. `settle`
@@ -88,8 +88,8 @@ fn seam(world: &World, allocator: &impl PageAllocator, settle: &dyn Fn()) {
                     }
                 }
                 Ok(pfn) => {
-                    assert!(pfn.is_aligned(request.order), "{pfn} {request:?}");
-                    let pages = &mut owned[pfn.0 as usize..][..request.order.pages().0 as usize];
+                    assert!(pfn.is_aligned(request.order()), "{pfn} {request:?}");
+                    let pages = &mut owned[pfn.0 as usize..][..request.order().pages().0 as usize];
                     assert!(pages.iter().all(|owned| !owned), "{pfn} is somebody's");
                     pages.fill(true);
                     let page = world.page(pfn.0);
@@ -97,19 +97,19 @@ fn seam(world: &World, allocator: &impl PageAllocator, settle: &dyn Fn()) {
                     assert_eq!(page.count(), 1);
                     let info = BlockInfo {
                         head: pfn,
-                        order: request.order,
+                        order: request.order(),
                         state: PageState::Allocated,
                     };
-                    let inside = Pages(next(&mut seed) & (request.order.pages().0 - 1));
+                    let inside = Pages(next(&mut seed) & (request.order().pages().0 - 1));
                     assert_eq!(allocator.block_of(pfn + inside), Some(info));
-                    assert_eq!(allocator.check_free(pfn, request.order), Ok(()));
+                    assert_eq!(allocator.check_free(pfn, request.order()), Ok(()));
                     if !inside.is_zero() {
                         let refused = allocator.free(pfn + inside, PageOrder::ZERO);
                         assert_eq!(refused, Err(Error::NotBlockHead));
                     }
-                    let other = request.order.down().unwrap_or(order_of(1));
+                    let other = request.order().down().unwrap_or(order_of(1));
                     assert_eq!(allocator.free(pfn, other), Err(Error::WrongOrder));
-                    held.push((pfn, request.order));
+                    held.push((pfn, request.order()));
                 }
             }
         } else {
@@ -217,10 +217,10 @@ fn threads(allocator: &(impl PageAllocator + Sync), settle: &dyn Fn()) {
                         let request = random_request(&mut seed);
                         match allocator.alloc(&request) {
                             Ok(pfn) => {
-                                for page in pages(pfn, request.order) {
+                                for page in pages(pfn, request.order()) {
                                     assert_eq!(page.swap(cpu + 1, Relaxed), 0);
                                 }
-                                held.push((pfn, request.order));
+                                held.push((pfn, request.order()));
                                 continue;
                             }
                             Err(_) => keep /= 2,
