@@ -148,11 +148,11 @@ impl Platform for Kernel {
         // SAFETY: The guard undoes it.
         let local: *const T = unsafe { percpu::disable_with_local() }.cast();
         let pinned = CpuGuard(PhantomData);
-        // SAFETY: There is one shadow, whose boot told `set_locals` all CPUs'
-        // elements of the one slice that core has of them, before it allowed
-        // anything that pins; a boot anew does so before it uses its own. So it
-        // is this CPU's element of `_all`, or null before the first boot.
-        Some((unsafe { local.as_ref() }?, pinned))
+        // SAFETY: There is one shadow, whose boot tells `set_locals` all CPUs'
+        // elements of the one slice that core has of them, in the stage before
+        // the one that makes an allocator; a boot anew does so, too. So it is
+        // this CPU's element of `_all`.
+        Some((unsafe { &*local }, pinned))
     }
 
     fn set_cpu_node(&self, cpu: CpuId, nid: NodeId) {

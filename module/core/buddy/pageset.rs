@@ -541,7 +541,7 @@ impl Pageset {
     /// Whether [`Pageset::decay`] would change anything.
     pub(super) fn wants_decay(&self) -> bool {
         let high = self.high.load(Relaxed);
-        high > self.high_min.load(Relaxed) || self.count.load(Relaxed) > high
+        high > self.high_min.load(Relaxed) || self.total() > high
     }
 
     /// How many pages a drain gives back under one hold of the zone's lock.
