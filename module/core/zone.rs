@@ -190,6 +190,7 @@ impl<P: Platform> Zone<P> {
     /// Takes a part of the boost back. For the holder of the zone's lock.
     pub(crate) fn lower_boost(&self, by: Pages) {
         self.watermark_boost.store((self.boost() - by).0, Relaxed);
+        self.set_floor();
     }
 
     /// Whether a boost awaits background reclaim.

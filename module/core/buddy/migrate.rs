@@ -301,10 +301,7 @@ where
     Z: ZoneTable<P>,
 {
     fn get(&mut self, order: PageOrder) -> Option<Pfn> {
-        self.last = self.buddy.alloc(&AllocRequest {
-            order,
-            ..*self.request
-        });
+        self.last = self.buddy.alloc(&self.request.of_order(order));
         self.last.ok()
     }
 

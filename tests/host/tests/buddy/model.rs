@@ -138,7 +138,7 @@ impl Model {
         // A request that is held to nodes with no zone for it never gets as far
         // as to be let off.
         let highest = gfp.zone().unwrap();
-        let own = request.nid.0.max(0);
+        let own = request.nid().0.max(0);
         let this_node = gfp.has(__GFP_THISNODE);
         let usable = |zone: &ModelZone| {
             let (nid, kind, ..) = zone.spec;
