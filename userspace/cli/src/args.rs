@@ -2,11 +2,16 @@
 
 //! The command line.
 
+mod page;
+
 use clap::ArgGroup;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 use std::path::PathBuf;
+
+pub use page::Alloc;
+pub use page::Page;
 
 /// A second Linux memory manager, running inside this kernel: look at it, use it, compare it.
 ///
@@ -115,7 +120,7 @@ pub enum Command {
         after_long_help = "JSON: accounts: [{key, text, depth, bytes}]. Those of depth 0 are sums: each is what is left of the one before after those of depth 1 between them."
     )]
     Accounting,
-    /// Allocate, free and look at pages
+    /// Allocate, split, merge, share, free and look at pages
     #[command(subcommand)]
     Page(Page),
     /// Give the zones back the free pages that CPUs keep at hand
@@ -201,64 +206,6 @@ pub struct Boot {
     /// ranges of RAM: 512M-2G:64M,2G-:128M. Takes the built-in map where no other is named
     #[arg(long, value_name = "SIZE", conflicts_with = "reset")]
     pub crashkernel: Option<String>,
-}
-
-/// What to do with pages.
-#[derive(Debug, Subcommand)]
-pub enum Page {
-    /// Allocate blocks; they return when this command ends
-    #[command(after_long_help = "JSON: blocks: [{pfn, order, nid, zone, zone_name}].")]
-    Alloc(Alloc),
-    /// Free a block, which only the open file that owns it may
-    #[command(
-        after_long_help = "Pages belong to the open file that allocated them, and every run of this command opens the device anew: what this shows is the refusal. 'page alloc --interactive' frees what it holds.\n\nJSON: pfn, order, freed."
-    )]
-    Free {
-        /// The block's first page
-        #[arg(value_parser = pfn)]
-        pfn: u64,
-        /// The order at which it was allocated
-        #[arg(long, default_value_t = 0)]
-        order: u32,
-    },
-    /// What is known about a page
-    #[command(
-        after_long_help = "JSON: pfn, state, head_pfn, head_state, order, nid, zone, zone_name, section, count, owner, host_pfn. state is one of hole, reserved, buddy, allocated, tail; owner one of none, self, other."
-    )]
-    Show {
-        /// Its number, decimal or 0x…
-        #[arg(value_parser = pfn)]
-        pfn: u64,
-    },
-}
-
-/// Options of `page alloc`.
-#[derive(Args, Debug)]
-pub struct Alloc {
-    /// The order of a block: it has 2^N pages; 0 to 10
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub order: u32,
-
-    /// The preferred node; the local one where none is named
-    #[arg(long, value_name = "N")]
-    pub node: Option<u32>,
-
-    /// Linux's names of the flags, like GFP_KERNEL or __GFP_DMA32, joined by | or commas
-    #[arg(long, value_name = "NAMES", value_parser = crate::gfp::parse, default_value = "GFP_KERNEL")]
-    pub gfp: u32,
-
-    /// How many blocks
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    pub count: u32,
-
-    /// Keep them for this many seconds
-    #[arg(long, value_name = "SECS", conflicts_with = "interactive")]
-    pub hold: Option<u64>,
-
-    /// Keep them until the end of stdin, whose lines may be: show PFN, free PFN [ORDER], quit
-    #[arg(long)]
-    pub interactive: bool,
 }
 
 const COMPARE_HELP: &str = "\

@@ -69,6 +69,11 @@ impl Block<'_> {
         let block = ManuallyDrop::new(self);
         block.device.free(block.pfn, block.order)
     }
+
+    /// Leaves the block to the device, which gives it back when it is closed.
+    pub fn leave(self) {
+        let _ = ManuallyDrop::new(self);
+    }
 }
 
 impl Drop for Block<'_> {

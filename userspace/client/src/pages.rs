@@ -46,6 +46,11 @@ impl Bulk<'_> {
         let pfns = std::mem::take(&mut self.pfns);
         self.device.free_bulk(&pfns).map(|_| ())
     }
+
+    /// Leaves the pages to the device, which gives them back when it is closed.
+    pub fn leave(mut self) {
+        self.pfns.clear();
+    }
 }
 
 impl Drop for Bulk<'_> {
@@ -96,6 +101,11 @@ impl Exact<'_> {
     pub fn free(self) -> Result<()> {
         let pages = ManuallyDrop::new(self);
         pages.device.free_exact(pages.pfn, pages.bytes)
+    }
+
+    /// Leaves the pages to the device, which gives them back when it is closed.
+    pub fn leave(self) {
+        let _ = ManuallyDrop::new(self);
     }
 }
 
