@@ -355,7 +355,7 @@ impl PageDescriptor {
     /// says that it belongs to an open file. A free, a split or a merge ends
     /// it.
     pub fn set_held(&self) {
-        self.bits.store(self.bits.load(Relaxed) | HELD, Relaxed);
+        self.bits.fetch_or(HELD, Relaxed);
     }
 
     /// Takes an allocated block of `order` that can be moved off its owner's

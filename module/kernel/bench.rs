@@ -68,7 +68,7 @@ impl Side for Ours<'_, '_> {
 
     #[inline]
     fn free(&self, block: Pfn, request: &AllocRequest) {
-        if let Err(error) = self.allocator.free(block, request.order) {
+        if let Err(error) = self.allocator.free(block, request.order()) {
             not_freed(error);
         }
     }
