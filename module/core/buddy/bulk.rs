@@ -96,7 +96,7 @@ where
 
     /// One less needs this page; whether it was the last, and the page is
     /// nobody's then.
-    fn take_single(&self, pfn: Pfn) -> Result<bool> {
+    pub(super) fn take_single(&self, pfn: Pfn) -> Result<bool> {
         self.check_free(pfn, PageOrder::ZERO)?;
         let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
         if !page.put_testzero() {
@@ -116,7 +116,7 @@ where
 
     /// Frees single pages that are nobody's any more, in the largest blocks that
     /// alignment and length allow (`free_prepared_contig_range`).
-    fn free_run(&self, run: Option<(Pfn, Pages)>) {
+    pub(super) fn free_run(&self, run: Option<(Pfn, Pages)>) {
         let Some((mut pfn, mut left)) = run else {
             return;
         };

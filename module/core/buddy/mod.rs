@@ -25,6 +25,7 @@
 //! system.rs        giving back, the hand-off's end, what is refused
 //! bulk.rs          many pages, exact sizes, splitting, merging, references
 //!   pieces.rs       what a split and a merge change in the descriptors
+//! contig.rs        any range of pages, in one piece
 //! policy.rs        on which nodes a request is served
 //! allocator.rs     the seam: the trait, and the owned block
 //! stats.rs         per-CPU counts
@@ -60,6 +61,7 @@ mod alloc;
 mod allocator;
 mod bulk;
 mod compaction;
+mod contig;
 mod fallback;
 mod fast;
 mod fragmentation;
@@ -96,6 +98,7 @@ pub use compaction::CompactPriority;
 pub use compaction::CompactResult;
 pub use compaction::CompactState;
 pub use compaction::Kcompactd;
+pub use contig::ContigFor;
 pub use fallback::FallbackCounts;
 pub use fragmentation::extfrag_for_order;
 pub use fragmentation::fragmentation_index;

@@ -187,9 +187,11 @@ where
     /// See [`state::CompactState::is_deferred`].
     pub(super) fn compaction_deferred(&self, zone: &Zone<P>, id: ZoneId, order: PageOrder) -> bool {
         let deferred = zone.compact.is_deferred(order);
-        tell(self.platform, TracePoint::CompactionDeferred, || {
-            TraceEvent::CompactionDeferred(zone.compact.deferral(id, order))
-        });
+        if deferred {
+            tell(self.platform, TracePoint::CompactionDeferred, || {
+                TraceEvent::CompactionDeferred(zone.compact.deferral(id, order))
+            });
+        }
         deferred
     }
 

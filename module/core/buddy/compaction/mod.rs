@@ -24,6 +24,7 @@
 //! target.rs     the free scanner
 //! direct.rs     a request compacts its zones; a whole node is compacted
 //! kcompactd.rs  a node's thread
+//! range.rs      emptying a range of pages
 //! ```
 //!
 //! # Races
@@ -45,6 +46,7 @@
 
 mod direct;
 mod kcompactd;
+mod range;
 mod source;
 mod state;
 mod suitable;

@@ -2,6 +2,7 @@
 
 //! Compaction: large blocks from fragmented memory, with nothing lost.
 
+use crate::owner::Cache;
 use crate::owner::Owner;
 use crate::typed::*;
 use crate::world::*;
@@ -9,7 +10,12 @@ use shadowmm_core::buddy::gfp::*;
 use shadowmm_core::buddy::*;
 use shadowmm_core::error::Error;
 use shadowmm_core::phys::*;
+use shadowmm_core::trace::CompactResult;
+use shadowmm_core::trace::TraceEvent;
 use shadowmm_core::zone::Watermark;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 const HUGE: Gfp = GFP_TRANSHUGE;
 
@@ -114,7 +120,7 @@ fn what_its_owner_can_not_move_is_given_back() {
             owner.hold(pfn, how);
         }
         assert_eq!(world.buddy().alloc(&request(HUGE, 9)), Err(Error::NoMemory));
-        assert_eq!(owner.moves.load(std::sync::atomic::Ordering::Relaxed), 0);
+        assert_eq!(owner.moves.load(Relaxed), 0);
         assert!(event(world, VmEvent::PgmigrateFail) > 0);
         owner.check_all(world);
         world.buddy().validate().unwrap();
@@ -147,4 +153,237 @@ fn one_block_moves_to_where_a_request_finds_room() {
     );
     owner.check_all(world);
     world.buddy().validate().unwrap();
+}
+
+#[test]
+fn a_zone_that_fails_is_put_off_twice_as_long_each_time() {
+    let (world, owner) = machine(8);
+    fill(world, owner);
+    release(world, owner, |pfn| pfn % 2 == 0);
+    for pfn in owner.blocks() {
+        owner.hold(pfn, Moved::No);
+    }
+    // Sync compactions only: a huge page that may be reclaimed for.
+    let state = &world.zone().compact;
+    let runs = |event: &TraceEvent| matches!(event, TraceEvent::CompactionBegin(run) if run.sync);
+    let mut compacted = vec![];
+    for attempt in 0..200 {
+        let events = Threads::heard(|| {
+            assert!(world.buddy().alloc(&request(HUGE, 9)).is_err());
+        });
+        if events.iter().any(runs) {
+            compacted.push(attempt);
+        }
+    }
+    assert_eq!(state.defer_shift(), 6);
+    // It has never succeeded for any order.
+    assert_eq!(state.order_failed(), 0);
+    // Each attempt asks twice, once async and once sync; both count.
+    let gaps: Vec<_> = compacted.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps.len() >= 5, "{compacted:?}");
+    assert!(gaps.windows(2).all(|pair| pair[0] <= pair[1]), "{gaps:?}");
+    assert_eq!(gaps.iter().max(), Some(&32), "{gaps:?}");
+    // A success ends it, and lower orders are not put off by the next failure.
+    release(world, owner, |pfn| (1024..1536).contains(&pfn));
+    assert!(world.buddy().alloc(&request(HUGE, 9)).is_ok());
+    owner.check_all(world);
+    world.buddy().validate().unwrap();
+}
+
+#[test]
+fn a_lack_of_memory_is_not_compacted_for() {
+    let (world, owner) = machine(8);
+    fill(world, owner);
+    // A few pages are free, in single pages: fragmented, but too few to move to.
+    release(world, owner, |pfn| pfn % 512 == 0);
+    let events = Threads::heard(|| {
+        assert!(world.buddy().alloc(&request(HUGE, 9)).is_err());
+    });
+    let ran = |event: &TraceEvent| matches!(event, TraceEvent::CompactionBegin(_));
+    assert!(!events.iter().any(ran));
+    let skipped = |event: &TraceEvent| matches!(event, TraceEvent::CompactionSuitable(s) if s.result == CompactResult::Skipped);
+    assert!(events.iter().any(skipped));
+    assert_eq!(event(world, VmEvent::CompactStall), 0);
+    assert_eq!(owner.moves.load(Relaxed), 0);
+}
+
+#[test]
+fn kcompactd_makes_a_block_that_was_asked_for() {
+    let (world, owner) = machine(16);
+    fill(world, owner);
+    release(world, owner, |pfn| pfn % 2 == 0);
+    let buddy = world.buddy();
+    let node = NodeId(0);
+    let mut kcompactd = Kcompactd::new(node);
+    assert_eq!(kcompactd.step(&buddy), Rest::Nap(500));
+    // An urgent request can't compact itself. kswapd, which it wakes, reclaims as
+    // much as compaction needs, and leaves the rest to that.
+    let cache = Cache::of(world);
+    for pfn in owner
+        .blocks()
+        .into_iter()
+        .filter(|pfn| *pfn > 8192 && pfn % 4 == 1)
+    {
+        owner.take(pfn).unwrap();
+        world.page(pfn).set_movable(false);
+        cache.add(pfn);
+    }
+    world.world.platform.has_kswapd.store(true, Relaxed);
+    let mut kswapd = Kswapd::new(node);
+    assert_eq!(kswapd.step(&buddy, false), Rest::Nap(100));
+    let urgent = GFP_NOWAIT | __GFP_MOVABLE | __GFP_HIGHMEM;
+    assert!(buddy.alloc(&request(urgent, 6)).is_err());
+    assert_eq!(*world.world.platform.kswapd_woken.lock().unwrap(), [0]);
+    assert_eq!(kswapd.step(&buddy, true), Rest::No);
+    assert!(event(world, VmEvent::PgstealKswapd) >= 32);
+    assert_eq!(kswapd.step(&buddy, false), Rest::Nap(100));
+    assert_eq!(*world.world.platform.kcompactd_woken.lock().unwrap(), [0]);
+    assert_eq!(kcompactd.step(&buddy), Rest::Nap(500));
+    assert_eq!(event(world, VmEvent::CompactDaemonWake), 1);
+    assert!(event(world, VmEvent::CompactDaemonMigrateScanned) > 0);
+    assert!(event(world, VmEvent::CompactDaemonFreeScanned) > 0);
+    assert_eq!(event(world, VmEvent::CompactStall), 0);
+    assert!(buddy.alloc(&request(urgent, 6)).is_ok());
+    owner.check_all(world);
+    buddy.validate().unwrap();
+}
+
+#[test]
+fn a_node_in_pieces_is_compacted_without_being_asked() {
+    let (world, owner) = machine(16);
+    fill(world, owner);
+    release(world, owner, |pfn| pfn % 4 != 0);
+    let buddy = world.buddy();
+    let score = buddy.fragmentation_score_node(NodeId(0));
+    assert!(score > 90, "{score}");
+    let mut kcompactd = Kcompactd::new(NodeId(0));
+    kcompactd.step(&buddy);
+    assert_eq!(kcompactd.step(&buddy), Rest::Nap(500));
+    let score = buddy.fragmentation_score_node(NodeId(0));
+    assert!(score <= 80, "{score}");
+    owner.check_all(world);
+    // Below 90 nothing is done.
+    let moves = owner.moves.load(Relaxed);
+    assert_eq!(kcompactd.step(&buddy), Rest::Nap(500));
+    assert_eq!(owner.moves.load(Relaxed), moves);
+    // Where nothing helps, it is left alone for 64 times as long.
+    let (world, owner) = machine(16);
+    fill(world, owner);
+    release(world, owner, |pfn| pfn % 4 != 0);
+    for pfn in owner.blocks() {
+        owner.hold(pfn, Moved::No);
+    }
+    let mut kcompactd = Kcompactd::new(NodeId(0));
+    kcompactd.step(&world.buddy());
+    assert_eq!(kcompactd.step(&world.buddy()), Rest::Nap(32_000));
+    world.buddy().validate().unwrap();
+}
+
+/// A small generator, so that a failure can be run again.
+fn next(seed: &mut u64) -> u64 {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    *seed
+}
+
+/// Four threads take and free movable and other blocks of all small orders,
+/// huge pages among them, while one compacts the node and another takes ranges:
+/// nothing is given out twice, no content is lost, and in the end all is free.
+#[test]
+fn compaction_races_with_everybody_and_loses_nothing() {
+    let (world, owner) = machine(8);
+    fill(world, owner);
+    release(world, owner, |pfn| pfn % 3 == 0);
+    world.buddy().setup_pagesets(|_| 4);
+    let managed = world.zone().managed();
+    let done = AtomicBool::new(false);
+    let (huge, ranges) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..4)
+            .map(|cpu| {
+                let huge = &huge;
+                scope.spawn(move || {
+                    Threads::run_on(cpu);
+                    let buddy = world.buddy();
+                    let mut seed = 0x9e37_79b9_7f4a_7c15 ^ u64::from(cpu + 1);
+                    let mut fixed: Vec<(Pfn, PageOrder)> = vec![];
+                    for _ in 0..1_500 {
+                        let dice = next(&mut seed);
+                        match dice % 16 {
+                            0..=8 => {
+                                let order = (dice >> 8) as u32 % 4;
+                                let request = request(GFP_HIGHUSER_MOVABLE, order);
+                                if let Ok(pfn) = buddy.alloc(&request) {
+                                    owner.adopt(world, pfn.0, order);
+                                }
+                            }
+                            9 => {
+                                let order = order_of((dice >> 8) as u32 % 4);
+                                let request = AllocRequest::new(GFP_KERNEL, order);
+                                if let Ok(pfn) = buddy.alloc(&request) {
+                                    fixed.push((pfn, order));
+                                }
+                            }
+                            10 => {
+                                if let Ok(pfn) = buddy.alloc(&request(HUGE, 9)) {
+                                    huge.fetch_add(1, Relaxed);
+                                    buddy.free(pfn, order_of(9)).unwrap();
+                                }
+                            }
+                            _ => {
+                                let from = (dice >> 8) % (9 * 512);
+                                if let Some((pfn, order)) = owner.take(from) {
+                                    buddy.free(Pfn(pfn), order_of(order)).unwrap();
+                                }
+                            }
+                        }
+                        if fixed.len() > 8 {
+                            let (pfn, order) = fixed.swap_remove((dice >> 16) as usize % 8);
+                            buddy.free(pfn, order).unwrap();
+                        }
+                    }
+                    for (pfn, order) in fixed {
+                        buddy.free(pfn, order).unwrap();
+                    }
+                })
+            })
+            .collect();
+        let (done, ranges) = (&done, &ranges);
+        scope.spawn(move || {
+            Threads::run_on(6);
+            while !done.load(Relaxed) {
+                world.buddy().compact_node(NodeId(0));
+                world.buddy().validate().unwrap();
+            }
+        });
+        scope.spawn(move || {
+            Threads::run_on(7);
+            let mut seed = 77;
+            while !done.load(Relaxed) {
+                let start = 512 + next(&mut seed) % (7 * 512);
+                let pages = range(start, start + 1 + next(&mut seed) % 512);
+                let buddy = world.buddy();
+                let taken = buddy.alloc_contig_range(pages, GFP_KERNEL, ContigFor::Other);
+                if taken.is_ok() {
+                    ranges.fetch_add(1, Relaxed);
+                    buddy.free_contig_range(pages.start, pages.pages()).unwrap();
+                }
+            }
+        });
+        let results: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+        done.store(true, Relaxed);
+        results.into_iter().for_each(|result| result.unwrap());
+    });
+    owner.check_all(world);
+    release(world, owner, |_| true);
+    world.buddy().drain_all_pages();
+    world.buddy().validate().unwrap();
+    let counts = &world.zone().free_counts;
+    assert_eq!(counts.free_pages(), managed);
+    let moved = event(world, VmEvent::PgmigrateSuccess);
+    let (huge, ranges) = (huge.into_inner(), ranges.into_inner());
+    assert!(moved > 1000, "{moved} pages moved");
+    assert!(huge + ranges > 0, "{huge} huge pages, {ranges} ranges");
+    assert_eq!(world.world.stats.refusals(Error::DoubleFree), 0);
 }

@@ -6,6 +6,8 @@
 mod alloc;
 mod bulk;
 mod compaction;
+mod contig;
+mod failure;
 mod free;
 mod model;
 mod numbers;

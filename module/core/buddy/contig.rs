@@ -1,0 +1,499 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Any range of pages, in one piece, wherever its pages can be moved away
+//! (`alloc_contig_range`, `mm/page_isolation.c`).
+//!
+//! ```text
+//!  page block            page block            page block
+//! |  .  m  .  [  .  m  |  .  .  m  .  .  .   |  m  .  ]  .  m  |    the range
+//!   1 isolate all three: nothing is taken from their lists any more
+//!   2 move what is in the range, elsewhere
+//! |  .  m  (  .  .  .  |  .  .  .  .  .  .   |  .  .  .  )  m  |    all free
+//!   3 take the free blocks, and give back what of them is outside
+//!   4 the page blocks are what they were
+//! ```
+//!
+//! A page block is isolated only if nothing in it is there to stay. What fails
+//! at any step leaves all as it was, but for blocks that have moved.
+
+use super::free_area::Placement;
+use super::gfp;
+use super::gfp::Gfp;
+use super::migratetype::MigrateType;
+use super::split_merge::LockedZone;
+use super::system::BuddySystem;
+use super::AllocRequest;
+use super::MemMap;
+use super::PageAllocator;
+use super::ZoneTable;
+use crate::error::Error;
+use crate::error::Result;
+use crate::nodemask::NodeMask;
+use crate::page::PageState;
+use crate::page::ZoneId;
+use crate::page::ZoneType;
+use crate::phys::NodeId;
+use crate::phys::PageOrder;
+use crate::phys::Pages;
+use crate::phys::Pfn;
+use crate::phys::PfnRange;
+use crate::platform::Lock;
+use crate::platform::Platform;
+use crate::zone::Zone;
+
+/// For whom a range is taken (`enum pb_isolate_mode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContigFor {
+    /// Anybody: the range has no page block of CMA.
+    Other,
+    /// CMA, out of its own page blocks (`ACR_FLAGS_CMA`).
+    Cma,
+}
+
+impl<P, M, Z> BuddySystem<'_, P, M, Z>
+where
+    P: Platform,
+    M: MemMap,
+    Z: ZoneTable<P>,
+{
+    /// Takes all pages of `range`, which lies in one zone: as single pages, each
+    /// to be freed on its own, or with `__GFP_COMP` as one block
+    /// (`alloc_contig_range`). Zone, mobility and placement of the flags are not
+    /// looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadGfp`] for a flag that makes no sense here,
+    /// [`Error::ForeignPfn`] when the range is empty, has holes or lies in two
+    /// zones, [`Error::OrderTooLarge`] when it is to be a block and is none,
+    /// [`Error::NotMovable`] when something in it has to stay, or somebody else
+    /// isolates it; [`Error::NoMemory`] when there is nowhere to move it.
+    pub fn alloc_contig_range(&self, range: PfnRange, gfp: Gfp, whom: ContigFor) -> Result<()> {
+        let taken = self.try_contig_range(range, gfp, whom);
+        taken.map_err(|error| self.refuse(error))
+    }
+
+    fn try_contig_range(&self, range: PfnRange, gfp: Gfp, whom: ContigFor) -> Result<()> {
+        let move_gfp = gfp_for_moving(gfp)?;
+        let (zone, id) = self.zone_of_range(range)?;
+        let block = match gfp.has(gfp::__GFP_COMP) {
+            true => Some(block_of_range(range)?),
+            false => None,
+        };
+        self.isolate_range(zone, id, range, whom)?;
+        let taken = self.empty_and_take(zone, id, range, move_gfp, block);
+        self.undo_isolate(zone, id, whole_pageblocks(range));
+        taken?;
+        if gfp.has(gfp::__GFP_ZERO) {
+            if let Err(error) = self.memory.zero(range.bytes()) {
+                match block {
+                    Some(order) => self.free(range.start, order)?,
+                    None => self.free_contig_range(range.start, range.pages())?,
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The zone that all pages of a range lie in.
+    fn zone_of_range(&self, range: PfnRange) -> Result<(&Zone<P>, ZoneId)> {
+        let first = self.map.page(range.start).ok_or(Error::ForeignPfn)?;
+        let id = first.zone_id();
+        let zone = self.zones.zone(id).ok_or(Error::ForeignPfn)?;
+        let (start, end) = (range.start, range.end);
+        if range.is_empty() || start < zone.span.start || end > zone.span.end {
+            return Err(Error::ForeignPfn);
+        }
+        let ours = |i| {
+            let page = self.map.page(start + Pages(i));
+            page.is_some_and(|page| page.state() != PageState::Hole && page.zone_id() == id)
+        };
+        match (0..range.pages().0).all(ours) {
+            true => Ok((zone, id)),
+            false => Err(Error::ForeignPfn),
+        }
+    }
+
+    /// Isolates the page blocks of a range, if nothing in them has to stay
+    /// (`start_isolate_page_range`). Those at its ends are isolated first, and
+    /// are looked at as a whole.
+    fn isolate_range(
+        &self,
+        zone: &Zone<P>,
+        id: ZoneId,
+        range: PfnRange,
+        whom: ContigFor,
+    ) -> Result<()> {
+        let blocks = whole_pageblocks(range);
+        let size = PageOrder::PAGEBLOCK.pages();
+        let last = Pfn(blocks.end.0.saturating_sub(size.0));
+        let whole = |start| PfnRange {
+            start,
+            end: start + size,
+        };
+        self.isolate_one(zone, id, whole(blocks.start), whom)?;
+        if last != blocks.start {
+            if let Err(error) = self.isolate_one(zone, id, whole(last), whom) {
+                self.undo_isolate(zone, id, whole(blocks.start));
+                return Err(error);
+            }
+        }
+        let mut failed = match self.is_straddled(blocks.start) || self.is_straddled(blocks.end) {
+            true => Err(Error::NotMovable),
+            false => Ok(()),
+        };
+        let mut at = blocks.start + size;
+        while failed.is_ok() && at < last {
+            failed = self.isolate_one(zone, id, whole(at), whom);
+            if failed.is_ok() {
+                at = at + size;
+            }
+        }
+        if failed.is_err() {
+            let begun = PfnRange {
+                start: blocks.start,
+                end: at,
+            };
+            self.undo_isolate(zone, id, begun);
+            self.undo_isolate(zone, id, whole(last));
+        }
+        failed
+    }
+
+    /// Whether an allocated block reaches over `boundary`, where page blocks
+    /// meet: what is in it would be of both (`isolate_single_pageblock`).
+    fn is_straddled(&self, boundary: Pfn) -> bool {
+        let head = boundary.align_down(PageOrder::MAX);
+        head < boundary
+            && self.map.page(head).is_some_and(|page| {
+                page.state() == PageState::Allocated && head + page.order().pages() > boundary
+            })
+    }
+
+    /// Isolates one page block (`set_migratetype_isolate`).
+    fn isolate_one(
+        &self,
+        zone: &Zone<P>,
+        id: ZoneId,
+        block: PfnRange,
+        whom: ContigFor,
+    ) -> Result<()> {
+        let mut areas = zone.free.lock();
+        let mut locked = self.locked(zone, id, &mut areas);
+        let isolated = !self.has_unmovable(id, block, whom)
+            && locked.move_freepages_isolate(block.start, true);
+        match isolated {
+            true => Ok(()),
+            false => Err(Error::NotMovable),
+        }
+    }
+
+    /// Whether something in a page block has to stay (`has_unmovable_pages`).
+    fn has_unmovable(&self, id: ZoneId, block: PfnRange, whom: ContigFor) -> bool {
+        if self.migratetype_of(block.start) == MigrateType::Cma {
+            return whom != ContigFor::Cma;
+        }
+        let mut pfn = block.start;
+        while pfn < block.end {
+            match self.movable_step(id, pfn) {
+                Some(step) => pfn = pfn + step,
+                None => return true,
+            }
+        }
+        false
+    }
+
+    /// How many pages from `pfn` on can be had, by moving them if need be;
+    /// `None` where one has to stay (`page_is_unmovable`).
+    fn movable_step(&self, id: ZoneId, pfn: Pfn) -> Option<Pages> {
+        let page = self.map.page(pfn).filter(|page| page.zone_id() == id)?;
+        let (state, order) = page.state_and_order();
+        let movable = id.kind() == ZoneType::Movable || page.is_movable();
+        match state {
+            PageState::Hole | PageState::Reserved => None,
+            PageState::Buddy => Some(order.pages()),
+            PageState::Pageset => Some(Pages(1)),
+            PageState::Allocated => movable.then_some(order.pages()),
+            PageState::Tail => {
+                // Inside a block that began before.
+                let block = self.block_of(pfn)?;
+                let head = self.map.page(block.head)?;
+                let held = block.state == PageState::Allocated;
+                let stays = held && !head.is_movable() && id.kind() != ZoneType::Movable;
+                let rest = (block.head + block.order.pages()) - pfn;
+                (!stays).then_some(rest.max(Pages(1)))
+            }
+        }
+    }
+
+    /// Ends the isolation of page blocks (`undo_isolate_page_range`).
+    fn undo_isolate(&self, zone: &Zone<P>, id: ZoneId, blocks: PfnRange) {
+        let mut pfn = blocks.start;
+        while pfn < blocks.end {
+            let mut areas = zone.free.lock();
+            self.locked(zone, id, &mut areas).unset_isolate(pfn);
+            drop(areas);
+            pfn = pfn + PageOrder::PAGEBLOCK.pages();
+        }
+    }
+
+    /// Moves what is in the isolated range, and takes all of it.
+    fn empty_and_take(
+        &self,
+        zone: &Zone<P>,
+        id: ZoneId,
+        range: PfnRange,
+        gfp: Gfp,
+        block: Option<PageOrder>,
+    ) -> Result<()> {
+        self.drain_zone(id);
+        // Movable zones are not for requests that do not say so.
+        let gfp = match id.kind() {
+            ZoneType::Movable => gfp | gfp::__GFP_HIGHMEM,
+            _ => gfp,
+        };
+        let request = AllocRequest::new(gfp, PageOrder::ZERO).on(zone.nid);
+        // What did not move may have been freed in the meantime.
+        match self.migrate_range(zone, range, &request) {
+            Ok(()) | Err(Error::NotMovable) => {}
+            Err(error) => return Err(error),
+        }
+        let outside = self.take_range(zone, id, range, block)?;
+        for (start, end) in outside {
+            if start < end {
+                self.free_run(Some((start, end - start)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the free blocks of an isolated range, all or none, and says what of
+    /// them lies before and behind it (`test_pages_isolated` and
+    /// `isolate_freepages_range`).
+    fn take_range(
+        &self,
+        zone: &Zone<P>,
+        id: ZoneId,
+        range: PfnRange,
+        block: Option<PageOrder>,
+    ) -> Result<[(Pfn, Pfn); 2]> {
+        let mut areas = zone.free.lock();
+        let mut locked = self.locked(zone, id, &mut areas);
+        let first = locked.free_block_of(range.start).unwrap_or(range.start);
+        let free = |pfn| {
+            let page = self.map.page(pfn)?;
+            let (state, order) = page.state_and_order();
+            (state == PageState::Buddy).then_some((page, order))
+        };
+        let mut end = first;
+        while end < range.end {
+            let (_, order) = free(end).ok_or(Error::NotMovable)?;
+            end = end + order.pages();
+        }
+        if block.is_some() && (first != range.start || end != range.end) {
+            return Err(Error::OrderTooLarge);
+        }
+        let mut pfn = first;
+        while pfn < end {
+            let (page, order) = free(pfn).ok_or(Error::Corrupt)?;
+            locked.del(page, order, MigrateType::Isolate);
+            for i in 0..order.pages().0 {
+                self.make_one_of_range(pfn + Pages(i), range, block);
+            }
+            pfn = pfn + order.pages();
+        }
+        Ok([(first, range.start), (range.end, end)])
+    }
+
+    /// What a page becomes that was in a free block of the range.
+    fn make_one_of_range(&self, pfn: Pfn, range: PfnRange, block: Option<PageOrder>) {
+        let Some(page) = self.map.page(pfn) else {
+            return;
+        };
+        match block {
+            _ if !range.contains(pfn) => page.set_state(PageState::Pageset, PageOrder::ZERO),
+            Some(_) if pfn != range.start => page.set_state(PageState::Tail, PageOrder::ZERO),
+            _ => self.make_allocated(pfn, block.unwrap_or(PageOrder::ZERO)),
+        }
+    }
+
+    /// Takes `pages` pages in a row, wherever they can be had: from the zones
+    /// that a request of these flags may use, `nid`'s first, and aligned to their
+    /// number if that is a power of two (`alloc_contig_pages`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OrderTooLarge`] for no page, those of
+    /// [`PageAllocator::alloc`], and those of
+    /// [`BuddySystem::alloc_contig_range`] for the flags.
+    pub fn alloc_contig_pages(
+        &self,
+        pages: Pages,
+        gfp: Gfp,
+        nid: NodeId,
+        nodes: Option<NodeMask>,
+    ) -> Result<Pfn> {
+        let found = self.find_contig_pages(pages, gfp, nid, nodes);
+        found.map_err(|error| self.refuse(error))
+    }
+
+    fn find_contig_pages(
+        &self,
+        pages: Pages,
+        gfp: Gfp,
+        nid: NodeId,
+        nodes: Option<NodeMask>,
+    ) -> Result<Pfn> {
+        let mask = pages.0.checked_sub(1).ok_or(Error::OrderTooLarge)?;
+        gfp_for_moving(gfp)?;
+        let highest = gfp.zone()?;
+        let zonelist = self.zones.node_zonelist(self.platform, nid, gfp)?;
+        for zref in zonelist.iter(highest) {
+            if nodes.is_some_and(|nodes| !nodes.contains(zref.nid())) {
+                continue;
+            }
+            let id = ZoneId::new(zref.nid(), zref.kind());
+            let span = zref.zone.span;
+            // ALIGN(), also where the number is no power of two.
+            let mut start = Pfn(span.start.0.saturating_add(mask) & !mask);
+            while start + pages <= span.end {
+                if self.platform.fatal_signal_pending() {
+                    return Err(Error::NoMemory);
+                }
+                self.platform.cond_resched();
+                let range = PfnRange {
+                    start,
+                    end: start + pages,
+                };
+                if self.could_be_had(zref.zone, id, range) {
+                    match self.try_contig_range(range, gfp, ContigFor::Other) {
+                        Ok(()) => return Ok(start),
+                        Err(Error::OrderTooLarge) => return Err(Error::OrderTooLarge),
+                        Err(_) => {}
+                    }
+                }
+                start = start + pages;
+            }
+        }
+        Err(Error::NoMemory)
+    }
+
+    /// Whether nothing in a range has to stay (`pfn_range_valid_contig`).
+    fn could_be_had(&self, zone: &Zone<P>, id: ZoneId, range: PfnRange) -> bool {
+        let _areas = zone.free.lock();
+        let mut pfn = range.start;
+        while pfn < range.end {
+            match self.movable_step(id, pfn) {
+                Some(step) => pfn = pfn + step,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Gives single pages back that lie in a row (`free_contig_range`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::free`] for the first page that can't be freed;
+    /// none has been then, unless somebody else frees them at the same time.
+    pub fn free_contig_range(&self, start: Pfn, pages: Pages) -> Result<()> {
+        let pfns = || (0..pages.0).map(|i| start + Pages(i));
+        let checked = pfns().try_for_each(|pfn| self.check_free(pfn, PageOrder::ZERO));
+        checked.map_err(|error| self.refuse(error))?;
+        let mut run: Option<(Pfn, Pages)> = None;
+        let mut refused = Ok(());
+        for pfn in pfns() {
+            run = match (self.take_single(pfn), run) {
+                (Ok(true), Some((start, len))) => Some((start, len + Pages(1))),
+                (Ok(true), None) => Some((pfn, Pages(1))),
+                (other, run) => {
+                    // Somebody needs this one still, or has freed it.
+                    self.free_run(run);
+                    refused = refused.and(other.map(|_| ()));
+                    None
+                }
+            };
+        }
+        self.free_run(run);
+        refused.map_err(|error| self.refuse(error))
+    }
+}
+
+impl<P: Platform, M: MemMap> LockedZone<'_, P, M> {
+    /// Ends the isolation of a page block (`unset_migratetype_isolate`). One that
+    /// is free as a whole merges with its buddy, if that is not isolated.
+    fn unset_isolate(&mut self, pfn: Pfn) {
+        let (Some(block), Some(page)) = (self.map.pageblock(pfn), self.map.page(pfn)) else {
+            return;
+        };
+        if !block.is_isolated() {
+            return;
+        }
+        let (state, order) = page.state_and_order();
+        let whole = state == PageState::Buddy && order >= PageOrder::PAGEBLOCK;
+        if whole && order < PageOrder::MAX {
+            let buddy = pfn.buddy(order);
+            let is_free = |buddy| {
+                let page = self.map.page(buddy);
+                page.is_some_and(|page| page.is_buddy(self.id, order))
+            };
+            if is_free(buddy) && self.migratetype(buddy) != MigrateType::Isolate {
+                self.del(page, order, MigrateType::Isolate);
+                block.set_isolated(false);
+                let mt = block.migratetype();
+                self.free_one_page(pfn, page, order, mt, Some(Placement::Tail));
+                return;
+            }
+        }
+        self.move_freepages_isolate(pfn, false);
+    }
+
+    /// The first page of the free block that `pfn` lies in
+    /// (`find_large_buddy`).
+    fn free_block_of(&self, pfn: Pfn) -> Option<Pfn> {
+        PageOrder::all().find_map(|order| {
+            let head = pfn.align_down(order);
+            let (state, found) = self.map.page(head)?.state_and_order();
+            let reaches = state == PageState::Buddy && pfn < head + found.pages();
+            reaches.then_some(head)
+        })
+    }
+}
+
+/// The flags of the requests that find room for what moves, if these make sense
+/// for a range (`__alloc_contig_verify_gfp_mask`).
+fn gfp_for_moving(gfp: Gfp) -> Result<Gfp> {
+    let reclaim = gfp::__GFP_IO | gfp::__GFP_FS | gfp::__GFP_RECLAIM;
+    let both = gfp::__GFP_RETRY_MAYFAIL | gfp::__GFP_NOWARN;
+    let action = gfp::__GFP_COMP | gfp::__GFP_ZERO | gfp::__GFP_ZEROTAGS | both;
+    let ignored = gfp::GFP_ZONEMASK
+        | gfp::__GFP_RECLAIMABLE
+        | gfp::__GFP_WRITE
+        | gfp::__GFP_HARDWALL
+        | gfp::__GFP_THISNODE;
+    if gfp.without(ignored | reclaim | action) != Gfp::NONE {
+        return Err(Error::BadGfp);
+    }
+    let kept = gfp.without(ignored | gfp::__GFP_COMP | gfp::__GFP_ZERO | gfp::__GFP_ZEROTAGS);
+    Ok(kept | gfp::__GFP_MOVABLE | gfp::__GFP_RETRY_MAYFAIL)
+}
+
+/// The order of the block that a range is.
+fn block_of_range(range: PfnRange) -> Result<PageOrder> {
+    let pages = range.pages().0;
+    let order = PageOrder::new(pages.trailing_zeros()).ok_or(Error::OrderTooLarge)?;
+    match pages == order.pages().0 && range.start.is_aligned(order) {
+        true => Ok(order),
+        false => Err(Error::OrderTooLarge),
+    }
+}
+
+/// The page blocks that a range touches.
+fn whole_pageblocks(range: PfnRange) -> PfnRange {
+    PfnRange {
+        start: range.start.align_down(PageOrder::PAGEBLOCK),
+        end: range.end.align_up(PageOrder::PAGEBLOCK),
+    }
+}
