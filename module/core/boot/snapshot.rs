@@ -6,6 +6,7 @@ use super::installed;
 use super::Boot;
 use super::Stage;
 use crate::buddy;
+use crate::buddy::MigrateType;
 use crate::buddy::PageAllocator;
 use crate::buddy::VmEvent;
 use crate::error::Error;
@@ -22,6 +23,7 @@ use crate::platform::Platform;
 use crate::report;
 use crate::report::Accounting;
 use crate::report::Event;
+use crate::report::NodeFile;
 use crate::report::NodeModel;
 use crate::report::NumaStat;
 use crate::report::ResourceModel;
@@ -61,11 +63,19 @@ pub enum Text {
     Pagetypeinfo = 9,
     /// Which allocator has the pages, and Cosmos's areas.
     Cosmos = 10,
+    /// `/sys/kernel/debug/extfrag/unusable_index`.
+    UnusableIndex = 11,
+    /// `/sys/kernel/debug/extfrag/extfrag_index`.
+    ExtfragIndex = 12,
+    /// Both indices of each migrate type.
+    Fragmentation = 13,
+    /// How often requests took from other types' page blocks.
+    Fallbacks = 14,
 }
 
 impl Text {
     /// All texts, in the order of their numbers.
-    pub const ALL: [Text; 11] = [
+    pub const ALL: [Text; 15] = [
         Self::E820,
         Self::Iomem,
         Self::Memblock,
@@ -77,6 +87,10 @@ impl Text {
         Self::Accounting,
         Self::Pagetypeinfo,
         Self::Cosmos,
+        Self::UnusableIndex,
+        Self::ExtfragIndex,
+        Self::Fragmentation,
+        Self::Fallbacks,
     ];
 
     /// The name of its file in `/proc/shadowmm`.
@@ -93,6 +107,10 @@ impl Text {
             Self::Accounting => "accounting",
             Self::Pagetypeinfo => "pagetypeinfo",
             Self::Cosmos => "cosmos",
+            Self::UnusableIndex => "extfrag/unusable_index",
+            Self::ExtfragIndex => "extfrag/extfrag_index",
+            Self::Fragmentation => "fragmentation",
+            Self::Fallbacks => "fallbacks",
         }
     }
 
@@ -102,7 +120,9 @@ impl Text {
             Self::E820 | Self::Iomem => Stage::Detect,
             Self::Memblock => Stage::Memblock,
             Self::Nodes | Self::Buddyinfo | Self::Zoneinfo | Self::Pagetypeinfo => Stage::Zones,
-            Self::Meminfo | Self::Vmstat | Self::Accounting | Self::Cosmos => Stage::HandOff,
+            Self::UnusableIndex | Self::ExtfragIndex | Self::Fragmentation => Stage::Zones,
+            Self::Meminfo | Self::Vmstat | Self::Accounting => Stage::HandOff,
+            Self::Cosmos | Self::Fallbacks => Stage::HandOff,
         }
     }
 }
@@ -128,8 +148,24 @@ impl<P: Platform> Boot<'_, P> {
             Text::Accounting => report::accounting::write(out, self),
             Text::Pagetypeinfo => report::pagetypeinfo::write(out, self),
             Text::Cosmos => self.write_cosmos(out),
+            Text::UnusableIndex => report::extfrag::write_unusable(out, self),
+            Text::ExtfragIndex => report::extfrag::write_extfrag(out, self),
+            Text::Fragmentation => report::extfrag::write_types(out, self),
+            Text::Fallbacks => report::fallbacks::write(out, self),
         };
         written.map_err(|_| Error::Corrupt)
+    }
+
+    /// Writes a file of node `nid`, which Linux has in `/sys`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NodeOffline`] when there is no such node, and those of
+    /// [`Boot::write`].
+    pub fn write_node(&self, nid: NodeId, file: NodeFile, out: &mut dyn fmt::Write) -> Result<()> {
+        self.reached(Stage::Zones)?;
+        self.nodes()?.get(nid).ok_or(Error::NodeOffline)?;
+        file.write(out, self, nid).map_err(|_| Error::Corrupt)
     }
 
     /// Which allocator has the pages, and Cosmos's areas if that is it.
@@ -247,6 +283,22 @@ impl<P: Platform> Snapshot for Boot<'_, P> {
         let zone = self.nodes().ok()?.zone(nid, kind)?;
         let sparse = self.sparse().ok()?;
         Some(buddy::page_types(sparse, zone))
+    }
+
+    fn fallbacks(&self, nid: NodeId, kind: ZoneType) -> Option<report::FallbackModel> {
+        let zone = self.nodes().ok()?.zone(nid, kind)?;
+        let mut model = report::FallbackModel::default();
+        for (to, row) in MigrateType::ALL.into_iter().zip(&mut model.claimed) {
+            for (from, count) in MigrateType::ALL.into_iter().zip(row) {
+                *count = zone.fallbacks.claimed(to, from);
+            }
+        }
+        for (to, row) in MigrateType::ALL.into_iter().zip(&mut model.stolen) {
+            for (from, count) in MigrateType::ALL.into_iter().zip(row) {
+                *count = zone.fallbacks.stolen(to, from);
+            }
+        }
+        Some(model)
     }
 
     fn for_each_node(&self, visit: &mut dyn FnMut(&NodeModel) -> Walk) -> Walk {

@@ -10,8 +10,9 @@
 //!        v  one model, many texts
 //!   buddyinfo pagetypeinfo              as the running kernel prints them
 //!   zoneinfo meminfo vmstat             as the running kernel prints them
+//!   node_files extfrag                  as the running kernel prints them
 //!   iomem memblock                      as the running kernel prints them
-//!   nodes accounting                    shadowmm's own
+//!   nodes accounting fallbacks          shadowmm's own
 //! ```
 //!
 //! The e820 table prints itself (`firmware::E820Table::print`).
@@ -23,12 +24,15 @@
 pub mod accounting;
 pub mod buddyinfo;
 mod events;
+pub mod extfrag;
 pub mod failure;
+pub mod fallbacks;
 pub mod iomem;
 mod items;
 pub mod memblock;
 pub mod meminfo;
 mod model;
+mod node_files;
 pub mod nodes;
 pub mod pagetypeinfo;
 mod snapshot;
@@ -39,8 +43,11 @@ pub mod zoneinfo;
 pub use accounting::Accounting;
 pub use events::Event;
 pub use events::Events;
+pub use extfrag::Indices;
 pub use failure::AllocFailure;
 pub use failure::RateLimit;
+pub use fallbacks::Fallback;
+pub use fallbacks::FallbackModel;
 pub use items::NodeStat;
 pub use items::NodeStats;
 pub use items::NumaStat;
@@ -60,6 +67,8 @@ pub use model::PageTypeModel;
 pub use model::PagesetModel;
 pub use model::ResourceModel;
 pub use model::ZoneModel;
+pub use node_files::NodeFile;
+pub use node_files::NUMASTAT;
 pub use snapshot::Snapshot;
 pub use snapshot::Stop;
 pub use snapshot::Walk;

@@ -4,6 +4,7 @@
 
 use super::Accounting;
 use super::Event;
+use super::FallbackModel;
 use super::MemoryTotals;
 use super::NodeModel;
 use super::NodeStat;
@@ -56,6 +57,12 @@ pub trait Snapshot {
     /// A zone's free blocks and page blocks by migrate type; `None` when there
     /// is no such zone or no types are kept.
     fn page_types(&self, _nid: NodeId, _kind: ZoneType) -> Option<PageTypeModel> {
+        None
+    }
+
+    /// How often requests took from other types' page blocks in a zone; `None`
+    /// where that is not counted.
+    fn fallbacks(&self, _nid: NodeId, _kind: ZoneType) -> Option<FallbackModel> {
         None
     }
 

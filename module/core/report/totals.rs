@@ -11,10 +11,11 @@ use super::ZoneModel;
 use super::ZoneStat;
 use super::ZoneStats;
 use crate::page::ZoneType;
+use crate::phys::NodeId;
 use crate::phys::Pages;
 use crate::zone::Watermark;
 
-/// What all zones have together.
+/// What zones have together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Totals {
     /// Pages that are RAM.
@@ -34,6 +35,15 @@ pub struct Totals {
 impl Totals {
     /// The sums over all zones of `snapshot`.
     pub fn of(snapshot: &dyn Snapshot) -> Self {
+        Self::over(snapshot, |_| true)
+    }
+
+    /// The sums over the zones of one node (`sum_zone_node_page_state`).
+    pub fn of_node(snapshot: &dyn Snapshot, nid: NodeId) -> Self {
+        Self::over(snapshot, |zone| zone.nid == nid)
+    }
+
+    fn over(snapshot: &dyn Snapshot, wanted: impl Fn(&ZoneModel) -> bool) -> Self {
         let mut totals = Self {
             present: Pages::ZERO,
             managed: Pages::ZERO,
@@ -44,7 +54,9 @@ impl Totals {
         };
         // The visitor never stops the walk.
         let _ = snapshot.for_each_zone(&mut |zone| {
-            totals.add(zone);
+            if wanted(zone) {
+                totals.add(zone);
+            }
             Ok(())
         });
         totals

@@ -22,6 +22,8 @@ pub struct Fixture {
     pub node_stats: HashMap<NodeId, NodeStats>,
     pub system: SystemStats,
     pub events: Events,
+    pub page_types: HashMap<(NodeId, ZoneType), PageTypeModel>,
+    pub fallbacks: HashMap<(NodeId, ZoneType), FallbackModel>,
 }
 
 impl Fixture {
@@ -42,6 +44,8 @@ impl Fixture {
             node_stats: HashMap::new(),
             system: SystemStats::ZERO,
             events: Events::ZERO,
+            page_types: HashMap::new(),
+            fallbacks: HashMap::new(),
         }
     }
 
@@ -69,6 +73,14 @@ impl Snapshot for Fixture {
 
     fn for_each_resource(&self, visit: &mut dyn FnMut(&ResourceModel) -> Walk) -> Walk {
         self.resources.iter().try_for_each(visit)
+    }
+
+    fn page_types(&self, nid: NodeId, kind: ZoneType) -> Option<PageTypeModel> {
+        self.page_types.get(&(nid, kind)).copied()
+    }
+
+    fn fallbacks(&self, nid: NodeId, kind: ZoneType) -> Option<FallbackModel> {
+        self.fallbacks.get(&(nid, kind)).copied()
     }
 
     fn accounting(&self) -> Accounting {
