@@ -74,9 +74,14 @@ void shadowmm_worker_cpu_online(unsigned int cpu);
 void shadowmm_worker_cpu_dead(unsigned int cpu);
 
 /* procfs.c */
-struct proc_dir_entry *shadowmm_proc_create(void);
-void shadowmm_proc_remove(struct proc_dir_entry *dir);
-/* shadowmm.rs: writes report `file` of procfs.c's table; 0 or a negative errno. */
-int shadowmm_proc_show(struct seq_file *m, unsigned int file);
+bool shadowmm_proc_create(void);
+void shadowmm_proc_remove(void);
+void shadowmm_proc_update_nodes(void);
+/*
+ * procfs.rs: writes report `file` of procfs.c's table, of a node or for -1 of all, and
+ * returns 0 or a negative errno; says which nodes there are.
+ */
+int shadowmm_proc_show(struct seq_file *m, unsigned int file, int nid);
+u64 shadowmm_proc_nodes(void);
 
 #endif

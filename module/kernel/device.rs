@@ -10,6 +10,7 @@ use crate::abi::Records;
 use crate::bench;
 use crate::held::Held;
 use crate::held::Room;
+use crate::procfs;
 use crate::records;
 use crate::shadow;
 use crate::shadow::Shadow;
@@ -133,7 +134,10 @@ fn version(request: &mut uapi::shadowmm_version) -> CoreResult<()> {
 impl OpenFile {
     fn stage(&self, request: &mut uapi::shadowmm_stage) -> CoreResult<()> {
         let op = shadow::StageOp::from_abi(request.op)?;
-        let (stage, ns) = self.shadow.stage(op)?;
+        let reached = self.shadow.stage(op);
+        // Also where it failed: it may have come a part of the way.
+        procfs::update_nodes();
+        let (stage, ns) = reached?;
         request.stage = stage as u32;
         request.ns = ns;
         Ok(())

@@ -5,6 +5,8 @@
 //! One function for each kind of report; they translate field by field and
 //! compute nothing.
 
+mod usage;
+
 use crate::abi;
 use crate::abi::Plain;
 use crate::abi::Records;
@@ -218,6 +220,26 @@ pub(crate) fn report(
         SHADOWMM_REPORT_SECTIONS => {
             sized::<shadowmm_rec_section>(size)?;
             shadow.with_boot(|boot| sections(boot, out))
+        }
+        SHADOWMM_REPORT_PAGESETS => {
+            sized::<shadowmm_rec_pageset>(size)?;
+            shadow.with_boot(|boot| usage::pagesets(boot, out))
+        }
+        SHADOWMM_REPORT_PAGETYPES => {
+            sized::<shadowmm_rec_pagetype>(size)?;
+            shadow.with_boot(|boot| usage::page_types(boot, out))
+        }
+        SHADOWMM_REPORT_FRAGMENTATION => {
+            sized::<shadowmm_rec_fragmentation>(size)?;
+            shadow.with_boot(|boot| usage::fragmentation(boot, out))
+        }
+        SHADOWMM_REPORT_NUMASTAT => {
+            sized::<shadowmm_rec_numastat>(size)?;
+            shadow.with_boot(|boot| usage::numastat(boot, out))
+        }
+        SHADOWMM_REPORT_FALLBACKS => {
+            sized::<shadowmm_rec_fallback>(size)?;
+            shadow.with_boot(|boot| usage::fallbacks(boot, out))
         }
         _ => Err(Error::BadKind),
     }

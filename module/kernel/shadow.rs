@@ -49,6 +49,7 @@ use shadowmm_core::phys::PageOrder;
 use shadowmm_core::phys::Pages;
 use shadowmm_core::phys::Pfn;
 use shadowmm_core::phys::MAX_NODES;
+use shadowmm_core::report::NodeFile;
 
 pub(crate) type Boot<'m> = boot::Boot<'m, Kernel>;
 pub(crate) type Mm<'m> = boot::Mm<'m, Kernel>;
@@ -541,6 +542,27 @@ impl Shadow {
             // The file behind the last of the boot's texts.
             None => self.refusals.write(out).map_err(|_| Error::Corrupt),
         }
+    }
+
+    /// Writes the text of a file of `/proc/shadowmm/nodeN`.
+    pub(crate) fn write_node_text(
+        &self,
+        nid: NodeId,
+        file: u32,
+        out: &mut dyn fmt::Write,
+    ) -> CoreResult<()> {
+        let file = NodeFile::ALL.get(file as usize).ok_or(Error::BadKind)?;
+        self.with_boot(|boot| boot.write_node(nid, *file, out))
+    }
+
+    /// The nodes that the boot has brought up, as bits.
+    pub(crate) fn nodes_online(&self) -> u64 {
+        let online = self.with_boot(|boot| {
+            let nodes = boot.nodes()?.online();
+            let bits = nodes.filter_map(|node| 1u64.checked_shl(node.node_id.0 as u32));
+            Ok(bits.fold(0, |all, bit| all | bit))
+        });
+        online.unwrap_or(0)
     }
 
     /// Counts an open file.

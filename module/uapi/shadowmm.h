@@ -302,6 +302,11 @@ enum shadowmm_report_kind {
 	SHADOWMM_REPORT_VMSTAT = 8,	/* struct shadowmm_rec_counter */
 	SHADOWMM_REPORT_REFUSALS = 9,	/* struct shadowmm_rec_counter, one per error */
 	SHADOWMM_REPORT_SECTIONS = 10,	/* struct shadowmm_rec_section */
+	SHADOWMM_REPORT_PAGESETS = 11,	/* struct shadowmm_rec_pageset */
+	SHADOWMM_REPORT_PAGETYPES = 12,	/* struct shadowmm_rec_pagetype */
+	SHADOWMM_REPORT_FRAGMENTATION = 13, /* struct shadowmm_rec_fragmentation */
+	SHADOWMM_REPORT_NUMASTAT = 14,	/* struct shadowmm_rec_numastat */
+	SHADOWMM_REPORT_FALLBACKS = 15,	/* struct shadowmm_rec_fallback */
 };
 
 /*
@@ -431,6 +436,73 @@ struct shadowmm_rec_section {
 	__aligned_u64 memmap_pfn;	/* the page of its first descriptor */
 	__s32 nid;
 	__u32 reserved;
+};
+
+/* What a CPU that is up keeps of a zone with memory. */
+struct shadowmm_rec_pageset {
+	__s32 nid;
+	__u32 zone;
+	__u32 cpu;
+	__u32 count;		/* pages kept */
+	__u32 high;		/* above so many, some go back */
+	__u32 batch;		/* how many move at once */
+	__u32 high_min;		/* between these two `high` adapts itself */
+	__u32 high_max;
+	__u32 stat_threshold;	/* how far the CPU's counters may run ahead */
+	__u32 reserved;
+};
+
+/* As enum migratetype of the running kernel numbers them. */
+enum shadowmm_migratetype {
+	SHADOWMM_MIGRATE_UNMOVABLE = 0,
+	SHADOWMM_MIGRATE_MOVABLE = 1,
+	SHADOWMM_MIGRATE_RECLAIMABLE = 2,
+	SHADOWMM_MIGRATE_HIGHATOMIC = 3,
+	SHADOWMM_MIGRATE_CMA = 4,
+	SHADOWMM_MIGRATE_ISOLATE = 5,
+	SHADOWMM_MIGRATE_ANY = 0xffffffff,	/* all types together */
+};
+
+/* The pages of a zone with memory by what they are for. */
+struct shadowmm_rec_pagetype {
+	__s32 nid;
+	__u32 zone;
+	__u32 migratetype;		/* enum shadowmm_migratetype */
+	__u32 reserved;
+	__aligned_u64 blocks;		/* page blocks of this type */
+	__aligned_u64 nr_free[SHADOWMM_NR_ORDERS]; /* free blocks, up to 100,000 of each order */
+};
+
+/* How fragmented a zone's free memory is, and that of each type in it; in thousandths. */
+struct shadowmm_rec_fragmentation {
+	__s32 nid;
+	__u32 zone;
+	__u32 migratetype;		/* SHADOWMM_MIGRATE_ANY first */
+	__u32 reserved;
+	__s32 unusable[SHADOWMM_NR_ORDERS]; /* what of it a request of this order can't use */
+	__s32 index[SHADOWMM_NR_ORDERS];    /* why it would fail; -1000: it would not */
+};
+
+/* Where pages came from, seen from where they were wanted. */
+struct shadowmm_rec_numastat {
+	__s32 nid;
+	__u32 reserved;
+	__aligned_u64 hit;
+	__aligned_u64 miss;
+	__aligned_u64 foreign;
+	__aligned_u64 interleave;
+	__aligned_u64 local;
+	__aligned_u64 other;
+};
+
+/* How often requests of type `to` took from page blocks of type `from`. */
+struct shadowmm_rec_fallback {
+	__s32 nid;
+	__u32 zone;
+	__u32 from;			/* enum shadowmm_migratetype */
+	__u32 to;
+	__aligned_u64 claimed;		/* page blocks, as a whole */
+	__aligned_u64 stolen;		/* blocks out of page blocks that kept their type */
 };
 
 /*

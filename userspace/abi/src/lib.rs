@@ -80,4 +80,18 @@ layout! {
     shadowmm_rec_account = 112 { bytes: 0, depth: 8, reserved: 12, key: 16, text: 48 }
     shadowmm_rec_counter = 48 { name: 0, value: 40 }
     shadowmm_rec_section = 32 { number: 0, start_pfn: 8, memmap_pfn: 16, nid: 24, reserved: 28 }
+    shadowmm_rec_pageset = 40 {
+        nid: 0, zone: 4, cpu: 8, count: 12, high: 16, batch: 20, high_min: 24, high_max: 28,
+        stat_threshold: 32, reserved: 36,
+    }
+    shadowmm_rec_pagetype = 112 {
+        nid: 0, zone: 4, migratetype: 8, reserved: 12, blocks: 16, nr_free: 24,
+    }
+    shadowmm_rec_fragmentation = 104 {
+        nid: 0, zone: 4, migratetype: 8, reserved: 12, unusable: 16, index: 60,
+    }
+    shadowmm_rec_numastat = 56 {
+        nid: 0, reserved: 4, hit: 8, miss: 16, foreign: 24, interleave: 32, local: 40, other: 48,
+    }
+    shadowmm_rec_fallback = 32 { nid: 0, zone: 4, from: 8, to: 12, claimed: 16, stolen: 24 }
 }

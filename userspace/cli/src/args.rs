@@ -115,6 +115,33 @@ pub enum Command {
         after_long_help = "JSON: zones: [{nid, name, free_pages, largest_free_order, nr_free}]."
     )]
     Buddy,
+    /// The pages that CPUs keep at hand, and how many they may
+    #[command(
+        after_long_help = "JSON: pagesets: [{nid, name, cpu, count, high, batch, high_min, high_max, stat_threshold}], one for each zone with memory and CPU that is up; all but stat_threshold in pages."
+    )]
+    Pagesets,
+    /// Free blocks and page blocks by migrate type
+    #[command(
+        after_long_help = "JSON: types: [{nid, name, migratetype, blocks, nr_free}], nr_free by order, up to 100,000 each; blocks counts page blocks of 512 pages."
+    )]
+    Pagetypes,
+    /// How fragmented free memory is, by zone and migrate type, and the fallbacks between types
+    #[command(
+        after_long_help = "JSON: zones: [{nid, name, migratetype, unusable_index, fragmentation_index}], migratetype null for a whole zone, the indices by order as in compare; fallbacks: [{nid, name, from, to, claimed, stolen}]: page blocks of type from that requests of type to claimed, and blocks that they took from page blocks that kept their type."
+    )]
+    Fragmentation,
+    /// Where each node's pages were wanted
+    #[command(
+        after_long_help = "JSON: nodes: [{nid, numa_hit, numa_miss, numa_foreign, interleave_hit, local_node, other_node}], in allocations, as numastat(8) has them."
+    )]
+    Numastat,
+    /// The counters of /proc/vmstat
+    #[command(after_long_help = "JSON: counters: [{name, value}], all of them, in order.")]
+    Vmstat {
+        /// Those that are zero too
+        #[arg(long)]
+        all: bool,
+    },
     /// Where the memory went, from what dmidecode would say to what free says
     #[command(
         after_long_help = "JSON: accounts: [{key, text, depth, bytes}]. Those of depth 0 are sums: each is what is left of the one before after those of depth 1 between them."

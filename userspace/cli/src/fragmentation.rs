@@ -2,10 +2,24 @@
 
 //! What the counts of free blocks say, the host's and the shadow's by one rule.
 
+use serde::Serialize;
+use serde::Serializer;
 use shadowmm_client::NR_ORDERS;
 use shadowmm_core::buddy::fragmentation_index;
 use shadowmm_core::buddy::unusable_free_index;
 use shadowmm_core::phys::PageOrder;
+
+/// An index for each order, in thousandths; JSON has them as numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Indices(pub [i64; NR_ORDERS]);
+
+impl Serialize for Indices {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0
+            .map(|thousandths| thousandths as f64 / 1000.0)
+            .serialize(serializer)
+    }
+}
 
 /// Pages in all blocks.
 pub fn free_pages(nr_free: &[u64; NR_ORDERS]) -> u64 {

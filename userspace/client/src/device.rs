@@ -17,6 +17,11 @@ use crate::report::Zone;
 use crate::request::text;
 use crate::request::Record;
 use crate::request::Request;
+use crate::usage::Fallback;
+use crate::usage::Fragmentation;
+use crate::usage::Numastat;
+use crate::usage::PageType;
+use crate::usage::Pageset;
 use crate::E820Range;
 use nix::errno::Errno;
 use nix::libc;
@@ -259,6 +264,36 @@ impl Device {
     pub fn sections(&self) -> Result<Vec<Section>> {
         let records = self.records::<abi::shadowmm_rec_section>()?;
         Ok(records.iter().map(Section::from).collect())
+    }
+
+    /// What each CPU keeps of each zone with memory.
+    pub fn pagesets(&self) -> Result<Vec<Pageset>> {
+        let records = self.records::<abi::shadowmm_rec_pageset>()?;
+        Ok(records.iter().map(Pageset::from).collect())
+    }
+
+    /// The pages of each zone with memory, by migrate type.
+    pub fn page_types(&self) -> Result<Vec<PageType>> {
+        let records = self.records::<abi::shadowmm_rec_pagetype>()?;
+        Ok(records.iter().map(PageType::from).collect())
+    }
+
+    /// How fragmented each zone with memory is, and each migrate type in it.
+    pub fn fragmentation(&self) -> Result<Vec<Fragmentation>> {
+        let records = self.records::<abi::shadowmm_rec_fragmentation>()?;
+        Ok(records.iter().map(Fragmentation::from).collect())
+    }
+
+    /// Where the pages of each node were wanted.
+    pub fn numastat(&self) -> Result<Vec<Numastat>> {
+        let records = self.records::<abi::shadowmm_rec_numastat>()?;
+        Ok(records.iter().map(Numastat::from).collect())
+    }
+
+    /// How often requests took from page blocks of other types.
+    pub fn fallbacks(&self) -> Result<Vec<Fallback>> {
+        let records = self.records::<abi::shadowmm_rec_fallback>()?;
+        Ok(records.iter().map(Fallback::from).collect())
     }
 
     /// The counters of `/proc/vmstat`.

@@ -11,6 +11,7 @@
 //!   policy.rs     from which nodes pages come
 //!   bench.rs      the shadow's page allocator measured beside the host's
 //!   report.rs     the model: what shadowmm tells about itself, as plain data
+//!   usage.rs      of it, how the page allocator's memory is used
 //!   error.rs      why a request failed, in a sentence
 //! ```
 //!
@@ -26,6 +27,7 @@ mod pages;
 mod policy;
 mod report;
 mod request;
+mod usage;
 
 pub use bench::Bench;
 pub use bench::BenchShape;
@@ -66,6 +68,11 @@ pub use report::Segment;
 pub use report::Status;
 pub use report::Zone;
 pub use shadowmm_core::error::Error as Reason;
+pub use usage::Fallback;
+pub use usage::Fragmentation;
+pub use usage::Numastat;
+pub use usage::PageType;
+pub use usage::Pageset;
 
 /// Orders of the buddy system: 0 to 10.
 pub const NR_ORDERS: usize = shadowmm_abi::SHADOWMM_NR_ORDERS as usize;

@@ -89,6 +89,11 @@ records! {
     shadowmm_rec_zone = SHADOWMM_REPORT_ZONES, "read the zones";
     shadowmm_rec_account = SHADOWMM_REPORT_ACCOUNTING, "read the accounting";
     shadowmm_rec_section = SHADOWMM_REPORT_SECTIONS, "read the sections";
+    shadowmm_rec_pageset = SHADOWMM_REPORT_PAGESETS, "read the pagesets";
+    shadowmm_rec_pagetype = SHADOWMM_REPORT_PAGETYPES, "read the page types";
+    shadowmm_rec_fragmentation = SHADOWMM_REPORT_FRAGMENTATION, "read the fragmentation";
+    shadowmm_rec_numastat = SHADOWMM_REPORT_NUMASTAT, "read the nodes' counters";
+    shadowmm_rec_fallback = SHADOWMM_REPORT_FALLBACKS, "read the fallbacks";
 }
 
 /// The text of a C array: up to its first NUL, or all of it.

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::context::Report;
 use crate::error::Result;
 use crate::fragmentation;
+use crate::fragmentation::Indices;
 use crate::host::buddyinfo;
 use crate::host::buddyinfo::ZoneBlocks;
 use crate::render::milli;
@@ -17,7 +18,6 @@ use crate::render::Column;
 use crate::render::Screen;
 use crate::render::Table;
 use serde::Serialize;
-use serde::Serializer;
 use shadowmm_client::Device;
 use shadowmm_client::Zone;
 use shadowmm_client::NR_ORDERS;
@@ -59,18 +59,6 @@ struct Difference {
     nr_free: [i64; NR_ORDERS],
     unusable_index: Indices,
     fragmentation_index: Indices,
-}
-
-/// An index for each order, in thousandths; JSON has them as numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Indices([i64; NR_ORDERS]);
-
-impl Serialize for Indices {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0
-            .map(|thousandths| thousandths as f64 / 1000.0)
-            .serialize(serializer)
-    }
 }
 
 impl Side {
