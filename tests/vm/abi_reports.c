@@ -17,6 +17,11 @@ static const struct kind {
 	{ "VMSTAT", SHADOWMM_REPORT_VMSTAT, sizeof(struct shadowmm_rec_counter), SHADOWMM_STAGE_HANDOFF },
 	{ "REFUSALS", SHADOWMM_REPORT_REFUSALS, sizeof(struct shadowmm_rec_counter), SHADOWMM_STAGE_DETECT },
 	{ "SECTIONS", SHADOWMM_REPORT_SECTIONS, sizeof(struct shadowmm_rec_section), SHADOWMM_STAGE_PAGING },
+	{ "PAGESETS", SHADOWMM_REPORT_PAGESETS, sizeof(struct shadowmm_rec_pageset), SHADOWMM_STAGE_HANDOFF },
+	{ "PAGETYPES", SHADOWMM_REPORT_PAGETYPES, sizeof(struct shadowmm_rec_pagetype), SHADOWMM_STAGE_ZONES },
+	{ "FRAGMENTATION", SHADOWMM_REPORT_FRAGMENTATION, sizeof(struct shadowmm_rec_fragmentation), SHADOWMM_STAGE_ZONES },
+	{ "NUMASTAT", SHADOWMM_REPORT_NUMASTAT, sizeof(struct shadowmm_rec_numastat), SHADOWMM_STAGE_HANDOFF },
+	{ "FALLBACKS", SHADOWMM_REPORT_FALLBACKS, sizeof(struct shadowmm_rec_fallback), SHADOWMM_STAGE_HANDOFF },
 };
 
 #define NR_KINDS (sizeof(kinds) / sizeof(kinds[0]))

@@ -8,7 +8,6 @@ use crate::context::Context;
 use crate::context::Report;
 use crate::error::Result;
 use crate::fragmentation::Indices;
-use crate::render::milli;
 use crate::render::Column;
 use crate::render::Screen;
 use crate::render::Table;
@@ -61,6 +60,7 @@ impl FragmentationReport {
         })
     }
 
+    /// The indices of all that has memory, in percent; `-` for -1.
     fn table(&self, indices: impl Fn(&Part) -> &Indices) -> Table {
         let mut columns = vec![
             Column::number("node"),
@@ -75,7 +75,10 @@ impl FragmentationReport {
                 part.name.to_owned(),
                 part.migratetype.unwrap_or("all").to_owned(),
             ];
-            row.extend(indices(part).0.map(milli));
+            row.extend(indices(part).0.map(|index| match index {
+                -1000 => "-".to_owned(),
+                index => (index / 10).to_string(),
+            }));
             table.row(row);
         }
         table
@@ -111,12 +114,18 @@ impl FragmentationReport {
 
 impl Report for FragmentationReport {
     fn print(&self, screen: &mut Screen) {
-        screen.heading("Unusable free space index by order: 0 none of it, 1 all");
+        screen.heading("Unusable free space by order, in percent");
+        screen.para("How much of the free memory a request can't use.");
         self.table(|part| &part.unusable_index).print(screen);
-        screen
-            .heading("Fragmentation index by order: 0 lack of memory, 1 fragmentation, -1 neither");
+        screen.blank();
+        screen.heading("Fragmentation index by order, in percent");
+        screen.para(
+            "Why a request would fail: towards 0 for lack of memory, towards 100 because of \
+             fragmentation; - where it would not.",
+        );
         self.table(|part| &part.fragmentation_index).print(screen);
-        screen.heading("Fallbacks: page blocks claimed and blocks stolen from other types");
+        screen.blank();
+        screen.heading("Page blocks claimed and blocks stolen from other types");
         self.print_fallbacks(screen);
     }
 }
