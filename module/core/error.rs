@@ -139,6 +139,7 @@ errors! {
     // Measurements.
     NotPermitted = 110, EPERM, "the request is for CAP_SYS_ADMIN alone";
     BadBlocks = 111, EINVAL, "a measurement has 1 to 4096 blocks, of one side at least";
+    CpuOffline = 112, EINVAL, "there is no such CPU, or it is not up";
 
     // validate().
     Corrupt = 100, EUCLEAN, "an invariant does not hold; validate names it";

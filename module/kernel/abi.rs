@@ -115,6 +115,10 @@ unsafe impl Request for uapi::shadowmm_bench {
     const FLAGS: u32 = uapi::SHADOWMM_BENCH_FRAGMENTED
         | uapi::SHADOWMM_BENCH_NO_SHADOW
         | uapi::SHADOWMM_BENCH_NO_HOST;
+
+    fn reserved(&self) -> u32 {
+        self.reserved
+    }
 }
 
 /// The largest struct that is looked at: nothing that the ABI will ever have.

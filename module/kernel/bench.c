@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What the host's page allocator does besides, by its boot parameters. */
+#include <linux/cpu.h>
 #include <linux/mm.h>
+#include <linux/workqueue.h>
 
 #include "bindings.h"
 #include "shadowmm.h"
@@ -23,4 +25,16 @@ unsigned int shadowmm_bench_host(void)
 int shadowmm_bench_node(void)
 {
 	return numa_mem_id();
+}
+
+/* Runs `job` on another CPU and waits for it; a negative errno where the CPU is not up. */
+long shadowmm_bench_on_cpu(unsigned int cpu, long (*job)(void *), void *arg)
+{
+	long ret = -ENODEV;
+
+	cpus_read_lock();
+	if (cpu < nr_cpu_ids && cpu_online(cpu))
+		ret = work_on_cpu(cpu, job, arg);
+	cpus_read_unlock();
+	return ret;
 }

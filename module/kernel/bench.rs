@@ -25,6 +25,8 @@ use crate::shadow::Shadow;
 use crate::uapi;
 use core::arch::asm;
 use core::ptr;
+use kernel::ffi::c_long;
+use kernel::ffi::c_void;
 use kernel::prelude::*;
 use shadowmm_core::allocator::Allocator;
 use shadowmm_core::buddy::gfp;
@@ -221,12 +223,15 @@ impl<S: Side> Bench<S> {
     }
 
     /// One block, unless the side is not wanted.
-    fn block(&mut self, shape: Shape) -> Result<()> {
+    fn block(&mut self, what: What) -> Result<()> {
         let free = self.blocks.get_mut(self.held..).unwrap_or_default();
         if free.is_empty() {
             return Ok(());
         }
-        let ticks = shape.run(&self.side, free, &mut self.lots, &ticks);
+        let ticks = match what {
+            What::Here(shape) => shape.run(&self.side, free, &mut self.lots, &ticks),
+            What::Exchange(cpu) => exchange(&self.side, cpu, free)?,
+        };
         let ticks = ticks.ok_or(Error::NoMemory)?;
         self.ticks
             .push(ticks, GFP_KERNEL)
@@ -240,6 +245,84 @@ impl<S: Side> Drop for Bench<S> {
         let held = self.blocks.get(..self.held).unwrap_or_default();
         shapes::give_back(&self.side, &request, held);
     }
+}
+
+/// What a block is.
+#[derive(Clone, Copy)]
+enum What {
+    /// A shape, on this CPU.
+    Here(Shape),
+    /// Pages are taken on that CPU and go back on this.
+    Exchange(u32),
+}
+
+impl What {
+    fn of(request: &uapi::shadowmm_bench) -> Result<Self> {
+        match (request.shape, request.cpu) {
+            (uapi::SHADOWMM_BENCH_EXCHANGE, _) if request.order != 0 => Err(Error::WrongOrder),
+            (uapi::SHADOWMM_BENCH_EXCHANGE, cpu) => Ok(Self::Exchange(cpu)),
+            (_, 0) => Ok(Self::Here(shape_of(request)?)),
+            _ => Err(Error::CpuOffline),
+        }
+    }
+
+    fn operations(self) -> usize {
+        match self {
+            Self::Here(shape) => shape.operations(),
+            Self::Exchange(_) => shapes::BULK,
+        }
+    }
+}
+
+/// Pages to be taken on another CPU.
+struct Errand<'a, S: Side> {
+    side: &'a S,
+    blocks: &'a mut [S::Block],
+    taken: usize,
+    ticks: u64,
+}
+
+/// Takes the pages of an [`Errand`].
+///
+/// # Safety
+///
+/// `errand` leads to one, which is nobody else's meanwhile.
+unsafe extern "C" fn take_there<S: Side>(errand: *mut c_void) -> c_long {
+    // SAFETY: The caller's promise.
+    let errand = unsafe { &mut *errand.cast::<Errand<'_, S>>() };
+    let request = errand.side.request(0);
+    let start = ticks();
+    errand.taken = shapes::take(errand.side, &request, errand.blocks);
+    errand.ticks = ticks().wrapping_sub(start);
+    0
+}
+
+/// A block of pages that are taken on `cpu` and freed on this CPU: what both took
+/// by the CPUs' counters; `None` when pages ran out.
+fn exchange<S: Side>(side: &S, cpu: u32, blocks: &mut [S::Block]) -> Result<Option<u64>> {
+    let blocks = blocks.get_mut(..shapes::BULK).unwrap_or_default();
+    let mut errand = Errand {
+        side,
+        blocks,
+        taken: 0,
+        ticks: 0,
+    };
+    // SAFETY: The errand outlives the call, which waits until it is done, and it
+    // is not touched meanwhile.
+    let done = unsafe {
+        let errand: *mut Errand<'_, S> = &raw mut errand;
+        bindings::shadowmm_bench_on_cpu(cpu, Some(take_there::<S>), errand.cast())
+    };
+    if done != 0 {
+        return Err(Error::CpuOffline);
+    }
+    let request = side.request(0);
+    let taken = errand.blocks.get(..errand.taken).unwrap_or_default();
+    let start = ticks();
+    shapes::give_back(side, &request, taken);
+    let freeing = ticks().wrapping_sub(start);
+    let all = taken.len() == shapes::BULK;
+    Ok(all.then_some(errand.ticks.wrapping_add(freeing)))
 }
 
 fn shape_of(request: &uapi::shadowmm_bench) -> Result<Shape> {
@@ -272,7 +355,7 @@ pub(crate) fn run(shadow: &Shadow, request: &mut uapi::shadowmm_bench) -> Result
     if !unsafe { bindings::shadowmm_capable_sys_admin() } {
         return Err(Error::NotPermitted);
     }
-    let shape = shape_of(request)?;
+    let what = What::of(request)?;
     let wanted = |without| request.head.flags & without == 0;
     let ours = wanted(uapi::SHADOWMM_BENCH_NO_SHADOW);
     let theirs = wanted(uapi::SHADOWMM_BENCH_NO_HOST);
@@ -290,8 +373,8 @@ pub(crate) fn run(shadow: &Shadow, request: &mut uapi::shadowmm_bench) -> Result
         )?;
         let mut theirs = Bench::new(Host, request, theirs)?;
         for _ in 0..request.blocks {
-            ours.block(shape)?;
-            theirs.block(shape)?;
+            ours.block(what)?;
+            theirs.block(what)?;
             if kernel::current!().signal_pending() {
                 break;
             }
@@ -305,7 +388,7 @@ pub(crate) fn run(shadow: &Shadow, request: &mut uapi::shadowmm_bench) -> Result
     abi::write_array(request.shadow_ticks, &ours)?;
     abi::write_array(request.host_ticks, &theirs)?;
     request.done = ours.len().max(theirs.len()) as u32;
-    request.operations = shape.operations() as u32;
+    request.operations = what.operations() as u32;
     request.pagesets = pagesets.into();
     // SAFETY: Both read what the boot has set.
     unsafe {

@@ -50,6 +50,7 @@ extern const unsigned int shadowmm_struct_page_size;
 /* bench.c: SHADOWMM_BENCH_INIT_ON_ALLOC and the like. */
 unsigned int shadowmm_bench_host(void);
 int shadowmm_bench_node(void);
+long shadowmm_bench_on_cpu(unsigned int cpu, long (*job)(void *), void *arg);
 
 /* params.c */
 struct shadowmm_params {

@@ -540,6 +540,7 @@ enum shadowmm_bench_shape {
 	SHADOWMM_BENCH_FREE_BULK = 7,	/* they go back in one call, where there is one */
 	SHADOWMM_BENCH_REFILL = 8,	/* 4,096 pages, none of which a CPU had at hand */
 	SHADOWMM_BENCH_RETURN = 9,	/* these go back */
+	SHADOWMM_BENCH_EXCHANGE = 10,	/* 1,024 pages are taken by another CPU and go back on this */
 };
 
 #define SHADOWMM_BENCH_FRAGMENTED 0x1	/* every second page of a span is held meanwhile */
@@ -570,6 +571,8 @@ struct shadowmm_bench {
 	__u32 tsc_khz;		/* out: how often the counter counts, as the host has found */
 	__u32 host;		/* out: SHADOWMM_BENCH_INIT_ON_ALLOC ... */
 	__u32 pagesets;		/* out: 1: the shadow's CPUs keep pages of their own */
+	__u32 cpu;		/* EXCHANGE: the other CPU; else 0 */
+	__u32 reserved;
 	__aligned_u64 shadow_ticks;	/* __u64 *, for as many as blocks; untouched with NO_SHADOW */
 	__aligned_u64 host_ticks;	/* __u64 *, likewise */
 };

@@ -56,7 +56,7 @@ pub const ROOM: usize = 2 * REFILL;
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// A block is taken and given back at once.
+    /// A block is taken and given back at once, again and again the same.
     HotPair(u32),
     /// The same with both through a call that is not inlined.
     CalledPair(u32),
@@ -110,16 +110,21 @@ impl Shape {
         let start;
         let end;
         match self {
-            Self::HotPair(_) => {
+            Self::HotPair(_) | Self::CalledPair(_) => {
+                // With a block held, there is one of this order whose buddy is in
+                // use: on both sides a pair neither splits nor merges.
+                let block = side.alloc(&request)?;
+                let held = side.alloc(&request);
+                side.free(block, &request);
                 start = clock();
-                let done = hot_pairs(side, &request);
+                let done = match self {
+                    Self::HotPair(_) => hot_pairs(side, &request),
+                    _ => called_pairs(side, &request),
+                };
                 end = clock();
-                done?;
-            }
-            Self::CalledPair(_) => {
-                start = clock();
-                let done = called_pairs(side, &request);
-                end = clock();
+                if let Some(held) = held {
+                    side.free(held, &request);
+                }
                 done?;
             }
             Self::Alloc | Self::Refill => {

@@ -55,9 +55,9 @@ layout! {
     }
     shadowmm_block = 40 { op: 16, order: 20, to: 24, count: 28, pfn: 32 }
     shadowmm_policy = 32 { op: 16, mode: 20, nodes: 24 }
-    shadowmm_bench = 64 {
+    shadowmm_bench = 72 {
         head: 0, shape: 16, order: 20, blocks: 24, done: 28, operations: 32, tsc_khz: 36, host: 40,
-        pagesets: 44, shadow_ticks: 48, host_ticks: 56,
+        pagesets: 44, cpu: 48, reserved: 52, shadow_ticks: 56, host_ticks: 64,
     }
     shadowmm_rec_status = 144 {
         stage: 0, map_source: 4, region_source: 8, nr_nodes: 12, backing_pages: 16, ram_pages: 24,

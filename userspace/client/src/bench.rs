@@ -31,21 +31,25 @@ pub enum BenchShape {
     Refill,
     /// They go back.
     Return,
+    /// 1,024 pages are taken by that CPU and go back on the caller's.
+    Exchange(u32),
 }
 
 impl BenchShape {
-    fn to_abi(self) -> (u32, u32) {
+    /// The shape's number, and the order or the CPU that it has.
+    fn to_abi(self) -> (u32, u32, u32) {
         match self {
-            Self::Pair(order) => (abi::SHADOWMM_BENCH_PAIR, order),
-            Self::CalledPair(order) => (abi::SHADOWMM_BENCH_CALLED_PAIR, order),
-            Self::Alloc => (abi::SHADOWMM_BENCH_ALLOC, 0),
-            Self::FreeInOrder => (abi::SHADOWMM_BENCH_FREE_IN_ORDER, 0),
-            Self::FreeReversed => (abi::SHADOWMM_BENCH_FREE_REVERSED, 0),
-            Self::FreeRandom => (abi::SHADOWMM_BENCH_FREE_RANDOM, 0),
-            Self::AllocBulk => (abi::SHADOWMM_BENCH_ALLOC_BULK, 0),
-            Self::FreeBulk => (abi::SHADOWMM_BENCH_FREE_BULK, 0),
-            Self::Refill => (abi::SHADOWMM_BENCH_REFILL, 0),
-            Self::Return => (abi::SHADOWMM_BENCH_RETURN, 0),
+            Self::Pair(order) => (abi::SHADOWMM_BENCH_PAIR, order, 0),
+            Self::CalledPair(order) => (abi::SHADOWMM_BENCH_CALLED_PAIR, order, 0),
+            Self::Alloc => (abi::SHADOWMM_BENCH_ALLOC, 0, 0),
+            Self::FreeInOrder => (abi::SHADOWMM_BENCH_FREE_IN_ORDER, 0, 0),
+            Self::FreeReversed => (abi::SHADOWMM_BENCH_FREE_REVERSED, 0, 0),
+            Self::FreeRandom => (abi::SHADOWMM_BENCH_FREE_RANDOM, 0, 0),
+            Self::AllocBulk => (abi::SHADOWMM_BENCH_ALLOC_BULK, 0, 0),
+            Self::FreeBulk => (abi::SHADOWMM_BENCH_FREE_BULK, 0, 0),
+            Self::Refill => (abi::SHADOWMM_BENCH_REFILL, 0, 0),
+            Self::Return => (abi::SHADOWMM_BENCH_RETURN, 0, 0),
+            Self::Exchange(cpu) => (abi::SHADOWMM_BENCH_EXCHANGE, 0, cpu),
         }
     }
 }
@@ -59,6 +63,20 @@ pub struct Bench {
     pub blocks: u32,
     /// Whether every second page of a span is held meanwhile.
     pub fragmented: bool,
+    /// Whose page allocator.
+    pub sides: BenchSides,
+}
+
+/// Whose page allocator is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BenchSides {
+    /// A block of the shadow and a block of the host in turn.
+    #[default]
+    Both,
+    /// The shadow's alone.
+    Shadow,
+    /// The host's alone.
+    Host,
 }
 
 /// What the host does besides, by its boot parameters.
@@ -99,17 +117,23 @@ impl Device {
         let room = bench.blocks.min(abi::SHADOWMM_BENCH_MAX_BLOCKS) as usize;
         let mut shadow = vec![0u64; room];
         let mut host = vec![0u64; room];
-        let (shape, order) = bench.shape.to_abi();
+        let (shape, order, cpu) = bench.shape.to_abi();
+        let mut flags = match bench.sides {
+            BenchSides::Both => 0,
+            BenchSides::Shadow => abi::SHADOWMM_BENCH_NO_HOST,
+            BenchSides::Host => abi::SHADOWMM_BENCH_NO_SHADOW,
+        };
+        if bench.fragmented {
+            flags |= abi::SHADOWMM_BENCH_FRAGMENTED;
+        }
         let mut request = abi::shadowmm_bench {
             head: abi::shadowmm_head {
-                flags: match bench.fragmented {
-                    true => abi::SHADOWMM_BENCH_FRAGMENTED,
-                    false => 0,
-                },
+                flags,
                 ..Default::default()
             },
             shape,
             order,
+            cpu,
             blocks: bench.blocks,
             shadow_ticks: shadow.as_mut_ptr() as u64,
             host_ticks: host.as_mut_ptr() as u64,
@@ -123,8 +147,16 @@ impl Device {
                 value: u64::from(request.done),
             });
         }
-        shadow.truncate(done);
-        host.truncate(done);
+        shadow.truncate(if bench.sides == BenchSides::Host {
+            0
+        } else {
+            done
+        });
+        host.truncate(if bench.sides == BenchSides::Shadow {
+            0
+        } else {
+            done
+        });
         let is_on = |option| request.host & option != 0;
         Ok(Measured {
             operations: request.operations,

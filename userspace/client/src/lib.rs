@@ -31,6 +31,7 @@ mod usage;
 
 pub use bench::Bench;
 pub use bench::BenchShape;
+pub use bench::BenchSides;
 pub use bench::HostOptions;
 pub use bench::Measured;
 pub use boot::Boot;

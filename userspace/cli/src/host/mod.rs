@@ -29,7 +29,7 @@ pub fn read(root: &Path, path: &str) -> Result<String> {
 }
 
 /// The numbers N of the entries `prefixN` of a directory, in order.
-fn numbered(root: &Path, directory: &str, prefix: &str) -> Result<Vec<u64>> {
+pub fn numbered(root: &Path, directory: &str, prefix: &str) -> Result<Vec<u64>> {
     let path = root.join(directory);
     let failed = |error| Error::failed(format!("could not read {}: {error}", path.display()));
     let mut numbers = Vec::new();

@@ -3,6 +3,8 @@
 //! `shadowmm bench page`: what the shadow's page allocator costs beside the
 //! host's, in the same boot, by the same loops.
 
+mod together;
+
 use crate::args::BenchOptions;
 use crate::context::Context;
 use crate::context::Report;
@@ -15,13 +17,14 @@ use crate::render::Table;
 use serde::Serialize;
 use shadowmm_client::Bench;
 use shadowmm_client::BenchShape;
+use shadowmm_client::BenchSides;
 use shadowmm_client::HostOptions;
 use shadowmm_client::Measured;
 
 /// What the time-stamp counter counts here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Unit {
+enum Unit {
     /// Under `-icount`.
     Instructions,
     /// On a processor.
@@ -48,7 +51,7 @@ impl Unit {
 
 /// What one operation took.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Cost {
+struct Cost {
     /// In the smallest block.
     min: f64,
     /// In the block in the middle.
@@ -73,7 +76,7 @@ impl Cost {
 
 /// A shape, measured on both sides.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+struct Row {
     bench: &'static str,
     shape: &'static str,
     /// What an operation is: a pair or a page.
@@ -88,14 +91,14 @@ pub struct Row {
 
 /// What can't be measured here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Missing {
+struct Missing {
     shape: &'static str,
     why: &'static str,
 }
 
 /// The measurements.
 #[derive(Debug, Serialize)]
-pub struct BenchReport {
+struct BenchReport {
     accelerator: String,
     kernel: Option<String>,
     unit: Unit,
@@ -131,7 +134,7 @@ const MANY: u32 = 40;
 
 /// The rows: name, what an operation is, what is done, in how many blocks, and
 /// whether memory is in fragments meanwhile.
-const ROWS: [(&str, &str, BenchShape, u32, bool); 18] = [
+const ROWS: [(&str, &str, BenchShape, u32, bool); 17] = [
     (
         "hot pair, order 0",
         "pair",
@@ -225,13 +228,6 @@ const ROWS: [(&str, &str, BenchShape, u32, bool); 18] = [
         true,
     ),
     (
-        "fragmented: hot pair, order 4",
-        "pair",
-        BenchShape::Pair(4),
-        PAIRS,
-        true,
-    ),
-    (
         "fragmented: alloc 1,024",
         "page",
         BenchShape::Alloc,
@@ -247,14 +243,6 @@ const ROWS: [(&str, &str, BenchShape, u32, bool); 18] = [
     ),
     ("fragmented: refill", "page", BenchShape::Refill, MANY, true),
 ];
-
-const MISSING: [(&str, &str); 3] = [
-    ("two CPUs free each other's pages", NEEDS_CPUS),
-    ("threads on separate nodes", NEEDS_CPUS),
-    ("threads on one node", NEEDS_CPUS),
-];
-
-const NEEDS_CPUS: &str = "needs CPUs that run at once, and the counter of instructions has one: see tests/bench, which measures it on the host over the same code";
 
 impl BenchReport {
     fn row(name: &'static str, per: &'static str, unit: Unit, measured: &Measured) -> Option<Row> {
@@ -320,7 +308,8 @@ impl Report for BenchReport {
         screen.blank();
         screen.para(
             "Blocks of shadow and host in turn, on one CPU; the smallest block and the one in \
-             the middle. The ratio is that of the smallest.",
+             the middle; the ratio is that of the smallest. Where CPUs work at once, each side \
+             has its turn.",
         );
         if self.host_options != HostOptions::default() {
             screen.warning(
@@ -333,8 +322,10 @@ impl Report for BenchReport {
         for difference in self.differences {
             screen.para(&format!("- {difference}"));
         }
-        screen.blank();
-        screen.para("Not measured here:");
+        if !self.missing.is_empty() {
+            screen.blank();
+            screen.para("Not measured here:");
+        }
         for missing in &self.missing {
             screen.para(&format!("- {}: {}", missing.shape, missing.why));
         }
@@ -366,6 +357,7 @@ pub fn page(context: &Context, args: &BenchOptions) -> Result<()> {
             ),
         });
     };
+    together::stay_on(together::here(&context.root)?)?;
     let mut rows = Vec::new();
     let mut pagesets = false;
     let mut host_options = HostOptions::default();
@@ -378,13 +370,14 @@ pub fn page(context: &Context, args: &BenchOptions) -> Result<()> {
             shape,
             blocks,
             fragmented,
+            sides: BenchSides::Both,
         })?;
         let row = BenchReport::row(name, per, unit, &measured);
         rows.push(row.ok_or_else(|| Error::failed("nothing was measured"))?);
         pagesets = measured.pagesets;
         host_options = measured.host_options;
     }
-    let missing = MISSING.map(|(shape, why)| Missing { shape, why });
+    let missing = together::measure(context, &device, unit, args.quick, &mut rows)?;
     context.show(&BenchReport {
         accelerator,
         kernel: host::read(&context.root, "proc/sys/kernel/osrelease").ok(),
@@ -392,7 +385,7 @@ pub fn page(context: &Context, args: &BenchOptions) -> Result<()> {
         pagesets,
         host_options,
         rows,
-        missing: missing.into(),
+        missing,
         differences: DIFFERENCES,
     })
 }
@@ -414,7 +407,10 @@ mod tests {
         let rows = ROWS.map(|(name, per, ..)| {
             BenchReport::row(name, per, Unit::Instructions, &measured).unwrap()
         });
-        let missing = MISSING.map(|(shape, why)| Missing { shape, why });
+        let missing = Missing {
+            shape: "CPUs at once",
+            why: "there is one",
+        };
         BenchReport {
             accelerator: "icount".to_owned(),
             kernel: Some("7.3.4+deb13-cloud-amd64".to_owned()),
@@ -422,7 +418,7 @@ mod tests {
             pagesets: true,
             host_options: HostOptions::default(),
             rows: rows.into(),
-            missing: missing.into(),
+            missing: vec![missing],
             differences: DIFFERENCES,
         }
     }
