@@ -91,7 +91,6 @@ fn fragmented(criterion: &mut Criterion) {
     for (name, shape) in [
         ("every second page held, alloc of 1,024", Shape::Alloc),
         ("every second page held, free random", Shape::FreeRandom),
-        ("every second page held, pair of order 4", Shape::HotPair(4)),
     ] {
         let mut group = criterion.benchmark_group(name);
         measure(&mut group, "shadow", &side, shape);

@@ -32,8 +32,7 @@ const SHAPES: [(&str, Shape); 14] = [
     ("hot pair, order 0, again", Shape::HotPair(0)),
 ];
 
-const FRAGMENTED: [(&str, Shape); 3] = [
-    ("fragmented: hot pair, order 4", Shape::HotPair(4)),
+const FRAGMENTED: [(&str, Shape); 2] = [
     ("fragmented: alloc 1,024", Shape::Alloc),
     ("fragmented: free 1,024 random", Shape::FreeRandom),
 ];
