@@ -26,6 +26,7 @@
 //! bulk.rs          many pages, exact sizes, splitting, merging, references
 //!   pieces.rs       what a split and a merge change in the descriptors
 //! contig.rs        any range of pages, in one piece
+//!   isolation.rs      its page blocks, kept from everybody
 //! policy.rs        on which nodes a request is served
 //! allocator.rs     the seam: the trait, and the owned block
 //! stats.rs         per-CPU counts
@@ -69,6 +70,7 @@ mod free_area;
 pub mod gfp;
 mod gfp_names;
 mod highatomic;
+mod isolation;
 mod list;
 mod local;
 mod magazine;
@@ -98,7 +100,6 @@ pub use compaction::CompactPriority;
 pub use compaction::CompactResult;
 pub use compaction::CompactState;
 pub use compaction::Kcompactd;
-pub use contig::ContigFor;
 pub use fallback::FallbackCounts;
 pub use fragmentation::extfrag_for_order;
 pub use fragmentation::fragmentation_index;
@@ -106,6 +107,7 @@ pub use fragmentation::unusable_free_index;
 pub use free_area::FreeAreas;
 pub use free_area::FreeCounts;
 pub use gfp::Gfp;
+pub use isolation::ContigFor;
 pub use list::PageList;
 pub use migrate::Migrate;
 pub use migrate::MigrateMode;
@@ -120,7 +122,7 @@ pub use pageset::PagesetLimits;
 pub use policy::InterleavePrev;
 pub use policy::Policies;
 pub use policy::Policy;
-pub use reclaim::kswapd::Daemons;
+pub use reclaim::daemons::Daemons;
 pub use reclaim::kswapd::Kswapd;
 pub use reclaim::kswapd::Rest;
 pub use reclaim::shrinker::Deferred;

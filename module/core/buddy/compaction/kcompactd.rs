@@ -12,8 +12,8 @@
 use super::CompactControl;
 use super::CompactResult;
 use crate::buddy::gfp;
-use crate::buddy::reclaim::kswapd::order_of;
-use crate::buddy::reclaim::kswapd::zone_of;
+use crate::buddy::reclaim::daemons::order_of;
+use crate::buddy::reclaim::daemons::zone_of;
 use crate::buddy::stats::VmEvent;
 use crate::buddy::watermark_ok::AllocFlags;
 use crate::buddy::BuddySystem;

@@ -22,6 +22,8 @@
 //! suitable.rs   does it make sense? how fragmented is it?
 //! source.rs     the migrate scanner
 //! target.rs     the free scanner
+//! fast.rs       their short cuts through the free lists
+//! finish.rs     is it done?
 //! direct.rs     a request compacts its zones; a whole node is compacted
 //! kcompactd.rs  a node's thread
 //! range.rs      emptying a range of pages
@@ -45,6 +47,8 @@
 //! - Every allocated block of more than one page is treated as a compound page.
 
 mod direct;
+mod fast;
+mod finish;
 mod kcompactd;
 mod range;
 mod source;
@@ -59,7 +63,6 @@ pub use state::CompactState;
 use self::source::Isolated;
 use self::state::before;
 use self::state::last_pageblock;
-use super::fallback::would_serve;
 use super::gfp::Gfp;
 use super::list::PageList;
 use super::migrate::MigrateMode;
@@ -78,7 +81,6 @@ use crate::phys::NR_PAGE_ORDERS;
 use crate::platform::Platform;
 use crate::trace::tell;
 use crate::trace::CompactionRun;
-use crate::trace::Suitability;
 use crate::trace::TraceEvent;
 use crate::trace::TracePoint;
 use crate::zone::Zone;
@@ -376,66 +378,6 @@ where
         match migrated.no_memory && !self.scanners_met() {
             true => MigrateEnd::Abort,
             false => MigrateEnd::Failed,
-        }
-    }
-
-    /// Whether it is done (`compact_finished`).
-    fn compact_finished(&self) -> CompactResult {
-        let ret = self.look_whether_finished();
-        let buddy = &self.buddy;
-        tell(buddy.platform, TracePoint::CompactionFinished, || {
-            TraceEvent::CompactionFinished(Suitability {
-                zone: self.id,
-                order: self.order,
-                result: ret,
-            })
-        });
-        match ret {
-            CompactResult::NoSuitablePage => CompactResult::Continue,
-            ret => ret,
-        }
-    }
-
-    /// `__compact_finished()`
-    fn look_whether_finished(&self) -> CompactResult {
-        if self.scanners_met() {
-            self.zone.compact.reset_cached_positions(self.zone.span);
-            if self.direct {
-                self.zone.compact.set_blockskip_flush(true);
-            }
-            return match self.whole_zone {
-                true => CompactResult::Complete,
-                false => CompactResult::PartialSkipped,
-            };
-        }
-        let mut ret = CompactResult::Continue;
-        if self.proactive {
-            let works = |daemons: &super::Daemons| daemons.kswapd_is_running();
-            if self.buddy.zones.daemons(self.zone.nid).is_some_and(works) {
-                return CompactResult::PartialSkipped;
-            }
-            let score = BuddySystem::<P, M, Z>::fragmentation_score_zone(self.zone);
-            if score <= suitable::fragmentation_score_wmark(true) {
-                ret = CompactResult::Success;
-            }
-        } else if let Some(order) = self.order {
-            // The page block that was begun is finished, so that no other has
-            // to be spoilt soon.
-            if !self.migrate_pfn.is_aligned(PageOrder::PAGEBLOCK) {
-                return CompactResult::Continue;
-            }
-            let counts = &self.zone.free_counts;
-            let disabled = self.buddy.map.is_mobility_disabled();
-            if would_serve(counts, disabled, order, self.migratetype) {
-                return CompactResult::Success;
-            }
-            ret = CompactResult::NoSuitablePage;
-        } else {
-            return CompactResult::Continue;
-        }
-        match self.buddy.platform.fatal_signal_pending() {
-            true => CompactResult::Contended,
-            false => ret,
         }
     }
 }

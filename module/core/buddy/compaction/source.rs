@@ -19,7 +19,6 @@ use super::CompactControl;
 use super::CLUSTER_MAX;
 use crate::buddy::migrate::MigrateMode;
 use crate::buddy::migratetype::MigrateType;
-use crate::buddy::slowpath::COSTLY_ORDER;
 use crate::buddy::stats::VmEvent;
 use crate::buddy::watermark_ok::AllocFlags;
 use crate::buddy::MemMap;
@@ -29,7 +28,6 @@ use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::phys::PfnRange;
-use crate::platform::Lock;
 use crate::platform::Platform;
 use crate::trace;
 use crate::trace::tell;
@@ -311,111 +309,6 @@ where
             block.set_skip(true);
         }
         skip
-    }
-
-    /// How many blocks of the free lists are looked at
-    /// (`freelist_scan_limit`).
-    pub(super) fn freelist_scan_limit(&self) -> u64 {
-        (CLUSTER_MAX.0 >> self.fast_search_fail.min(63)) + 1
-    }
-
-    /// The lowest page block found so, once (`reinit_migrate_pfn`).
-    fn reinit_migrate_pfn(&mut self) -> Pfn {
-        if self.fast_start != Pfn(0) && self.fast_start != Pfn(u64::MAX) {
-            self.migrate_pfn = self.fast_start;
-            self.fast_start = Pfn(u64::MAX);
-        }
-        self.migrate_pfn
-    }
-
-    /// `update_fast_start_pfn()`
-    fn update_fast_start(&mut self, pfn: Pfn) {
-        if self.fast_start == Pfn(u64::MAX) {
-            return;
-        }
-        if self.fast_start == Pfn(0) || pfn < self.fast_start {
-            self.fast_start = pfn;
-        }
-    }
-
-    /// For larger orders: a page block near the scanner that has large free
-    /// blocks already, so that less has to move (`fast_find_migrateblock`).
-    fn fast_find_migrateblock(&mut self) -> Pfn {
-        let pfn = self.migrate_pfn;
-        let span = self.zone.span;
-        let begun = pfn != span.start && !pfn.is_aligned(PageOrder::PAGEBLOCK);
-        if self.ignore_skip_hint || self.finish_pageblock || begun {
-            return pfn;
-        }
-        let Some(order) = self.order.filter(|order| order.get() > COSTLY_ORDER) else {
-            return pfn;
-        };
-        let whole = order >= PageOrder::PAGEBLOCK;
-        if self.direct && self.migratetype != MigrateType::Movable && !whole {
-            return pfn;
-        }
-        let mut distance = Pages((self.free_pfn - pfn).0 >> 1);
-        if pfn != span.start {
-            distance = Pages(distance.0 >> 2);
-        }
-        let high = (pfn + distance).align_down(PageOrder::PAGEBLOCK);
-        let limit = self.freelist_scan_limit();
-        let (mut scanned, mut found) = (0u64, None);
-        let orders = PageOrder::all().rev();
-        for order in orders.filter(|&o| o < order && o.get() >= COSTLY_ORDER) {
-            if found.is_some() || scanned >= limit {
-                break;
-            }
-            if self.zone.free_counts.nr_free(order) != 0 {
-                found = self.search_list(order, high, limit, &mut scanned);
-            }
-        }
-        self.migrate_scanned += Pages(scanned);
-        match found {
-            Some(free) => {
-                self.update_fast_start(free);
-                self.fast_search_fail = 0;
-                free.align_down(PageOrder::PAGEBLOCK).max(span.start)
-            }
-            None => {
-                self.fast_search_fail = self.fast_search_fail.saturating_add(1);
-                self.reinit_migrate_pfn()
-            }
-        }
-    }
-
-    /// The first free block of one list below `high` whose page block is not
-    /// marked; the next search begins behind it.
-    fn search_list(
-        &self,
-        order: PageOrder,
-        high: Pfn,
-        limit: u64,
-        scanned: &mut u64,
-    ) -> Option<Pfn> {
-        let map = self.buddy.map;
-        let mut areas = self.zone.free.lock();
-        let list = areas.list_mut(order, MigrateType::Movable);
-        let mut found = None;
-        let mut last = None;
-        for (pfn, _) in list.iter(map) {
-            let over = *scanned >= limit;
-            *scanned += 1;
-            if over {
-                last = Some(pfn);
-                break;
-            }
-            let skip = || map.pageblock(pfn).is_some_and(|block| block.skip());
-            if pfn < high && !skip() {
-                found = Some(pfn);
-                last = found;
-                break;
-            }
-        }
-        if let Some(last) = last {
-            list.rotate_to_tail(map, last);
-        }
-        found
     }
 }
 

@@ -14,7 +14,7 @@ use super::compact_gap;
 use super::CompactResult;
 use crate::buddy::extfrag_for_order;
 use crate::buddy::fragmentation_index;
-use crate::buddy::reclaim::kswapd::zone_of;
+use crate::buddy::reclaim::daemons::zone_of;
 use crate::buddy::slowpath::COSTLY_ORDER;
 use crate::buddy::watermark_ok::has_free_pages;
 use crate::buddy::watermark_ok::zone_watermark_ok;

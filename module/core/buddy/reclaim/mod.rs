@@ -29,6 +29,7 @@
 //! back, and what a shrinker gives up it gives up at once. There are no memory
 //! cgroups.
 
+pub(super) mod daemons;
 pub(super) mod kswapd;
 pub(super) mod shrinker;
 

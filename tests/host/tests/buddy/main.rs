@@ -14,6 +14,7 @@ mod numbers;
 mod owner;
 mod policy;
 mod reclaim;
+mod slowpath;
 mod stress;
 mod trace;
 mod typed;

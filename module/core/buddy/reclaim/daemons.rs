@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What others ask of a node's threads, and how these are woken.
+//!
+//! ```text
+//! a request finds memory short                     the node's threads
+//!   wakeup_kswapd() -- order, highest zone -->       Daemons
+//!      it waits, and there is something to do?       ---> Platform::wake_kswapd
+//! ```
+//!
+//! A thread says that it waits before it looks whether it may, and whoever asks
+//! leaves word before he looks whether it waits; so one of them sees the other.
+
+use super::MAX_RECLAIM_RETRIES;
+use crate::buddy::alloc::AllocContext;
+use crate::buddy::gfp;
+use crate::buddy::watermark_ok::zone_watermark_ok;
+use crate::buddy::watermark_ok::AllocFlags;
+use crate::buddy::BuddySystem;
+use crate::buddy::Gfp;
+use crate::buddy::MemMap;
+use crate::buddy::ZoneTable;
+use crate::nodemask::NodeMask;
+use crate::page::ZoneType;
+use crate::page::NR_ZONE_TYPES;
+use crate::phys::NodeId;
+use crate::phys::PageOrder;
+use crate::platform::Platform;
+use crate::trace::tell;
+use crate::trace::TraceEvent;
+use crate::trace::TracePoint;
+use crate::trace::Wakeup;
+use crate::zone::Watermark;
+use crate::zone::Zone;
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::AtomicU8;
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::SeqCst;
+
+/// No kind of zone (`MAX_NR_ZONES`).
+pub(super) const NO_ZONE: u8 = NR_ZONE_TYPES as u8;
+
+/// What a node's threads are asked to do, by whoever finds memory short (what
+/// `pg_data_t` has for `kswapd` and `kcompactd`).
+#[derive(Debug)]
+pub struct Daemons {
+    pub(super) kswapd_order: AtomicU8,
+    pub(super) kswapd_highest: AtomicU8,
+    pub(super) kswapd_failures: AtomicU32,
+    pub(super) kswapd_waits: AtomicBool,
+    pub(super) kswapd_works: AtomicBool,
+    pub(in crate::buddy) kcompactd_max_order: AtomicU8,
+    pub(in crate::buddy) kcompactd_highest: AtomicU8,
+    pub(in crate::buddy) kcompactd_waits: AtomicBool,
+    pub(in crate::buddy) proactive_compact_trigger: AtomicBool,
+}
+
+impl Daemons {
+    /// Nobody asks for anything.
+    pub const fn new() -> Self {
+        Self {
+            kswapd_order: AtomicU8::new(0),
+            kswapd_highest: AtomicU8::new(NO_ZONE),
+            kswapd_failures: AtomicU32::new(0),
+            kswapd_waits: AtomicBool::new(false),
+            kswapd_works: AtomicBool::new(false),
+            kcompactd_max_order: AtomicU8::new(0),
+            kcompactd_highest: AtomicU8::new(ZoneType::Movable as u8),
+            kcompactd_waits: AtomicBool::new(false),
+            proactive_compact_trigger: AtomicBool::new(false),
+        }
+    }
+
+    /// How often in a row the node could not be balanced (`kswapd_failures`).
+    pub fn kswapd_failures(&self) -> u32 {
+        self.kswapd_failures.load(Relaxed)
+    }
+
+    /// Whether background reclaim is at work at the moment (`kswapd_is_running`).
+    pub(in crate::buddy) fn kswapd_is_running(&self) -> bool {
+        self.kswapd_works.load(Relaxed)
+    }
+
+    /// Whether the node is left to direct reclaim (`kswapd_test_hopeless`).
+    pub fn is_hopeless(&self) -> bool {
+        self.kswapd_failures() >= MAX_RECLAIM_RETRIES
+    }
+}
+
+impl Default for Daemons {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An order as an atomic keeps it.
+pub(in crate::buddy) fn order_of(raw: u8) -> PageOrder {
+    PageOrder::new(raw.into()).unwrap_or(PageOrder::ZERO)
+}
+
+/// A kind of zone as an atomic keeps it.
+pub(in crate::buddy) fn zone_of(raw: u8) -> Option<ZoneType> {
+    ZoneType::ALL.get(usize::from(raw)).copied()
+}
+
+impl<P, M, Z> BuddySystem<'_, P, M, Z>
+where
+    P: Platform,
+    M: MemMap,
+    Z: ZoneTable<P>,
+{
+    /// Whether a zone of the node is above its high watermark, and could give
+    /// out a block of `order` (`pgdat_balanced`).
+    pub fn pgdat_balanced(&self, nid: NodeId, order: PageOrder, highest: ZoneType) -> bool {
+        let mut zones = self.managed_zones(nid, highest).peekable();
+        zones.peek().is_none()
+            || zones.any(|(_, zone)| {
+                let mark = zone.wmark(Watermark::High);
+                let reserve = zone.lowmem_reserve(highest);
+                let flags = AllocFlags::WMARK_MIN;
+                zone_watermark_ok(&zone.free_counts, order, mark, reserve, flags)
+            })
+    }
+
+    /// Asks the zone's node for background reclaim (`wakeup_kswapd`). Where
+    /// nobody does it, what it ends with is done at once: the boost of the
+    /// watermarks is taken back.
+    #[cold]
+    pub(in crate::buddy) fn wakeup_kswapd(
+        &self,
+        zone: &Zone<P>,
+        gfp: Gfp,
+        order: PageOrder,
+        highest: ZoneType,
+    ) {
+        let nid = zone.nid;
+        let Some(daemons) = self.zones.daemons(nid) else {
+            return zone.end_boost();
+        };
+        if zone.managed().is_zero() {
+            return;
+        }
+        let current = daemons.kswapd_highest.load(Relaxed);
+        if current == NO_ZONE || current < highest as u8 {
+            daemons.kswapd_highest.store(highest as u8, Relaxed);
+        }
+        daemons.kswapd_order.fetch_max(order.get(), Relaxed);
+        if !daemons.kswapd_waits.load(SeqCst) {
+            // Busy, and it will see; or not there.
+            if !self.platform.has_kswapd(nid) {
+                zone.end_boost();
+            }
+            return;
+        }
+        let boosted = || {
+            let mut zones = self.managed_zones(nid, highest);
+            zones.any(|(_, zone)| !zone.boost().is_zero())
+        };
+        if daemons.is_hopeless() || (self.pgdat_balanced(nid, order, highest) && !boosted()) {
+            if !gfp.has(gfp::__GFP_DIRECT_RECLAIM) {
+                self.wakeup_kcompactd(nid, order, highest);
+            }
+            return;
+        }
+        tell(self.platform, TracePoint::VmscanWakeupKswapd, || {
+            TraceEvent::VmscanWakeupKswapd {
+                wakeup: Wakeup {
+                    nid,
+                    order: Some(order),
+                    highest,
+                },
+                gfp,
+            }
+        });
+        self.platform.wake_kswapd(nid);
+    }
+
+    /// Asks each node of a request for background reclaim once
+    /// (`wake_all_kswapds`).
+    pub(in crate::buddy) fn wake_all_kswapds(
+        &self,
+        context: &AllocContext<'_, P>,
+        gfp: Gfp,
+        nodes: Option<NodeMask>,
+    ) {
+        let mut last = NodeId::NONE;
+        for zref in context.zonelist.iter(context.highest) {
+            let allowed = nodes.is_none_or(|nodes| nodes.contains(zref.nid()));
+            if allowed && !zref.zone.managed().is_zero() && zref.nid() != last {
+                last = zref.nid();
+                self.wakeup_kswapd(zref.zone, gfp, context.order, context.highest);
+            }
+        }
+    }
+
+    /// Reclaim has found something: a hopeless node that is balanced by it gets
+    /// its background reclaim back (`kswapd_try_clear_hopeless`).
+    pub(super) fn try_clear_hopeless(&self, nid: NodeId, order: PageOrder, highest: ZoneType) {
+        let Some(daemons) = self.zones.daemons(nid) else {
+            return;
+        };
+        if !self.pgdat_balanced(nid, order, highest) {
+            return;
+        }
+        daemons.kswapd_failures.store(0, Relaxed);
+    }
+}
