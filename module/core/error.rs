@@ -119,6 +119,7 @@ errors! {
     NotShareable = 73, EPERM, "the block is the module's own, and no open file can hold it";
     MayMove = 74, EBUSY, "the block may be moved, so it can be neither shared nor split nor merged";
     NotMovable = 76, EBUSY, "the page, or one of the range, can't be moved now";
+    NoSuchHandle = 78, ENOENT, "the open file has no block by that handle: it was freed, or given up when memory was short";
     CannotFail = 77, ENOMEM, "a request that must not fail can't be served: all memory that it may use is held";
 
     // The ABI.

@@ -97,9 +97,6 @@ request! {
     shadowmm_version reserved;
     shadowmm_stage;
     shadowmm_map reserved;
-    shadowmm_alloc reserved;
-    shadowmm_free reserved;
-    shadowmm_page reserved;
     shadowmm_report;
     shadowmm_validate;
     shadowmm_reclaim;
@@ -115,6 +112,36 @@ unsafe impl Request for uapi::shadowmm_bench {
     const FLAGS: u32 = uapi::SHADOWMM_BENCH_FRAGMENTED
         | uapi::SHADOWMM_BENCH_NO_SHADOW
         | uapi::SHADOWMM_BENCH_NO_HOST;
+
+    fn reserved(&self) -> u32 {
+        self.reserved
+    }
+}
+
+plain! { shadowmm_alloc shadowmm_free shadowmm_page }
+
+// SAFETY: The header starts it with a struct shadowmm_head.
+unsafe impl Request for uapi::shadowmm_alloc {
+    const FIRST_SIZE: usize = mem::offset_of!(Self, handle);
+    const FLAGS: u32 = uapi::SHADOWMM_ALLOC_MOVABLE | uapi::SHADOWMM_ALLOC_CACHE;
+
+    fn reserved(&self) -> u32 {
+        self.reserved
+    }
+}
+
+// SAFETY: As above.
+unsafe impl Request for uapi::shadowmm_free {
+    const FLAGS: u32 = uapi::SHADOWMM_BY_HANDLE;
+
+    fn reserved(&self) -> u32 {
+        self.reserved
+    }
+}
+
+// SAFETY: As above.
+unsafe impl Request for uapi::shadowmm_page {
+    const FLAGS: u32 = uapi::SHADOWMM_BY_HANDLE;
 
     fn reserved(&self) -> u32 {
         self.reserved

@@ -19,6 +19,8 @@
 #include <linux/seq_file.h>
 #include <linux/spinlock.h>
 
+#include "shadowmm.h"
+
 #include "trace/shadowmm.h"
 
 /* helpers.c */
@@ -73,6 +75,20 @@ bool shadowmm_worker_decay(void);
 bool shadowmm_worker_wants_decay(unsigned int cpu);
 void shadowmm_worker_cpu_online(unsigned int cpu);
 void shadowmm_worker_cpu_dead(unsigned int cpu);
+
+/* daemons.c */
+enum { SHADOWMM_KSWAPD = 0, SHADOWMM_KCOMPACTD = 1, SHADOWMM_NR_DAEMONS = 2 };
+int shadowmm_daemon_start(unsigned int kind, int nid);
+void shadowmm_daemon_stop(unsigned int kind, int nid);
+bool shadowmm_daemon_runs(unsigned int kind, int nid);
+void shadowmm_daemon_wake(unsigned int kind, int nid);
+bool shadowmm_daemon_rest(unsigned int kind, int nid, long ms);
+bool shadowmm_daemon_is_to_end(void);
+bool shadowmm_task_is_ending(void);
+bool shadowmm_need_resched(void);
+void shadowmm_cond_resched(void);
+/* daemons.rs: the body of a thread. */
+void shadowmm_daemon_run(unsigned int kind, int nid);
 
 /* procfs.c */
 bool shadowmm_proc_create(void);

@@ -10,6 +10,7 @@ use crate::abi::Records;
 use crate::bench;
 use crate::held::Held;
 use crate::held::Room;
+use crate::movable::Uses;
 use crate::procfs;
 use crate::records;
 use crate::shadow;
@@ -24,6 +25,7 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::sync::Mutex;
 use kernel::uaccess::UserPtr;
+use shadowmm_core::buddy::AllocRequest;
 use shadowmm_core::buddy::InterleavePrev;
 use shadowmm_core::buddy::Policy;
 use shadowmm_core::error::Error;
@@ -59,6 +61,8 @@ pub(crate) struct OpenFile {
     #[pin]
     pub(crate) policy: Mutex<Policy>,
     pub(crate) interleave: InterleavePrev,
+    /// By which the shadow knows the file's handles.
+    number: u64,
 }
 
 #[vtable]
@@ -67,16 +71,17 @@ impl MiscDevice for OpenFile {
 
     fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Pin<KBox<Self>>> {
         let shadow = shadow::current().ok_or(ENODEV)?;
+        let number = shadow.file_opened();
         let file = KBox::pin_init(
             pin_init!(Self {
                 shadow,
                 held <- new_mutex!(Held::new()),
                 policy <- new_mutex!(Policy::Local),
                 interleave: InterleavePrev::new(),
+                number,
             }),
             GFP_KERNEL,
         )?;
-        file.shadow.file_opened();
         Ok(file)
     }
 
@@ -120,6 +125,9 @@ impl PinnedDrop for OpenFile {
                 self.shadow.free(pfn, holding.order);
             }
         }
+        while let Some((pfn, order)) = self.shadow.handles.take_any(self.number) {
+            self.shadow.free(pfn, order);
+        }
         self.shadow.file_closed();
     }
 }
@@ -150,6 +158,9 @@ impl OpenFile {
 
     fn alloc(&self, request: &mut uapi::shadowmm_alloc) -> CoreResult<()> {
         let wanted = records::wanted(request.gfp, request.order, request.nid)?;
+        if request.head.flags != 0 {
+            return self.alloc_known(request, wanted);
+        }
         // What can fail comes before the allocation, so that nothing has to be
         // undone.
         let mut room = Room::new(1)?;
@@ -163,8 +174,36 @@ impl OpenFile {
         Ok(())
     }
 
+    fn alloc_known(
+        &self,
+        request: &mut uapi::shadowmm_alloc,
+        wanted: AllocRequest,
+    ) -> CoreResult<()> {
+        if (request.head.size as usize) < size_of::<uapi::shadowmm_alloc>() {
+            // There is no room for the handle.
+            return Err(Error::BadSize);
+        }
+        let flags = request.head.flags;
+        let uses = Uses {
+            movable: flags & uapi::SHADOWMM_ALLOC_MOVABLE != 0,
+            cache: flags & uapi::SHADOWMM_ALLOC_CACHE != 0,
+        };
+        let placed = self.placed(wanted);
+        let (block, handle) = self.shadow.alloc_known(self.number, &placed, uses)?;
+        request.pfn = block.pfn.0;
+        request.page_nid = block.nid.0;
+        request.page_zone = block.zone as u32;
+        request.handle = handle;
+        Ok(())
+    }
+
     fn free(&self, request: &mut uapi::shadowmm_free) -> CoreResult<()> {
         let order = PageOrder::new(request.order).ok_or(Error::OrderTooLarge)?;
+        if request.head.flags & uapi::SHADOWMM_BY_HANDLE != 0 {
+            let pfn = self.shadow.handles.take(self.number, request.pfn, order)?;
+            self.shadow.free(pfn, order);
+            return Ok(());
+        }
         let pfn = Pfn(request.pfn);
         let mut held = self.held.lock();
         match held.get(&pfn) {
@@ -178,12 +217,21 @@ impl OpenFile {
     }
 
     fn page(&self, request: &mut uapi::shadowmm_page) -> CoreResult<()> {
+        let handles = &self.shadow.handles;
+        let asked = request.pfn;
+        if request.head.flags & uapi::SHADOWMM_BY_HANDLE != 0 {
+            (request.pfn, _) = handles
+                .find(self.number, asked)
+                .map(|(pfn, order)| (pfn.0, order))?;
+        }
         let held = self.held.lock();
         self.shadow.with_mm(|mm| {
             records::page(mm, request)?;
+            request.pfn = asked;
+            let head = Pfn(request.head_pfn);
             request.owner = if request.head_state != PageState::Allocated as u32 {
                 uapi::SHADOWMM_OWNER_NONE
-            } else if held.get(&Pfn(request.head_pfn)).is_some() {
+            } else if held.get(&head).is_some() || handles.owns(self.number, head) {
                 uapi::SHADOWMM_OWNER_SELF
             } else if mm
                 .sparse

@@ -3,18 +3,26 @@
 //! What core asks of its surroundings, answered by the kernel.
 
 use crate::bindings;
+use crate::daemons;
+use crate::failure;
+use crate::movable::Handles;
 use crate::percpu;
 use crate::trace;
 use core::cell::UnsafeCell;
+use core::fmt;
 use core::marker::PhantomData;
 use core::ops::Deref;
 use core::ops::DerefMut;
+use kernel::sync::Arc;
 use kernel::types::NotThreadSafe;
 use kernel::types::Opaque;
+use shadowmm_core::buddy::Migrate;
+use shadowmm_core::buddy::Shrinker;
 use shadowmm_core::phys::CpuId;
 use shadowmm_core::phys::NodeId;
 use shadowmm_core::platform::Lock;
 use shadowmm_core::platform::Platform;
+use shadowmm_core::report::AllocFailure;
 use shadowmm_core::trace::TraceEvent;
 use shadowmm_core::trace::TracePoint;
 
@@ -92,7 +100,16 @@ impl<T> DerefMut for SpinGuard<'_, T> {
 }
 
 /// The running kernel.
-pub(crate) struct Kernel;
+pub(crate) struct Kernel {
+    handles: Arc<Handles>,
+}
+
+impl Kernel {
+    /// The kernel, and whose blocks may be moved or given up.
+    pub(crate) fn new(handles: Arc<Handles>) -> Self {
+        Self { handles }
+    }
+}
 
 /// Preemption is off while this lives.
 pub(crate) struct CpuGuard(NotThreadSafe);
@@ -168,6 +185,45 @@ impl Platform for Kernel {
     fn now_ns(&self) -> u64 {
         // SAFETY: May be called in any context.
         unsafe { kernel::bindings::ktime_get() as u64 }
+    }
+
+    fn owners(&self) -> Option<&dyn Migrate> {
+        Some(&*self.handles)
+    }
+
+    fn for_each_shrinker(&self, each: &mut dyn FnMut(&dyn Shrinker)) {
+        each(&*self.handles);
+    }
+
+    fn has_kswapd(&self, nid: NodeId) -> bool {
+        daemons::runs(daemons::KSWAPD, nid)
+    }
+
+    fn wake_kswapd(&self, nid: NodeId) {
+        daemons::wake(daemons::KSWAPD, nid);
+    }
+
+    fn wake_kcompactd(&self, nid: NodeId) {
+        daemons::wake(daemons::KCOMPACTD, nid);
+    }
+
+    fn cond_resched(&self) {
+        // SAFETY: Nothing is held.
+        unsafe { bindings::shadowmm_cond_resched() };
+    }
+
+    fn need_resched(&self) -> bool {
+        // SAFETY: Looks at a flag of the running task.
+        unsafe { bindings::shadowmm_need_resched() }
+    }
+
+    fn fatal_signal_pending(&self) -> bool {
+        // SAFETY: Looks at the running task.
+        unsafe { bindings::shadowmm_task_is_ending() }
+    }
+
+    fn warn_alloc(&self, what: &AllocFailure, memory: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result) {
+        failure::tell(what, memory, self.now_ns());
     }
 
     #[inline(always)]

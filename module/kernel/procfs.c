@@ -3,7 +3,7 @@
  * The files of /proc/shadowmm. C makes and removes the entries, because there
  * is no procfs in Rust yet; each file's text comes from shadowmm_proc_show().
  *
- *	/proc/shadowmm/		files[], in the order of core's `boot::Text`; refusals last
+ *	/proc/shadowmm/		files[], in the order of core's `boot::Text`; the module's own last
  *		extfrag/	as /sys/kernel/debug/extfrag
  *		nodeN/		node_files[], in the order of core's `report::NodeFile`; as
  *				/sys/devices/system/node/nodeN, for each node that there is
@@ -27,6 +27,7 @@ static const char *const files[] = {
 	"fragmentation",
 	"fallbacks",
 	"refusals",
+	"failure",
 };
 
 static const char *const node_files[] = { "numastat", "vmstat", "meminfo" };

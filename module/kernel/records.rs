@@ -130,11 +130,12 @@ pub(crate) fn reclaim(shadow: &Shadow, request: &uapi::shadowmm_reclaim) -> Core
         nid if nid.is_none() => return Err(Error::NodeOffline),
         nid => Some(nid),
     };
-    match request.op {
-        uapi::SHADOWMM_RECLAIM_DRAIN if request.wanted == 0 => shadow.with_mm(|mm| mm.drain(nid)),
-        uapi::SHADOWMM_RECLAIM_DRAIN => Err(Error::BadReserved),
+    shadow.with_mm(|mm| match request.op {
+        uapi::SHADOWMM_RECLAIM_DRAIN => mm.drain(nid),
+        uapi::SHADOWMM_RECLAIM_COMPACT => mm.compact(nid),
+        uapi::SHADOWMM_RECLAIM_SHRINK if nid.is_none() => Ok(mm.buddy().drop_slab()),
         _ => Err(Error::BadKind),
-    }
+    })
 }
 
 /// What is known about a page, except whose it is.

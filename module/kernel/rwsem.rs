@@ -56,6 +56,16 @@ impl<T> RwSemaphore<T> {
         ReadGuard(self, PhantomData)
     }
 
+    /// The value, for somebody within what a holder does.
+    ///
+    /// # Safety
+    ///
+    /// Somebody holds it, for reading at least, while the reference is used.
+    pub(crate) unsafe fn held(&self) -> &T {
+        // SAFETY: Nobody writes, by this function's own.
+        unsafe { &*self.data.get() }
+    }
+
     /// Waits until there is nobody else.
     pub(crate) fn write(&self) -> WriteGuard<'_, T> {
         // SAFETY: By the type's invariant.

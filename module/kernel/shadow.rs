@@ -13,6 +13,11 @@
 //! beside one another; stepping and resetting the boot hold it for writing.
 
 use crate::bindings;
+use crate::daemons;
+use crate::failure;
+use crate::movable;
+use crate::movable::Handles;
+use crate::movable::Uses;
 use crate::platform::Kernel;
 use crate::region::HostMemory;
 use crate::rwsem::RwSemaphore;
@@ -23,8 +28,10 @@ use core::ptr::NonNull;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
+use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use kernel::sync::Mutex;
 use shadowmm_core::boot;
 use shadowmm_core::boot::Config;
 use shadowmm_core::boot::CrashParameter;
@@ -42,6 +49,7 @@ use shadowmm_core::error::Result as CoreResult;
 use shadowmm_core::firmware;
 use shadowmm_core::firmware::FirmwareMap;
 use shadowmm_core::firmware::MapSource;
+use shadowmm_core::page::ZoneId;
 use shadowmm_core::page::ZoneType;
 use shadowmm_core::phys::Backing;
 use shadowmm_core::phys::NodeId;
@@ -83,6 +91,7 @@ impl Current {
 
 impl Drop for Current {
     fn drop(&mut self) {
+        daemons::stop();
         let shadow = CURRENT.lock().take();
         // Returning the host's memory may sleep; not under the lock.
         drop(shadow);
@@ -210,17 +219,24 @@ pub(crate) struct Shadow {
     // points into it.
     #[pin]
     state: RwSemaphore<State>,
+    /// One stage after the other, with the nodes' threads that come and go.
+    #[pin]
+    turn: Mutex<()>,
     pub(crate) host: HostMemory,
     /// Open files give blocks up holding it for reading. Who joins the holders
     /// of a block without being one holds it for writing: nobody leaves then,
     /// so a block that somebody has stays his.
     #[pin]
     sharing: RwSemaphore<()>,
+    /// The blocks that open files know by a handle.
+    pub(crate) handles: Arc<Handles>,
     /// How often requests were refused, by reason.
     pub(crate) refusals: Refusals,
     /// Pages that belong to open files.
     held_pages: AtomicU64,
     open_files: AtomicU32,
+    /// The number of the last file that was opened.
+    last_file: AtomicU64,
 }
 
 impl Shadow {
@@ -233,13 +249,16 @@ impl Shadow {
             config,
         };
         let shadow = Arc::pin_init(
-            pin_init!(Self {
+            try_pin_init!(Self {
                 state <- RwSemaphore::new(state),
+                turn <- new_mutex!(()),
                 host,
                 sharing <- RwSemaphore::outer(()),
+                handles: Arc::pin_init(Handles::new(), GFP_KERNEL)?,
                 refusals: Refusals::new(),
                 held_pages: AtomicU64::new(0),
                 open_files: AtomicU32::new(0),
+                last_file: AtomicU64::new(0),
             }),
             GFP_KERNEL,
         )?;
@@ -273,7 +292,7 @@ impl Shadow {
             &state.map,
             &backing,
             state.config,
-            Kernel,
+            Kernel::new(self.handles.clone()),
         )?);
         Ok(())
     }
@@ -293,8 +312,36 @@ impl Shadow {
         self.with_boot(|boot| job(boot.mm()?))
     }
 
+    /// Uses the running memory manager on core's behalf, in the middle of one of
+    /// its functions: the semaphore is held already, and taken again it might
+    /// wait for somebody who waits for it.
+    ///
+    /// # Safety
+    ///
+    /// Whoever called core holds the semaphore until this returns.
+    pub(crate) unsafe fn with_mm_held<R>(&self, job: impl FnOnce(&Mm<'_>) -> R) -> CoreResult<R> {
+        // SAFETY: By this function's own.
+        let state = unsafe { self.state.held() };
+        Ok(job(state.boot.as_ref().ok_or(Error::BootFailed)?.mm()?))
+    }
+
     /// Asks for the stage of the boot, or changes it.
     pub(crate) fn stage(&self, op: StageOp) -> CoreResult<(Stage, [u64; NR_STAGES])> {
+        let _turn = self.turn.lock();
+        if let StageOp::Reset = op {
+            // They use what goes away, and wait for those who change it.
+            daemons::stop();
+        }
+        let stage = self.change_stage(op);
+        // Also where nothing came of it, and the shadow goes on.
+        let _ = self.with_mm(|mm| {
+            daemons::start(mm);
+            Ok(())
+        });
+        stage
+    }
+
+    fn change_stage(&self, op: StageOp) -> CoreResult<(Stage, [u64; NR_STAGES])> {
         let mut state = self.state.write();
         match (op, state.boot.as_mut()) {
             (StageOp::Get, Some(_)) => {}
@@ -356,6 +403,30 @@ impl Shadow {
         })
     }
 
+    /// Allocates a block that open file `file` knows by a handle.
+    pub(crate) fn alloc_known(
+        &self,
+        file: u64,
+        placed: &Placed<'_>,
+        uses: Uses,
+    ) -> CoreResult<(Block, u64)> {
+        let room = movable::Room::new()?;
+        // Nobody joins its holders before it is marked.
+        let _nobody_joins = self.sharing.read();
+        self.with_mm(|mm| {
+            let pfn = placed.take(mm, |request| mm.allocator().alloc(request))?;
+            let order = placed.request.order();
+            let block = self.taken(mm, pfn, order.pages())?;
+            let zone = ZoneId::new(block.nid, block.zone);
+            let handle = self.handles.enter(room, file, pfn, order, zone, uses);
+            if let Some(page) = mm.sparse.page(pfn) {
+                // Of one that may only be given up, too: it is not shared.
+                page.set_movable(true);
+            }
+            Ok((block, handle))
+        })
+    }
+
     /// Allocates single pages in a row for an open file.
     pub(crate) fn alloc_exact(&self, placed: &Placed<'_>, pages: Pages) -> CoreResult<Block> {
         self.with_mm(|mm| {
@@ -400,19 +471,23 @@ impl Shadow {
     /// many there still are.
     pub(crate) fn free(&self, pfn: Pfn, order: PageOrder) -> u32 {
         let _nobody_joins = self.sharing.read();
-        let left = self.with_mm(|mm| {
-            let put = mm.allocator().put(pfn);
-            if let Ok(false) = put {
-                return Ok(mm.sparse.page(pfn).map_or(1, |page| page.count().max(1)));
-            }
-            // Whatever came of it, the file does not hold it any more.
-            self.held_pages.fetch_sub(order.pages().0, Relaxed);
-            put.map(|_| 0)
-        });
-        left.unwrap_or_else(|error| {
+        self.with_mm(|mm| Ok(self.free_in(mm, pfn, order)))
+            .unwrap_or(0)
+    }
+
+    /// The same, for somebody who has the memory manager at hand. A block that
+    /// others can't join.
+    pub(crate) fn free_in(&self, mm: &Mm<'_>, pfn: Pfn, order: PageOrder) -> u32 {
+        let put = mm.allocator().put(pfn);
+        if let Ok(false) = put {
+            return mm.sparse.page(pfn).map_or(1, |page| page.count().max(1));
+        }
+        // Whatever came of it, the file does not hold it any more.
+        self.held_pages.fetch_sub(order.pages().0, Relaxed);
+        if let Err(error) = put {
             pr_err!("a held block could not be freed: {}\n", error.sentence());
-            0
-        })
+        }
+        0
     }
 
     /// Gives up a reference of an open file's to each of these single pages,
@@ -539,8 +614,11 @@ impl Shadow {
     pub(crate) fn write_text(&self, file: u32, out: &mut dyn fmt::Write) -> CoreResult<()> {
         match Text::ALL.get(file as usize) {
             Some(&text) => self.with_boot(|boot| boot.write(text, out)),
-            // The file behind the last of the boot's texts.
-            None => self.refusals.write(out).map_err(|_| Error::Corrupt),
+            // The files behind the last of the boot's texts.
+            None if file as usize == Text::ALL.len() => {
+                self.refusals.write(out).map_err(|_| Error::Corrupt)
+            }
+            None => failure::write(out),
         }
     }
 
@@ -565,9 +643,10 @@ impl Shadow {
         online.unwrap_or(0)
     }
 
-    /// Counts an open file.
-    pub(crate) fn file_opened(&self) {
+    /// Counts an open file, and gives it a number of its own.
+    pub(crate) fn file_opened(&self) -> u64 {
         self.open_files.fetch_add(1, Relaxed);
+        self.last_file.fetch_add(1, Relaxed) + 1
     }
 
     /// Counts one less.

@@ -14,8 +14,9 @@
 //! rwsem.rs   a lock that Rust lacks       percpu.rs    preemption, spinlocks
 //! trace.rs   core's events                tracepoints.c  where they are heard
 //! workers.rs CPUs that come and go, and   helpers.c    inline functions of C
-//! workers.c  what is done now and then
-//! bench.rs   the shadow's page allocator measured beside the host's
+//! workers.c  what is done now and then    daemons.rs   the nodes' threads
+//! failure.rs requests that failed         daemons.c
+//! movable.rs blocks that may move         bench.rs     beside the host's allocator
 //! ```
 
 use kernel::miscdevice::MiscDeviceOptions;
@@ -28,8 +29,11 @@ use shadowmm_core::zone::ZoneConfig;
 
 mod abi;
 mod bench;
+mod daemons;
 mod device;
+mod failure;
 mod held;
+mod movable;
 mod pages;
 mod percpu;
 mod platform;
@@ -102,6 +106,8 @@ impl kernel::InPlaceModule for Module {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         // SAFETY: Called once, before anything can use it.
         unsafe { shadow::CURRENT.init() };
+        // SAFETY: As above.
+        unsafe { failure::LAST.init() };
         try_pin_init!(Self {
             shadow: load()?,
             workers: workers::Workers::start()?,

@@ -144,6 +144,16 @@ struct shadowmm_map {
 				    * for none; or 0 to keep the last one */
 };
 
+/*
+ * Flags of ALLOC: the file knows the block by a handle, and by that alone can it be freed. It is not
+ * shared, split or merged.
+ */
+#define SHADOWMM_ALLOC_MOVABLE 0x1	/* it may be moved to another place */
+#define SHADOWMM_ALLOC_CACHE 0x2	/* it may be given up when memory is short, the oldest first */
+
+/* Flag of FREE and PAGE: the block is named by its handle, in the place of its first page. */
+#define SHADOWMM_BY_HANDLE 0x1
+
 /* ALLOC: a block, owned by the open file until it is freed or the file closed. */
 struct shadowmm_alloc {
 	struct shadowmm_head head;
@@ -154,6 +164,7 @@ struct shadowmm_alloc {
 	__aligned_u64 pfn;	/* out */
 	__s32 page_nid;		/* out */
 	__u32 page_zone;	/* out */
+	__aligned_u64 handle;	/* out, with a flag, for which the struct must have this field: never 0 */
 };
 
 /* FREE: gives a block back, or one of the file's references to it. */
@@ -517,6 +528,8 @@ struct shadowmm_validate {
 
 enum shadowmm_reclaim_op {
 	SHADOWMM_RECLAIM_DRAIN = 0,	/* the pages that CPUs keep at hand go back to their zones */
+	SHADOWMM_RECLAIM_COMPACT = 1,	/* what may be moved is moved together */
+	SHADOWMM_RECLAIM_SHRINK = 2,	/* all that is kept only while nobody needs it goes; on all nodes */
 };
 
 /* RECLAIM: does by hand what is done when memory is short. */
@@ -524,8 +537,7 @@ struct shadowmm_reclaim {
 	struct shadowmm_head head;
 	__u32 op;		/* enum shadowmm_reclaim_op */
 	__s32 nid;		/* on this node, or -1 for all */
-	__aligned_u64 wanted;	/* how many pages, where the operation asks; else 0 */
-	__aligned_u64 pages;	/* out: pages that were given back */
+	__aligned_u64 pages;	/* out: pages that were given back; COMPACT: that have moved meanwhile */
 };
 
 /* What BENCH measures. module/kernel/bench/shapes.rs has the loops. */

@@ -9,6 +9,7 @@ use crate::buddy::PageAllocator;
 use crate::buddy::Policies;
 use crate::buddy::Statistics;
 use crate::buddy::Violation;
+use crate::buddy::VmEvent;
 use crate::cosmos::CosmosSystem;
 use crate::cosmos::MemAreas;
 use crate::early::MemoryRanges;
@@ -161,6 +162,27 @@ impl<'m, P: Platform> Mm<'m, P> {
         let zones = node.zones().iter();
         let drained = zones.map(|zone| buddy.drain_zone(ZoneId::new(nid, zone.kind)));
         Ok(drained.sum())
+    }
+
+    /// Compacts a node, or all, and says how many pages have moved meanwhile
+    /// (`/proc/sys/vm/compact_memory`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NodeOffline`] where there is no such node.
+    pub fn compact(&self, nid: Option<NodeId>) -> Result<Pages, Error> {
+        if nid.is_some_and(|nid| self.nodes.get(nid).is_none()) {
+            return Err(Error::NodeOffline);
+        }
+        let moved = || self.stats.vm_event(VmEvent::PgmigrateSuccess);
+        let before = moved();
+        let buddy = self.buddy();
+        for node in self.nodes.online() {
+            if nid.is_none_or(|nid| nid == node.node_id) {
+                buddy.compact_node(node.node_id);
+            }
+        }
+        Ok(Pages(moved().wrapping_sub(before)))
     }
 
     /// Checks every invariant, from memblock to the free lists.

@@ -354,12 +354,13 @@ impl Pageset {
     #[inline]
     pub(super) fn unsettle(&self) {
         let new = self.new_frees();
+        // Also where none came back: what was given out is known from here on.
+        self.allocs_settled
+            .store(self.allocs.load(Relaxed), Relaxed);
+        self.total_settled.store(self.magazines.total(), Relaxed);
         if new != 0 {
             let frees = self.frees.load(Relaxed);
             self.frees.store(frees.wrapping_add(new), Relaxed);
-            self.allocs_settled
-                .store(self.allocs.load(Relaxed), Relaxed);
-            self.total_settled.store(self.magazines.total(), Relaxed);
             let factor = self.alloc_factor.load(Relaxed) >> new.min(31);
             self.alloc_factor.store(factor, Relaxed);
             let flags = self.flags.load(Relaxed) & !PREV_FREE_HIGH_ORDER;

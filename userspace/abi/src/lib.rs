@@ -38,8 +38,8 @@ layout! {
         source: 16, nr_e820: 20, nr_memory: 24, nr_cpus: 28, nr_nodes: 32, reserved: 36,
         e820: 40, memory: 48, cpus: 56, distances: 64, crashkernel: 72,
     }
-    shadowmm_alloc = 48 {
-        gfp: 16, order: 20, nid: 24, reserved: 28, pfn: 32, page_nid: 40, page_zone: 44,
+    shadowmm_alloc = 56 {
+        gfp: 16, order: 20, nid: 24, reserved: 28, pfn: 32, page_nid: 40, page_zone: 44, handle: 48,
     }
     shadowmm_free = 32 { pfn: 16, order: 24, reserved: 28 }
     shadowmm_page = 80 {
@@ -48,7 +48,7 @@ layout! {
     }
     shadowmm_report = 40 { kind: 16, record_size: 20, capacity: 24, count: 28, buf: 32 }
     shadowmm_validate = 136 { checks: 16, what: 24 }
-    shadowmm_reclaim = 40 { op: 16, nid: 20, wanted: 24, pages: 32 }
+    shadowmm_reclaim = 32 { op: 16, nid: 20, pages: 24 }
     shadowmm_bulk = 48 { op: 16, gfp: 20, nid: 24, count: 28, done: 32, stopped: 36, pfns: 40 }
     shadowmm_exact = 56 {
         op: 16, gfp: 20, nid: 24, page_nid: 28, bytes: 32, pfn: 40, page_zone: 48, reserved: 52,

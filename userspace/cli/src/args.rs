@@ -160,6 +160,19 @@ pub enum Command {
         #[arg(long, value_name = "N")]
         node: Option<u32>,
     },
+    /// Move blocks that may be moved together, so that large free blocks arise
+    ///
+    /// Nothing else moves than what was allocated as movable; compaction does the same by itself
+    /// when a large block is asked for.
+    #[command(after_long_help = "JSON: moved_pages.")]
+    Compact {
+        /// Only on this node
+        #[arg(long, value_name = "N")]
+        node: Option<u32>,
+    },
+    /// Free all that is kept only as long as nobody needs the memory
+    #[command(after_long_help = "JSON: freed_pages.")]
+    Shrink,
     /// The shadow's free memory beside the host's
     #[command(after_long_help = COMPARE_HELP)]
     Compare(Compare),

@@ -62,6 +62,8 @@ fn without_the_module_every_command_says_so_and_what_to_do() {
         &["validate"],
         &["drain"],
         &["bench", "page"],
+        &["compact"],
+        &["shrink"],
         &["status", "--json"],
     ] {
         let said = stderr(arguments, 1);

@@ -318,15 +318,26 @@ impl Device {
     /// and says how many pages those were. What was freed shows in the free
     /// lists, merged, only then.
     pub fn drain(&self, nid: Option<u32>) -> Result<u64> {
-        self.reclaim("drain the CPUs' pages", abi::SHADOWMM_RECLAIM_DRAIN, nid, 0)
+        self.reclaim("drain the CPUs' pages", abi::SHADOWMM_RECLAIM_DRAIN, nid)
     }
 
-    fn reclaim(&self, what: &'static str, op: u32, nid: Option<u32>, wanted: u64) -> Result<u64> {
+    /// Moves what may be moved together, on one node or on all, and says how
+    /// many pages have moved meanwhile.
+    pub fn compact(&self, nid: Option<u32>) -> Result<u64> {
+        self.reclaim("compact memory", abi::SHADOWMM_RECLAIM_COMPACT, nid)
+    }
+
+    /// Has everything go that is kept only while nobody needs the memory, and
+    /// says how many pages came back.
+    pub fn shrink(&self) -> Result<u64> {
+        self.reclaim("shrink the caches", abi::SHADOWMM_RECLAIM_SHRINK, None)
+    }
+
+    fn reclaim(&self, what: &'static str, op: u32, nid: Option<u32>) -> Result<u64> {
         let mut request = abi::shadowmm_reclaim {
             op,
             // A number that no node has is refused as such.
             nid: nid.map_or(-1, |nid| i32::try_from(nid).unwrap_or(i32::MAX)),
-            wanted,
             ..Default::default()
         };
         self.request(what, &mut request)?;

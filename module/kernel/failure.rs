@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests for pages that failed: in the kernel's log, as Linux tells it, and
+//! the last one in `/proc/shadowmm/failure`.
+
+use core::fmt;
+use core::fmt::Write;
+use kernel::prelude::*;
+use shadowmm_core::error::Error;
+use shadowmm_core::error::Result as CoreResult;
+use shadowmm_core::report::AllocFailure;
+use shadowmm_core::report::RateLimit;
+
+/// How often it is told in the log.
+static LOGGED: RateLimit = RateLimit::of_failures();
+/// How often it is written down with the state of memory: ten times a second.
+static KEPT: RateLimit = RateLimit::new(100_000_000, 1);
+
+kernel::sync::global_lock! {
+    // SAFETY: Initialised in the module's init, before anything else.
+    pub(crate) unsafe(uninit) static LAST: Mutex<Option<Text>> = None;
+}
+
+/// A text that grows; what there is no memory for is left out.
+pub(crate) struct Text(KVVec<u8>);
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let kept = self.0.extend_from_slice(text.as_bytes(), GFP_KERNEL);
+        kept.map_err(|_| fmt::Error)
+    }
+}
+
+/// A request has failed, and was not told to be silent. The caller may sleep.
+pub(crate) fn tell(
+    failure: &AllocFailure,
+    memory: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
+    now_ns: u64,
+) {
+    let logged = LOGGED.allow(now_ns);
+    if KEPT.allow(now_ns).is_none() && logged.is_none() {
+        return;
+    }
+    let mut text = Text(KVVec::new());
+    // Half of it is better than nothing.
+    let _ = writeln!(text, "{failure}").and_then(|()| memory(&mut text));
+    if let Some(missed) = logged {
+        if missed != 0 {
+            pr_warn!("{} failures were not told\n", missed);
+        }
+        for line in text
+            .0
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            pr_warn!("{}\n", core::str::from_utf8(line).unwrap_or("?"));
+        }
+    }
+    let before = LAST.lock().replace(text);
+    drop(before);
+}
+
+/// Writes the last one; nothing where there was none.
+pub(crate) fn write(out: &mut dyn fmt::Write) -> CoreResult<()> {
+    match &*LAST.lock() {
+        Some(Text(bytes)) => {
+            let text = core::str::from_utf8(bytes).unwrap_or("");
+            out.write_str(text).map_err(|_| Error::Corrupt)
+        }
+        None => Ok(()),
+    }
+}
