@@ -25,6 +25,7 @@ use crate::report::Accounting;
 use crate::report::Event;
 use crate::report::NodeFile;
 use crate::report::NodeModel;
+use crate::report::NodeStat;
 use crate::report::NumaStat;
 use crate::report::ResourceModel;
 use crate::report::Snapshot;
@@ -193,6 +194,14 @@ impl<P: Platform> Boot<'_, P> {
         }
     }
 
+    /// How often the event of this name has happened; never, if it can't.
+    fn vm_event(&self, name: &str) -> u64 {
+        match (VmEvent::from_name(name), self.mm()) {
+            (Some(event), Ok(mm)) => mm.stats.vm_event(event),
+            _ => 0,
+        }
+    }
+
     fn zone_model(&self, zone: &Zone<P>) -> ZoneModel {
         let mut model = ZoneModel::empty(zone.nid, zone.kind);
         model.start_pfn = zone.span.start;
@@ -347,22 +356,15 @@ impl<P: Platform> Snapshot for Boot<'_, P> {
     }
 
     fn event(&self, item: Event) -> u64 {
-        let Ok(mm) = self.mm() else {
-            return 0;
-        };
-        let event = match item {
-            Event::PgallocDma => VmEvent::PgAlloc(ZoneType::Dma),
-            Event::PgallocDma32 => VmEvent::PgAlloc(ZoneType::Dma32),
-            Event::PgallocNormal => VmEvent::PgAlloc(ZoneType::Normal),
-            Event::PgallocMovable => VmEvent::PgAlloc(ZoneType::Movable),
-            Event::AllocstallDma => VmEvent::AllocStall(ZoneType::Dma),
-            Event::AllocstallDma32 => VmEvent::AllocStall(ZoneType::Dma32),
-            Event::AllocstallNormal => VmEvent::AllocStall(ZoneType::Normal),
-            Event::AllocstallMovable => VmEvent::AllocStall(ZoneType::Movable),
-            Event::Pgfree => VmEvent::PgFree,
-            _ => return 0,
-        };
-        mm.stats.vm_event(event)
+        self.vm_event(item.name())
+    }
+
+    fn node_stat(&self, nid: NodeId, item: NodeStat) -> u64 {
+        // What reclaim gets is counted, but not on which node.
+        match nid {
+            NodeId::NONE => self.vm_event(item.name()),
+            _ => 0,
+        }
     }
 
     fn pageset(&self, nid: NodeId, kind: ZoneType, cpu: CpuId) -> Option<report::PagesetModel> {

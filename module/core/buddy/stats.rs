@@ -34,90 +34,104 @@ use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::Ordering::Release;
 
-/// The events that `/proc/vmstat` counts (`enum vm_event_item`), as far as they
-/// happen here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VmEvent {
-    /// Pages given out by zones of this kind (`pgalloc_dma` ...).
-    PgAlloc(ZoneType),
-    /// Requests for this kind of zone that would have had to reclaim memory
-    /// themselves (`allocstall_dma` ...).
-    AllocStall(ZoneType),
-    /// Pages given back, those of the hand-off included (`pgfree`).
-    PgFree,
-    /// Objects that shrinkers were told to look at (`slabs_scanned`).
-    SlabsScanned,
-    /// kswapd was woken from its nap (`kswapd_low_wmark_hit_quickly`).
-    KswapdLowWmarkHitQuickly,
-    /// kswapd found its node unbalanced when it was about to sleep (`kswapd_high_wmark_hit_quickly`).
-    KswapdHighWmarkHitQuickly,
-    /// Rounds of kswapd (`pageoutrun`).
-    Pageoutrun,
-    /// Shrinkers were told to give up all they can (`drop_slab`).
-    DropSlab,
-    /// Pages that kswapd got back from shrinkers of whole pages (`pgsteal_kswapd`).
-    PgstealKswapd,
-    /// Pages that requests got back from these (`pgsteal_direct`).
-    PgstealDirect,
-    /// Pages of these that kswapd looked at (`pgscan_kswapd`).
-    PgscanKswapd,
-    /// Pages of these that requests looked at (`pgscan_direct`).
-    PgscanDirect,
-    /// Pages that were moved (`pgmigrate_success`).
-    PgmigrateSuccess,
-    /// Pages that could not be moved (`pgmigrate_fail`).
-    PgmigrateFail,
-    /// Pages that migrate scanners looked at (`compact_migrate_scanned`).
-    CompactMigrateScanned,
-    /// Pages that free scanners looked at (`compact_free_scanned`).
-    CompactFreeScanned,
-    /// Pages that either of them took (`compact_isolated`).
-    CompactIsolated,
-    /// Requests that compacted (`compact_stall`).
-    CompactStall,
-    /// Of these, those that got no block for it (`compact_fail`).
-    CompactFail,
-    /// Of these, those that got one (`compact_success`).
-    CompactSuccess,
-    /// kcompactd started to work (`compact_daemon_wake`).
-    CompactDaemonWake,
-    /// Pages that its migrate scanner looked at (`compact_daemon_migrate_scanned`).
-    CompactDaemonMigrateScanned,
-    /// Pages that its free scanner looked at (`compact_daemon_free_scanned`).
-    CompactDaemonFreeScanned,
+/// Declares the events: those of each kind of zone, and the table of the others,
+/// each with the name that `/proc/vmstat` prints.
+macro_rules! vm_events {
+    ($($(#[$doc:meta])* $event:ident = $name:literal,)*) => {
+        /// The events that `/proc/vmstat` counts (`enum vm_event_item`), as far
+        /// as they happen here.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum VmEvent {
+            /// Pages given out by zones of this kind (`pgalloc_dma` ...).
+            PgAlloc(ZoneType),
+            /// Requests for this kind of zone that had to reclaim memory
+            /// themselves (`allocstall_dma` ...).
+            AllocStall(ZoneType),
+            $($(#[$doc])* $event,)*
+        }
+
+        /// The places of the table.
+        #[repr(usize)]
+        enum Place { $($event,)* }
+
+        /// How many events there are.
+        const NR_VM_EVENTS: usize = 2 * NR_ZONE_TYPES + [$($name,)*].len();
+
+        impl VmEvent {
+            const fn index(self) -> usize {
+                match self {
+                    Self::PgAlloc(zone) => zone.index(),
+                    Self::AllocStall(zone) => NR_ZONE_TYPES + zone.index(),
+                    $(Self::$event => 2 * NR_ZONE_TYPES + Place::$event as usize,)*
+                }
+            }
+
+            /// The event that `/proc/vmstat` prints under this name, if it can
+            /// happen here.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    "pgalloc_dma" => Some(Self::PgAlloc(ZoneType::Dma)),
+                    "pgalloc_dma32" => Some(Self::PgAlloc(ZoneType::Dma32)),
+                    "pgalloc_normal" => Some(Self::PgAlloc(ZoneType::Normal)),
+                    "pgalloc_movable" => Some(Self::PgAlloc(ZoneType::Movable)),
+                    "allocstall_dma" => Some(Self::AllocStall(ZoneType::Dma)),
+                    "allocstall_dma32" => Some(Self::AllocStall(ZoneType::Dma32)),
+                    "allocstall_normal" => Some(Self::AllocStall(ZoneType::Normal)),
+                    "allocstall_movable" => Some(Self::AllocStall(ZoneType::Movable)),
+                    $($name => Some(Self::$event),)*
+                    _ => None,
+                }
+            }
+
+            /// The names of the table's events.
+            pub const NAMES: &'static [&'static str] = &[$($name,)*];
+        }
+    };
 }
 
-/// How many events there are.
-const NR_VM_EVENTS: usize = 2 * NR_ZONE_TYPES + 21;
-
-impl VmEvent {
-    const fn index(self) -> usize {
-        match self {
-            Self::PgAlloc(zone) => zone.index(),
-            Self::AllocStall(zone) => NR_ZONE_TYPES + zone.index(),
-            Self::PgFree => 2 * NR_ZONE_TYPES,
-            Self::SlabsScanned => 2 * NR_ZONE_TYPES + 1,
-            Self::KswapdLowWmarkHitQuickly => 2 * NR_ZONE_TYPES + 2,
-            Self::KswapdHighWmarkHitQuickly => 2 * NR_ZONE_TYPES + 3,
-            Self::Pageoutrun => 2 * NR_ZONE_TYPES + 4,
-            Self::DropSlab => 2 * NR_ZONE_TYPES + 5,
-            Self::PgstealKswapd => 2 * NR_ZONE_TYPES + 6,
-            Self::PgstealDirect => 2 * NR_ZONE_TYPES + 7,
-            Self::PgscanKswapd => 2 * NR_ZONE_TYPES + 8,
-            Self::PgscanDirect => 2 * NR_ZONE_TYPES + 9,
-            Self::PgmigrateSuccess => 2 * NR_ZONE_TYPES + 10,
-            Self::PgmigrateFail => 2 * NR_ZONE_TYPES + 11,
-            Self::CompactMigrateScanned => 2 * NR_ZONE_TYPES + 12,
-            Self::CompactFreeScanned => 2 * NR_ZONE_TYPES + 13,
-            Self::CompactIsolated => 2 * NR_ZONE_TYPES + 14,
-            Self::CompactStall => 2 * NR_ZONE_TYPES + 15,
-            Self::CompactFail => 2 * NR_ZONE_TYPES + 16,
-            Self::CompactSuccess => 2 * NR_ZONE_TYPES + 17,
-            Self::CompactDaemonWake => 2 * NR_ZONE_TYPES + 18,
-            Self::CompactDaemonMigrateScanned => 2 * NR_ZONE_TYPES + 19,
-            Self::CompactDaemonFreeScanned => 2 * NR_ZONE_TYPES + 20,
-        }
-    }
+vm_events! {
+    /// Pages given back, those of the hand-off included.
+    PgFree = "pgfree",
+    /// Objects that shrinkers were told to look at.
+    SlabsScanned = "slabs_scanned",
+    /// kswapd was woken from its nap.
+    KswapdLowWmarkHitQuickly = "kswapd_low_wmark_hit_quickly",
+    /// kswapd found its node unbalanced when it was about to sleep.
+    KswapdHighWmarkHitQuickly = "kswapd_high_wmark_hit_quickly",
+    /// Rounds of kswapd.
+    Pageoutrun = "pageoutrun",
+    /// Shrinkers were told to give up all they can.
+    DropSlab = "drop_slab",
+    /// Pages that kswapd got back from shrinkers of whole pages.
+    PgstealKswapd = "pgsteal_kswapd",
+    /// Pages that requests got back from these.
+    PgstealDirect = "pgsteal_direct",
+    /// Pages of these that kswapd looked at.
+    PgscanKswapd = "pgscan_kswapd",
+    /// Pages of these that requests looked at.
+    PgscanDirect = "pgscan_direct",
+    /// Pages that were moved.
+    PgmigrateSuccess = "pgmigrate_success",
+    /// Pages that could not be moved.
+    PgmigrateFail = "pgmigrate_fail",
+    /// Pages that migrate scanners looked at.
+    CompactMigrateScanned = "compact_migrate_scanned",
+    /// Pages that free scanners looked at.
+    CompactFreeScanned = "compact_free_scanned",
+    /// Pages that either of them took.
+    CompactIsolated = "compact_isolated",
+    /// Requests that compacted.
+    CompactStall = "compact_stall",
+    /// Of these, those that got no block for it.
+    CompactFail = "compact_fail",
+    /// Of these, those that got one.
+    CompactSuccess = "compact_success",
+    /// kcompactd started to work.
+    CompactDaemonWake = "compact_daemon_wake",
+    /// Pages that its migrate scanner looked at.
+    CompactDaemonMigrateScanned = "compact_daemon_migrate_scanned",
+    /// Pages that its free scanner looked at.
+    CompactDaemonFreeScanned = "compact_daemon_free_scanned",
 }
 
 /// Where pages came from, seen from where they were wanted

@@ -82,7 +82,8 @@ pub trait Snapshot {
         MemoryTotals::NONE
     }
 
-    /// A counter of a node (`node_page_state_pages`).
+    /// A counter of a node (`node_page_state_pages`); for [`NodeId::NONE`], what
+    /// is counted for no node in particular.
     fn node_stat(&self, _nid: NodeId, _item: NodeStat) -> u64 {
         0
     }

@@ -113,6 +113,9 @@ fn reserve(zone: &ZoneModel) -> Pages {
 
 /// The counters of all nodes (`global_node_page_state_pages`).
 pub(super) fn add_nodes(snapshot: &dyn Snapshot, sums: &mut NodeStats) {
+    for &item in NodeStat::ALL {
+        sums.add(item, snapshot.node_stat(NodeId::NONE, item));
+    }
     // The visitor never stops the walk.
     let _ = snapshot.for_each_node(&mut |node| {
         for &item in NodeStat::ALL {

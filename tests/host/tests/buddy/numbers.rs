@@ -207,3 +207,16 @@ fn the_indices_of_plain_cases() {
     assert_eq!(extfrag_for_order(orders[3], &mixed), 2);
     assert_eq!(unusable_free_index(orders[10], &mixed), 23 * 1000 / 1047);
 }
+
+#[test]
+fn every_event_is_a_line_of_vmstat() {
+    for name in VmEvent::NAMES {
+        let event = shadowmm_core::report::Event::from_name(name).is_some();
+        let counter = shadowmm_core::report::NodeStat::from_name(name).is_some();
+        assert!(event != counter, "{name}");
+        assert!(VmEvent::from_name(name).is_some(), "{name}");
+    }
+    let pgalloc = VmEvent::from_name("pgalloc_dma32");
+    assert_eq!(pgalloc, Some(VmEvent::PgAlloc(ZoneType::Dma32)));
+    assert_eq!(VmEvent::from_name("pgalloc_device"), None);
+}
