@@ -58,6 +58,9 @@ const STATE_SHIFT: u32 = 16;
 
 /// A flag of an allocated block: its owner can move it (`PG_lru`).
 const MOVABLE: u32 = 1 << 0;
+/// A flag of an allocated block: compaction has it at the moment
+/// (`PG_movable_ops_isolated`).
+const ISOLATED: u32 = 1 << 2;
 /// A flag of an allocated block: it belongs to an open file.
 const HELD: u32 = 1 << 1;
 /// A flag of an allocated block: somebody besides its owner may have a
@@ -358,19 +361,38 @@ impl PageDescriptor {
         self.bits.fetch_or(HELD, Relaxed);
     }
 
-    /// Takes an allocated block of `order` that can be moved off its owner's
-    /// lists: it is not movable from then on, until somebody says so again
-    /// (`folio_test_clear_lru`). Of several who try at once, one is told `true`.
-    pub(crate) fn clear_movable(&self, order: PageOrder) -> bool {
+    /// Whether the allocated block that starts here is about to be moved: its
+    /// owner has been asked, and it is neither freed nor shared until that is
+    /// over (`PageMovableOpsIsolated`).
+    pub fn is_isolated(&self) -> bool {
+        self.bits.load(Relaxed) & ISOLATED != 0
+    }
+
+    /// Notes that an allocated block of `order` that can be moved is about to be.
+    /// Of several who try at once, one is told `true`.
+    pub(crate) fn set_isolated(&self, order: PageOrder) -> bool {
         let bits = self.bits.load(Relaxed);
         let wanted =
             ((order.get() as u32) << ORDER_SHIFT) | ((PageState::Allocated as u32) << STATE_SHIFT);
-        if bits & (0xff << STATE_SHIFT) != wanted || bits & MOVABLE == 0 {
+        let differs = bits & (0xff << STATE_SHIFT) != wanted;
+        if differs || bits & (MOVABLE | ISOLATED) != MOVABLE {
             return false;
         }
         self.bits
-            .compare_exchange(bits, bits & !MOVABLE, Acquire, Relaxed)
+            .compare_exchange(bits, bits | ISOLATED, Acquire, Relaxed)
             .is_ok()
+    }
+
+    /// It stays where it is after all.
+    pub(crate) fn clear_isolated(&self) {
+        self.bits.fetch_and(!ISOLATED, Relaxed);
+    }
+
+    /// Makes this block, before anybody knows of it, what `from` is to its owner
+    /// (`folio_migrate_flags`).
+    pub(crate) fn take_flags_of(&self, from: &Self) {
+        let flags = from.bits.load(Relaxed) & (MOVABLE | HELD);
+        self.bits.fetch_or(flags, Relaxed);
     }
 
     /// The references to the page (`page_ref_count`).

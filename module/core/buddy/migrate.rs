@@ -5,7 +5,7 @@
 //! ```text
 //! scanner              owner (Migrate)              the block
 //!   is it movable?                                  Allocated, movable, count 1
-//!   isolate() ------> keeps it from being freed     Allocated, not movable
+//!   isolate() ------> keeps it from being freed     Allocated, isolated
 //!                                                   its links are core's
 //!   a block to go to                                `to`: Allocated, count 1
 //!   migrate() ------> stops all access
@@ -131,12 +131,13 @@ where
             return false;
         };
         // A racy look, so that the owner is not asked in vain.
-        if !page.is_movable() || page.count() != 1 || !owners.isolate(pfn, order, mode) {
+        let movable = page.is_movable() && !page.is_isolated() && page.count() == 1;
+        if !movable || !owners.isolate(pfn, order, mode) {
             return false;
         }
         // The owner is the only one who could free it, and does not. Whoever
         // had a reference beside it may still drop it.
-        if page.count() != 1 || !page.clear_movable(order) {
+        if page.count() != 1 || !page.set_isolated(order) {
             owners.putback(pfn, order);
             return false;
         }
@@ -149,7 +150,7 @@ where
     pub(super) fn putback_movable(&self, list: &mut PageList) {
         while let Some((pfn, page)) = self.pop(list) {
             let order = page.order();
-            page.set_movable(true);
+            page.clear_isolated();
             if let Some(owners) = self.platform.owners() {
                 owners.putback(pfn, order);
             }
@@ -221,7 +222,7 @@ where
         }
         let bytes = order.pages().bytes();
         let range = PhysRange::new(from.addr(), bytes);
-        target.set_movable(true);
+        target.take_flags_of(page);
         let moved = owners.migrate(from, to, order, &|| self.memory.copy(range, to.addr()));
         if moved == Moved::Yes {
             if page.take_from_owner(order) {
@@ -229,7 +230,7 @@ where
                 self.free_taken(from, page, order, None);
             }
         } else {
-            target.set_movable(false);
+            target.set_state(PageState::Allocated, order);
         }
         moved
     }

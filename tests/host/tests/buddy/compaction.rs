@@ -135,8 +135,12 @@ fn one_block_moves_to_where_a_request_finds_room() {
         .alloc(&request(GFP_HIGHUSER_MOVABLE, 2))
         .unwrap();
     owner.adopt(world, pfn.0, 2);
+    world.page(pfn.0).set_held();
     let request = request(GFP_HIGHUSER_MOVABLE, 0);
     let to = world.buddy().migrate_block(pfn, &request).unwrap();
+    // It is to its owner what it was, and nothing is left where it was.
+    assert!(world.page(to.0).is_held() && !world.page(to.0).is_isolated());
+    assert!(!world.page(pfn.0).is_held() && !world.page(pfn.0).is_movable());
     assert_ne!(to, pfn);
     assert_eq!(owner.blocks(), [to.0]);
     owner.check_all(world);
