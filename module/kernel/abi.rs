@@ -90,7 +90,7 @@ plain! {
     shadowmm_rec_memblock shadowmm_rec_node shadowmm_rec_zone shadowmm_rec_account
     shadowmm_rec_counter shadowmm_rec_section
     shadowmm_rec_pageset shadowmm_rec_pagetype shadowmm_rec_fragmentation
-    shadowmm_rec_numastat shadowmm_rec_fallback
+    shadowmm_rec_numastat shadowmm_rec_fallback shadowmm_rec_area
 }
 
 request! {

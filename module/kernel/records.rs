@@ -242,6 +242,10 @@ pub(crate) fn report(
             sized::<shadowmm_rec_fallback>(size)?;
             shadow.with_boot(|boot| usage::fallbacks(boot, out))
         }
+        SHADOWMM_REPORT_AREAS => {
+            sized::<shadowmm_rec_area>(size)?;
+            shadow.with_mm(|mm| areas(mm, out))
+        }
         _ => Err(Error::BadKind),
     }
 }
@@ -443,6 +447,28 @@ fn sections(boot: &Boot<'_>, out: &mut Records) -> CoreResult<()> {
         record.start_pfn = sparse.frames(number).start.0;
         record.memmap_pfn = section.memmap().pfn_down().0;
         record.nid = section.nid().0;
+        out.push(&record)?;
+    }
+    Ok(())
+}
+
+fn areas(mm: &Mm<'_>, out: &mut Records) -> CoreResult<()> {
+    for area in mm.areas.iter().flat_map(|areas| areas.iter()) {
+        let area = area.report();
+        let mut record = uapi::shadowmm_rec_area::zeroed();
+        record.nid = area.zone.nid().0;
+        record.zone = area.zone.kind() as u32;
+        abi::fill_text(&mut record.kind, area.kind.name());
+        record.start_pfn = area.span.start.0;
+        record.end_pfn = area.span.end.0;
+        record.max = area.max.0;
+        record.free = area.free.0;
+        record.divisions = area.divisions;
+        record.merges = area.merges;
+        record.objects = area.lists.map(|list| list.objects);
+        record.nr_free = area.lists.map(|list| list.free);
+        record.allocs = area.lists.map(|list| list.allocs);
+        record.frees = area.lists.map(|list| list.frees);
         out.push(&record)?;
     }
     Ok(())

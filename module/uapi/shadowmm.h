@@ -318,6 +318,7 @@ enum shadowmm_report_kind {
 	SHADOWMM_REPORT_FRAGMENTATION = 13, /* struct shadowmm_rec_fragmentation */
 	SHADOWMM_REPORT_NUMASTAT = 14,	/* struct shadowmm_rec_numastat */
 	SHADOWMM_REPORT_FALLBACKS = 15,	/* struct shadowmm_rec_fallback */
+	SHADOWMM_REPORT_AREAS = 24,	/* struct shadowmm_rec_area; none but with allocator=cosmos */
 };
 
 /*
@@ -514,6 +515,24 @@ struct shadowmm_rec_fallback {
 	__u32 to;
 	__aligned_u64 claimed;		/* page blocks, as a whole */
 	__aligned_u64 stolen;		/* blocks out of page blocks that kept their type */
+};
+
+/* An area of the page manager after Cosmos: memory for one use. */
+struct shadowmm_rec_area {
+	__s32 nid;
+	__u32 zone;
+	char kind[16];			/* hardware, kernel or application */
+	__aligned_u64 start_pfn;
+	__aligned_u64 end_pfn;		/* without it, holes included */
+	__aligned_u64 max;		/* pages that it has had */
+	__aligned_u64 free;		/* of them, free ones */
+	__aligned_u64 divisions;	/* how often a block was halved */
+	__aligned_u64 merges;		/* how often two became one */
+	/* By order: blocks, free ones of them, and how many were given out and back. */
+	__aligned_u64 objects[SHADOWMM_NR_ORDERS];
+	__aligned_u64 nr_free[SHADOWMM_NR_ORDERS];
+	__aligned_u64 allocs[SHADOWMM_NR_ORDERS];
+	__aligned_u64 frees[SHADOWMM_NR_ORDERS];
 };
 
 /*

@@ -589,6 +589,19 @@ static void policies(int other)
 	expect("all is as it was", held() == 0 && everything() == before);
 }
 
+/* The areas of the other page allocator: none here, and as for any report their size must be known. */
+static void areas(int fd)
+{
+	struct shadowmm_report report = REQUEST(shadowmm_report);
+
+	report.kind = SHADOWMM_REPORT_AREAS;
+	report.record_size = sizeof(struct shadowmm_rec_area);
+	accepted("REPORT: areas", fd, SHADOWMM_IOC_REPORT, &report);
+	expect("the buddy system has none", report.count == 0);
+	report.record_size--;
+	refused("REPORT: areas of another size", fd, SHADOWMM_IOC_REPORT, &report, &BadSize);
+}
+
 void test_many(void)
 {
 	static const __u32 counts[] = { 1, 2, 63, 1024, SHADOWMM_MAX_BULK };
@@ -611,6 +624,7 @@ void test_many(void)
 	references(fd, other);
 	bad_policies(fd);
 	policies(other);
+	areas(fd);
 	sys_close(other);
 	sys_close(fd);
 }

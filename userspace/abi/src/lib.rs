@@ -94,4 +94,8 @@ layout! {
         nid: 0, reserved: 4, hit: 8, miss: 16, foreign: 24, interleave: 32, local: 40, other: 48,
     }
     shadowmm_rec_fallback = 32 { nid: 0, zone: 4, from: 8, to: 12, claimed: 16, stolen: 24 }
+    shadowmm_rec_area = 424 {
+        nid: 0, zone: 4, kind: 8, start_pfn: 24, end_pfn: 32, max: 40, free: 48, divisions: 56,
+        merges: 64, objects: 72, nr_free: 160, allocs: 248, frees: 336,
+    }
 }

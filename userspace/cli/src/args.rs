@@ -173,6 +173,11 @@ pub enum Command {
     /// Free all that is kept only as long as nobody needs the memory
     #[command(after_long_help = "JSON: freed_pages.")]
     Shrink,
+    /// The areas of the other page allocator, after Cosmos, where it was chosen at load
+    #[command(
+        after_long_help = "JSON: allocator (buddy or cosmos); areas: [{nid, zone, zone_name, kind, start_pfn, end_pfn, max_pages, allocated_pages, free_pages, divisions, merges, lists: [{block_pages, objects, free, allocs, frees}]}], none with the buddy system."
+    )]
+    Cosmos,
     /// The shadow's free memory beside the host's
     #[command(after_long_help = COMPARE_HELP)]
     Compare(Compare),

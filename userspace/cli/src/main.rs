@@ -101,6 +101,7 @@ fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Vmstat { all } => commands::vmstat::run(context, *all),
         Command::Accounting => commands::accounting::run(context),
         Command::Page(page) => commands::page::run(context, page),
+        Command::Cosmos => commands::cosmos::run(context),
         Command::Compare(args) => commands::compare::run(context, args),
         Command::Tour(args) => commands::tour::run(context, args),
         Command::Bench(args::Bench::Page(args)) => commands::bench::page(context, args),

@@ -56,6 +56,7 @@ fn without_the_module_every_command_says_so_and_what_to_do() {
         &["page", "get", "1"],
         &["page", "put", "1"],
         &["page", "show", "1"],
+        &["cosmos"],
         &["compare"],
         &["compare", "--watch"],
         &["tour"],

@@ -167,7 +167,7 @@ impl Device {
     }
 
     /// All records of one kind, as the module has them.
-    fn records<R: Record>(&self) -> Result<Vec<R>> {
+    pub(crate) fn records<R: Record>(&self) -> Result<Vec<R>> {
         self.records_of(R::KIND, R::WHAT)
     }
 

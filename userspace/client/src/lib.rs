@@ -9,6 +9,7 @@
 //!   page.rs       blocks of pages that free themselves, and what a page is
 //!   pages.rs      many at once, exact sizes; blocks split, merged, shared
 //!   policy.rs     from which nodes pages come
+//!   areas.rs      what the page manager after Cosmos tells about itself
 //!   bench.rs      the shadow's page allocator measured beside the host's
 //!   report.rs     the model: what shadowmm tells about itself, as plain data
 //!   usage.rs      of it, how the page allocator's memory is used
@@ -18,6 +19,7 @@
 //! Everything that a process takes through a [`Device`] belongs to it and
 //! returns when it is dropped, however the process ends.
 
+mod areas;
 mod bench;
 mod boot;
 mod device;
@@ -29,6 +31,8 @@ mod report;
 mod request;
 mod usage;
 
+pub use areas::Area;
+pub use areas::AreaList;
 pub use bench::Bench;
 pub use bench::BenchShape;
 pub use bench::BenchSides;

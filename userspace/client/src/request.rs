@@ -94,6 +94,7 @@ records! {
     shadowmm_rec_fragmentation = SHADOWMM_REPORT_FRAGMENTATION, "read the fragmentation";
     shadowmm_rec_numastat = SHADOWMM_REPORT_NUMASTAT, "read the nodes' counters";
     shadowmm_rec_fallback = SHADOWMM_REPORT_FALLBACKS, "read the fallbacks";
+    shadowmm_rec_area = SHADOWMM_REPORT_AREAS, "read the areas";
 }
 
 /// The text of a C array: up to its first NUL, or all of it.

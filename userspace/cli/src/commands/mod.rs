@@ -7,6 +7,7 @@ pub mod bench;
 pub mod boot;
 pub mod buddy;
 pub mod compare;
+pub mod cosmos;
 pub mod e820;
 pub mod fragmentation;
 pub mod iomem;
