@@ -17,6 +17,7 @@ use crate::buddy::AllocRequest;
 use crate::buddy::BlockInfo;
 use crate::buddy::BuddySystem;
 use crate::buddy::FreeReport;
+use crate::buddy::Gfp;
 use crate::buddy::MemMap;
 use crate::buddy::PageAllocator;
 use crate::buddy::PageRef;
@@ -30,6 +31,7 @@ use crate::page::ZoneId;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
+use crate::phys::PfnRange;
 use crate::platform::Platform;
 
 /// The page allocators that there are.
@@ -207,6 +209,20 @@ where
         match self {
             Self::Buddy(buddy) => buddy.free_bulk(pages),
             Self::Cosmos(cosmos) => cosmos.free_bulk(pages),
+        }
+    }
+
+    fn alloc_contig(&self, request: &AllocRequest, pages: Pages) -> Result<Pfn> {
+        match self {
+            Self::Buddy(buddy) => buddy.alloc_contig(request, pages),
+            Self::Cosmos(cosmos) => cosmos.alloc_contig(request, pages),
+        }
+    }
+
+    fn alloc_range(&self, range: PfnRange, gfp: Gfp) -> Result<()> {
+        match self {
+            Self::Buddy(buddy) => buddy.alloc_range(range, gfp),
+            Self::Cosmos(cosmos) => cosmos.alloc_range(range, gfp),
         }
     }
 

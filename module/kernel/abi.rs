@@ -104,6 +104,7 @@ request! {
     shadowmm_exact reserved;
     shadowmm_block;
     shadowmm_policy;
+    shadowmm_contig reserved;
 }
 
 plain! { shadowmm_bench }

@@ -49,6 +49,7 @@ const BULK: u32 = _IO(MAGIC, 0x08);
 const EXACT: u32 = _IO(MAGIC, 0x09);
 const BLOCK: u32 = _IO(MAGIC, 0x0a);
 const POLICY: u32 = _IO(MAGIC, 0x0b);
+const CONTIG: u32 = _IO(MAGIC, 0x0c);
 const BENCH: u32 = _IO(MAGIC, 0x10);
 
 /// An open file. Its blocks go back when it is released, however that comes.
@@ -101,6 +102,7 @@ impl MiscDevice for OpenFile {
             EXACT => abi::answer(arg, |request| me.exact(request)),
             BLOCK => abi::answer(arg, |request| me.block(request)),
             POLICY => abi::answer(arg, |request| me.policy(request)),
+            CONTIG => abi::answer(arg, |request| me.contig(request)),
             BENCH => abi::answer(arg, |request| bench::run(&me.shadow, request)),
             _ => {
                 me.shadow.unknown_ioctl();

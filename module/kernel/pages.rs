@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Requests for many pages and about held blocks: BULK, EXACT, BLOCK, POLICY.
+//! Requests for many pages and about held blocks: BULK, EXACT, CONTIG, BLOCK,
+//! POLICY.
 //!
 //! Each is checked whole, then gets the memory for its own bookkeeping, and
 //! only then takes the file's lock and changes something.
@@ -13,6 +14,7 @@ use crate::records;
 use crate::shadow::Placed;
 use crate::uapi;
 use kernel::prelude::*;
+use shadowmm_core::buddy::gfp;
 use shadowmm_core::buddy::AllocRequest;
 use shadowmm_core::buddy::Policy;
 use shadowmm_core::error::Error;
@@ -163,18 +165,85 @@ impl OpenFile {
         for i in 0..pages.0 {
             // A number from outside may be near the end of all numbers.
             let pfn = Pfn(pfn.0.checked_add(i).ok_or(Error::ForeignPfn)?);
-            match held.get(&pfn) {
-                None => return Err(self.shadow.why_not_ours(pfn, PageOrder::ZERO)),
-                Some(holding) if holding.order != PageOrder::ZERO => {
-                    return Err(Error::WrongOrder);
-                }
-                Some(_) => {}
-            }
+            self.check_single(&held, pfn)?;
         }
         for i in 0..pages.0 {
             self.put_one(&mut held, pfn + Pages(i));
         }
         Ok(())
+    }
+
+    /// CONTIG.
+    pub(crate) fn contig(&self, request: &mut uapi::shadowmm_contig) -> CoreResult<()> {
+        match request.pages {
+            0 => return Err(Error::NoPages),
+            pages if pages > u64::from(uapi::SHADOWMM_MAX_CONTIG) => {
+                return Err(Error::TooManyPages);
+            }
+            _ => {}
+        }
+        let pages = Pages(request.pages);
+        let (at, nid) = match request.op {
+            uapi::SHADOWMM_CONTIG_ALLOC => (None, request.nid),
+            uapi::SHADOWMM_CONTIG_RANGE => {
+                check_unused(0, request.nid)?;
+                (Some(Pfn(request.pfn)), -1)
+            }
+            uapi::SHADOWMM_CONTIG_FREE => {
+                check_unused(request.gfp, request.nid)?;
+                return self.contig_free(Pfn(request.pfn), pages);
+            }
+            _ => return Err(Error::BadKind),
+        };
+        let wanted = records::wanted(request.gfp, 0, nid)?;
+        let (order, count) = if wanted.gfp().has(gfp::__GFP_COMP) {
+            let order = pages.order_up().filter(|order| order.pages() == pages);
+            (order.ok_or(Error::OrderTooLarge)?, 1)
+        } else {
+            (PageOrder::ZERO, pages.0)
+        };
+        let mut room = Room::new(count as usize)?;
+        let placed = self.placed(wanted);
+        let mut held = self.held.lock();
+        let block = self.shadow.alloc_contig(&placed, pages, at)?;
+        for i in 0..count {
+            room.enter(&mut held, block.pfn + Pages(i), order);
+        }
+        request.pfn = block.pfn.0;
+        request.page_nid = block.nid.0;
+        request.page_zone = block.zone as u32;
+        Ok(())
+    }
+
+    /// All of them or none, as neighbours.
+    fn contig_free(&self, start: Pfn, pages: Pages) -> CoreResult<()> {
+        let end = start.0.checked_add(pages.0).ok_or(Error::ForeignPfn)?;
+        let mut all =
+            KVVec::with_capacity(pages.0 as usize, GFP_KERNEL).map_err(|_| Error::NoHostMemory)?;
+        for pfn in start.0..end {
+            let pushed = all.push(Pfn(pfn), GFP_KERNEL);
+            pushed.map_err(|_| Error::NoHostMemory)?;
+        }
+        {
+            let held = self.held.lock();
+            for &pfn in &all {
+                self.check_single(&held, pfn)?;
+            }
+        }
+        // If another thread frees one of them meanwhile, the rest stays.
+        match self.free_singles(&all) {
+            (_, Some(error)) => Err(error),
+            (_, None) => Ok(()),
+        }
+    }
+
+    /// Whether the file holds this page, and as a single one.
+    fn check_single(&self, held: &Held, pfn: Pfn) -> CoreResult<()> {
+        match held.get(&pfn) {
+            None => Err(self.shadow.why_not_ours(pfn, PageOrder::ZERO)),
+            Some(holding) if holding.order != PageOrder::ZERO => Err(Error::WrongOrder),
+            Some(_) => Ok(()),
+        }
     }
 
     /// BLOCK.

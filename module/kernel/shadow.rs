@@ -39,6 +39,7 @@ use shadowmm_core::boot::Stage;
 use shadowmm_core::boot::Store;
 use shadowmm_core::boot::Text;
 use shadowmm_core::boot::NR_STAGES;
+use shadowmm_core::buddy::gfp;
 use shadowmm_core::buddy::AllocRequest;
 use shadowmm_core::buddy::InterleavePrev;
 use shadowmm_core::buddy::PageAllocator;
@@ -56,6 +57,7 @@ use shadowmm_core::phys::NodeId;
 use shadowmm_core::phys::PageOrder;
 use shadowmm_core::phys::Pages;
 use shadowmm_core::phys::Pfn;
+use shadowmm_core::phys::PfnRange;
 use shadowmm_core::phys::MAX_NODES;
 use shadowmm_core::report::NodeFile;
 
@@ -452,6 +454,36 @@ impl Shadow {
             self.held_pages.fetch_add(taken as u64, Relaxed);
             hold(mm, pages.iter().take(taken).copied());
             Ok(taken)
+        })
+    }
+
+    /// Allocates pages in a row for an open file: wherever they can be had, or
+    /// from `at` on.
+    pub(crate) fn alloc_contig(
+        &self,
+        placed: &Placed<'_>,
+        pages: Pages,
+        at: Option<Pfn>,
+    ) -> CoreResult<Block> {
+        self.with_mm(|mm| {
+            let allocator = mm.allocator();
+            let pfn = match at {
+                None => placed.take(mm, |request| allocator.alloc_contig(request, pages))?,
+                Some(start) => {
+                    let end = start.0.checked_add(pages.0).ok_or(Error::ForeignPfn)?;
+                    let range = PfnRange {
+                        start,
+                        end: Pfn(end),
+                    };
+                    allocator.alloc_range(range, placed.request.gfp())?;
+                    start
+                }
+            };
+            let block = self.taken(mm, pfn, pages)?;
+            if !placed.request.gfp().has(gfp::__GFP_COMP) {
+                hold(mm, (0..pages.0).map(|i| pfn + Pages(i)));
+            }
+            Ok(block)
         })
     }
 

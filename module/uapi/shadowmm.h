@@ -45,6 +45,7 @@
 #define SHADOWMM_IOC_EXACT    _IO(SHADOWMM_IOC_MAGIC, 0x09) /* struct shadowmm_exact */
 #define SHADOWMM_IOC_BLOCK    _IO(SHADOWMM_IOC_MAGIC, 0x0a) /* struct shadowmm_block */
 #define SHADOWMM_IOC_POLICY   _IO(SHADOWMM_IOC_MAGIC, 0x0b) /* struct shadowmm_policy */
+#define SHADOWMM_IOC_CONTIG   _IO(SHADOWMM_IOC_MAGIC, 0x0c) /* struct shadowmm_contig */
 #define SHADOWMM_IOC_BENCH    _IO(SHADOWMM_IOC_MAGIC, 0x10) /* struct shadowmm_bench */
 
 #define SHADOWMM_IOC_RECLAIM  _IO(SHADOWMM_IOC_MAGIC, 0x18) /* struct shadowmm_reclaim */
@@ -274,6 +275,32 @@ struct shadowmm_block {
 	__u32 to;		/* SPLIT: of the pieces, below `order`; else 0 */
 	__u32 count;		/* out: SPLIT, MERGE: pieces; GET, PUT: references to the block */
 	__aligned_u64 pfn;	/* the block's first page */
+};
+
+enum shadowmm_contig_op {
+	SHADOWMM_CONTIG_ALLOC = 0,	/* so many pages in a row, wherever they can be had */
+	SHADOWMM_CONTIG_FREE = 1,	/* all of them, or none when one is not the file's */
+	SHADOWMM_CONTIG_RANGE = 2,	/* these pages: what is there and may be moved is moved */
+};
+
+#define SHADOWMM_MAX_CONTIG 32768
+
+/*
+ * CONTIG: pages in a row, more than a block has. They are single pages then,
+ * to be freed at once or one by one; with __GFP_COMP, and as many as a block
+ * has, they are that block. EOPNOTSUPP where the page allocator that was chosen
+ * at load moves nothing.
+ */
+struct shadowmm_contig {
+	struct shadowmm_head head;
+	__u32 op;		/* enum shadowmm_contig_op */
+	__u32 gfp;		/* as in struct shadowmm_alloc; FREE: 0 */
+	__s32 nid;		/* ALLOC: likewise; else 0 */
+	__s32 page_nid;		/* out, but for FREE */
+	__aligned_u64 pages;	/* 1 to SHADOWMM_MAX_CONTIG */
+	__aligned_u64 pfn;	/* the first page; ALLOC: out */
+	__u32 page_zone;	/* out, but for FREE */
+	__u32 reserved;
 };
 
 enum shadowmm_policy_op {

@@ -51,6 +51,7 @@ struct reason {
 	REASON(BadPieces, 70, EINVAL)         \
 	REASON(Shared, 71, EBUSY)             \
 	REASON(TooManyReferences, 72, EOVERFLOW) \
+	REASON(NotMovable, 76, EBUSY)         \
 	REASON(BadFlags, 80, EINVAL)          \
 	REASON(BadReserved, 81, EINVAL)       \
 	REASON(BadSize, 82, EINVAL)           \

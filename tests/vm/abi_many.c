@@ -309,6 +309,127 @@ static void exact_life(int fd, int other, __u64 bytes)
 	refused("EXACT: twice", fd, SHADOWMM_IOC_EXACT, &back, &DoubleFree);
 }
 
+/* --- CONTIG ---------------------------------------------------------------------- */
+
+static struct shadowmm_contig contig_of(__u32 op, __u64 pfn, __u64 pages)
+{
+	struct shadowmm_contig contig = REQUEST(shadowmm_contig);
+
+	contig.op = op;
+	contig.pfn = pfn;
+	contig.pages = pages;
+	contig.nid = op == SHADOWMM_CONTIG_ALLOC ? -1 : 0;
+	return contig;
+}
+
+static void not_in_a_row(const char *name, int fd, struct shadowmm_contig contig, const struct reason *why)
+{
+	refused(name, fd, SHADOWMM_IOC_CONTIG, &contig, why);
+}
+
+enum { TAKE = SHADOWMM_CONTIG_ALLOC, BACK = SHADOWMM_CONTIG_FREE, THERE = SHADOWMM_CONTIG_RANGE };
+enum { GFP_HIGH = 1 << 5, GFP_ZERO = 1 << 8, GFP_COMP = 1 << 18 };
+
+static void bad_contig(int fd, int other)
+{
+	static const __u64 many[] = { SHADOWMM_MAX_CONTIG + 1, 1 << 20, 1ULL << 32, 1ULL << 52, 1ULL << 63, ~0ULL };
+	static const __u64 nowhere[] = { 0xffffffff, 0x100000000, 1ULL << 52, 1ULL << 63, ~0ULL - 511, ~0ULL };
+	__u64 before = everything(), mine = alloc(fd, 3);
+	struct shadowmm_contig contig;
+
+	for (__u32 op = 0; op < 3; op++) {
+		not_in_a_row("CONTIG: no pages", fd, contig_of(op, mine, 0), &NoPages);
+		for (unsigned int i = 0; i < COUNT(many); i++)
+			not_in_a_row("CONTIG: more than a request may name", fd, contig_of(op, mine, many[i]), &TooManyPages);
+	}
+	not_in_a_row("CONTIG: an unknown operation", fd, contig_of(3, mine, 1), &BadKind);
+	for (__u32 op = BACK; op <= THERE; op++) {
+		contig = contig_of(op, mine, 1);
+		contig.nid = -1;
+		not_in_a_row("CONTIG: a node where none is asked for", fd, contig, &BadReserved);
+		for (unsigned int i = 0; i < COUNT(nowhere); i++)
+			not_in_a_row("CONTIG: page frames that are not there", fd, contig_of(op, nowhere[i], 4), &ForeignPfn);
+	}
+	contig = contig_of(BACK, mine, 1);
+	contig.gfp = 1;
+	not_in_a_row("CONTIG: flags where pages are freed", fd, contig, &BadReserved);
+	for (__u32 op = TAKE; op <= THERE; op += THERE) {
+		contig = contig_of(op, mine, 3);
+		contig.gfp = 1u << 31;
+		not_in_a_row("CONTIG: unknown flags", fd, contig, &BadGfp);
+		contig.gfp = GFP_DMA | GFP_DMA32;
+		not_in_a_row("CONTIG: flags against each other", fd, contig, &BadGfp);
+		contig.gfp = 0xcc0 | GFP_HIGH;
+		not_in_a_row("CONTIG: a flag that makes no sense here", fd, contig, &BadGfp);
+		contig.gfp = 0xcc0 | GFP_COMP;
+		not_in_a_row("CONTIG: one block of three pages", fd, contig, &OrderTooLarge);
+	}
+	contig = contig_of(TAKE, 0, 1);
+	contig.nid = 64;
+	not_in_a_row("CONTIG: a node that is not there", fd, contig, &NodeOffline);
+	contig.nid = 7;
+	not_in_a_row("CONTIG: another node that is not there", fd, contig, &NodeOffline);
+	not_in_a_row("CONTIG: pages that are held", fd, contig_of(THERE, mine, 8), &NotMovable);
+	not_in_a_row("CONTIG: a reserved page", fd, contig_of(THERE, first_in(fd, SHADOWMM_PAGE_RESERVED), 1), &NotMovable);
+	not_in_a_row("CONTIG: a hole", fd, contig_of(THERE, first_in(fd, SHADOWMM_PAGE_HOLE), 1), &ForeignPfn);
+	not_in_a_row("CONTIG: a block, freed as pages", fd, contig_of(BACK, mine, 8), &WrongOrder);
+	not_in_a_row("CONTIG: the inside of a block", fd, contig_of(BACK, mine + 1, 7), &NotBlockHead);
+	not_in_a_row("CONTIG: free pages", fd, contig_of(BACK, first_in(fd, SHADOWMM_PAGE_BUDDY), 1), &DoubleFree);
+	not_in_a_row("CONTIG: somebody else's block", other, contig_of(BACK, mine, 8), &WrongOrder);
+	release(fd, mine, 3);
+	expect("all is as it was", everything() == before);
+}
+
+static void contig_life(int fd, int other, __u64 pages)
+{
+	struct shadowmm_contig contig = contig_of(TAKE, 0, pages);
+	__u64 before = everything(), pfn;
+	struct shadowmm_page page;
+	int good = 1;
+
+	accepted("CONTIG: anywhere", fd, SHADOWMM_IOC_CONTIG, &contig);
+	expect("the pages are held", held() == pages);
+	pfn = contig.pfn;
+	for (__u64 i = 0; i < pages; i += 1 + pages / 50)
+		good &= state_of(fd, pfn + i, &page) == SHADOWMM_PAGE_ALLOCATED && page.order == 0 && page.count == 1 &&
+			page.owner == SHADOWMM_OWNER_SELF;
+	expect("they are single pages in a row", good && page.nid == contig.page_nid && page.zone == contig.page_zone);
+	not_in_a_row("CONTIG: what is held", other, contig_of(THERE, pfn, pages), &NotMovable);
+	not_in_a_row("CONTIG: pages of another, freed", other, contig_of(BACK, pfn, pages), &NotOwner);
+	if (pages > 1) {
+		expect("one of them on its own", release(fd, pfn + pages / 2, 0) == 0);
+		not_in_a_row("CONTIG: one of them is free", fd, contig_of(BACK, pfn, pages), &DoubleFree);
+		contig = contig_of(BACK, pfn, pages / 2);
+		accepted("CONTIG: those before it", fd, SHADOWMM_IOC_CONTIG, &contig);
+	}
+	if (pages != 2) {
+		contig = contig_of(BACK, pages > 1 ? pfn + pages / 2 + 1 : pfn, pages > 1 ? pages - pages / 2 - 1 : 1);
+		accepted("CONTIG: free", fd, SHADOWMM_IOC_CONTIG, &contig);
+	}
+	expect("all is as it was", held() == 0 && everything() == before);
+	contig = contig_of(THERE, pfn, pages);
+	contig.gfp = 0xcc0 | GFP_ZERO;
+	accepted("CONTIG: the same pages, by their number", fd, SHADOWMM_IOC_CONTIG, &contig);
+	expect("they are these", contig.pfn == pfn && held() == pages);
+	contig = contig_of(BACK, pfn, pages);
+	accepted("CONTIG: and back", fd, SHADOWMM_IOC_CONTIG, &contig);
+	expect("all is as it was", held() == 0 && everything() == before);
+	not_in_a_row("CONTIG: twice", fd, contig_of(BACK, pfn, pages), &DoubleFree);
+}
+
+static void contig_block(int fd)
+{
+	struct shadowmm_contig contig = contig_of(TAKE, 0, 512);
+	__u64 before = everything();
+	struct shadowmm_page page;
+
+	contig.gfp = 0xcc0 | GFP_COMP;
+	accepted("CONTIG: one block", fd, SHADOWMM_IOC_CONTIG, &contig);
+	expect("it is one", state_of(fd, contig.pfn, &page) == SHADOWMM_PAGE_ALLOCATED && page.order == 9 &&
+	       page.owner == SHADOWMM_OWNER_SELF && held() == 512);
+	expect("and freed as one", release(fd, contig.pfn, 9) == 0 && everything() == before);
+}
+
 /* --- BLOCK ----------------------------------------------------------------------- */
 
 static struct shadowmm_block block_of(__u32 op, __u64 pfn, __u32 order, __u32 to)
@@ -604,6 +725,7 @@ static void areas(int fd)
 
 void test_many(void)
 {
+	static const __u64 rows[] = { 1, 2, 5, 512, 777, 1024, 5000 };
 	static const __u32 counts[] = { 1, 2, 63, 1024, SHADOWMM_MAX_BULK };
 	static const __u64 sizes[] = { 1, 4096, 4097, 12345, 100000, 1 << 20, (2 << 20) + 1, 4 << 20 };
 	int fd = open_device(), other = open_device();
@@ -619,6 +741,10 @@ void test_many(void)
 	bad_exact(fd);
 	for (unsigned int i = 0; i < COUNT(sizes); i++)
 		exact_life(fd, other, sizes[i]);
+	bad_contig(fd, other);
+	for (unsigned int i = 0; i < COUNT(rows); i++)
+		contig_life(fd, other, rows[i]);
+	contig_block(fd);
 	bad_blocks(fd, other);
 	split_and_merge(fd, other);
 	references(fd, other);

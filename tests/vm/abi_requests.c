@@ -26,6 +26,7 @@ static const struct request requests[] = {
 	{ "EXACT", SHADOWMM_IOC_EXACT, sizeof(struct shadowmm_exact), FIELD(shadowmm_exact, reserved) },
 	{ "BLOCK", SHADOWMM_IOC_BLOCK, sizeof(struct shadowmm_block), 0 },
 	{ "POLICY", SHADOWMM_IOC_POLICY, sizeof(struct shadowmm_policy), 0 },
+	{ "CONTIG", SHADOWMM_IOC_CONTIG, sizeof(struct shadowmm_contig), FIELD(shadowmm_contig, reserved) },
 };
 
 #define FOR_EACH_REQUEST(r) \

@@ -7,6 +7,7 @@
 //! place and be measured under the same load.
 
 use super::alloc::AllocRequest;
+use super::gfp::Gfp;
 use super::validate::Violation;
 use crate::error::Error;
 use crate::error::Result;
@@ -16,6 +17,7 @@ use crate::page::ZoneId;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
+use crate::phys::PfnRange;
 use crate::phys::NR_PAGE_ORDERS;
 use crate::phys::PAGEBLOCK_ORDER;
 use core::fmt;
@@ -168,6 +170,26 @@ pub trait PageAllocator {
             self.free(pfn + Pages(i), PageOrder::ZERO)?;
         }
         Ok(pfn)
+    }
+
+    /// Takes `pages` pages in a row, more than a block has, wherever they can be
+    /// had: each is freed on its own, or with `__GFP_COMP` the block that they
+    /// are (`alloc_contig_pages`). The request's order is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotSupported`] where nothing is moved.
+    fn alloc_contig(&self, _request: &AllocRequest, _pages: Pages) -> Result<Pfn> {
+        Err(Error::NotSupported)
+    }
+
+    /// Takes these pages, in the same way (`alloc_contig_range`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotSupported`] where nothing is moved.
+    fn alloc_range(&self, _range: PfnRange, _gfp: Gfp) -> Result<()> {
+        Err(Error::NotSupported)
     }
 
     /// Takes a block as an owned value, which goes back when it is dropped.

@@ -125,7 +125,7 @@ const fn bits(mt: MigrateType, isolated: bool) -> u8 {
         true => mt as u8,
         false => LIST_MASK,
     };
-    (mt as u8) << BASE_SHIFT | if isolated { ISOLATED } else { 0 } | list
+    ((mt as u8) << BASE_SHIFT) | if isolated { ISOLATED } else { 0 } | list
 }
 
 /// What is kept about a page block (`enum pageblock_bits`).

@@ -24,6 +24,8 @@ use super::allocator::PageAllocator;
 use super::allocator::PageRef;
 use super::free_area::FreeAreas;
 use super::free_area::Placement;
+use super::gfp::Gfp;
+use super::isolation::ContigFor;
 use super::migratetype::MigrateType;
 use super::split_merge::migratetype_of;
 use super::split_merge::LockedZone;
@@ -40,6 +42,7 @@ use crate::page::ZoneId;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
+use crate::phys::PfnRange;
 use crate::phys::Region;
 use crate::platform::Lock;
 use crate::platform::Platform;
@@ -427,6 +430,14 @@ where
 
     fn free_bulk(&self, pages: &[Pfn]) -> usize {
         self.free_pages(pages)
+    }
+
+    fn alloc_contig(&self, request: &AllocRequest, pages: Pages) -> Result<Pfn> {
+        self.alloc_contig_pages(pages, request.gfp(), request.nid(), request.nodes())
+    }
+
+    fn alloc_range(&self, range: PfnRange, gfp: Gfp) -> Result<()> {
+        self.alloc_contig_range(range, gfp, ContigFor::Other)
     }
 
     fn alloc_exact(&self, request: &AllocRequest, pages: Pages) -> Result<Pfn> {

@@ -55,6 +55,9 @@ layout! {
     }
     shadowmm_block = 40 { op: 16, order: 20, to: 24, count: 28, pfn: 32 }
     shadowmm_policy = 32 { op: 16, mode: 20, nodes: 24 }
+    shadowmm_contig = 56 {
+        op: 16, gfp: 20, nid: 24, page_nid: 28, pages: 32, pfn: 40, page_zone: 48, reserved: 52,
+    }
     shadowmm_bench = 72 {
         head: 0, shape: 16, order: 20, blocks: 24, done: 28, operations: 32, tsc_khz: 36, host: 40,
         pagesets: 44, cpu: 48, reserved: 52, shadow_ticks: 56, host_ticks: 64,

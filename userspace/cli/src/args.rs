@@ -11,6 +11,7 @@ use clap::Subcommand;
 use std::path::PathBuf;
 
 pub use page::Alloc;
+pub use page::Contig;
 pub use page::Page;
 
 /// A second Linux memory manager, running inside this kernel: look at it, use it, compare it.

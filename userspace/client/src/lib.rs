@@ -7,6 +7,7 @@
 //!   request.rs    what crosses the ABI: one struct and one number each
 //!   boot.rs       the stages of the boot, and the map for the next one
 //!   page.rs       blocks of pages that free themselves, and what a page is
+//!   contig.rs     ranges in one piece
 //!   pages.rs      many at once, exact sizes; blocks split, merged, shared
 //!   policy.rs     from which nodes pages come
 //!   areas.rs      what the page manager after Cosmos tells about itself
@@ -22,6 +23,7 @@
 mod areas;
 mod bench;
 mod boot;
+mod contig;
 mod device;
 mod error;
 mod page;
@@ -45,6 +47,7 @@ pub use boot::Map;
 pub use boot::MapSource;
 pub use boot::MemoryAffinity;
 pub use boot::Stage;
+pub use contig::Contig;
 pub use device::Device;
 pub use device::Validation;
 pub use device::Version;

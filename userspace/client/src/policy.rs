@@ -52,7 +52,9 @@ fn mask(nodes: &[u32]) -> Option<u64> {
 }
 
 fn nodes(mask: u64) -> Vec<u32> {
-    (0..u64::BITS).filter(|nid| mask >> nid & 1 != 0).collect()
+    (0..u64::BITS)
+        .filter(|nid| (mask >> nid) & 1 != 0)
+        .collect()
 }
 
 impl Device {
@@ -116,9 +118,9 @@ mod tests {
     #[test]
     fn nodes_are_bits() {
         assert_eq!(mask(&[]), Some(0));
-        assert_eq!(mask(&[0, 2, 63, 2]), Some(1 << 63 | 5));
+        assert_eq!(mask(&[0, 2, 63, 2]), Some((1 << 63) | 5));
         assert_eq!(mask(&[64]), None);
-        assert_eq!(nodes(1 << 63 | 5), [0, 2, 63]);
+        assert_eq!(nodes((1 << 63) | 5), [0, 2, 63]);
         assert_eq!(nodes(0), []);
     }
 

@@ -50,6 +50,7 @@ requests! {
     shadowmm_exact = REQUEST_EXACT;
     shadowmm_block = REQUEST_BLOCK;
     shadowmm_policy = REQUEST_POLICY;
+    shadowmm_contig = REQUEST_CONTIG;
     shadowmm_bench = REQUEST_BENCH;
 }
 

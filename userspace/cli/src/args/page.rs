@@ -51,6 +51,11 @@ pub enum Page {
         #[arg(long, value_name = "N")]
         order: u32,
     },
+    /// Allocate pages in a row, more than a block has, or exactly these
+    #[command(
+        after_long_help = "They are single pages, and return with the end of this command.\n\nJSON: pfn, pages, nid, zone, zone_name."
+    )]
+    Contig(Contig),
     /// Take a reference to a block of another process: it stays until that is given up too
     #[command(
         after_long_help = "The reference goes with the end of this command; --hold SECS keeps it.\n\nJSON: pfn, order, nid, zone, zone_name, references."
@@ -135,6 +140,29 @@ pub struct Alloc {
     /// Keep them until the end of stdin, whose lines say what to do with them
     #[arg(long)]
     pub interactive: bool,
+}
+
+/// Options of `page contig`.
+#[derive(Args, Debug)]
+pub struct Contig {
+    /// How many pages
+    pub pages: u64,
+
+    /// These pages and no others, from PFN on: what is there and may be moved is moved
+    #[arg(long, value_name = "PFN", value_parser = pfn, conflicts_with = "node")]
+    pub at: Option<u64>,
+
+    /// The preferred node; the local one where none is named
+    #[arg(long, value_name = "N")]
+    pub node: Option<u32>,
+
+    /// Linux's names of the flags, joined by | or commas
+    #[arg(long, value_name = "NAMES", value_parser = crate::gfp::parse, default_value = "GFP_KERNEL")]
+    pub gfp: u32,
+
+    /// Keep them for this many seconds
+    #[arg(long, value_name = "SECS")]
+    pub hold: Option<u64>,
 }
 
 impl Alloc {

@@ -99,6 +99,25 @@ struct Run {
     zone_name: &'static str,
 }
 
+/// A range in one piece.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct Range(Run);
+
+impl Report for Range {
+    fn print(&self, screen: &mut Screen) {
+        let run = &self.0;
+        screen.para(&format!(
+            "{} in a row, {}, from page {} on: node {}, zone {}.",
+            plural(run.pages, "page"),
+            pages(run.pages),
+            run.pfn,
+            run.nid,
+            run.zone_name
+        ));
+    }
+}
+
 impl Report for Pages {
     fn print(&self, screen: &mut Screen) {
         let mut table = Table::new([
@@ -210,6 +229,29 @@ pub fn run(context: &Context, args: &args::Alloc) -> Result<()> {
     }
 }
 
+/// Allocates a range, shows it, and keeps it as long as was asked for.
+pub fn contig(context: &Context, args: &args::Contig) -> Result<()> {
+    let device = context.open()?;
+    let request = AllocRequest {
+        gfp: args.gfp,
+        order: 0,
+        nid: args.node,
+    };
+    let range = match args.at {
+        Some(pfn) => device.alloc_range(args.gfp, pfn, args.pages)?,
+        None => device.alloc_contig(&request, args.pages)?,
+    };
+    context.show(&Range(Run {
+        pfn: range.pfn(),
+        pages: range.pages(),
+        nid: range.nid(),
+        zone: range.zone(),
+        zone_name: zone_name(range.zone()),
+    }))?;
+    thread::sleep(Duration::from_secs(args.hold.unwrap_or(0)));
+    Ok(range.free()?)
+}
+
 fn blocks<'d>(device: &'d Device, request: &AllocRequest, count: u32) -> Result<Vec<Block<'d>>> {
     let mut blocks = Vec::new();
     for number in 1..=count {
@@ -295,6 +337,19 @@ mod tests {
             "pages runs runs[].nid runs[].pages runs[].pfn runs[].zone runs[].zone_name stopped",
         );
         assert!(testing::text(&pages, 100).contains("3 pages of the 4000"));
+    }
+
+    #[test]
+    fn a_range_fits_and_its_keys_stay() {
+        let range = Range(Run {
+            pfn: 32_768,
+            pages: 5000,
+            nid: 1,
+            zone: 3,
+            zone_name: zone_name(3),
+        });
+        testing::fits(&range);
+        testing::keys(&range, "nid pages pfn zone zone_name");
     }
 
     #[test]

@@ -128,6 +128,7 @@ pub fn run(context: &Context, command: &args::Page) -> Result<()> {
             thread::sleep(Duration::from_secs(hold.unwrap_or(0)));
             Ok(block.free()?)
         }
+        args::Page::Contig(args) => alloc::contig(context, args),
         args::Page::Put { pfn } => context.show(&Put::of(&context.open()?, *pfn)?),
         args::Page::Show { pfn } => context.show(&PageReport::from(context.open()?.page(*pfn)?)),
     }
