@@ -51,7 +51,9 @@ struct reason {
 	REASON(BadPieces, 70, EINVAL)         \
 	REASON(Shared, 71, EBUSY)             \
 	REASON(TooManyReferences, 72, EOVERFLOW) \
+	REASON(MayMove, 74, EBUSY)            \
 	REASON(NotMovable, 76, EBUSY)         \
+	REASON(NoSuchHandle, 78, ENOENT)      \
 	REASON(BadFlags, 80, EINVAL)          \
 	REASON(BadReserved, 81, EINVAL)       \
 	REASON(BadSize, 82, EINVAL)           \

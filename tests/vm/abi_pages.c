@@ -259,6 +259,67 @@ static void shared_files(void)
 	expect("and goes with the last", held() == 0 && everything() == before);
 }
 
+/* Blocks that the file knows by a handle. */
+static void handles(int fd, int other)
+{
+	__u64 before = everything();
+	struct shadowmm_alloc block = block_of(3);
+	struct shadowmm_free free = REQUEST(shadowmm_free);
+	struct shadowmm_page page = REQUEST(shadowmm_page);
+	struct shadowmm_block get = REQUEST(shadowmm_block);
+	struct shadowmm_reclaim reclaim = REQUEST(shadowmm_reclaim);
+
+	block.head.flags = SHADOWMM_ALLOC_MOVABLE;
+	block.head.size = __builtin_offsetof(struct shadowmm_alloc, handle);
+	refused("ALLOC: no room for the handle", fd, SHADOWMM_IOC_ALLOC, &block, &BadSize);
+	block = block_of(3);
+	accepted("ALLOC: without a handle", fd, SHADOWMM_IOC_ALLOC, &block);
+	expect("there is none", block.handle == 0 && free_block(fd, block.pfn, 3) == 0);
+	block.head.flags = SHADOWMM_ALLOC_MOVABLE;
+	accepted("ALLOC: a block that may move", fd, SHADOWMM_IOC_ALLOC, &block);
+	expect("it has a handle, and its pages are held", block.handle != 0 && held() == 8);
+
+	page.head.flags = free.head.flags = SHADOWMM_BY_HANDLE;
+	page.pfn = free.pfn = block.handle;
+	free.order = 3;
+	accepted("PAGE: by its handle", fd, SHADOWMM_IOC_PAGE, &page);
+	expect("it is where it was", page.head_pfn == block.pfn && page.pfn == block.handle && page.order == 3 &&
+	       page.owner == SHADOWMM_OWNER_SELF && page.state == SHADOWMM_PAGE_ALLOCATED);
+	expect("seen by its place, too", look(fd, block.pfn).owner == SHADOWMM_OWNER_SELF &&
+	       look(other, block.pfn).owner == SHADOWMM_OWNER_OTHER);
+	refused("PAGE: by the handle of another", other, SHADOWMM_IOC_PAGE, &page, &NoSuchHandle);
+	refused("FREE: by the handle of another", other, SHADOWMM_IOC_FREE, &free, &NoSuchHandle);
+	not_freed("FREE: by its place", fd, block.pfn, 3, &NotOwner);
+	free.order = 2;
+	refused("FREE: by its handle at another order", fd, SHADOWMM_IOC_FREE, &free, &WrongOrder);
+	get.op = SHADOWMM_BLOCK_GET;
+	get.pfn = block.pfn;
+	refused("BLOCK: a reference to what may move", other, SHADOWMM_IOC_BLOCK, &get, &MayMove);
+	free.order = 3;
+	accepted("FREE: by its handle", fd, SHADOWMM_IOC_FREE, &free);
+	refused("FREE: by its handle, twice", fd, SHADOWMM_IOC_FREE, &free, &NoSuchHandle);
+	refused("PAGE: by a handle that was", fd, SHADOWMM_IOC_PAGE, &page, &NoSuchHandle);
+	expect("all is as it was", everything() == before);
+
+	block.head.flags = SHADOWMM_ALLOC_CACHE;
+	accepted("ALLOC: a block that may be given up", fd, SHADOWMM_IOC_ALLOC, &block);
+	reclaim.op = SHADOWMM_RECLAIM_SHRINK;
+	refused("RECLAIM: caches of one node", fd, SHADOWMM_IOC_RECLAIM, &reclaim, &BadKind);
+	reclaim.nid = -1;
+	accepted("RECLAIM: caches", fd, SHADOWMM_IOC_RECLAIM, &reclaim);
+	expect("it was given up", reclaim.pages == 8 && held() == 0 && everything() == before);
+	free.pfn = block.handle;
+	refused("FREE: what was given up", fd, SHADOWMM_IOC_FREE, &free, &NoSuchHandle);
+	for (__u32 op = 0; op < 2; op++) {
+		reclaim.op = op;
+		reclaim.nid = 9;
+		refused("RECLAIM: of a node that is not there", fd, SHADOWMM_IOC_RECLAIM, &reclaim, &NodeOffline);
+	}
+	reclaim.op = 99;
+	reclaim.nid = -1;
+	refused("RECLAIM: an operation that there is not", fd, SHADOWMM_IOC_RECLAIM, &reclaim, &BadKind);
+}
+
 void test_pages(void)
 {
 	int fd = open_device(), other = open_device();
@@ -272,6 +333,7 @@ void test_pages(void)
 	all_of_it(other);
 	secrets(fd);
 	shared_files();
+	handles(fd, other);
 	sys_close(other);
 	sys_close(fd);
 }

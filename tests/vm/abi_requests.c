@@ -8,25 +8,28 @@ struct request {
 	__u32 size;
 	/* Where a reserved field lies, or 0. */
 	__u32 reserved;
+	/* The flags that it has, and the size of its first version where it has grown. */
+	__u32 flags, first;
 };
 
 #define FIELD(type, field) __builtin_offsetof(struct type, field)
 
 static const struct request requests[] = {
-	{ "VERSION", SHADOWMM_IOC_VERSION, sizeof(struct shadowmm_version), FIELD(shadowmm_version, reserved) },
-	{ "STAGE", SHADOWMM_IOC_STAGE, sizeof(struct shadowmm_stage), 0 },
-	{ "MAP", SHADOWMM_IOC_MAP, sizeof(struct shadowmm_map), FIELD(shadowmm_map, reserved) },
-	{ "ALLOC", SHADOWMM_IOC_ALLOC, sizeof(struct shadowmm_alloc), FIELD(shadowmm_alloc, reserved) },
-	{ "FREE", SHADOWMM_IOC_FREE, sizeof(struct shadowmm_free), FIELD(shadowmm_free, reserved) },
-	{ "PAGE", SHADOWMM_IOC_PAGE, sizeof(struct shadowmm_page), FIELD(shadowmm_page, reserved) },
-	{ "REPORT", SHADOWMM_IOC_REPORT, sizeof(struct shadowmm_report), 0 },
-	{ "VALIDATE", SHADOWMM_IOC_VALIDATE, sizeof(struct shadowmm_validate), 0 },
-	{ "RECLAIM", SHADOWMM_IOC_RECLAIM, sizeof(struct shadowmm_reclaim), 0 },
-	{ "BULK", SHADOWMM_IOC_BULK, sizeof(struct shadowmm_bulk), 0 },
-	{ "EXACT", SHADOWMM_IOC_EXACT, sizeof(struct shadowmm_exact), FIELD(shadowmm_exact, reserved) },
-	{ "BLOCK", SHADOWMM_IOC_BLOCK, sizeof(struct shadowmm_block), 0 },
-	{ "POLICY", SHADOWMM_IOC_POLICY, sizeof(struct shadowmm_policy), 0 },
-	{ "CONTIG", SHADOWMM_IOC_CONTIG, sizeof(struct shadowmm_contig), FIELD(shadowmm_contig, reserved) },
+	{ "VERSION", SHADOWMM_IOC_VERSION, sizeof(struct shadowmm_version), FIELD(shadowmm_version, reserved), 0, 0 },
+	{ "STAGE", SHADOWMM_IOC_STAGE, sizeof(struct shadowmm_stage), 0, 0, 0 },
+	{ "MAP", SHADOWMM_IOC_MAP, sizeof(struct shadowmm_map), FIELD(shadowmm_map, reserved), 0, 0 },
+	{ "ALLOC", SHADOWMM_IOC_ALLOC, sizeof(struct shadowmm_alloc), FIELD(shadowmm_alloc, reserved),
+	  SHADOWMM_ALLOC_MOVABLE | SHADOWMM_ALLOC_CACHE, FIELD(shadowmm_alloc, handle) },
+	{ "FREE", SHADOWMM_IOC_FREE, sizeof(struct shadowmm_free), FIELD(shadowmm_free, reserved), SHADOWMM_BY_HANDLE, 0 },
+	{ "PAGE", SHADOWMM_IOC_PAGE, sizeof(struct shadowmm_page), FIELD(shadowmm_page, reserved), SHADOWMM_BY_HANDLE, 0 },
+	{ "REPORT", SHADOWMM_IOC_REPORT, sizeof(struct shadowmm_report), 0, 0, 0 },
+	{ "VALIDATE", SHADOWMM_IOC_VALIDATE, sizeof(struct shadowmm_validate), 0, 0, 0 },
+	{ "RECLAIM", SHADOWMM_IOC_RECLAIM, sizeof(struct shadowmm_reclaim), 0, 0, 0 },
+	{ "BULK", SHADOWMM_IOC_BULK, sizeof(struct shadowmm_bulk), 0, 0, 0 },
+	{ "EXACT", SHADOWMM_IOC_EXACT, sizeof(struct shadowmm_exact), FIELD(shadowmm_exact, reserved), 0, 0 },
+	{ "BLOCK", SHADOWMM_IOC_BLOCK, sizeof(struct shadowmm_block), 0, 0, 0 },
+	{ "POLICY", SHADOWMM_IOC_POLICY, sizeof(struct shadowmm_policy), 0, 0, 0 },
+	{ "CONTIG", SHADOWMM_IOC_CONTIG, sizeof(struct shadowmm_contig), FIELD(shadowmm_contig, reserved), 0, 0 },
 };
 
 #define FOR_EACH_REQUEST(r) \
@@ -69,7 +72,7 @@ static void sizes(int fd)
 			refused(named(r, "a size that has no request's room"), fd, r->number, head, &BadSize);
 		}
 		head = fresh(r);
-		head->size = r->size - 1;
+		head->size = (r->first ? r->first : r->size) - 1;
 		refused(named(r, "a size one byte short"), fd, r->number, head, &BadSize);
 		head = fresh(r);
 		head->size = r->size + 8;
@@ -91,7 +94,7 @@ static void sizes(int fd)
 static void heads(int fd)
 {
 	FOR_EACH_REQUEST(r) {
-		for (__u32 flag = 1; flag; flag <<= 31) {
+		for (__u32 flag = r->flags + 1; flag; flag = flag >> 31 ? 0 : 1u << 31) {
 			struct shadowmm_head *head = fresh(r);
 
 			head->flags = flag;
