@@ -142,6 +142,11 @@ errors! {
     BadBlocks = 111, EINVAL, "a measurement has 1 to 4096 blocks, of one side at least";
     CpuOffline = 112, EINVAL, "there is no such CPU, or it is not up";
 
+    // The differential test.
+    DiffBusy = 114, EBUSY, "another file has copies of the running kernel's zones";
+    DiffNotOpen = 115, EINVAL, "there are no copies of the running kernel's zones, or they differ already";
+    DiffNoZones = 116, ENODATA, "the running kernel has no such node, or it has no memory";
+
     // validate().
     Corrupt = 100, EUCLEAN, "an invariant does not hold; validate names it";
 }

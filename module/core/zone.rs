@@ -181,6 +181,12 @@ impl<P: Platform> Zone<P> {
         true
     }
 
+    /// Sets what every watermark is raised by, for the holder of the zone's lock.
+    pub(crate) fn set_boost(&self, pages: Pages) {
+        self.watermark_boost.store(pages.0, Relaxed);
+        self.set_floor();
+    }
+
     /// Takes the boost back, as background reclaim does when it is through.
     pub(crate) fn end_boost(&self) {
         self.watermark_boost.store(0, Relaxed);

@@ -11,6 +11,7 @@
 //!   watermark_ok.rs   may this request take from this zone?
 //!   pcp.rs            through the CPU's pageset, and back to the zone
 //!     pageset.rs      the pages that a CPU keeps, and how many
+//!     expire.rs       ... and what becomes of them while it is idle
 //!   slowpath.rs       when no zone has room: reclaim, compact, retry, reserves
 //!     reclaim/          shrinkers, direct reclaim, kswapd
 //!     compaction/       two scanners, from both ends of a zone; kcompactd
@@ -29,6 +30,7 @@
 //!   isolation.rs      its page blocks, kept from everybody
 //! policy.rs        on which nodes a request is served
 //! allocator.rs     the seam: the trait, and the owned block
+//! load.rs          the state of another allocator, taken over and looked at
 //! stats.rs         per-CPU counts
 //! fragmentation.rs indices computed from the counts
 //! page_types.rs    blocks counted by migrate type
@@ -63,6 +65,7 @@ mod allocator;
 mod bulk;
 mod compaction;
 mod contig;
+mod expire;
 mod fallback;
 mod fast;
 mod fragmentation;
@@ -72,6 +75,7 @@ mod gfp_names;
 mod highatomic;
 mod isolation;
 mod list;
+mod load;
 mod local;
 mod magazine;
 mod migrate;
@@ -109,6 +113,8 @@ pub use free_area::FreeCounts;
 pub use gfp::Gfp;
 pub use isolation::ContigFor;
 pub use list::PageList;
+pub use load::ZoneState;
+pub use local::CpuLocal;
 pub use migrate::Migrate;
 pub use migrate::MigrateMode;
 pub use migrate::Moved;
@@ -119,6 +125,8 @@ pub use migratetype::MIGRATE_TYPES;
 pub use page_types::page_types;
 pub use pageset::Pageset;
 pub use pageset::PagesetLimits;
+pub use pageset::PagesetState;
+pub use pageset::NR_PCP_LISTS;
 pub use policy::InterleavePrev;
 pub use policy::Policies;
 pub use policy::Policy;

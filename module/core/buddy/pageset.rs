@@ -45,6 +45,10 @@
 //! All fields are atomics, read and written relaxed by whoever has the pageset;
 //! reports read them at any time.
 
+mod state;
+
+pub use state::PagesetState;
+
 use super::magazine::Magazines;
 use super::magazine::ROOM;
 use super::migratetype::MigrateType;
@@ -70,7 +74,7 @@ const COSTLY_ORDER: u8 = 3;
 /// How many lists the orders up to that have (`NR_LOWORDER_PCP_LISTS`).
 const NR_LOWORDER_LISTS: usize = MIGRATE_PCPTYPES * (COSTLY_ORDER as usize + 1);
 /// How many lists there are (`NR_PCP_LISTS`).
-pub(super) const NR_PCP_LISTS: usize = NR_LOWORDER_LISTS + 2;
+pub const NR_PCP_LISTS: usize = NR_LOWORDER_LISTS + 2;
 /// How far batches are scaled up (`CONFIG_PCP_BATCH_SCALE_MAX`).
 const BATCH_SCALE_MAX: i32 = 5;
 /// The least fraction of a zone that may be in pagesets, by default
@@ -79,6 +83,10 @@ const HIGH_FRACTION: u64 = 8;
 
 /// The last block freed was of a higher order (`PCPF_PREV_FREE_HIGH_ORDER`).
 const PREV_FREE_HIGH_ORDER: u32 = 1 << 0;
+/// The CPU's share of the cache holds three batches, so one of them stays when
+/// many blocks of higher orders come back (`PCPF_FREE_HIGH_BATCH`). That is so
+/// on all but very old machines, and taken to be so where nobody says otherwise.
+const FREE_HIGH_BATCH: u32 = 1 << 1;
 
 /// Whether blocks of this order are kept by CPUs (`pcp_allowed_order`).
 #[inline]
@@ -155,6 +163,8 @@ const TIGHT: u32 = 1 << 14;
 const BELOW_HIGH: u32 = 1 << 13;
 /// No pages are kept here.
 const DISABLED: u32 = 1 << 12;
+/// How many pages all magazines have room for.
+const ALL_ROOM: i32 = MIGRATE_PCPTYPES as i32 * ROOM as i32;
 /// Any of them. No page has these bits together with `Allocated`.
 const CLOSED: u32 = 0xffff;
 
@@ -199,7 +209,7 @@ impl Pageset {
             high_max: AtomicI32::new(0),
             batch: AtomicI32::new(1),
             alloc_factor: AtomicI32::new(0),
-            flags: AtomicU32::new(0),
+            flags: AtomicU32::new(FREE_HIGH_BATCH),
             lists: [const {
                 PcpList {
                     head: AtomicU32::new(NIL),
@@ -374,6 +384,8 @@ impl Pageset {
     pub(super) fn settle(&self, mt: usize) {
         let hot = self.magazines.total();
         self.total_settled.store(hot, Relaxed);
+        self.allocs_settled
+            .store(self.allocs.load(Relaxed), Relaxed);
         let high = clamp(
             self.high.load(Relaxed),
             self.high_min.load(Relaxed),
@@ -382,23 +394,29 @@ impl Pageset {
         let total = self.listed.load(Relaxed).wrapping_add(hot as i32);
         let slack = high.wrapping_sub(1).wrapping_sub(total);
         let full = self.batch.load(Relaxed) << BATCH_SCALE_MAX;
-        let most = full.wrapping_sub(self.free_count.load(Relaxed));
-        if slack >= MIGRATE_PCPTYPES as i32 * ROOM as i32 && most >= ROOM as i32 {
+        let mut left = full.wrapping_sub(self.free_count.load(Relaxed));
+        if full < ALL_ROOM {
+            // What is in the magazines may go out and come back.
+            left = left.wrapping_sub(hot as i32);
+        }
+        let more = slack.min(left);
+        if more >= ALL_ROOM {
             for mt in 0..MIGRATE_PCPTYPES {
                 self.magazines.set_limit(mt, ROOM);
             }
             return;
         }
-        self.settle_tightly(mt, slack, most);
+        self.settle_tightly(mt, more);
     }
 
     #[cold]
-    fn settle_tightly(&self, mt: usize, slack: i32, most: i32) {
-        let most = most.max(0) as u32;
+    fn settle_tightly(&self, mt: usize, more: i32) {
         for other in 0..MIGRATE_PCPTYPES {
-            let more = if other == mt { slack.max(0) } else { 0 };
-            let limit = self.magazines.len(other).saturating_add(more as u32);
-            self.magazines.set_limit(other, limit.min(most));
+            // Where there are too many already, some must go out before others
+            // may come back.
+            let more = if other == mt { more } else { more.min(0) };
+            let limit = self.magazines.len(other).saturating_add_signed(more);
+            self.magazines.set_limit(other, limit);
         }
     }
 
@@ -424,11 +442,9 @@ impl Pageset {
         let flags = self.flags.load(Relaxed);
         let mut free_high = false;
         if order > PageOrder::ZERO && order.get() <= COSTLY_ORDER {
-            // A CPU's share of the cache is taken to hold three batches
-            // (PCPF_FREE_HIGH_BATCH), as it does where there is one.
             free_high = free_count >= batch.saturating_add(self.high_min.load(Relaxed) / 2)
                 && flags & PREV_FREE_HIGH_ORDER != 0
-                && count >= batch;
+                && (flags & FREE_HIGH_BATCH == 0 || count >= batch);
             self.flags.store(flags | PREV_FREE_HIGH_ORDER, Relaxed);
         } else if flags & PREV_FREE_HIGH_ORDER != 0 {
             self.flags.store(flags & !PREV_FREE_HIGH_ORDER, Relaxed);

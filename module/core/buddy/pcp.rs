@@ -171,7 +171,11 @@ where
         let Some(pageset) = self.stats.pageset(cpu, id) else {
             return false;
         };
-        if !pageset.is_enabled() || !pageset.is_mine() {
+        if !pageset.is_enabled() {
+            self.free_through(zone, id, pfn, page, order);
+            return true;
+        }
+        if !pageset.is_mine() {
             return false;
         }
         pageset.unsettle();
@@ -204,6 +208,32 @@ where
             self.free_pcppages_bulk(zone, id, pageset, now, index);
             to_free -= now;
         }
+        self.recheck_high(zone, id);
+    }
+
+    /// Frees a block where CPUs keep nothing: Linux's pageset has no room then,
+    /// and what comes to it goes on to the zone at once.
+    fn free_through(
+        &self,
+        zone: &Zone<P>,
+        id: ZoneId,
+        pfn: Pfn,
+        page: &PageDescriptor,
+        order: PageOrder,
+    ) {
+        let mut areas = zone.free.lock();
+        let mut locked = self.locked(zone, id, &mut areas);
+        let mt = locked.migratetype(pfn);
+        locked.free_one_page(pfn, page, order, mt, None);
+        drop(locked);
+        drop(areas);
+        self.recheck_high(zone, id);
+    }
+
+    /// Looks whether a zone that was below its high watermark is above it again
+    /// (the end of `free_frozen_page_commit`).
+    #[inline]
+    fn recheck_high(&self, zone: &Zone<P>, id: ZoneId) {
         if zone.is_below_high() {
             let mark = zone.wmark(Watermark::High);
             let reserve = zone.lowmem_reserve(ZoneType::Movable);
@@ -217,7 +247,7 @@ where
 
     /// Gives the zone `count` pages from the tails of the lists, list by list
     /// from `index` on (`free_pcppages_bulk`).
-    fn free_pcppages_bulk(
+    pub(super) fn free_pcppages_bulk(
         &self,
         zone: &Zone<P>,
         id: ZoneId,

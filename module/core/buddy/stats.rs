@@ -338,18 +338,10 @@ impl<'m> Statistics<'m> {
         zone: impl Fn(CpuId, ZoneType) -> Option<(ZoneId, bool, Stretch<'m>)>,
     ) -> Result<()> {
         let (zones, zones_per_cpu) = (self.zones, self.zones_per_cpu);
-        let slot = |cpu: usize, id: ZoneId| {
-            let index = cpu.wrapping_mul(zones_per_cpu).wrapping_add(id.index());
-            (id.index() < zones_per_cpu)
-                .then(|| zones.get(index))
-                .flatten()
-        };
         self.locals = region.place_slice(range, self.cpus.len(), |cpu| {
-            CpuLocal::new(blocks, |highest| {
-                let (id, local, stretch) = zone(CpuId(cpu as u32), highest)?;
-                let slot: &'m ZoneStats = slot(cpu, id)?;
-                slot.local.store(local, Relaxed);
-                Some((&slot.pageset, stretch))
+            let cpu = CpuId(cpu as u32);
+            local(zones, zones_per_cpu, cpu, blocks, |highest| {
+                zone(cpu, highest)
             })
         })?;
         Ok(())
@@ -364,6 +356,35 @@ impl<'m> Statistics<'m> {
     #[inline]
     pub(super) fn locals(&self) -> &'m [CpuLocal<'m>] {
         self.locals
+    }
+
+    /// Statistics in slots that lie elsewhere: one of `cpus` for each CPU, and of
+    /// `zones` for each CPU [`NR_ZONE_TYPES`] times `nr_nodes`.
+    /// Single pages go the short way with [`Statistics::with_locals`] alone.
+    pub fn on(cpus: &'m [CpuStats], zones: &'m [ZoneStats], nr_nodes: usize) -> Self {
+        Self {
+            claiming: AtomicBool::new(false),
+            cpus,
+            zones,
+            zones_per_cpu: nr_nodes.saturating_mul(NR_ZONE_TYPES),
+            locals: &[],
+        }
+    }
+
+    /// What a CPU has of the zones that it likes best; see
+    /// [`Statistics::connect`].
+    pub fn local(
+        &self,
+        cpu: CpuId,
+        blocks: &'m [Pageblock],
+        zone: impl Fn(ZoneType) -> Option<(ZoneId, bool, Stretch<'m>)>,
+    ) -> CpuLocal<'m> {
+        local(self.zones, self.zones_per_cpu, cpu, blocks, zone)
+    }
+
+    /// The same with what each CPU has of the zones that it likes best.
+    pub fn with_locals(self, locals: &'m [CpuLocal<'m>]) -> Self {
+        Self { locals, ..self }
     }
 
     /// Counts `by` more of `event`. The caller is pinned to `cpu`.
@@ -508,4 +529,23 @@ impl<'m> Statistics<'m> {
 #[inline]
 fn bump(count: &AtomicU64, by: u64) {
     count.store(count.load(Relaxed).wrapping_add(by), Relaxed);
+}
+
+/// See [`Statistics::local`].
+fn local<'m>(
+    zones: &'m [ZoneStats],
+    zones_per_cpu: usize,
+    cpu: CpuId,
+    blocks: &'m [Pageblock],
+    zone: impl Fn(ZoneType) -> Option<(ZoneId, bool, Stretch<'m>)>,
+) -> CpuLocal<'m> {
+    CpuLocal::new(blocks, |highest| {
+        let (id, local, stretch) = zone(highest)?;
+        let first = (cpu.0 as usize).wrapping_mul(zones_per_cpu);
+        let own = id.index() < zones_per_cpu;
+        let slot = own.then(|| zones.get(first.wrapping_add(id.index())));
+        let slot: &'m ZoneStats = slot.flatten()?;
+        slot.local.store(local, Relaxed);
+        Some((&slot.pageset, stretch))
+    })
 }

@@ -9,6 +9,7 @@ mod compaction;
 mod contig;
 mod failure;
 mod free;
+mod load;
 mod model;
 mod numbers;
 mod owner;

@@ -7,6 +7,7 @@ use crate::world::*;
 use shadowmm_core::buddy::*;
 use shadowmm_core::page::*;
 use shadowmm_core::phys::*;
+use shadowmm_core::sparse::Stretch;
 use shadowmm_core::zone::Zone;
 
 /// Descriptors and page blocks.
@@ -79,6 +80,37 @@ impl TypedWorld {
             zones: &self.world.zones,
             memory: &self.world.memory,
             stats: &self.world.stats,
+        }
+    }
+
+    /// Pagesets of its own for a buddy system over the same zone, in which single
+    /// pages go the short way or, without `short`, the long one.
+    pub fn own_pagesets(&'static self, short: bool) -> Statistics<'static> {
+        let cpus = (0..NR_CPUS).map(|_| CpuStats::new()).collect::<Vec<_>>();
+        let zones = (0..4 * NR_CPUS).map(|_| ZoneStats::new());
+        let stats = Statistics::on(cpus.leak(), zones.collect::<Vec<_>>().leak(), 1);
+        if !short {
+            return stats;
+        }
+        let stretch = Stretch {
+            start: Pfn(0),
+            map: self.world.map.all(),
+        };
+        let id = ZoneId::new(NodeId(0), ZoneType::Normal);
+        let locals = (0..NR_CPUS).map(|cpu| {
+            stats.local(CpuId(cpu), &self.map.blocks, |highest| {
+                (highest >= ZoneType::Normal).then_some((id, true, stretch))
+            })
+        });
+        let locals = locals.collect::<Vec<_>>();
+        stats.with_locals(locals.leak())
+    }
+
+    /// A buddy system over the zone with these pagesets.
+    pub fn buddy_with<'a>(&'a self, stats: &'a Statistics<'static>) -> TypedBuddy<'a> {
+        BuddySystem {
+            stats,
+            ..self.buddy()
         }
     }
 

@@ -139,6 +139,13 @@ impl Platform for Threads {
 /// The descriptors of all pages below some number.
 pub struct VecMap(Vec<PageDescriptor>);
 
+impl VecMap {
+    /// All of them, from page 0 on.
+    pub fn all(&self) -> &[PageDescriptor] {
+        &self.0
+    }
+}
+
 impl MemMap for VecMap {
     fn page(&self, pfn: Pfn) -> Option<&PageDescriptor> {
         self.0.get(pfn.0 as usize)
