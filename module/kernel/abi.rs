@@ -105,6 +105,8 @@ request! {
     shadowmm_block;
     shadowmm_policy;
     shadowmm_contig reserved;
+    shadowmm_diff_play reserved;
+    shadowmm_diff_state;
 }
 
 plain! { shadowmm_bench }
@@ -147,6 +149,13 @@ unsafe impl Request for uapi::shadowmm_page {
     fn reserved(&self) -> u32 {
         self.reserved
     }
+}
+
+plain! { shadowmm_diff_open shadowmm_diff_step }
+
+// SAFETY: The header starts it with a struct shadowmm_head.
+unsafe impl Request for uapi::shadowmm_diff_open {
+    const FLAGS: u32 = uapi::SHADOWMM_DIFF_EMPTY | uapi::SHADOWMM_DIFF_NO_PAGESETS;
 }
 
 /// The largest struct that is looked at: nothing that the ABI will ever have.

@@ -8,6 +8,7 @@
 use crate::abi;
 use crate::abi::Records;
 use crate::bench;
+use crate::diff::OpenDiff;
 use crate::held::Held;
 use crate::held::Room;
 use crate::movable::Uses;
@@ -51,6 +52,9 @@ const BLOCK: u32 = _IO(MAGIC, 0x0a);
 const POLICY: u32 = _IO(MAGIC, 0x0b);
 const CONTIG: u32 = _IO(MAGIC, 0x0c);
 const BENCH: u32 = _IO(MAGIC, 0x10);
+const DIFF_OPEN: u32 = _IO(MAGIC, 0x14);
+const DIFF_PLAY: u32 = _IO(MAGIC, 0x15);
+const DIFF_STATE: u32 = _IO(MAGIC, 0x16);
 
 /// An open file. Its blocks go back when it is released, however that comes.
 #[pin_data(PinnedDrop)]
@@ -64,6 +68,8 @@ pub(crate) struct OpenFile {
     pub(crate) interleave: InterleavePrev,
     /// By which the shadow knows the file's handles.
     number: u64,
+    #[pin]
+    diff: Mutex<OpenDiff>,
 }
 
 #[vtable]
@@ -80,6 +86,7 @@ impl MiscDevice for OpenFile {
                 policy <- new_mutex!(Policy::Local),
                 interleave: InterleavePrev::new(),
                 number,
+                diff <- new_mutex!(OpenDiff::default()),
             }),
             GFP_KERNEL,
         )?;
@@ -104,6 +111,9 @@ impl MiscDevice for OpenFile {
             POLICY => abi::answer(arg, |request| me.policy(request)),
             CONTIG => abi::answer(arg, |request| me.contig(request)),
             BENCH => abi::answer(arg, |request| bench::run(&me.shadow, request)),
+            DIFF_OPEN => abi::answer(arg, |request| me.diff.lock().open(request)),
+            DIFF_PLAY => abi::answer(arg, |request| me.diff.lock().play(request)),
+            DIFF_STATE => abi::answer(arg, |request| me.diff.lock().state(request)),
             _ => {
                 me.shadow.unknown_ioctl();
                 return Err(ENOTTY);

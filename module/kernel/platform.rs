@@ -122,31 +122,52 @@ impl Drop for CpuGuard {
     }
 }
 
+/// How many CPU numbers there are.
+pub(crate) fn nr_cpus() -> u32 {
+    // SAFETY: Reads a variable that is set once at boot.
+    unsafe { bindings::shadowmm_nr_cpu_ids() }
+}
+
+/// Whether a CPU is there and running.
+pub(crate) fn is_online(cpu: CpuId) -> bool {
+    // SAFETY: The number is checked against the possible ones.
+    cpu.0 < nr_cpus() && unsafe { bindings::shadowmm_cpu_online(cpu.0) }
+}
+
+/// Turns preemption off, and tells on which CPU.
+#[inline]
+pub(crate) fn pin_cpu() -> (CpuId, CpuGuard) {
+    // SAFETY: The guard undoes it.
+    let cpu = unsafe { percpu::disable() };
+    (CpuId(cpu), CpuGuard(PhantomData))
+}
+
+/// Waits until what is running with preemption off now is so no more. May sleep.
+pub(crate) fn synchronize() {
+    // SAFETY: Sleeps; whoever reaches for other CPUs' slots may. It waits
+    // for sections with preemption off, which is what `pin_cpu` makes.
+    unsafe { kernel::bindings::synchronize_rcu_expedited() };
+}
+
 impl Platform for Kernel {
     type Lock<T: Send> = SpinLock<T>;
     type CpuGuard<'a> = CpuGuard;
 
     fn nr_cpus(&self) -> u32 {
-        // SAFETY: Reads a variable that is set once at boot.
-        unsafe { bindings::shadowmm_nr_cpu_ids() }
+        nr_cpus()
     }
 
     #[inline]
     fn pin_cpu(&self) -> (CpuId, CpuGuard) {
-        // SAFETY: The guard undoes it.
-        let cpu = unsafe { percpu::disable() };
-        (CpuId(cpu), CpuGuard(PhantomData))
+        pin_cpu()
     }
 
     fn is_online(&self, cpu: CpuId) -> bool {
-        // SAFETY: The number is checked against the possible ones.
-        cpu.0 < self.nr_cpus() && unsafe { bindings::shadowmm_cpu_online(cpu.0) }
+        is_online(cpu)
     }
 
     fn synchronize(&self) {
-        // SAFETY: Sleeps; whoever reaches for other CPUs' slots may. It waits
-        // for sections with preemption off, which is what `pin_cpu` makes.
-        unsafe { kernel::bindings::synchronize_rcu_expedited() };
+        synchronize();
     }
 
     fn relax(&self) {

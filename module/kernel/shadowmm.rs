@@ -31,6 +31,7 @@ mod abi;
 mod bench;
 mod daemons;
 mod device;
+mod diff;
 mod failure;
 mod held;
 mod movable;

@@ -50,6 +50,11 @@
 
 #define SHADOWMM_IOC_RECLAIM  _IO(SHADOWMM_IOC_MAGIC, 0x18) /* struct shadowmm_reclaim */
 
+/* For the differential test; CAP_SYS_ADMIN (else EPERM). */
+#define SHADOWMM_IOC_DIFF_OPEN  _IO(SHADOWMM_IOC_MAGIC, 0x14) /* struct shadowmm_diff_open */
+#define SHADOWMM_IOC_DIFF_PLAY  _IO(SHADOWMM_IOC_MAGIC, 0x15) /* struct shadowmm_diff_play */
+#define SHADOWMM_IOC_DIFF_STATE _IO(SHADOWMM_IOC_MAGIC, 0x16) /* struct shadowmm_diff_state */
+
 #define SHADOWMM_NR_ORDERS 11
 #define SHADOWMM_NR_ZONES 4
 #define SHADOWMM_MAX_NODES 64
@@ -633,6 +638,104 @@ struct shadowmm_bench {
 	__u32 reserved;
 	__aligned_u64 shadow_ticks;	/* __u64 *, for as many as blocks; untouched with NO_SHADOW */
 	__aligned_u64 host_ticks;	/* __u64 *, likewise */
+};
+
+/*
+ * The differential test: the same requests played on the zones of one of the
+ * running kernel's nodes and on copies of them that the shadow's buddy system
+ * manages. The copies are numbers alone: no memory lies behind their pages.
+ * What was taken from the node goes back when the file is closed.
+ */
+
+/* DIFF_OPEN, head.flags: first take all of the node's free memory and give it back, in an order by `seed`. */
+#define SHADOWMM_DIFF_EMPTY 0x1
+/* DIFF_OPEN, head.flags: the node's pagesets keep nothing, and every request goes to the zone. */
+#define SHADOWMM_DIFF_NO_PAGESETS 0x2
+
+/*
+ * DIFF_OPEN: copies the node's zones. EBUSY while another file has copies; a
+ * second one of the same file replaces the first. The node should be one that
+ * nobody else uses: without CPUs, and not the nearest to any.
+ */
+struct shadowmm_diff_open {
+	struct shadowmm_head head;
+	__s32 nid;
+	__u32 nr_zones;		/* out */
+	__aligned_u64 seed;	/* 0: the lowest pages first */
+	__aligned_u64 nr_slots;	/* out: slots for blocks are numbered from 0 */
+	__aligned_u64 managed;	/* out: pages of these zones */
+	__aligned_u64 free;	/* out: of these, free now */
+};
+
+enum shadowmm_diff_op {
+	SHADOWMM_DIFF_ALLOC = 0,	/* a block of `order` for `slot` */
+	SHADOWMM_DIFF_FREE = 1,		/* the block of `slot` goes back */
+	SHADOWMM_DIFF_BULK = 2,		/* up to `order` pages at once, for `slot` and those behind it */
+	SHADOWMM_DIFF_FREE_BULK = 3,	/* single pages of `order` slots from `slot` on, at once */
+	SHADOWMM_DIFF_SPLIT = 4,	/* the block of `slot` becomes single pages, for `slot` and those behind it */
+	SHADOWMM_DIFF_LOOK = 5,		/* all lists and page blocks are compared */
+	SHADOWMM_DIFF_UNBOOST = 6,	/* the boost of the watermarks ends, as after background reclaim */
+	SHADOWMM_DIFF_EXPIRE = 7,	/* the next refresh of the kernel's statistics finds its pagesets idle */
+	SHADOWMM_DIFF_REFRESH = 8,	/* that refresh has happened (vm.stat_refresh), on the one CPU that there is: the copies follow */
+};
+
+/*
+ * A step. One that cannot be played, because a slot is full that must be empty
+ * or the other way round, does nothing. `gfp` is what the kernel knows: a
+ * request that reclaims or wakes who does is refused (EINVAL), because what
+ * comes of it depends on when that runs; __GFP_THISNODE and __GFP_NOWARN are
+ * added.
+ */
+struct shadowmm_diff_step {
+	__u32 op;		/* enum shadowmm_diff_op */
+	__u32 gfp;
+	__u32 order;
+	__u32 slot;
+};
+
+/* In `results`: the step gave no block; no pfn has this value. */
+#define SHADOWMM_DIFF_NONE (~0ULL)
+/* In `results`: the step could not be played. */
+#define SHADOWMM_DIFF_SKIPPED (~1ULL)
+
+enum shadowmm_diff_verdict {
+	SHADOWMM_DIFF_EQUAL = 0,
+	SHADOWMM_DIFF_BLOCKS = 1,	/* another block was chosen */
+	SHADOWMM_DIFF_NUMBERS = 2,	/* counts differ after the step */
+	SHADOWMM_DIFF_LISTS = 3,	/* a list differs */
+	SHADOWMM_DIFF_TYPES = 4,	/* a page block's type differs */
+	SHADOWMM_DIFF_DISTURBED = 5,	/* somebody else has used the zone: nothing is proved */
+};
+
+/*
+ * DIFF_PLAY: plays steps on both until they are through or something differs,
+ * which ends the test: EINVAL for every further one, until the next DIFF_OPEN.
+ */
+struct shadowmm_diff_play {
+	struct shadowmm_head head;
+	__u32 nr_steps;		/* at most 65536 */
+	__u32 done;		/* out: steps after which both were equal */
+	__u32 verdict;		/* out: enum shadowmm_diff_verdict */
+	__u32 reserved;
+	__aligned_u64 steps;	/* struct shadowmm_diff_step * */
+	__aligned_u64 results;	/* __u64 *, one for each step that was played, or 0: the pfn or how many pages */
+	__aligned_u64 host;	/* out: where they differ, the kernel's choice or number */
+	__aligned_u64 shadow;	/* out: and the shadow's */
+	char what[112];		/* out: what differs */
+};
+
+enum shadowmm_diff_side {
+	SHADOWMM_DIFF_HOST = 0,
+	SHADOWMM_DIFF_SHADOW = 1,
+};
+
+/* DIFF_STATE: writes a text about one side's state to `buf`. */
+struct shadowmm_diff_state {
+	struct shadowmm_head head;
+	__u32 side;		/* enum shadowmm_diff_side */
+	__u32 capacity;		/* bytes that fit into buf */
+	__aligned_u64 size;	/* out: bytes that there are */
+	__aligned_u64 buf;
 };
 
 #endif /* _UAPI_SHADOWMM_H */

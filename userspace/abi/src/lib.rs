@@ -62,6 +62,13 @@ layout! {
         head: 0, shape: 16, order: 20, blocks: 24, done: 28, operations: 32, tsc_khz: 36, host: 40,
         pagesets: 44, cpu: 48, reserved: 52, shadow_ticks: 56, host_ticks: 64,
     }
+    shadowmm_diff_open = 56 { nid: 16, nr_zones: 20, seed: 24, nr_slots: 32, managed: 40, free: 48 }
+    shadowmm_diff_step = 16 { op: 0, gfp: 4, order: 8, slot: 12 }
+    shadowmm_diff_play = 176 {
+        nr_steps: 16, done: 20, verdict: 24, reserved: 28, steps: 32, results: 40, host: 48,
+        shadow: 56, what: 64,
+    }
+    shadowmm_diff_state = 40 { side: 16, capacity: 20, size: 24, buf: 32 }
     shadowmm_rec_status = 144 {
         stage: 0, map_source: 4, region_source: 8, nr_nodes: 12, backing_pages: 16, ram_pages: 24,
         original_ram: 32, metadata_bytes: 40, descriptor_bytes: 48, managed_pages: 56,

@@ -129,7 +129,8 @@ impl Device {
             // the pointer, which are `request`'s own and borrowed mutably, and
             // by `Request`'s contract whatever it writes is a value of `R`. A
             // pointer that the struct holds leads to memory that the caller of
-            // this function has borrowed for as long (`upload`, `records`).
+            // this function has borrowed for as long (`upload`, `records`,
+            // `play`, `state`).
             let result = unsafe {
                 libc::ioctl(
                     self.file.as_raw_fd(),

@@ -12,6 +12,7 @@
 //!   policy.rs     from which nodes pages come
 //!   areas.rs      what the page manager after Cosmos tells about itself
 //!   bench.rs      the shadow's page allocator measured beside the host's
+//!   diff.rs       the same steps on the kernel's zones and on copies of them
 //!   report.rs     the model: what shadowmm tells about itself, as plain data
 //!   usage.rs      of it, how the page allocator's memory is used
 //!   error.rs      why a request failed, in a sentence
@@ -25,6 +26,7 @@ mod bench;
 mod boot;
 mod contig;
 mod device;
+mod diff;
 mod error;
 mod page;
 mod pages;
@@ -53,6 +55,14 @@ pub use device::Validation;
 pub use device::Version;
 pub use device::ABI_VERSION;
 pub use device::DEFAULT_PATH;
+pub use diff::Diff;
+pub use diff::DiffOptions;
+pub use diff::Divergence;
+pub use diff::Outcome;
+pub use diff::Side;
+pub use diff::Step;
+pub use diff::Verdict;
+pub use diff::MAX_STEPS;
 pub use error::Error;
 pub use error::Result;
 pub use page::AllocRequest;

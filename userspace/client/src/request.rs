@@ -52,6 +52,9 @@ requests! {
     shadowmm_policy = REQUEST_POLICY;
     shadowmm_contig = REQUEST_CONTIG;
     shadowmm_bench = REQUEST_BENCH;
+    shadowmm_diff_open = REQUEST_DIFF_OPEN;
+    shadowmm_diff_play = REQUEST_DIFF_PLAY;
+    shadowmm_diff_state = REQUEST_DIFF_STATE;
 }
 
 /// A record of a report.

@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The page allocator beside the running kernel's.
+
+use crate::args::Buddy;
+use crate::args::Cli;
+use crate::generate::Generator;
+use crate::quiet;
+use crate::quiet::Quiet;
+use crate::Result;
+use nix::sched::sched_getaffinity;
+use nix::sched::sched_setaffinity;
+use nix::sched::CpuSet;
+use nix::unistd::Pid;
+use serde::Serialize;
+use shadowmm_client::Device;
+use shadowmm_client::Diff;
+use shadowmm_client::DiffOptions;
+use shadowmm_client::Divergence;
+use shadowmm_client::Outcome;
+use shadowmm_client::Side;
+use shadowmm_client::Step;
+use shadowmm_client::Verdict;
+use std::fs;
+
+/// Steps that are played at once.
+const BATCH: u64 = 1000;
+/// So often somebody else may use the zone.
+const DISTURBANCES: u64 = 20;
+/// How many of the last steps are shown where something differs.
+const SHOWN: usize = 20;
+
+/// What was played.
+#[derive(Debug, Default, Serialize)]
+struct Counts {
+    allocated: u64,
+    refused: u64,
+    freed: u64,
+    bulk_pages: u64,
+    bulk_freed: u64,
+    split: u64,
+    skipped: u64,
+    /// How often somebody else used the zone, and the copies were made anew.
+    disturbed: u64,
+    looks: u64,
+    blocks_compared: u64,
+    refreshes: u64,
+}
+
+/// Where something differs.
+#[derive(Debug, Serialize)]
+struct First {
+    #[serde(flatten)]
+    divergence: Divergence,
+    step: Option<Step>,
+    steps_before: Vec<Step>,
+    host_state: String,
+    shadow_state: String,
+}
+
+/// What came out.
+#[derive(Debug, Serialize)]
+struct Report {
+    seed: u64,
+    steps: u64,
+    equal_steps: u64,
+    node: u32,
+    zones: u32,
+    pagesets: bool,
+    pages: u64,
+    cpus: usize,
+    counts: Counts,
+    divergence: Option<First>,
+}
+
+/// Runs the test; whether all steps were equal.
+pub fn run(cli: &Cli, args: &Buddy) -> Result<bool> {
+    let node = match args.node {
+        Some(node) => node,
+        None => idle_node()?,
+    };
+    let device = Device::open(&cli.device).map_err(told)?;
+    let _quiet = Quiet::new()?;
+    let cpus = Cpus::new()?;
+    let options = DiffOptions {
+        nid: node,
+        empty: !args.as_is,
+        without_pagesets: args.no_pagesets,
+        seed: args.seed,
+    };
+    if args.no_pagesets {
+        // What a CPU has kept can only be taken from it there; it all goes to
+        // the zone.
+        for index in 0..cpus.0.len() {
+            cpus.run_on(index)?;
+            device.diff(&options).map_err(told)?;
+        }
+    }
+    cpus.run_on(0)?;
+    let diff = device.diff(&options).map_err(told)?;
+    let (zones, pages) = (diff.zones(), diff.managed());
+    let mut run = Run {
+        generator: Generator::new(args.seed, diff.free(), diff.slots(), diff.zones()),
+        look: args.look,
+        since_look: 0,
+        counts: Counts::default(),
+        equal: 0,
+        last: Vec::new(),
+        device: &device,
+        options,
+        diff,
+    };
+    let divergence = run.go(args.steps, &cpus)?;
+    let report = Report {
+        seed: args.seed,
+        steps: args.steps,
+        equal_steps: run.equal,
+        node,
+        zones,
+        pagesets: !args.no_pagesets,
+        pages,
+        cpus: cpus.0.len(),
+        counts: run.counts,
+        divergence,
+    };
+    if cli.json {
+        let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
+        println!("{text}");
+    } else {
+        print(&report);
+    }
+    Ok(report.divergence.is_none())
+}
+
+fn told(error: shadowmm_client::Error) -> String {
+    match error.advice() {
+        Some(advice) => format!("{error}\n{:15}{advice}", ""),
+        None => error.to_string(),
+    }
+}
+
+/// The highest node with memory and without CPUs.
+fn idle_node() -> Result<u32> {
+    let list = |what: &str| -> Result<Vec<u32>> {
+        let path = format!("/sys/devices/system/node/{what}");
+        let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+        Ok(numbers(&text))
+    };
+    let cpus = list("has_cpu")?;
+    let memory = list("has_memory")?;
+    let idle = memory.into_iter().filter(|node| !cpus.contains(node));
+    idle.max().ok_or_else(|| {
+        "no node has memory and no CPUs: boot with one, as tests/differential/README.md says, or name another with --node"
+            .to_owned()
+    })
+}
+
+/// The numbers of a list like `0-2,5`.
+fn numbers(list: &str) -> Vec<u32> {
+    let mut numbers = Vec::new();
+    for range in list.trim().split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        if let (Ok(first), Ok(last)) = (first.parse(), last.parse::<u32>()) {
+            numbers.extend(first..=last);
+        }
+    }
+    numbers
+}
+
+/// The CPUs that the test may run on.
+struct Cpus(Vec<usize>);
+
+impl Cpus {
+    fn new() -> Result<Self> {
+        let set = sched_getaffinity(Pid::from_raw(0)).map_err(|error| error.to_string())?;
+        let all = 0..CpuSet::count();
+        Ok(Self(
+            all.filter(|&cpu| set.is_set(cpu).unwrap_or(false))
+                .collect(),
+        ))
+    }
+
+    /// Whether there is no other CPU. Where there is one, the kernel refreshes
+    /// the statistics of all at the same time, and which CPU's pages go to the
+    /// zone first is chance.
+    fn is_alone(&self) -> bool {
+        let online = fs::read_to_string("/sys/devices/system/cpu/online");
+        self.0.len() == 1 && online.is_ok_and(|list| numbers(&list).len() == 1)
+    }
+
+    /// Goes on on this one.
+    fn run_on(&self, index: usize) -> Result<()> {
+        let mut set = CpuSet::new();
+        set.set(self.0[index])
+            .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
+            .map_err(|error| format!("could not go to CPU {}: {error}", self.0[index]))
+    }
+}
+
+/// A run, as far as it has come.
+struct Run<'d> {
+    generator: Generator,
+    look: u64,
+    since_look: u64,
+    counts: Counts,
+    equal: u64,
+    /// The steps that were played last.
+    last: Vec<Step>,
+    device: &'d Device,
+    options: DiffOptions,
+    diff: Diff<'d>,
+}
+
+impl Run<'_> {
+    fn go(&mut self, steps: u64, cpus: &Cpus) -> Result<Option<First>> {
+        if let Some(first) = self.play(&[Step::Look])? {
+            return Ok(Some(first));
+        }
+        while self.equal < steps {
+            if self.generator.random().chance(20) {
+                let cpu = self.generator.random().below(cpus.0.len());
+                cpus.run_on(cpu)?;
+            }
+            let now = (steps - self.equal).min(BATCH);
+            if let Some(first) = self.batch(now)? {
+                return Ok(Some(first));
+            }
+            if cpus.is_alone() && self.generator.random().chance(5) {
+                let times = self.generator.random().pick(&[1, 1, 2, 5, 40]);
+                for _ in 0..times {
+                    if let Some(first) = self.refresh()? {
+                        return Ok(Some(first));
+                    }
+                }
+            }
+        }
+        self.play(&[Step::Look])
+    }
+
+    /// So many steps, and a look now and then.
+    fn batch(&mut self, count: u64) -> Result<Option<First>> {
+        let made = self.generator.batch(count as usize);
+        let mut steps = Vec::with_capacity(made.len() + 16);
+        for step in made {
+            steps.push(step);
+            self.since_look += 1;
+            if self.since_look >= self.look {
+                self.since_look = 0;
+                steps.push(Step::Look);
+            }
+        }
+        self.play(&steps)
+    }
+
+    /// The kernel's refresh of its statistics, which lets pagesets shrink, and
+    /// the copies' part.
+    fn refresh(&mut self) -> Result<Option<First>> {
+        if self.generator.random().chance(50) {
+            if let Some(first) = self.play(&[Step::Expire])? {
+                return Ok(Some(first));
+            }
+        }
+        quiet::refresh()?;
+        self.counts.refreshes += 1;
+        self.play(&[Step::Refresh, Step::Look])
+    }
+
+    fn play(&mut self, steps: &[Step]) -> Result<Option<First>> {
+        let (outcomes, divergence) = self.diff.play(steps).map_err(told)?;
+        for (step, outcome) in steps.iter().zip(&outcomes) {
+            self.count(step, *outcome);
+        }
+        self.generator.learn(steps, &outcomes);
+        let played = &steps[..outcomes.len().min(steps.len())];
+        self.last.extend_from_slice(played);
+        let old = self.last.len().saturating_sub(SHOWN);
+        self.last.drain(..old);
+        let Some(divergence) = divergence else {
+            return Ok(None);
+        };
+        if divergence.verdict == Verdict::Disturbed && self.counts.disturbed < DISTURBANCES {
+            self.counts.disturbed += 1;
+            self.begin_anew()?;
+            return Ok(None);
+        }
+        Ok(Some(First {
+            divergence,
+            step: steps.get(outcomes.len()).copied(),
+            steps_before: self.last.clone(),
+            host_state: self.diff.state(Side::Host).map_err(told)?,
+            shadow_state: self.diff.state(Side::Shadow).map_err(told)?,
+        }))
+    }
+
+    /// New copies; nothing is held any more.
+    fn begin_anew(&mut self) -> Result<()> {
+        self.generator.forget();
+        self.diff = self.device.diff(&self.options).map_err(told)?;
+        Ok(())
+    }
+
+    fn count(&mut self, step: &Step, outcome: Outcome) {
+        let counts = &mut self.counts;
+        let done = match outcome {
+            Outcome::Done(done) => done,
+            Outcome::Nothing => 0,
+            Outcome::Skipped => {
+                counts.skipped += 1;
+                self.equal += 1;
+                return;
+            }
+        };
+        match step {
+            Step::Alloc { .. } if outcome == Outcome::Nothing => counts.refused += 1,
+            Step::Alloc { .. } => counts.allocated += 1,
+            Step::Free { .. } => counts.freed += 1,
+            Step::Bulk { .. } => counts.bulk_pages += done,
+            Step::FreeBulk { .. } => counts.bulk_freed += done,
+            Step::Split { .. } => counts.split += 1,
+            Step::Look => {
+                counts.looks += 1;
+                counts.blocks_compared += done;
+                return;
+            }
+            Step::Unboost => {}
+            Step::Expire | Step::Refresh => return,
+        }
+        self.equal += 1;
+    }
+}
+
+fn print(report: &Report) {
+    let counts = &report.counts;
+    println!(
+        "seed {}, node {}: {} zone(s), {} pages, {} CPU(s), {} pagesets",
+        report.seed,
+        report.node,
+        report.zones,
+        report.pages,
+        report.cpus,
+        if report.pagesets { "with" } else { "without" }
+    );
+    println!(
+        "{} blocks allocated, {} requests refused, {} blocks freed, {} split; {} pages taken and {} given back in bulk; {} steps had nothing to do",
+        counts.allocated,
+        counts.refused,
+        counts.freed,
+        counts.split,
+        counts.bulk_pages,
+        counts.bulk_freed,
+        counts.skipped
+    );
+    println!(
+        "{} looks at all lists and page blocks, {} list entries compared; {} refreshes of the statistics; disturbed {} times",
+        counts.looks, counts.blocks_compared, counts.refreshes, counts.disturbed
+    );
+    let Some(first) = &report.divergence else {
+        println!("{} steps, all equal", report.equal_steps);
+        return;
+    };
+    println!("{} steps were equal; then:", report.equal_steps);
+    println!(
+        "  {:?}: {}: the kernel has {:#x}, the shadow {:#x}",
+        first.divergence.verdict,
+        first.divergence.what,
+        first.divergence.host,
+        first.divergence.shadow
+    );
+    println!("the steps before:");
+    for step in &first.steps_before {
+        println!("  {step:x?}");
+    }
+    match &first.step {
+        Some(step) => println!("the step: {step:x?}"),
+        None => println!("there was no step"),
+    }
+    println!("the kernel after it:\n{}", first.host_state);
+    println!("the shadow after it:\n{}", first.shadow_state);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_nodes_are_read() {
+        assert_eq!(numbers("0-2,5\n"), [0, 1, 2, 5]);
+        assert_eq!(numbers("3"), [3]);
+        assert_eq!(numbers("\n"), []);
+    }
+}

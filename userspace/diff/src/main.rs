@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The command `shadowmm-diff`: the same requests to the running kernel and to
+//! the shadow, and whether both decide the same.
+//!
+//! ```text
+//! args.rs        the command line
+//! random.rs      numbers by a seed
+//! quiet.rs       the kernel's periodic work, put off
+//! buddy.rs       the page allocator: the run, and what is said of it
+//!   generate.rs  the steps
+//! ```
+
+mod args;
+mod buddy;
+mod generate;
+mod quiet;
+mod random;
+
+use args::Cli;
+use args::Command;
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Why the command could not do its work: a sentence.
+type Result<T> = std::result::Result<T, String>;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Buddy(args) => buddy::run(&cli, args),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("shadowmm-diff: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
