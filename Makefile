@@ -8,7 +8,7 @@
 override CMD := $(value CMD)
 override APPEND := $(value APPEND)
 override MODULE_ARGS := $(value MODULE_ARGS)
-export NODES CPUS MEM CMA APPEND ACCEL KVER TIMEOUT MODULE_ARGS NOLOAD CMD
+export NODES CPUS MEM CMA IDLE APPEND ACCEL KVER TIMEOUT MODULE_ARGS NOLOAD CMD
 
 .PHONY: run test shell guest module userspace clean distclean help
 .DEFAULT_GOAL := help
