@@ -181,6 +181,11 @@ impl ZoneId {
         }
     }
 
+    /// The zone with this index.
+    pub fn from_index(index: usize) -> Option<Self> {
+        u8::try_from(index).ok().map(Self)
+    }
+
     /// As an index: the node's number times [`NR_ZONE_TYPES`] plus the kind's.
     #[inline]
     pub const fn index(self) -> usize {
@@ -440,6 +445,15 @@ impl PageDescriptor {
     pub(crate) fn toggle_owner(&self) {
         self.bits
             .store(self.bits.load(Relaxed) ^ OWNER_TO_PAGESET, Relaxed);
+    }
+
+    /// Takes an allocated block of `order` in `zone` that has no flag, and so one
+    /// reference, from its owner: it is `Pageset` then. Of several who try at
+    /// once, one is told `true`; `false` for any other page, too.
+    #[inline]
+    pub(crate) fn take_whole(&self, zone: ZoneId, order: PageOrder) -> bool {
+        let bits = Self::plain_bits(zone) | (order.get() as u32) << ORDER_SHIFT;
+        self.bits.load(Relaxed) == bits && self.take_plain(bits)
     }
 
     /// From its owner to a pageset, if the third word is `bits` still: of several

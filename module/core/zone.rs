@@ -25,6 +25,7 @@ use crate::buddy::CompactState;
 use crate::buddy::FallbackCounts;
 use crate::buddy::FreeAreas;
 use crate::buddy::FreeCounts;
+use crate::buddy::MigrateType;
 use crate::page::ZoneType;
 use crate::page::NR_ZONE_TYPES;
 use crate::phys::NodeId;
@@ -242,6 +243,20 @@ impl<P: Platform> Zone<P> {
         let floor = floor + self.reserved_highatomic() + self.cma();
         let floor = if self.is_boosted() { u64::MAX } else { floor.0 };
         self.floor.store(floor, Relaxed);
+    }
+
+    /// Whether a block of `order` for pages of type `mt` may be taken without
+    /// another question: the zone has far more than its watermarks even then, and
+    /// a block that large (`zone_watermark_fast`).
+    #[inline]
+    pub(crate) fn has_far_more(&self, order: PageOrder, mt: MigrateType) -> bool {
+        let floor = self.floor.load(Relaxed);
+        let more = order.pages().0 - 1;
+        self.free_counts.free_pages().0 > floor.saturating_add(more)
+            && (order == PageOrder::ZERO
+                || self
+                    .free_counts
+                    .has_block(order, mt == MigrateType::Movable, false))
     }
 
     /// Whether single pages need every check, if that has changed since it was

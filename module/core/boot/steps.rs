@@ -281,12 +281,14 @@ fn connect_cpus<'m, P: Platform>(
     machine: &Machine<'m>,
     stats: &mut Statistics<'m>,
 ) -> Result<()> {
-    let size = Statistics::locals_size(early.platform.nr_cpus() as usize);
+    let nr_nodes = early.nodes.states().possible.nr_ids();
+    let size = Statistics::locals_size(early.platform.nr_cpus() as usize, nr_nodes);
     let (align, min) = (SMP_CACHE_BYTES, PhysAddr::ZERO);
     let range = alloc_in_one_piece(&mut early.memblock, size, align, min, NodeId::NONE)?;
     let (platform, nodes, sparse) = (&early.platform, &*early.nodes, &*early.sparse);
     let region = early.memblock.region_mut().ok_or(Error::RegionMissing)?;
-    stats.connect(region, range, sparse.near_blocks(), |cpu, highest| {
+    let stretch = |id: ZoneId| sparse.stretch(nodes.zone(id.nid(), id.kind())?.span);
+    let first = |cpu, highest| {
         if sparse.is_mobility_disabled() {
             // Requests are not served from the lists that they name then.
             return None;
@@ -300,9 +302,9 @@ fn connect_cpus<'m, P: Platform>(
         let zonelist = nodes.get(on)?.zonelist(ZonelistKind::Fallback);
         let first = zonelist.first(highest, None)?;
         let id = ZoneId::new(first.nid(), first.kind());
-        let stretch = sparse.stretch(first.zone.span)?;
-        Some((id, first.nid() == on, stretch))
-    })?;
+        Some((id, first.nid() == on))
+    };
+    stats.connect(region, range, sparse.near_blocks(), stretch, first)?;
     stats.tell_locals(platform);
     Ok(())
 }

@@ -56,7 +56,9 @@ pub struct AllocRequest {
     /// Only from these nodes, if given.
     pub(crate) nodes: Option<NodeMask>,
     /// What kind of plain request it is; above all kinds when it is not plain.
-    plain: u8,
+    kind: u8,
+    /// The same for a single page alone.
+    single: u8,
 }
 
 impl AllocRequest {
@@ -67,15 +69,21 @@ impl AllocRequest {
             order,
             nid: NodeId::NONE,
             nodes: None,
-            plain: Self::kind_of(gfp, order),
+            kind: Self::kind_of(gfp, order),
+            single: match order.get() {
+                0 => Self::kind_of(gfp, order),
+                _ => u8::MAX,
+            },
         }
     }
 
-    /// A single page that needs no more than to be given out, from the node at
-    /// hand, is plain.
+    /// Plain is what needs no more than to be given out, from the node at hand.
     const fn kind_of(gfp: Gfp, order: PageOrder) -> u8 {
+        // See AllocFlags::HIGHATOMIC.
+        let urgent =
+            order.get() > 0 && gfp.has(gfp::__GFP_HIGH) && !gfp.has(gfp::__GFP_DIRECT_RECLAIM);
         match (gfp.zone(), gfp.migratetype()) {
-            (Ok(highest), Ok(mt)) if order.get() == 0 && !gfp.has(gfp::NOT_PLAIN) => {
+            (Ok(highest), Ok(mt)) if !gfp.has(gfp::NOT_PLAIN) && !urgent => {
                 local::plain_kind(highest, mt)
             }
             _ => u8::MAX,
@@ -84,8 +92,14 @@ impl AllocRequest {
 
     /// What kind of plain request it is; one that there is not for others.
     #[inline]
-    pub(super) const fn plain_kind(&self) -> u8 {
-        self.plain
+    pub(super) const fn kind(&self) -> u8 {
+        self.kind
+    }
+
+    /// The same for a single page alone.
+    #[inline]
+    pub(super) const fn single(&self) -> u8 {
+        self.single
     }
 
     /// Which zone, and how hard to try.
@@ -126,31 +140,39 @@ impl AllocRequest {
 
     /// The same, from this node first.
     pub const fn on(self, nid: NodeId) -> Self {
-        let same = nid.0 == self.nid.0;
-        let plain = if same { self.plain } else { u8::MAX };
-        Self { nid, plain, ..self }
+        match nid.0 == self.nid.0 {
+            true => self,
+            false => Self {
+                nid,
+                kind: u8::MAX,
+                single: u8::MAX,
+                ..self
+            },
+        }
     }
 
     /// The same, from these nodes only.
     pub const fn within(self, nodes: NodeMask) -> Self {
         Self {
             nodes: Some(nodes),
-            plain: u8::MAX,
+            kind: u8::MAX,
+            single: u8::MAX,
             ..self
         }
     }
 
     /// The same for a block of another order.
     pub const fn of_order(self, order: PageOrder) -> Self {
-        let own = self.nid.0 == NodeId::NONE.0 && self.nodes.is_none();
-        let plain = match own {
-            true => Self::kind_of(self.gfp, order),
-            false => u8::MAX,
-        };
-        Self {
-            order,
-            plain,
-            ..self
+        let anew = Self::new(self.gfp, order);
+        match self.nid.0 == NodeId::NONE.0 && self.nodes.is_none() {
+            true => anew,
+            false => Self {
+                nid: self.nid,
+                nodes: self.nodes,
+                kind: u8::MAX,
+                single: u8::MAX,
+                ..anew
+            },
         }
     }
 }
@@ -250,7 +272,7 @@ where
 
     /// From which page blocks the request is served (`gfp_migratetype`).
     #[inline]
-    fn migratetype(&self, gfp: Gfp) -> Result<MigrateType> {
+    pub(super) fn migratetype(&self, gfp: Gfp) -> Result<MigrateType> {
         let mt = gfp.migratetype()?;
         Ok(match self.map.is_mobility_disabled() {
             true => MigrateType::Unmovable,

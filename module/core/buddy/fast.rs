@@ -11,7 +11,7 @@
 //! alloc   the request is plain            one page, from here, not to be zeroed
 //!         the gate is open                the zone has far more than its
 //!                                         watermarks, nobody drains
-//!         the magazine has a page
+//!         the magazine has a page; nobody listens to the tracepoint
 //! free    the descriptor is as the gate   of this zone, allocated, one page, one
 //!                                         reference, no flag; the gate is open
 //!         its page block's magazine has   of a type that pages are kept for; no
@@ -30,6 +30,7 @@ use super::ZoneTable;
 use crate::phys::PageOrder;
 use crate::phys::Pfn;
 use crate::platform::Platform;
+use crate::trace::TracePoint;
 use core::sync::atomic::Ordering::Relaxed;
 
 impl<'a, P, M, Z> BuddySystem<'a, P, M, Z>
@@ -42,37 +43,41 @@ where
     /// when it must go the long way.
     #[inline(always)]
     pub(super) fn alloc_fast(&self, request: &AllocRequest) -> Option<PageRef<'a>> {
+        if self.platform.is_traced(TracePoint::PageAlloc) {
+            return None;
+        }
         let (local, _pinned) = self.platform.pin_local(self.stats.locals())?;
-        let out = local.out(request.plain_kind())?;
-        let set = out.set;
+        let out = local.out(request.single())?;
+        let set = out.set();
         if !set.is_open() {
             return None;
         }
         let magazines = set.magazines();
         let pfn = magazines.peek(out.list())?;
-        let page = out.page(pfn)?;
+        let pfn = Pfn(pfn.into());
+        let page = out.flat.page(pfn)?;
         magazines.pop(out.list());
         page.toggle_owner();
         set.note_hot_alloc();
-        Some(PageRef {
-            pfn: Pfn(pfn.into()),
-            page,
-        })
+        Some(PageRef { pfn, page })
     }
 
     /// Takes a page back from its only owner; `false` when it must go the long
     /// way.
     #[inline(always)]
     pub(super) fn free_fast(&self, page: PageRef<'_>) -> bool {
+        if self.platform.is_traced(TracePoint::PageFree) {
+            return false;
+        }
         let PageRef { pfn, page } = page;
         let Some((local, _pinned)) = self.platform.pin_local(self.stats.locals()) else {
             return false;
         };
         let bits = page.bits();
         let [normal, movable] = local.back();
-        let back = if normal.set.gate() == bits {
+        let back = if normal.set().gate() == bits {
             normal
-        } else if movable.set.gate() == bits {
+        } else if movable.set().gate() == bits {
             movable
         } else {
             return false;
@@ -81,24 +86,24 @@ where
             page.toggle_owner();
             true
         };
-        Self::push_hot(back, pfn.0 as u32, take)
+        Self::push_hot(back, pfn, take)
     }
 
     /// Takes a page back from somebody who says that it is his: of several who
     /// do so at once, one is right. `false` when it must go the long way.
     #[inline(always)]
     pub(super) fn free_fast_checked(&self, pfn: Pfn, order: PageOrder) -> bool {
-        if order != PageOrder::ZERO {
+        if order != PageOrder::ZERO || self.platform.is_traced(TracePoint::PageFree) {
             return false;
         }
         let Some((local, _pinned)) = self.platform.pin_local(self.stats.locals()) else {
             return false;
         };
         for back in local.back() {
-            if let Some(page) = back.page(pfn) {
+            if let Some(page) = back.flat.page(pfn) {
                 let bits = page.bits();
-                if bits == back.set.gate() {
-                    return Self::push_hot(back, pfn.0 as u32, || page.take_plain(bits));
+                if bits == back.set().gate() {
+                    return Self::push_hot(back, pfn, || page.take_plain(bits));
                 }
             }
         }
@@ -108,20 +113,20 @@ where
     /// Puts a page into its magazine, if that has not reached its limit and
     /// `take` gets the page from its owner.
     #[inline(always)]
-    fn push_hot(back: &Back<'_>, pfn: u32, take: impl FnOnce() -> bool) -> bool {
+    fn push_hot(back: &Back<'_>, pfn: Pfn, take: impl FnOnce() -> bool) -> bool {
         let Some(list) = back.list(pfn) else {
             return false;
         };
-        let magazines = back.set.magazines();
+        let magazines = back.set().magazines();
         let Some(place) = magazines.place(list) else {
             return false;
         };
         if !take() {
             return false;
         }
-        place.store(pfn, Relaxed);
+        place.store(pfn.0 as u32, Relaxed);
         magazines.push(list);
-        back.set.note_hot_free();
+        back.set().note_hot_free();
         true
     }
 }

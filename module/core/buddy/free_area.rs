@@ -35,44 +35,47 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// The free blocks of one order (`struct free_area`), by migrate type.
-#[derive(Debug)]
-struct FreeArea {
-    free_list: [PageList; MIGRATE_TYPES],
-}
+/// How many lists an order has room for, and how many orders there is room for:
+/// powers of two, so that an index needs no more than a mask.
+const LISTS: usize = MIGRATE_TYPES.next_power_of_two();
+const ORDERS: usize = NR_PAGE_ORDERS.next_power_of_two();
 
-/// The free blocks of one zone.
+/// The free blocks of one zone (`struct free_area`): a list for each order and
+/// migrate type.
 #[derive(Debug)]
 pub struct FreeAreas {
-    areas: [FreeArea; NR_PAGE_ORDERS],
+    lists: [PageList; ORDERS * LISTS],
+}
+
+/// The list of an order and a type.
+#[inline]
+const fn list_index(order: PageOrder, mt: usize) -> usize {
+    (order.index() & (ORDERS - 1)) * LISTS + (mt & (LISTS - 1))
 }
 
 impl FreeAreas {
     /// No free block.
     pub const fn new() -> Self {
         Self {
-            areas: [const {
-                FreeArea {
-                    free_list: [PageList::NEW; MIGRATE_TYPES],
-                }
-            }; NR_PAGE_ORDERS],
+            lists: [PageList::NEW; ORDERS * LISTS],
         }
     }
 
     /// The list of free blocks of `order` and type `mt`.
     #[inline]
     pub fn list(&self, order: PageOrder, mt: MigrateType) -> &PageList {
-        // The types' invariants keep the indices in bounds; `min` tells the
-        // compiler, so that no panic is left in the code.
-        &self.areas[order.index().min(NR_PAGE_ORDERS - 1)].free_list
-            [mt.index().min(MIGRATE_TYPES - 1)]
+        &self.lists[list_index(order, mt.index())]
     }
 
-    /// The same, for who changes its order.
+    /// The same list, to be changed.
     #[inline]
     pub(super) fn list_mut(&mut self, order: PageOrder, mt: MigrateType) -> &mut PageList {
-        &mut self.areas[order.index().min(NR_PAGE_ORDERS - 1)].free_list
-            [mt.index().min(MIGRATE_TYPES - 1)]
+        self.list_at(order, mt.index())
+    }
+
+    #[inline]
+    fn list_at(&mut self, order: PageOrder, mt: usize) -> &mut PageList {
+        &mut self.lists[list_index(order, mt)]
     }
 
     /// Makes `block` a free block and puts it on its list (`set_buddy_order` and
@@ -97,7 +100,7 @@ impl FreeAreas {
             Placement::Head => list.push_head(map, pfn, page),
             Placement::Tail => list.push_tail(map, pfn, page),
         }
-        counts.set_order(order, mt);
+        counts.set_order(order, mt.index());
         counts.add_block(order, mt);
     }
 
@@ -115,8 +118,8 @@ impl FreeAreas {
         order: PageOrder,
         mt: MigrateType,
     ) {
-        let on = MigrateType::from_index(page.buddy_list());
-        let list = self.list_mut(order, on);
+        let on = usize::from(page.buddy_list());
+        let list = self.list_at(order, on);
         list.remove(map, page);
         if list.is_empty() {
             counts.clear_order(order, on);
@@ -161,8 +164,8 @@ pub struct FreeCounts {
     free_highatomic: AtomicU64,
     free_pages_blocks: AtomicU64,
     /// For each type, a bit for each order whose list is not empty.
-    orders: [AtomicU32; MIGRATE_TYPES],
-    nr_free: [AtomicU64; NR_PAGE_ORDERS],
+    orders: [AtomicU32; LISTS],
+    nr_free: [AtomicU64; ORDERS],
 }
 
 impl FreeCounts {
@@ -173,8 +176,8 @@ impl FreeCounts {
             free_cma: AtomicU64::new(0),
             free_highatomic: AtomicU64::new(0),
             free_pages_blocks: AtomicU64::new(0),
-            orders: [const { AtomicU32::new(0) }; MIGRATE_TYPES],
-            nr_free: [const { AtomicU64::new(0) }; NR_PAGE_ORDERS],
+            orders: [const { AtomicU32::new(0) }; LISTS],
+            nr_free: [const { AtomicU64::new(0) }; ORDERS],
         }
     }
 
@@ -240,7 +243,7 @@ impl FreeCounts {
     /// A bit for each order that has free blocks of type `mt`.
     #[inline]
     pub(super) fn orders(&self, mt: MigrateType) -> u32 {
-        self.orders[mt.index().min(MIGRATE_TYPES - 1)].load(Relaxed)
+        self.orders[mt.index() & (LISTS - 1)].load(Relaxed)
     }
 
     /// The smallest order from `order` on that has free blocks of type `mt`.
@@ -266,6 +269,15 @@ impl FreeCounts {
 
     #[inline]
     fn account(&self, by: u64, mt: MigrateType) {
+        if mt.is_mergeable() {
+            bump(&self.free_pages, by);
+        } else {
+            self.account_special(by, mt);
+        }
+    }
+
+    #[cold]
+    fn account_special(&self, by: u64, mt: MigrateType) {
         match mt {
             MigrateType::Isolate => return,
             MigrateType::Cma => bump(&self.free_cma, by),
@@ -292,20 +304,20 @@ impl FreeCounts {
     }
 
     #[inline]
-    fn set_order(&self, order: PageOrder, mt: MigrateType) {
-        let mask = &self.orders[mt.index().min(MIGRATE_TYPES - 1)];
+    fn set_order(&self, order: PageOrder, list: usize) {
+        let mask = &self.orders[list & (LISTS - 1)];
         mask.store(mask.load(Relaxed) | (1 << (order.get() & 31)), Relaxed);
     }
 
     #[inline]
-    fn clear_order(&self, order: PageOrder, mt: MigrateType) {
-        let mask = &self.orders[mt.index().min(MIGRATE_TYPES - 1)];
+    fn clear_order(&self, order: PageOrder, list: usize) {
+        let mask = &self.orders[list & (LISTS - 1)];
         mask.store(mask.load(Relaxed) & !(1 << (order.get() & 31)), Relaxed);
     }
 
     #[inline]
     fn slot(&self, order: PageOrder) -> &AtomicU64 {
-        &self.nr_free[order.index().min(NR_PAGE_ORDERS - 1)]
+        &self.nr_free[order.index() & (ORDERS - 1)]
     }
 }
 

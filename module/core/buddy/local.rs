@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What one CPU needs for a single page, in one place.
+//! What one CPU needs for the zones that it likes best, in one place.
 //!
 //! ```text
 //! CpuLocal   of the running CPU
 //!   out        for each kind of plain request (`AllocRequest`)
-//!     set        the CPU's pageset of the zone that is tried first
-//!     list       which of its lists
-//!     map, start the zone's descriptors, and the frame of the first
+//!     slot       what the CPU has of the zone that is tried first
+//!     list       which of its pageset's lists
+//!     flat       the zone's descriptors
+//!     zone       which zone it is
 //!   back       for the zones that most pages come from
-//!     set        the CPU's pageset
-//!     blocks     what is kept about page blocks, from frame 0 on
-//!     map, start as above
+//!     slot, flat, zone   as above
 //! ```
 //!
 //! It is made once, at boot, and never changes: what may change is the pageset's
@@ -21,9 +20,13 @@
 use super::migratetype::MigrateType;
 use super::migratetype::Pageblock;
 use super::pageset::Pageset;
+use super::stats::ZoneStats;
+use super::MemMap;
 use crate::page::PageDescriptor;
+use crate::page::ZoneId;
 use crate::page::ZoneType;
 use crate::page::NR_ZONE_TYPES;
+use crate::phys::NodeId;
 use crate::phys::Pfn;
 use crate::phys::PAGEBLOCK_ORDER;
 use crate::sparse::Stretch;
@@ -37,53 +40,128 @@ pub(super) const fn plain_kind(highest: ZoneType, mt: MigrateType) -> u8 {
     ((highest.index() << LIST_BITS) | mt.index()) as u8
 }
 
-/// A pageset that no page ever comes to.
-static CLOSED: Pageset = Pageset::new();
+/// What a CPU has of a zone that it has no way to: a pageset that no page ever
+/// comes to.
+static CLOSED: ZoneStats = ZoneStats::new();
+
+/// The descriptors of a zone, in one piece.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Flat<'m> {
+    map: &'m [PageDescriptor],
+    start: u64,
+    /// What is kept about page blocks, from frame 0 on.
+    blocks: &'m [Pageblock],
+}
+
+impl<'m> Flat<'m> {
+    /// No page.
+    pub(super) const EMPTY: Self = Self {
+        map: &[],
+        start: 0,
+        blocks: &[],
+    };
+
+    /// The descriptors of this stretch.
+    pub(super) fn of(stretch: Stretch<'m>, blocks: &'m [Pageblock]) -> Self {
+        Self {
+            map: stretch.map,
+            start: stretch.start.0,
+            blocks,
+        }
+    }
+
+    /// The descriptor of a page of the zone.
+    #[inline(always)]
+    pub(super) fn page(&self, pfn: Pfn) -> Option<&'m PageDescriptor> {
+        self.map.get(pfn.0.wrapping_sub(self.start) as usize)
+    }
+
+    /// What is kept about the page block that a page lies in.
+    #[inline(always)]
+    pub(super) fn pageblock(&self, pfn: Pfn) -> Option<&'m Pageblock> {
+        self.blocks.get((pfn.0 >> PAGEBLOCK_ORDER) as usize)
+    }
+}
+
+/// All pages: those of a zone the short way, and the others by the map of all.
+pub(super) struct FlatFirst<'a, M> {
+    pub(super) flat: &'a Flat<'a>,
+    pub(super) all: &'a M,
+}
+
+impl<M: MemMap> MemMap for FlatFirst<'_, M> {
+    #[inline(always)]
+    fn page(&self, pfn: Pfn) -> Option<&PageDescriptor> {
+        match self.flat.page(pfn) {
+            Some(page) => Some(page),
+            None => other_page(self.all, pfn),
+        }
+    }
+
+    #[inline(always)]
+    fn pageblock(&self, pfn: Pfn) -> Option<&Pageblock> {
+        match self.flat.pageblock(pfn) {
+            Some(block) => Some(block),
+            None => self.all.pageblock(pfn),
+        }
+    }
+
+    #[inline]
+    fn is_mobility_disabled(&self) -> bool {
+        self.all.is_mobility_disabled()
+    }
+}
+
+/// A page of another zone, at the border.
+#[cold]
+#[inline(never)]
+fn other_page(all: &impl MemMap, pfn: Pfn) -> Option<&PageDescriptor> {
+    all.page(pfn)
+}
 
 /// The way of a page out.
 #[repr(C, align(64))]
 pub(super) struct Out<'m> {
-    pub(super) set: &'m Pageset,
-    map: &'m [PageDescriptor],
-    start: u32,
+    pub(super) slot: &'m ZoneStats,
+    pub(super) flat: Flat<'m>,
+    pub(super) zone: ZoneId,
     list: u8,
 }
 
-impl<'m> Out<'m> {
-    /// The list of the pageset.
-    #[inline]
-    pub(super) fn list(&self) -> usize {
-        usize::from(self.list)
+impl Out<'_> {
+    /// The pageset.
+    #[inline(always)]
+    pub(super) fn set(&self) -> &Pageset {
+        self.slot.pageset()
     }
 
-    /// The descriptor of a page of the zone.
-    #[inline]
-    pub(super) fn page(&self, pfn: u32) -> Option<&'m PageDescriptor> {
-        self.map.get(pfn.wrapping_sub(self.start) as usize)
+    /// The list of the pageset.
+    #[inline(always)]
+    pub(super) fn list(&self) -> usize {
+        usize::from(self.list)
     }
 }
 
 /// The way of a page back.
 #[repr(C, align(64))]
 pub(super) struct Back<'m> {
-    pub(super) set: &'m Pageset,
-    blocks: &'m [Pageblock],
-    map: &'m [PageDescriptor],
-    start: u32,
+    pub(super) slot: &'m ZoneStats,
+    pub(super) flat: Flat<'m>,
+    pub(super) zone: ZoneId,
 }
 
-impl<'m> Back<'m> {
-    /// The descriptor of a page of the zone.
-    #[inline]
-    pub(super) fn page(&self, pfn: Pfn) -> Option<&'m PageDescriptor> {
-        self.map.get(pfn.0.wrapping_sub(self.start.into()) as usize)
+impl Back<'_> {
+    /// The pageset.
+    #[inline(always)]
+    pub(super) fn set(&self) -> &Pageset {
+        self.slot.pageset()
     }
 
     /// The list that a page goes to.
-    #[inline]
-    pub(super) fn list(&self, pfn: u32) -> Option<usize> {
-        let block = self.blocks.get((pfn >> PAGEBLOCK_ORDER) as usize)?;
-        Some(block.list())
+    #[inline(always)]
+    pub(super) fn list(&self, pfn: Pfn) -> Option<usize> {
+        Some(self.flat.pageblock(pfn)?.list())
     }
 }
 
@@ -96,50 +174,39 @@ pub struct CpuLocal<'m> {
 }
 
 impl<'m> CpuLocal<'m> {
-    /// The ways to the zones that `route` tells for each highest kind. `blocks`
-    /// is what is kept about page blocks.
+    /// The ways to the zones that `route` tells for each highest kind.
     pub(super) fn new(
-        blocks: &'m [Pageblock],
-        route: impl Fn(ZoneType) -> Option<(&'m Pageset, Stretch<'m>)>,
+        route: impl Fn(ZoneType) -> Option<(ZoneId, &'m ZoneStats, Flat<'m>)>,
     ) -> Self {
-        let route = |highest| {
-            let (set, stretch) = route(highest)?;
-            let start = u32::try_from(stretch.start.0).ok()?;
-            Some((set, stretch.map, start))
-        };
-        let route = |highest| route(highest).unwrap_or((&CLOSED, &[], 0));
+        let closed = (ZoneId::new(NodeId(0), ZoneType::Dma), &CLOSED, Flat::EMPTY);
+        let route = |highest| route(highest).unwrap_or(closed);
         Self {
             out: core::array::from_fn(|kind| {
                 let highest = ZoneType::ALL.get(kind >> LIST_BITS);
-                let (set, map, start) = route(highest.copied().unwrap_or(ZoneType::Normal));
+                let (zone, slot, flat) = route(highest.copied().unwrap_or(ZoneType::Normal));
                 let list = kind & ((1 << LIST_BITS) - 1);
                 Out {
-                    set,
-                    map,
-                    start,
+                    slot,
+                    flat,
+                    zone,
                     list: list as u8,
                 }
             }),
             back: [ZoneType::Normal, ZoneType::Movable].map(|highest| {
-                let (set, map, start) = route(highest);
-                Back {
-                    set,
-                    blocks,
-                    map,
-                    start,
-                }
+                let (zone, slot, flat) = route(highest);
+                Back { slot, flat, zone }
             }),
         }
     }
 
     /// The way of a plain request; `None` for those that are not plain.
-    #[inline]
+    #[inline(always)]
     pub(super) fn out(&self, kind: u8) -> Option<&Out<'m>> {
         self.out.get(usize::from(kind))
     }
 
     /// The ways back.
-    #[inline]
+    #[inline(always)]
     pub(super) fn back(&self) -> &[Back<'m>; 2] {
         &self.back
     }

@@ -17,27 +17,33 @@
 //! The magazines of a pageset share one array, whose places have eight bits:
 //!
 //! ```text
-//! place   0 | 1 ..  84 | 85 | 86 .. 169 | 170 | 171 .. 254 | 255 256
-//!         - | Unmovable|  - | Movable   |  -  | Reclaimable|  -   -
+//! place   0 | 1 ..  63 | 64 | 65 .. 127 | 128 | 129 .. 191 | 192 ..
+//!         - | Unmovable|  - | Movable   |  -  | Reclaimable|  -
 //!         ^ top, when empty               top + 1 is always a place
 //! ```
 //!
 //! # What is not looked at for each page
 //!
-//! Linux looks at `high` with every free, and remembers how many pages were freed
-//! in a row. So that neither needs a comparison of its own, each magazine has a
-//! `limit`, which is below its last place where that many pages more would make
-//! a difference, and all else is worked out when the limit is reached:
+//! Linux looks at `high` with every free, and counts how many pages were freed in
+//! a row, up to some number. So that neither needs a comparison of its own, each
+//! magazine has a `limit`, which is below its last place where that many pages
+//! more would make a difference, and all else is worked out when the limit is
+//! reached:
 //!
 //! ```text
 //! sum of (limit - top)   never above high - 1 - count: no free in sight of the
-//!                        magazines reaches high
-//! limit                  no more above the magazine's base than is left until
+//!                        magazines reaches high; nor above what is left until
 //!                        free_count is full
 //! ```
 //!
-//! Both stay true while single pages come and go, for `top` and `count` move
-//! together, and `free_count` never grows by more than the magazine.
+//! It stays true while single pages come and go, for `top` and `count` move
+//! together, and `free_count` falls with every page that is given out as much as
+//! `top` does, until it is 0: and from 0 all magazines can't fill it, or else the
+//! limits count from their bases (`Pageset::settle`).
+//!
+//! Once `free_count` is full it does not grow any more, but falls with the next
+//! page that is given out. That one has to go the long way, so `floor` is above
+//! all places then.
 
 use super::migratetype::MIGRATE_PCPTYPES;
 use core::sync::atomic::AtomicU32;
@@ -47,7 +53,7 @@ use core::sync::atomic::Ordering::Relaxed;
 /// How many pages a magazine has room for.
 pub(super) const ROOM: u32 = STRIDE as u32 - 1;
 /// From one magazine's places to the next one's.
-const STRIDE: u8 = 85;
+const STRIDE: u8 = 64;
 /// How many magazines there are: one for each value that a page block's list
 /// has, the last for those whose pages are not kept.
 const MAGAZINES: usize = 4;
@@ -63,6 +69,9 @@ struct Magazine {
     top: AtomicU8,
     /// Up to where pages may be added without a thought.
     limit: AtomicU8,
+    /// Above it pages may be given out without a thought.
+    floor: AtomicU8,
+    unused: u8,
 }
 
 /// The magazines of a pageset, by migrate type. Only whoever has the pageset
@@ -80,6 +89,8 @@ impl Magazines {
             Magazine {
                 top: AtomicU8::new(base),
                 limit: AtomicU8::new(base),
+                floor: AtomicU8::new(base),
+                unused: 0,
             }
         }
         Self {
@@ -99,12 +110,28 @@ impl Magazines {
         &self.magazines[mt & (MAGAZINES - 1)]
     }
 
-    /// The page that comes next. It stays where it is.
+    /// The page that comes next, if it may be given out without a thought. It
+    /// stays where it is.
     #[inline]
     pub(super) fn peek(&self, mt: usize) -> Option<u32> {
         let magazine = self.magazine(mt);
         let top = magazine.top.load(Relaxed);
-        (top != Self::base(mt)).then(|| self.pages[usize::from(top)].load(Relaxed))
+        let has = top > magazine.floor.load(Relaxed);
+        has.then(|| self.pages[usize::from(top)].load(Relaxed))
+    }
+
+    /// The page that comes next.
+    pub(super) fn top(&self, mt: usize) -> Option<u32> {
+        let last = self.len(mt).checked_sub(1)?;
+        Some(self.get(mt, last))
+    }
+
+    /// Has no page given out without a thought, or ends that.
+    pub(super) fn set_closed(&self, closed: bool) {
+        for mt in 0..MIGRATE_PCPTYPES {
+            let floor = if closed { u8::MAX } else { Self::base(mt) };
+            self.magazine(mt).floor.store(floor, Relaxed);
+        }
     }
 
     /// Takes the page that [`Magazines::peek`] has found.

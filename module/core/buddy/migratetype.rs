@@ -91,12 +91,14 @@ impl MigrateType {
         }
     }
 
-    /// The type with this index; Isolate above them.
+    /// The type whose pages a pageset's list has; none above them.
     #[inline]
-    pub(super) const fn from_index(index: u8) -> Self {
-        match index {
-            5.. => Self::Isolate,
-            index => Self::from_bits(index),
+    pub(super) const fn of_list(list: usize) -> Option<Self> {
+        match list {
+            0 => Some(Self::Unmovable),
+            1 => Some(Self::Movable),
+            2 => Some(Self::Reclaimable),
+            _ => None,
         }
     }
 

@@ -5,6 +5,7 @@
 //! ```text
 //! gfp.rs           the flags of a request
 //! fast.rs          a single page, when nothing stands in its way
+//! direct.rs        a block of any size, when nothing stands in its way
 //!   local.rs          what one CPU needs for that
 //!   magazine.rs       the hot ends of its pagesets
 //! alloc.rs         request -> zonelist -> watermark -> zone
@@ -65,6 +66,7 @@ mod allocator;
 mod bulk;
 mod compaction;
 mod contig;
+mod direct;
 mod expire;
 mod fallback;
 mod fast;

@@ -163,6 +163,9 @@ const TIGHT: u32 = 1 << 14;
 const BELOW_HIGH: u32 = 1 << 13;
 /// No pages are kept here.
 const DISABLED: u32 = 1 << 12;
+/// How many pages are put into an empty magazine: not as many as it has room
+/// for, so that what comes back has a place.
+const FILL: u32 = ROOM * 3 / 4;
 /// How many pages all magazines have room for.
 const ALL_ROOM: i32 = MIGRATE_PCPTYPES as i32 * ROOM as i32;
 /// Any of them. No page has these bits together with `Allocated`.
@@ -181,6 +184,8 @@ pub struct Pageset {
     frees: AtomicU64,
     allocs_settled: AtomicU64,
     total_settled: AtomicU32,
+    /// What `free_count` was when it was full; -1 when it is not.
+    full_at: AtomicI32,
     /// Pages on the lists, those in the magazines left out.
     listed: AtomicI32,
     high: AtomicI32,
@@ -203,6 +208,7 @@ impl Pageset {
             frees: AtomicU64::new(0),
             allocs_settled: AtomicU64::new(0),
             total_settled: AtomicU32::new(0),
+            full_at: AtomicI32::new(-1),
             listed: AtomicI32::new(0),
             high: AtomicI32::new(0),
             high_min: AtomicI32::new(0),
@@ -363,6 +369,10 @@ impl Pageset {
     /// changed. Before anything is done that is not for the magazines alone.
     #[inline]
     pub(super) fn unsettle(&self) {
+        let full_at = self.full_at.load(Relaxed);
+        if full_at >= 0 {
+            self.free_count.store(full_at, Relaxed);
+        }
         let new = self.new_frees();
         // Also where none came back: what was given out is known from here on.
         self.allocs_settled
@@ -392,32 +402,47 @@ impl Pageset {
             self.high_max.load(Relaxed),
         );
         let total = self.listed.load(Relaxed).wrapping_add(hot as i32);
-        let slack = high.wrapping_sub(1).wrapping_sub(total);
+        let mut more = high.wrapping_sub(1).wrapping_sub(total);
         let full = self.batch.load(Relaxed) << BATCH_SCALE_MAX;
-        let mut left = full.wrapping_sub(self.free_count.load(Relaxed));
-        if full < ALL_ROOM {
-            // What is in the magazines may go out and come back.
-            left = left.wrapping_sub(hot as i32);
+        let free_count = self.free_count.load(Relaxed);
+        let is_full = free_count >= full;
+        if is_full != (self.full_at.load(Relaxed) >= 0) || is_full {
+            self.settle_full(is_full, free_count);
         }
-        let more = slack.min(left);
+        if !is_full {
+            let mut left = full.wrapping_sub(free_count);
+            if full < ALL_ROOM {
+                left = left.wrapping_sub(hot as i32);
+            }
+            more = more.min(left);
+        }
         if more >= ALL_ROOM {
             for mt in 0..MIGRATE_PCPTYPES {
                 self.magazines.set_limit(mt, ROOM);
             }
-            return;
+        } else {
+            for other in 0..MIGRATE_PCPTYPES {
+                // Where there are too many already, some must go out before others
+                // may come back.
+                let more = if other == mt { more } else { more.min(0) };
+                let limit = self.magazines.len(other).saturating_add_signed(more);
+                self.magazines.set_limit(other, limit);
+            }
         }
-        self.settle_tightly(mt, more);
     }
 
+    /// Whether `free_count` is full.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.full_at.load(Relaxed) >= 0
+    }
+
+    /// Notes that `free_count` is full, or no longer.
     #[cold]
-    fn settle_tightly(&self, mt: usize, more: i32) {
-        for other in 0..MIGRATE_PCPTYPES {
-            // Where there are too many already, some must go out before others
-            // may come back.
-            let more = if other == mt { more } else { more.min(0) };
-            let limit = self.magazines.len(other).saturating_add_signed(more);
-            self.magazines.set_limit(other, limit);
-        }
+    fn settle_full(&self, is_full: bool, free_count: i32) {
+        let at = if is_full { free_count } else { -1 };
+        self.full_at.store(at, Relaxed);
+        self.magazines.set_closed(is_full);
     }
 
     /// An allocation: fewer pages will be freed at once (`rmqueue_pcplist`).
@@ -680,7 +705,7 @@ impl Pageset {
         if self.magazines.len(index) == 0 {
             self.reload(index, map);
         }
-        let pfn = Pfn(self.magazines.peek(index)?.into());
+        let pfn = Pfn(self.magazines.top(index)?.into());
         let page = map.page(pfn)?;
         self.magazines.pop(index);
         Some((pfn, page))
@@ -704,12 +729,10 @@ impl Pageset {
         self.magazines.set_len(index, len.saturating_sub(pages));
     }
 
-    /// Fills an empty magazine from its list: not to the brim, so that what
-    /// comes back has a place.
+    /// Fills an empty magazine from its list.
     #[cold]
     fn reload(&self, index: usize, map: &impl MemMap) {
-        let mut len = ROOM * 3 / 4;
-        let mut at = len;
+        let mut at = FILL;
         while at > 0 {
             let Some((pfn, page)) = self.unlink_head(index, map) else {
                 break;
@@ -718,14 +741,7 @@ impl Pageset {
             at -= 1;
             self.magazines.put(index, at, pfn.0 as u32);
         }
-        if at > 0 {
-            for from in at..len {
-                let pfn = self.magazines.get(index, from);
-                self.magazines.put(index, from - at, pfn);
-            }
-            len -= at;
-        }
-        self.magazines.set_len(index, len);
+        self.lower(index, at, FILL);
     }
 
     /// Empties the magazines into their lists.
@@ -789,13 +805,61 @@ impl Pageset {
         Some((pfn, page))
     }
 
-    /// Takes the last linked block: the magazines must be empty.
+    /// Fills an empty list with up to `blocks` blocks that `take` gives, in their
+    /// order. They are `Pageset` already.
+    #[inline]
+    pub(super) fn fill<'a, M: MemMap>(
+        &self,
+        index: usize,
+        blocks: i32,
+        map: &'a M,
+        mut take: impl FnMut() -> Option<(Pfn, &'a PageDescriptor)>,
+    ) {
+        let mut left = blocks.max(0) as u32;
+        if index < MIGRATE_PCPTYPES {
+            // The first is the head, so it goes to the top.
+            let room = left.min(FILL);
+            let mut at = room;
+            while at > 0 {
+                let Some((pfn, page)) = take() else {
+                    left = 0;
+                    break;
+                };
+                page.set_count(1);
+                at -= 1;
+                self.magazines.put(index, at, pfn.0 as u32);
+            }
+            self.lower(index, at, room);
+            left = left.saturating_sub(room);
+        }
+        for _ in 0..left {
+            let Some((pfn, page)) = take() else { break };
+            self.push_tail(index, map, pfn, page);
+        }
+    }
+
+    /// Moves the pages of a magazine that stand from `first` to `behind` down to
+    /// the bottom: they are all it has.
+    fn lower(&self, index: usize, first: u32, behind: u32) {
+        if first > 0 {
+            for at in first..behind {
+                let pfn = self.magazines.get(index, at);
+                self.magazines.put(index, at - first, pfn);
+            }
+        }
+        self.magazines.set_len(index, behind.saturating_sub(first));
+    }
+
+    /// Takes the last block.
     pub(super) fn pop_tail<'a, M: MemMap>(
         &self,
         index: usize,
         map: &'a M,
     ) -> Option<(Pfn, &'a PageDescriptor)> {
         let list = self.list(index);
+        if index < MIGRATE_PCPTYPES && list.tail.load(Relaxed) == NIL {
+            self.spill(index, map, ROOM);
+        }
         let pfn = link(list.tail.load(Relaxed))?;
         let page = map.page(pfn)?;
         self.add_listed(order_of(index), -1);

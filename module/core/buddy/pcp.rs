@@ -11,6 +11,7 @@
 //! ```
 
 use super::fallback::RmqueueMode;
+use super::local::FlatFirst;
 use super::migratetype::MigrateType;
 use super::pageset;
 use super::pageset::Pageset;
@@ -132,18 +133,19 @@ where
             return;
         }
         let index = pageset::index_of(order, mt);
+        let map = FlatFirst {
+            flat: self.stats.flat(id),
+            all: self.map,
+        };
         let mut mode = RmqueueMode::Normal;
         let mut areas = zone.free.lock();
-        let mut locked = self.locked(zone, id, &mut areas);
-        for _ in 0..batch {
-            let Some(pfn) = locked.rmqueue(order, mt, flags, &mut mode) else {
-                break;
-            };
-            if let Some(page) = self.map.page(pfn) {
-                page.set_state(PageState::Pageset, order);
-                pageset.push_tail(index, self.map, pfn, page);
-            }
-        }
+        let mut locked = self.locked_on(zone, id, &mut areas, &map);
+        pageset.fill(index, batch, &map, || {
+            let pfn = locked.rmqueue(order, mt, flags, &mut mode)?;
+            let page = map.page(pfn)?;
+            page.set_state(PageState::Pageset, order);
+            Some((pfn, page))
+        });
     }
 
     /// Puts a block, which is `Pageset` already, into the running CPU's pageset;
@@ -194,7 +196,7 @@ where
     /// `free_frozen_page_commit`).
     #[cold]
     #[inline(never)]
-    fn free_surplus(
+    pub(super) fn free_surplus(
         &self,
         zone: &Zone<P>,
         id: ZoneId,
@@ -255,18 +257,21 @@ where
         count: i32,
         index: usize,
     ) {
-        pageset.flush(self.map);
+        let map = FlatFirst {
+            flat: self.stats.flat(id),
+            all: self.map,
+        };
         let mut count = count.min(pageset.count() as i32);
         let mut index = index;
         let mut areas = zone.free.lock();
-        let mut locked = self.locked(zone, id, &mut areas);
+        let mut locked = self.locked_on(zone, id, &mut areas, &map);
         let mut empty = 0;
         while count > 0 && empty < NR_PCP_LISTS {
             let order = pageset::order_of(index);
             let pages = order.pages().0 as i32;
             empty += 1;
             while count > 0 {
-                let Some((pfn, page)) = pageset.pop_tail(index, self.map) else {
+                let Some((pfn, page)) = pageset.pop_tail(index, &map) else {
                     break;
                 };
                 empty = 0;

@@ -12,6 +12,7 @@
 //! A reader adds the slots up and may see one CPU's event and not yet another's.
 
 use super::local::CpuLocal;
+use super::local::Flat;
 use super::migratetype::Pageblock;
 use super::pageset::Pageset;
 use crate::error::Error;
@@ -208,6 +209,11 @@ impl Default for CpuStats {
 #[repr(C, align(64))]
 pub struct ZoneStats {
     pageset: Pageset,
+    /// Blocks that went the direct way out, and how many pages these had.
+    direct_allocs: AtomicU64,
+    direct_pages: AtomicU64,
+    /// Pages that went the direct way back.
+    direct_freed: AtomicU64,
     numa: [AtomicU64; NR_NUMA_STATS],
     /// Whether this is a zone of the CPU's own node.
     local: AtomicBool,
@@ -218,13 +224,35 @@ impl ZoneStats {
     pub const fn new() -> Self {
         Self {
             pageset: Pageset::new(),
+            direct_allocs: AtomicU64::new(0),
+            direct_pages: AtomicU64::new(0),
+            direct_freed: AtomicU64::new(0),
             numa: [const { AtomicU64::new(0) }; NR_NUMA_STATS],
             local: AtomicBool::new(false),
         }
     }
 
-    /// A count. What goes through the magazines is counted there alone: always
-    /// from the zone that was wanted.
+    /// The pageset.
+    #[inline(always)]
+    pub(super) fn pageset(&self) -> &Pageset {
+        &self.pageset
+    }
+
+    /// Counts a block that went the direct way out.
+    #[inline]
+    pub(super) fn count_direct_alloc(&self, pages: Pages) {
+        bump(&self.direct_allocs, 1);
+        bump(&self.direct_pages, pages.0);
+    }
+
+    /// Counts pages that went the direct way back.
+    #[inline]
+    pub(super) fn count_direct_free(&self, pages: Pages) {
+        bump(&self.direct_freed, pages.0);
+    }
+
+    /// A count. What goes through the magazines or the direct way is counted
+    /// there alone: always from the zone that was wanted.
     fn numa(&self, stat: NumaStat) -> u64 {
         let count = self
             .numa
@@ -232,7 +260,8 @@ impl ZoneStats {
             .map_or(0, |count| count.load(Relaxed));
         let hot = match (stat, self.local.load(Relaxed)) {
             (NumaStat::Hit, _) | (NumaStat::Local, true) | (NumaStat::Other, false) => {
-                self.pageset.hot_allocs()
+                let direct = self.direct_allocs.load(Relaxed);
+                self.pageset.hot_allocs().wrapping_add(direct)
             }
             _ => 0,
         };
@@ -261,6 +290,8 @@ pub struct Statistics<'m> {
     zones: &'m [ZoneStats],
     zones_per_cpu: usize,
     locals: &'m [CpuLocal<'m>],
+    /// The descriptors of each zone, where these lie in one piece.
+    flats: &'m [Flat<'m>],
 }
 
 impl<'m> Statistics<'m> {
@@ -277,6 +308,7 @@ impl<'m> Statistics<'m> {
         placed_size::<CpuStats>(self.cpus.len())
             + placed_size::<ZoneStats>(self.zones.len())
             + placed_size::<CpuLocal<'_>>(self.locals.len())
+            + placed_size::<Flat<'_>>(self.flats.len())
     }
 
     /// Places the slots at the start of `range`, which is
@@ -312,20 +344,26 @@ impl<'m> Statistics<'m> {
             zones: zone_slots,
             zones_per_cpu,
             locals: &[],
+            flats: &[],
         })
     }
 
-    /// What [`Statistics::connect`] needs for `nr_cpus` CPUs, aligned to a cache
-    /// line. Saturates.
-    pub fn locals_size(nr_cpus: usize) -> Bytes {
-        placed_size::<CpuLocal<'_>>(nr_cpus)
+    /// What [`Statistics::connect`] needs for `nr_cpus` CPUs and `nr_nodes` nodes,
+    /// aligned to a cache line. Saturates.
+    pub fn locals_size(nr_cpus: usize, nr_nodes: usize) -> Bytes {
+        let flats = placed_size::<Flat<'_>>(nr_nodes.saturating_mul(NR_ZONE_TYPES));
+        Bytes(
+            placed_size::<CpuLocal<'_>>(nr_cpus)
+                .0
+                .saturating_add(flats.0),
+        )
     }
 
     /// Places what each CPU has of the zones that it likes best at the start of
-    /// `range`, so that single pages can go the short way. `zone` tells, for a
-    /// CPU and the highest kind of zone that it may use, which zone it would try
-    /// first, whether that is of its own node, and where the descriptors are;
-    /// `blocks` is what is kept about page blocks, from frame 0 on.
+    /// `range`, so that pages can go the short ways. `zone` tells, for a CPU and
+    /// the highest kind of zone that it may use, which zone it would try first and
+    /// whether that is of its own node; `stretch` where a zone's descriptors are,
+    /// and `blocks` is what is kept about page blocks, from frame 0 on.
     ///
     /// # Errors
     ///
@@ -335,16 +373,35 @@ impl<'m> Statistics<'m> {
         region: &mut Region<'m>,
         range: PhysRange,
         blocks: &'m [Pageblock],
-        zone: impl Fn(CpuId, ZoneType) -> Option<(ZoneId, bool, Stretch<'m>)>,
+        stretch: impl Fn(ZoneId) -> Option<Stretch<'m>>,
+        zone: impl Fn(CpuId, ZoneType) -> Option<(ZoneId, bool)>,
     ) -> Result<()> {
         let (zones, zones_per_cpu) = (self.zones, self.zones_per_cpu);
-        self.locals = region.place_slice(range, self.cpus.len(), |cpu| {
-            let cpu = CpuId(cpu as u32);
-            local(zones, zones_per_cpu, cpu, blocks, |highest| {
-                zone(cpu, highest)
+        let locals = placed_size::<CpuLocal<'_>>(self.cpus.len());
+        let flats = PhysRange::new(range.start + locals, range.size() - locals);
+        let flats = region.place_slice(flats, zones_per_cpu, |index| {
+            let stretch = ZoneId::from_index(index).and_then(&stretch);
+            stretch.map_or(Flat::EMPTY, |stretch| Flat::of(stretch, blocks))
+        })?;
+        let flats: &'m [Flat<'m>] = flats;
+        let locals = PhysRange::new(range.start, locals);
+        self.locals = region.place_slice(locals, self.cpus.len(), |cpu| {
+            CpuLocal::new(|highest| {
+                let cpu = CpuId(cpu as u32);
+                let (id, local) = zone(cpu, highest)?;
+                let slot = slot(zones, zones_per_cpu, cpu, id)?;
+                slot.local.store(local, Relaxed);
+                Some((id, slot, *flats.get(id.index())?))
             })
         })?;
+        self.flats = flats;
         Ok(())
+    }
+
+    /// The descriptors of a zone, where these lie in one piece.
+    #[inline]
+    pub(super) fn flat(&self, zone: ZoneId) -> &Flat<'m> {
+        self.flats.get(zone.index()).unwrap_or(&Flat::EMPTY)
     }
 
     /// Has the surroundings know where each CPU finds its own.
@@ -368,6 +425,7 @@ impl<'m> Statistics<'m> {
             zones,
             zones_per_cpu: nr_nodes.saturating_mul(NR_ZONE_TYPES),
             locals: &[],
+            flats: &[],
         }
     }
 
@@ -444,15 +502,19 @@ impl<'m> Statistics<'m> {
         sum.wrapping_add(self.hot_events(event))
     }
 
-    /// How often it happened to single pages in magazines.
+    /// How often it happened to single pages in magazines, and on the direct way.
     fn hot_events(&self, event: VmEvent) -> u64 {
         let kind_at = |index: usize| index % NR_ZONE_TYPES;
         let slots = self.zones.iter().enumerate();
         slots.fold(0u64, |sum, (index, slot)| {
             let hot = match event {
-                VmEvent::PgFree => slot.pageset.hot_frees(),
+                VmEvent::PgFree => {
+                    let direct = slot.direct_freed.load(Relaxed);
+                    slot.pageset.hot_frees().wrapping_add(direct)
+                }
                 VmEvent::PgAlloc(kind) if kind_at(index) == kind.index() => {
-                    slot.pageset.hot_allocs()
+                    let direct = slot.direct_pages.load(Relaxed);
+                    slot.pageset.hot_allocs().wrapping_add(direct)
                 }
                 _ => 0,
             };
@@ -539,13 +601,23 @@ fn local<'m>(
     blocks: &'m [Pageblock],
     zone: impl Fn(ZoneType) -> Option<(ZoneId, bool, Stretch<'m>)>,
 ) -> CpuLocal<'m> {
-    CpuLocal::new(blocks, |highest| {
+    CpuLocal::new(|highest| {
         let (id, local, stretch) = zone(highest)?;
-        let first = (cpu.0 as usize).wrapping_mul(zones_per_cpu);
-        let own = id.index() < zones_per_cpu;
-        let slot = own.then(|| zones.get(first.wrapping_add(id.index())));
-        let slot: &'m ZoneStats = slot.flatten()?;
+        let slot = slot(zones, zones_per_cpu, cpu, id)?;
         slot.local.store(local, Relaxed);
-        Some((&slot.pageset, stretch))
+        Some((id, slot, Flat::of(stretch, blocks)))
     })
+}
+
+/// What a CPU has of a zone.
+fn slot(
+    zones: &[ZoneStats],
+    zones_per_cpu: usize,
+    cpu: CpuId,
+    id: ZoneId,
+) -> Option<&ZoneStats> {
+    let first = (cpu.0 as usize).wrapping_mul(zones_per_cpu);
+    let own = id.index() < zones_per_cpu;
+    let slot = own.then(|| zones.get(first.wrapping_add(id.index())));
+    slot.flatten()
 }

@@ -46,6 +46,9 @@ use crate::phys::PfnRange;
 use crate::phys::Region;
 use crate::platform::Lock;
 use crate::platform::Platform;
+use crate::trace::tell;
+use crate::trace::TraceEvent;
+use crate::trace::TracePoint;
 use crate::zone::Zone;
 
 /// The buddy system: a view of what it works on, made anew wherever it is
@@ -85,11 +88,23 @@ where
         id: ZoneId,
         areas: &'l mut FreeAreas,
     ) -> LockedZone<'l, P, M> {
+        self.locked_on(zone, id, areas, self.map)
+    }
+
+    /// The same, with descriptors looked up in `map`.
+    #[inline]
+    pub(super) fn locked_on<'l, N: MemMap>(
+        &'l self,
+        zone: &'l Zone<P>,
+        id: ZoneId,
+        areas: &'l mut FreeAreas,
+        map: &'l N,
+    ) -> LockedZone<'l, P, N> {
         LockedZone {
             areas,
             zone,
             platform: self.platform,
-            map: self.map,
+            map,
             id,
             stats: self.stats,
         }
@@ -218,22 +233,54 @@ where
         Ok(())
     }
 
-    /// The long way of an allocation.
-    #[inline(never)]
-    fn alloc_slow(&self, request: &AllocRequest) -> Result<Pfn> {
-        self.try_alloc(request).map_err(|error| self.refuse(error))
-    }
-
+    /// What an allocation does that has no page at hand.
     #[inline(never)]
     fn alloc_page_slow(&self, request: &AllocRequest) -> Result<PageRef<'_>> {
-        let pfn = self.alloc_slow(request)?;
+        let taken = match self.alloc_direct(request) {
+            Some(page) => Ok(page),
+            None => self.alloc_long(request),
+        };
+        tell(self.platform, TracePoint::PageAlloc, || {
+            TraceEvent::PageAlloc {
+                pfn: taken.as_ref().ok().map(|page| page.pfn),
+                order: request.order,
+                gfp: request.gfp,
+                migratetype: self
+                    .migratetype(request.gfp)
+                    .unwrap_or(MigrateType::Unmovable),
+            }
+        });
+        taken
+    }
+
+    fn alloc_slow(&self, request: &AllocRequest) -> Result<Pfn> {
+        Ok(self.alloc_page_slow(request)?.pfn)
+    }
+
+    /// The long way of an allocation.
+    #[inline(never)]
+    fn alloc_long(&self, request: &AllocRequest) -> Result<PageRef<'_>> {
+        let taken = self.try_alloc(request);
+        let pfn = taken.map_err(|error| self.refuse(error))?;
         let page = self.map.page(pfn).ok_or(Error::Corrupt)?;
         Ok(PageRef { pfn, page })
     }
 
-    /// The long way of a free.
+    /// What a free does that has no place at hand.
     #[inline(never)]
     pub(super) fn free_slow(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
+        tell(self.platform, TracePoint::PageFree, || {
+            TraceEvent::PageFree { pfn, order }
+        });
+        match self.free_direct(pfn, order) {
+            true => Ok(()),
+            false => self.free_long(pfn, order),
+        }
+    }
+
+    /// The long way of a free.
+    #[inline(never)]
+    fn free_long(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
         let freed = self.try_free(pfn, order);
         freed.map(|_| ()).map_err(|error| self.refuse(error))
     }
