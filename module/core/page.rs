@@ -322,6 +322,25 @@ impl PageDescriptor {
         );
     }
 
+    /// The same for a page that is known to be of `zone`: what the word was does
+    /// not matter.
+    #[inline]
+    pub(crate) fn set_buddy_in(&self, zone: ZoneId, order: PageOrder, list: u8) {
+        let zone = (zone.0 as u32) << ZONE_SHIFT;
+        let order = (order.get() as u32) << ORDER_SHIFT;
+        let state = (PageState::Buddy as u32) << STATE_SHIFT;
+        let list = (list as u32) << LIST_SHIFT;
+        self.bits.store(zone | order | state | list, Relaxed);
+    }
+
+    /// Makes a page that is known to be of `zone` the inside of a block.
+    #[inline]
+    pub(crate) fn set_tail_in(&self, zone: ZoneId) {
+        let zone = (zone.0 as u32) << ZONE_SHIFT;
+        self.bits
+            .store(zone | (PageState::Tail as u32) << STATE_SHIFT, Relaxed);
+    }
+
     /// On which list of its order a free block is.
     #[inline]
     pub(crate) fn buddy_list(&self) -> u8 {
@@ -440,11 +459,12 @@ impl PageDescriptor {
     }
 
     /// From a pageset to its owner, for one page without a flag whose count is 1
-    /// already; or the reverse.
+    /// already; or the reverse. Always `true`.
     #[inline]
-    pub(crate) fn toggle_owner(&self) {
+    pub(crate) fn toggle_owner(&self) -> bool {
         self.bits
             .store(self.bits.load(Relaxed) ^ OWNER_TO_PAGESET, Relaxed);
+        true
     }
 
     /// Takes an allocated block of `order` in `zone` that has no flag, and so one
@@ -531,6 +551,18 @@ pub struct PageLink(u32);
 impl PageLink {
     /// The end of a list.
     pub const NONE: Self = Self(NIL);
+
+    /// The link of this number.
+    #[inline]
+    pub(crate) const fn of(raw: u32) -> Self {
+        Self(raw)
+    }
+
+    /// Its number.
+    #[inline]
+    pub(crate) const fn raw(self) -> u32 {
+        self.0
+    }
 
     /// The page, if it leads to one.
     #[inline]

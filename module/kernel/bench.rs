@@ -8,8 +8,9 @@
 //!                              a block each, by the time-stamp counter
 //! ```
 //!
-//! The shadow is asked through `Mm::allocator()`, as the device's requests ask
-//! it; the host through `alloc_pages()` and `__free_pages()`, as its drivers do.
+//! The shadow is asked through the trait of page allocators, for pages by reference,
+//! as code in the kernel would; the host through `alloc_pages()` and
+//! `__free_pages()`, as its drivers do.
 
 #[expect(
     unreachable_pub,
@@ -19,7 +20,6 @@ mod shapes;
 
 use crate::abi;
 use crate::bindings;
-use crate::platform::Kernel;
 use crate::shadow::Mm;
 use crate::shadow::Shadow;
 use crate::uapi;
@@ -32,14 +32,12 @@ use shadowmm_core::allocator::Allocator;
 use shadowmm_core::buddy::gfp;
 use shadowmm_core::buddy::AllocRequest;
 use shadowmm_core::buddy::PageAllocator;
+use shadowmm_core::buddy::PageRef;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result;
-use shadowmm_core::node::Nodes;
 use shadowmm_core::page::ZoneId;
 use shadowmm_core::phys::CpuId;
 use shadowmm_core::phys::PageOrder;
-use shadowmm_core::phys::Pfn;
-use shadowmm_core::sparse::Sparse;
 use shapes::Lots;
 use shapes::Shape;
 use shapes::Side;
@@ -48,47 +46,61 @@ use shapes::Side;
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The shadow's allocator.
-struct Ours<'a, 'm> {
-    allocator: Allocator<'a, Kernel, Sparse<'m>, Nodes<'m, Kernel>>,
+struct Ours<'a, 'm, A> {
+    allocator: &'a A,
+    mm: &'a Mm<'m>,
 }
 
-impl Side for Ours<'_, '_> {
-    type Block = Pfn;
+impl<'a, A: PageAllocator> Side for Ours<'a, '_, A> {
+    type Block = PageRef<'a>;
     type Request = AllocRequest;
 
-    const NONE: Pfn = Pfn(0);
+    fn none() -> PageRef<'a> {
+        PageRef::none()
+    }
 
+    #[inline(always)]
     fn request(&self, order: u32) -> AllocRequest {
         let order = PageOrder::new(order).unwrap_or(PageOrder::MAX);
         AllocRequest::new(gfp::GFP_KERNEL, order)
     }
 
-    #[inline]
-    fn alloc(&self, request: &AllocRequest) -> Option<Pfn> {
-        self.allocator.alloc(request).ok()
+    #[inline(always)]
+    fn constant<const ORDER: u32>() -> Option<&'static AllocRequest> {
+        Some(const {
+            &match PageOrder::new(ORDER) {
+                Some(order) => AllocRequest::new(gfp::GFP_KERNEL, order),
+                None => panic!("no order of the buddy system"),
+            }
+        })
     }
 
-    #[inline]
-    fn free(&self, block: Pfn, request: &AllocRequest) {
-        if let Err(error) = self.allocator.free(block, request.order()) {
+    #[inline(always)]
+    fn alloc(&self, request: &AllocRequest) -> Option<PageRef<'a>> {
+        self.allocator.alloc_page(request).ok()
+    }
+
+    #[inline(always)]
+    fn free(&self, block: PageRef<'a>, request: &AllocRequest) {
+        if let Err(error) = self.allocator.free_page(block, request.order()) {
             not_freed(error);
         }
     }
 
     #[inline]
-    fn alloc_bulk(&self, request: &AllocRequest, blocks: &mut [Pfn]) -> usize {
-        self.allocator.alloc_bulk(request, blocks).unwrap_or(0)
+    fn alloc_bulk(&self, request: &AllocRequest, blocks: &mut [PageRef<'a>]) -> usize {
+        self.allocator.alloc_page_bulk(request, blocks).unwrap_or(0)
     }
 
     #[inline]
-    fn free_bulk(&self, blocks: &[Pfn], _request: &AllocRequest) {
-        if self.allocator.free_bulk(blocks) != blocks.len() {
+    fn free_bulk(&self, blocks: &[PageRef<'a>], _request: &AllocRequest) {
+        if self.allocator.free_page_bulk(blocks) != blocks.len() {
             not_freed(Error::Corrupt);
         }
     }
 
     fn drain(&self) {
-        if let Allocator::Buddy(buddy) = &self.allocator {
+        if let Allocator::Buddy(buddy) = self.mm.allocator() {
             buddy.drain_all_pages();
         }
     }
@@ -115,13 +127,25 @@ impl Side for Host {
     type Block = *mut kernel::bindings::page;
     type Request = HostRequest;
 
-    const NONE: Self::Block = ptr::null_mut();
+    fn none() -> Self::Block {
+        ptr::null_mut()
+    }
 
     fn request(&self, order: u32) -> HostRequest {
         HostRequest {
             gfp: kernel::bindings::GFP_KERNEL,
             order,
         }
+    }
+
+    #[inline(always)]
+    fn constant<const ORDER: u32>() -> Option<&'static HostRequest> {
+        Some(const {
+            &HostRequest {
+                gfp: kernel::bindings::GFP_KERNEL,
+                order: ORDER,
+            }
+        })
     }
 
     #[inline]
@@ -205,7 +229,7 @@ impl<S: Side> Bench<S> {
         if wanted {
             let room = request.blocks as usize;
             blocks
-                .resize(shapes::ROOM, S::NONE, GFP_KERNEL)
+                .resize(shapes::ROOM, S::none(), GFP_KERNEL)
                 .map_err(no_memory)?;
             ticks.reserve(room, GFP_KERNEL).map_err(no_memory)?;
         }
@@ -363,27 +387,13 @@ pub(crate) fn run(shadow: &Shadow, request: &mut uapi::shadowmm_bench) -> Result
     if !in_range || !(ours || theirs) {
         return Err(Error::BadBlocks);
     }
+    let wanted = (ours, theirs);
     let (ours, theirs, pagesets) = shadow.with_mm(|mm| {
-        let mut ours = Bench::new(
-            Ours {
-                allocator: mm.allocator(),
-            },
-            request,
-            ours,
-        )?;
-        let mut theirs = Bench::new(Host, request, theirs)?;
-        for _ in 0..request.blocks {
-            ours.block(what)?;
-            theirs.block(what)?;
-            if kernel::current!().signal_pending() {
-                break;
-            }
-        }
-        let ticks = (
-            core::mem::take(&mut ours.ticks),
-            core::mem::take(&mut theirs.ticks),
-        );
-        Ok((ticks.0, ticks.1, has_pagesets(mm)))
+        let (ours, theirs) = match &mm.allocator() {
+            Allocator::Buddy(allocator) => measure(Ours { allocator, mm }, request, what, wanted),
+            allocator => measure(Ours { allocator, mm }, request, what, wanted),
+        }?;
+        Ok((ours, theirs, has_pagesets(mm)))
     })?;
     abi::write_array(request.shadow_ticks, &ours)?;
     abi::write_array(request.host_ticks, &theirs)?;
@@ -396,6 +406,28 @@ pub(crate) fn run(shadow: &Shadow, request: &mut uapi::shadowmm_bench) -> Result
         request.host = bindings::shadowmm_bench_host();
     }
     Ok(())
+}
+
+/// What the blocks of both sides took.
+fn measure<S: Side>(
+    ours: S,
+    request: &uapi::shadowmm_bench,
+    what: What,
+    wanted: (bool, bool),
+) -> Result<(KVVec<u64>, KVVec<u64>)> {
+    let mut ours = Bench::new(ours, request, wanted.0)?;
+    let mut theirs = Bench::new(Host, request, wanted.1)?;
+    for _ in 0..request.blocks {
+        ours.block(what)?;
+        theirs.block(what)?;
+        if kernel::current!().signal_pending() {
+            break;
+        }
+    }
+    Ok((
+        core::mem::take(&mut ours.ticks),
+        core::mem::take(&mut theirs.ticks),
+    ))
 }
 
 /// Whether CPUs keep pages of their own.

@@ -189,8 +189,12 @@ impl Platform for Kernel {
         // SAFETY: There is one shadow, whose boot tells `set_locals` all CPUs'
         // elements of the one slice that core has of them, in the stage before
         // the one that makes an allocator; a boot anew does so, too. So it is
-        // this CPU's element of `_all`.
-        Some((unsafe { &*local }, pinned))
+        // this CPU's element of `_all`, and not null.
+        let local = unsafe {
+            core::hint::assert_unchecked(!local.is_null());
+            &*local
+        };
+        Some((local, pinned))
     }
 
     fn set_cpu_node(&self, cpu: CpuId, nid: NodeId) {

@@ -234,6 +234,39 @@ pub trait PageAllocator {
         self.free(page.pfn, order)
     }
 
+    /// Fills `pages` with single pages from its start on, as
+    /// [`PageAllocator::alloc_bulk`] does (`alloc_pages_bulk`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::alloc`], when there is not one page.
+    fn alloc_page_bulk<'a>(
+        &'a self,
+        request: &AllocRequest,
+        pages: &mut [PageRef<'a>],
+    ) -> Result<usize> {
+        let request = request.of_order(PageOrder::ZERO);
+        let mut done = 0usize;
+        for page in pages {
+            match self.alloc_page(&request) {
+                Ok(taken) => *page = taken,
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => break,
+            }
+            done = done.saturating_add(1);
+        }
+        Ok(done)
+    }
+
+    /// Gives single pages back that [`PageAllocator::alloc_page`] gave to the
+    /// caller alone, and says how many were taken.
+    fn free_page_bulk(&self, pages: &[PageRef<'_>]) -> usize {
+        let freed = pages
+            .iter()
+            .map(|&page| self.free_page(page, PageOrder::ZERO));
+        freed.filter(Result::is_ok).count()
+    }
+
     /// The descriptor of a page (`pfn_to_page`).
     fn descriptor(&self, pfn: Pfn) -> Option<&PageDescriptor>;
 }
@@ -277,7 +310,18 @@ pub struct PageRef<'a> {
     pub(crate) page: &'a PageDescriptor,
 }
 
+/// What [`PageRef::none`] refers to.
+static HOLE: PageDescriptor = PageDescriptor::hole();
+
 impl PageRef<'_> {
+    /// No page: for places that are to be filled. Freeing it is refused.
+    pub fn none() -> Self {
+        Self {
+            pfn: Pfn(u64::MAX),
+            page: &HOLE,
+        }
+    }
+
     /// Which page it is (`page_to_pfn`).
     #[inline]
     pub const fn pfn(&self) -> Pfn {

@@ -15,6 +15,7 @@
 
 use super::alloc::AllocRequest;
 use super::allocator::PageRef;
+use super::local::list_of;
 use super::local::Back;
 use super::local::FlatFirst;
 use super::local::Out;
@@ -44,7 +45,7 @@ where
         let out = local.out(request.kind())?;
         let zone = self.zones.zone(out.zone)?;
         let order = request.order;
-        let mt = MigrateType::of_list(out.list())?;
+        let mt = MigrateType::of_list(list_of(request.kind()))?;
         if !out.set().is_open() || !zone.has_far_more(order, mt) {
             return None;
         }
@@ -154,7 +155,6 @@ where
         if !page.take_whole(back.zone, order) {
             return false;
         }
-        page.set_count(0);
         let map = FlatFirst {
             flat: &back.flat,
             all: self.map,

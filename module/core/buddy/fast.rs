@@ -23,7 +23,9 @@
 
 use super::alloc::AllocRequest;
 use super::allocator::PageRef;
+use super::local::list_of;
 use super::local::Back;
+use super::pageset::Pageset;
 use super::system::BuddySystem;
 use super::MemMap;
 use super::ZoneTable;
@@ -31,7 +33,6 @@ use crate::phys::PageOrder;
 use crate::phys::Pfn;
 use crate::platform::Platform;
 use crate::trace::TracePoint;
-use core::sync::atomic::Ordering::Relaxed;
 
 impl<'a, P, M, Z> BuddySystem<'a, P, M, Z>
 where
@@ -46,17 +47,18 @@ where
         if self.platform.is_traced(TracePoint::PageAlloc) {
             return None;
         }
+        let kind = request.single();
         let (local, _pinned) = self.platform.pin_local(self.stats.locals())?;
-        let out = local.out(request.single())?;
-        let set = out.set();
+        let out = local.out(kind)?;
+        let (set, list) = (out.set(), list_of(kind));
         if !set.is_open() {
             return None;
         }
         let magazines = set.magazines();
-        let pfn = magazines.peek(out.list())?;
+        let pfn = magazines.peek(list)?;
         let pfn = Pfn(pfn.into());
         let page = out.flat.page(pfn)?;
-        magazines.pop(out.list());
+        magazines.pop(list);
         page.toggle_owner();
         set.note_hot_alloc();
         Some(PageRef { pfn, page })
@@ -73,20 +75,23 @@ where
         let Some((local, _pinned)) = self.platform.pin_local(self.stats.locals()) else {
             return false;
         };
-        let bits = page.bits();
-        let [normal, movable] = local.back();
-        let back = if normal.set().gate() == bits {
-            normal
-        } else if movable.set().gate() == bits {
-            movable
-        } else {
+        let [normal, _] = local.back();
+        let set = normal.set();
+        set.gate() == page.bits() && Self::push_hot(normal, set, pfn, || page.toggle_owner())
+    }
+
+    /// The same for a page of the zone for movable pages.
+    pub(super) fn free_fast_movable(&self, page: PageRef<'_>) -> bool {
+        let PageRef { pfn, page } = page;
+        if self.platform.is_traced(TracePoint::PageFree) {
+            return false;
+        }
+        let Some((local, _pinned)) = self.platform.pin_local(self.stats.locals()) else {
             return false;
         };
-        let take = || {
-            page.toggle_owner();
-            true
-        };
-        Self::push_hot(back, pfn, take)
+        let [_, movable] = local.back();
+        let set = movable.set();
+        set.gate() == page.bits() && Self::push_hot(movable, set, pfn, || page.toggle_owner())
     }
 
     /// Takes a page back from somebody who says that it is his: of several who
@@ -102,8 +107,9 @@ where
         for back in local.back() {
             if let Some(page) = back.flat.page(pfn) {
                 let bits = page.bits();
-                if bits == back.set().gate() {
-                    return Self::push_hot(back, pfn, || page.take_plain(bits));
+                let set = back.set();
+                if bits == set.gate() {
+                    return Self::push_hot(back, set, pfn, || page.take_plain(bits));
                 }
             }
         }
@@ -113,20 +119,19 @@ where
     /// Puts a page into its magazine, if that has not reached its limit and
     /// `take` gets the page from its owner.
     #[inline(always)]
-    fn push_hot(back: &Back<'_>, pfn: Pfn, take: impl FnOnce() -> bool) -> bool {
+    fn push_hot(back: &Back<'_>, set: &Pageset, pfn: Pfn, take: impl FnOnce() -> bool) -> bool {
         let Some(list) = back.list(pfn) else {
             return false;
         };
-        let magazines = back.set().magazines();
+        let magazines = set.magazines();
         let Some(place) = magazines.place(list) else {
             return false;
         };
         if !take() {
             return false;
         }
-        place.store(pfn.0 as u32, Relaxed);
-        magazines.push(list);
-        back.set().note_hot_free();
+        magazines.push_at(list, place, pfn.0 as u32);
+        set.note_hot_free();
         true
     }
 }

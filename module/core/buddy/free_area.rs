@@ -80,7 +80,7 @@ impl FreeAreas {
 
     /// Makes `block` a free block and puts it on its list (`set_buddy_order` and
     /// `__add_to_free_list`). The caller accounts the pages.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add(
         &mut self,
         counts: &FreeCounts,
@@ -109,7 +109,7 @@ impl FreeAreas {
     ///
     /// The block knows its list, which can be another than that of `mt`: where
     /// mobility is not looked at, a page block's type may change under it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn remove(
         &mut self,
         counts: &FreeCounts,
@@ -285,6 +285,26 @@ impl FreeCounts {
             _ => {}
         }
         bump(&self.free_pages, by);
+    }
+
+    /// Counts the upper half of a block that was split. What concerns all halves
+    /// is for [`FreeCounts::note_halves`].
+    #[inline]
+    pub(super) fn note_half(&self, order: PageOrder, mt: MigrateType) {
+        bump(self.slot(order), 1);
+        if order.get() >= PAGEBLOCK_ORDER && mt != MigrateType::Isolate {
+            bump(&self.free_pages_blocks, order.pages().0);
+        }
+    }
+
+    /// Notes that there are free blocks of all orders from `low` up to below
+    /// `high`.
+    #[inline]
+    pub(super) fn note_halves(&self, low: PageOrder, high: PageOrder, mt: MigrateType) {
+        let below = |order: PageOrder| (1u32 << (order.get() & 31)).wrapping_sub(1);
+        let halves = below(high) & !below(low);
+        let mask = &self.orders[mt.index() & (LISTS - 1)];
+        mask.store(mask.load(Relaxed) | halves, Relaxed);
     }
 
     #[inline]

@@ -6,7 +6,6 @@
 //! CpuLocal   of the running CPU
 //!   out        for each kind of plain request (`AllocRequest`)
 //!     slot       what the CPU has of the zone that is tried first
-//!     list       which of its pageset's lists
 //!     flat       the zone's descriptors
 //!     zone       which zone it is
 //!   back       for the zones that most pages come from
@@ -40,6 +39,12 @@ pub(super) const fn plain_kind(highest: ZoneType, mt: MigrateType) -> u8 {
     ((highest.index() << LIST_BITS) | mt.index()) as u8
 }
 
+/// The pageset's list for a kind of plain requests.
+#[inline(always)]
+pub(super) const fn list_of(kind: u8) -> usize {
+    kind as usize & ((1 << LIST_BITS) - 1)
+}
+
 /// What a CPU has of a zone that it has no way to: a pageset that no page ever
 /// comes to.
 static CLOSED: ZoneStats = ZoneStats::new();
@@ -47,7 +52,7 @@ static CLOSED: ZoneStats = ZoneStats::new();
 /// The descriptors of a zone, in one piece.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub struct Flat<'m> {
+pub(super) struct Flat<'m> {
     map: &'m [PageDescriptor],
     start: u64,
     /// What is kept about page blocks, from frame 0 on.
@@ -126,7 +131,6 @@ pub(super) struct Out<'m> {
     pub(super) slot: &'m ZoneStats,
     pub(super) flat: Flat<'m>,
     pub(super) zone: ZoneId,
-    list: u8,
 }
 
 impl Out<'_> {
@@ -134,12 +138,6 @@ impl Out<'_> {
     #[inline(always)]
     pub(super) fn set(&self) -> &Pageset {
         self.slot.pageset()
-    }
-
-    /// The list of the pageset.
-    #[inline(always)]
-    pub(super) fn list(&self) -> usize {
-        usize::from(self.list)
     }
 }
 
@@ -167,7 +165,7 @@ impl Back<'_> {
 
 /// What one CPU has of the zones that it likes best.
 #[repr(C)]
-pub struct CpuLocal<'m> {
+pub(super) struct CpuLocal<'m> {
     out: [Out<'m>; PLAIN_KINDS],
     /// Of the first zones for `Normal` and `Movable`.
     back: [Back<'m>; 2],
@@ -184,13 +182,7 @@ impl<'m> CpuLocal<'m> {
             out: core::array::from_fn(|kind| {
                 let highest = ZoneType::ALL.get(kind >> LIST_BITS);
                 let (zone, slot, flat) = route(highest.copied().unwrap_or(ZoneType::Normal));
-                let list = kind & ((1 << LIST_BITS) - 1);
-                Out {
-                    slot,
-                    flat,
-                    zone,
-                    list: list as u8,
-                }
+                Out { slot, flat, zone }
             }),
             back: [ZoneType::Normal, ZoneType::Movable].map(|highest| {
                 let (zone, slot, flat) = route(highest);

@@ -143,13 +143,21 @@ impl Magazines {
 
     /// Where a page would go that can be added without a thought.
     #[inline]
-    pub(super) fn place(&self, mt: usize) -> Option<&AtomicU32> {
+    pub(super) fn place(&self, mt: usize) -> Option<u8> {
         let magazine = self.magazine(mt);
         let top = magazine.top.load(Relaxed);
-        (top < magazine.limit.load(Relaxed)).then(|| &self.pages[usize::from(top) + 1])
+        (top < magazine.limit.load(Relaxed)).then_some(top)
     }
 
-    /// Says that a page was put there.
+    /// Puts a page where [`Magazines::place`] has told.
+    #[inline]
+    pub(super) fn push_at(&self, mt: usize, place: u8, pfn: u32) {
+        self.pages[usize::from(place) + 1].store(pfn, Relaxed);
+        let top = &self.magazine(mt).top;
+        top.store(top.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// Says that there is one page more.
     #[inline]
     pub(super) fn push(&self, mt: usize) {
         let top = &self.magazine(mt).top;

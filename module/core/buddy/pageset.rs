@@ -637,8 +637,8 @@ impl Pageset {
                 if before.is_some() && page.prev() != before {
                     return Err((next, "a page on a pageset does not link back"));
                 }
-                if page.count() != 0 {
-                    return Err((next, "a page on a pageset has references"));
+                if page.count() != 1 {
+                    return Err((next, "a page on a pageset has not the count for its owner"));
                 }
                 pages += order.pages().0;
                 if pages > count {
@@ -668,7 +668,8 @@ impl Pageset {
         self.listed.store(listed, Relaxed);
     }
 
-    /// Puts a block, which is `Pageset` already, before all others.
+    /// Puts a block, which is `Pageset` already, before all others. Its count stays
+    /// 1, as its next owner will find it.
     #[inline]
     pub(super) fn push_head(
         &self,
@@ -682,12 +683,11 @@ impl Pageset {
             return;
         }
         if self.magazines.len(index) >= ROOM {
-            self.spill(index, map, ROOM / 2);
+            self.spill(index, map, ROOM / 2 + 1);
         }
         let len = self.magazines.len(index);
         self.magazines.put(index, len, pfn.0 as u32);
         self.magazines.push(index);
-        page.set_count(1);
     }
 
     /// Takes the first block; its count is 1 and its state the caller's to set.
@@ -698,9 +698,7 @@ impl Pageset {
         map: &'a M,
     ) -> Option<(Pfn, &'a PageDescriptor)> {
         if index >= MIGRATE_PCPTYPES {
-            let (pfn, page) = self.unlink_head(index, map)?;
-            page.set_count(1);
-            return Some((pfn, page));
+            return self.unlink_head(index, map);
         }
         if self.magazines.len(index) == 0 {
             self.reload(index, map);
@@ -711,36 +709,65 @@ impl Pageset {
         Some((pfn, page))
     }
 
-    /// Gives the lowest `pages` of a magazine to the head of its list.
+    /// Gives the lowest `pages` of a magazine to the head of its list: the lowest
+    /// of them comes last there.
     #[cold]
+    #[inline(never)]
     fn spill(&self, index: usize, map: &impl MemMap, pages: u32) {
         let len = self.magazines.len(index);
-        for at in 0..pages.min(len) {
-            let pfn = Pfn(self.magazines.get(index, at).into());
-            if let Some(page) = map.page(pfn) {
-                page.set_count(0);
-                self.link_head(index, map, pfn, page);
+        let pages = pages.min(len);
+        let list = self.list(index);
+        let mut below = list.head.load(Relaxed);
+        let mut linked = 0;
+        for at in 0..pages {
+            let this = self.magazines.get(index, at);
+            let Some(page) = map.page(Pfn(this.into())) else {
+                continue;
+            };
+            page.set_next_link(PageLink::of(below));
+            match link(below).filter(|_| linked == 0) {
+                // Only the list's own pages have to be told.
+                Some(head) => {
+                    if let Some(head) = map.page(head) {
+                        head.set_prev_link(PageLink::of(this));
+                    }
+                }
+                None if linked == 0 => list.tail.store(this, Relaxed),
+                None => {}
             }
+            let above = match at.wrapping_add(1) {
+                next if next < pages => self.magazines.get(index, next),
+                _ => NIL,
+            };
+            page.set_prev_link(PageLink::of(above));
+            below = this;
+            linked += 1;
         }
-        for at in pages..len {
-            let pfn = self.magazines.get(index, at);
-            self.magazines.put(index, at - pages, pfn);
-        }
-        self.magazines.set_len(index, len.saturating_sub(pages));
+        list.head.store(below, Relaxed);
+        self.add_listed(PageOrder::ZERO, linked);
+        self.lower(index, pages, len);
     }
 
     /// Fills an empty magazine from its list.
     #[cold]
+    #[inline(never)]
     fn reload(&self, index: usize, map: &impl MemMap) {
+        let list = self.list(index);
+        let mut head = list.head.load(Relaxed);
         let mut at = FILL;
         while at > 0 {
-            let Some((pfn, page)) = self.unlink_head(index, map) else {
+            let Some(page) = link(head).and_then(|head| map.page(head)) else {
                 break;
             };
-            page.set_count(1);
-            at -= 1;
-            self.magazines.put(index, at, pfn.0 as u32);
+            at = at.wrapping_sub(1);
+            self.magazines.put(index, at, head);
+            head = page.next_link().raw();
         }
+        list.head.store(head, Relaxed);
+        if head == NIL {
+            list.tail.store(NIL, Relaxed);
+        }
+        self.add_listed(PageOrder::ZERO, at as i32 - FILL as i32);
         self.lower(index, at, FILL);
     }
 
@@ -765,8 +792,9 @@ impl Pageset {
         self.add_listed(order_of(index), 1);
     }
 
-    /// Puts a block, which is `Pageset` already and has no references, behind
-    /// all others.
+    /// Puts a block, which is `Pageset` already and has a count of 1, behind all
+    /// others.
+    #[inline]
     pub(super) fn push_tail(
         &self,
         index: usize,
@@ -796,9 +824,9 @@ impl Pageset {
         let pfn = link(list.head.load(Relaxed))?;
         let page = map.page(pfn)?;
         // Its own link back is not looked at while it is the first.
-        let next = page.next();
-        list.head.store(raw(next), Relaxed);
-        if next.is_none() {
+        let next = page.next_link().raw();
+        list.head.store(next, Relaxed);
+        if next == NIL {
             list.tail.store(NIL, Relaxed);
         }
         self.add_listed(order_of(index), -1);
@@ -826,7 +854,7 @@ impl Pageset {
                     break;
                 };
                 page.set_count(1);
-                at -= 1;
+                at = at.wrapping_sub(1);
                 self.magazines.put(index, at, pfn.0 as u32);
             }
             self.lower(index, at, room);
@@ -834,6 +862,7 @@ impl Pageset {
         }
         for _ in 0..left {
             let Some((pfn, page)) = take() else { break };
+            page.set_count(1);
             self.push_tail(index, map, pfn, page);
         }
     }
@@ -844,36 +873,64 @@ impl Pageset {
         if first > 0 {
             for at in first..behind {
                 let pfn = self.magazines.get(index, at);
-                self.magazines.put(index, at - first, pfn);
+                self.magazines.put(index, at.wrapping_sub(first), pfn);
             }
         }
         self.magazines.set_len(index, behind.saturating_sub(first));
     }
 
-    /// Takes the last block.
-    pub(super) fn pop_tail<'a, M: MemMap>(
+    /// Takes blocks off a list's end, the last one first, as long as there are
+    /// some and not more than `most` pages are gone; how many pages those were.
+    #[inline]
+    pub(super) fn take_tail<'a, M: MemMap>(
         &self,
         index: usize,
         map: &'a M,
-    ) -> Option<(Pfn, &'a PageDescriptor)> {
+        most: i32,
+        mut each: impl FnMut(Pfn, &'a PageDescriptor),
+    ) -> i32 {
+        let taken = self.take_linked(index, map, most, &mut each);
+        if taken >= most || index >= MIGRATE_PCPTYPES || self.magazines.len(index) == 0 {
+            return taken;
+        }
+        // What is left of the list is in the magazine.
+        self.spill(index, map, ROOM);
+        let more = self.take_linked(index, map, most.wrapping_sub(taken), &mut each);
+        taken.wrapping_add(more)
+    }
+
+    #[inline]
+    fn take_linked<'a, M: MemMap>(
+        &self,
+        index: usize,
+        map: &'a M,
+        most: i32,
+        each: &mut impl FnMut(Pfn, &'a PageDescriptor),
+    ) -> i32 {
         let list = self.list(index);
-        if index < MIGRATE_PCPTYPES && list.tail.load(Relaxed) == NIL {
-            self.spill(index, map, ROOM);
+        let order = order_of(index);
+        let step = 1i32 << (order.get() & 15);
+        let head = list.head.load(Relaxed);
+        let mut tail = list.tail.load(Relaxed);
+        let mut taken = 0i32;
+        while taken < most {
+            let Some((pfn, page)) = link(tail).and_then(|pfn| Some((pfn, map.page(pfn)?))) else {
+                break;
+            };
+            let last = tail == head;
+            tail = if last { NIL } else { page.prev_link().raw() };
+            taken = taken.wrapping_add(step);
+            page.set_count(0);
+            each(pfn, page);
         }
-        let pfn = link(list.tail.load(Relaxed))?;
-        let page = map.page(pfn)?;
-        self.add_listed(order_of(index), -1);
-        if list.head.load(Relaxed) == pfn.0 as u32 {
-            list.head.store(NIL, Relaxed);
-            list.tail.store(NIL, Relaxed);
-            return Some((pfn, page));
+        list.tail.store(tail, Relaxed);
+        match link(tail).and_then(|tail| map.page(tail)) {
+            Some(tail) => tail.set_next_link(PageLink::NONE),
+            None => list.head.store(NIL, Relaxed),
         }
-        let prev = page.prev();
-        list.tail.store(raw(prev), Relaxed);
-        if let Some(prev) = prev.and_then(|prev| map.page(prev)) {
-            prev.set_next_link(PageLink::NONE);
-        }
-        Some((pfn, page))
+        let listed = self.listed.load(Relaxed).wrapping_sub(taken);
+        self.listed.store(listed, Relaxed);
+        taken
     }
 }
 
@@ -901,9 +958,4 @@ fn link(raw: u32) -> Option<Pfn> {
         NIL => None,
         pfn => Some(Pfn(pfn.into())),
     }
-}
-
-#[inline]
-fn raw(pfn: Option<Pfn>) -> u32 {
-    pfn.map_or(NIL, |pfn| pfn.0 as u32)
 }

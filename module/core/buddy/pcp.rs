@@ -182,6 +182,7 @@ where
         }
         pageset.unsettle();
         let index = pageset::index_of(order, mt);
+        page.set_count(1);
         pageset.push_head(index, self.map, pfn, page);
         let to_free = pageset.note_free(order, zone.is_below_high());
         if to_free > 0 {
@@ -268,14 +269,7 @@ where
         let mut empty = 0;
         while count > 0 && empty < NR_PCP_LISTS {
             let order = pageset::order_of(index);
-            let pages = order.pages().0 as i32;
-            empty += 1;
-            while count > 0 {
-                let Some((pfn, page)) = pageset.pop_tail(index, &map) else {
-                    break;
-                };
-                empty = 0;
-                count -= pages;
+            let taken = pageset.take_tail(index, &map, count, |pfn, page| {
                 let mt = locked.migratetype(pfn);
                 locked.free_one_page(pfn, page, order, mt, None);
                 tell(self.platform, TracePoint::PagePcpuDrain, || {
@@ -285,7 +279,9 @@ where
                         migratetype: mt,
                     }
                 });
-            }
+            });
+            count = count.wrapping_sub(taken);
+            empty = if taken == 0 { empty + 1 } else { 0 };
             index = match index + 1 {
                 NR_PCP_LISTS.. => 0,
                 index => index,

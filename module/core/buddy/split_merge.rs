@@ -140,28 +140,21 @@ impl<'a, P: Platform, M: MemMap> LockedZone<'a, P, M> {
     /// Halves the block at `pfn` until it is of order `low`. Each upper half
     /// goes to the head of its list, the largest first (`expand`).
     #[inline]
-    pub(super) fn expand(
-        &mut self,
-        pfn: Pfn,
-        low: PageOrder,
-        mut high: PageOrder,
-        mt: MigrateType,
-    ) {
-        while high > low {
-            let Some(half) = high.down() else { return };
-            high = half;
-            let upper = pfn + high.pages();
+    pub(super) fn expand(&mut self, pfn: Pfn, low: PageOrder, high: PageOrder, mt: MigrateType) {
+        let mut current = high;
+        while let Some(half) = current.down().filter(|&half| half >= low) {
+            current = half;
+            // `pfn` is aligned to the whole block.
+            let upper = Pfn(pfn.0 | half.pages().0);
             if let Some(page) = self.map.page(upper) {
-                let block = FreeBlock {
-                    pfn: upper,
-                    page,
-                    order: high,
-                    mt,
-                };
+                page.set_buddy_in(self.id, half, mt as u8);
                 self.areas
-                    .add(self.counts(), self.map, block, Placement::Head);
+                    .list_mut(half, mt)
+                    .push_head(self.map, upper, page);
+                self.counts().note_half(half, mt);
             }
         }
+        self.counts().note_halves(low, high, mt);
     }
 
     /// Gives a block back that may be larger than a page block: page block by
@@ -231,11 +224,11 @@ impl<'a, P: Platform, M: MemMap> LockedZone<'a, P, M> {
                 // word in the counts: both types are of the same account.
             }
             if buddy_pfn < pfn {
-                page.set_state(PageState::Tail, PageOrder::ZERO);
+                page.set_tail_in(self.id);
                 page = buddy;
                 pfn = buddy_pfn;
             } else {
-                buddy.set_state(PageState::Tail, PageOrder::ZERO);
+                buddy.set_tail_in(self.id);
             }
             order = larger;
         }

@@ -234,6 +234,7 @@ where
     }
 
     /// What an allocation does that has no page at hand.
+    #[cold]
     #[inline(never)]
     fn alloc_page_slow(&self, request: &AllocRequest) -> Result<PageRef<'_>> {
         let taken = match self.alloc_direct(request) {
@@ -266,7 +267,19 @@ where
         Ok(PageRef { pfn, page })
     }
 
+    /// A page that is not of the zone that most are of, or that has no place at
+    /// hand.
+    #[cold]
+    #[inline(never)]
+    fn free_page_slow(&self, page: PageRef<'_>, order: PageOrder) -> Result<()> {
+        match self.free_fast_movable(page) {
+            true => Ok(()),
+            false => self.free_slow(page.pfn, order),
+        }
+    }
+
     /// What a free does that has no place at hand.
+    #[cold]
     #[inline(never)]
     pub(super) fn free_slow(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
         tell(self.platform, TracePoint::PageFree, || {
@@ -400,7 +413,7 @@ where
         // A block of another order is not as the gate is.
         match self.free_fast(page) {
             true => Ok(()),
-            false => self.free_slow(page.pfn, order),
+            false => self.free_page_slow(page, order),
         }
     }
 

@@ -9,9 +9,9 @@
 //!
 //! In the kernel the sides are the shadow's allocator and the host's, on the
 //! host core's and those of public crates. Each loop is made anew for each side,
-//! so what inlines is inlined; the request is hidden from the optimiser in each
-//! round, and so is the page between the two halves of a pair, because a caller
-//! gets neither from a constant.
+//! so what inlines is inlined. A hot pair's request is a constant, as it is where
+//! pages are taken in earnest; in all other shapes it is hidden from the optimiser,
+//! and so is the page between the two halves of a called pair.
 
 use core::hint::black_box;
 
@@ -20,13 +20,19 @@ pub trait Side {
     /// A block that was given out.
     type Block: Copy;
     /// What is asked for. It is made before the loop.
-    type Request;
+    type Request: 'static;
 
     /// No block.
-    const NONE: Self::Block;
+    fn none() -> Self::Block;
 
     /// A request of the kernel's own (`GFP_KERNEL`) for 2^order pages.
     fn request(&self, order: u32) -> Self::Request;
+
+    /// The same, as a constant where that is of use.
+    #[inline(always)]
+    fn constant<const ORDER: u32>() -> Option<&'static Self::Request> {
+        None
+    }
 
     /// Takes a block.
     fn alloc(&self, request: &Self::Request) -> Option<Self::Block>;
@@ -118,7 +124,11 @@ impl Shape {
                 side.free(block, &request);
                 start = clock();
                 let done = match self {
-                    Self::HotPair(_) => hot_pairs(side, &request),
+                    Self::HotPair(0) => hot_pairs::<S, 0>(side),
+                    Self::HotPair(3) => hot_pairs::<S, 3>(side),
+                    Self::HotPair(4) => hot_pairs::<S, 4>(side),
+                    Self::HotPair(9) => hot_pairs::<S, 9>(side),
+                    Self::HotPair(_) => pairs(side, &request),
                     _ => called_pairs(side, &request),
                 };
                 end = clock();
@@ -152,7 +162,7 @@ impl Shape {
             }
             Self::AllocBulk => {
                 // Linux's call fills the places that are empty.
-                blocks.fill(S::NONE);
+                blocks.fill(S::none());
                 start = clock();
                 let taken = take_bulk(side, &request, blocks);
                 end = clock();
@@ -173,7 +183,21 @@ impl Shape {
 }
 
 #[inline(never)]
-fn hot_pairs<S: Side>(side: &S, request: &S::Request) -> Option<()> {
+fn hot_pairs<S: Side, const ORDER: u32>(side: &S) -> Option<()> {
+    let Some(request) = S::constant::<ORDER>() else {
+        return pairs(side, &side.request(ORDER));
+    };
+    let mut left = PAIRS;
+    while left != 0 {
+        let block = side.alloc(request)?;
+        side.free(block, request);
+        left -= 1;
+    }
+    Some(())
+}
+
+#[inline(never)]
+fn pairs<S: Side>(side: &S, request: &S::Request) -> Option<()> {
     for _ in 0..PAIRS {
         let request = black_box(request);
         let block = side.alloc(request)?;

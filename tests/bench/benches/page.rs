@@ -61,7 +61,7 @@ fn time<S: Side>(side: &S, shape: Shape, blocks: &mut [S::Block], operations: u6
 }
 
 fn measure<S: Side>(group: &mut BenchmarkGroup<'_, WallTime>, who: &str, side: &S, shape: Shape) {
-    let mut blocks = vec![S::NONE; shapes::ROOM];
+    let mut blocks = vec![S::none(); shapes::ROOM];
     group.bench_function(who, |bencher| {
         bencher.iter_custom(|operations| time(side, shape, &mut blocks, operations));
     });
@@ -83,9 +83,9 @@ fn fragmented(criterion: &mut Criterion) {
     CPU0.run_here();
     let mm = shadow::boot(&[128, 128], true);
     let side = Shadow::of(mm);
-    let mut pages = vec![Shadow::NONE; shapes::ROOM];
+    let mut pages = vec![Shadow::none(); shapes::ROOM];
     let frames = Frames::new(1 << 16);
-    let mut numbers = vec![Frames::NONE; shapes::ROOM];
+    let mut numbers = vec![Frames::none(); shapes::ROOM];
     shapes::fragment(&side, &mut pages);
     shapes::fragment(&frames, &mut numbers);
     for (name, shape) in [

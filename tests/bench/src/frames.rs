@@ -23,7 +23,9 @@ impl Side for Frames {
     type Block = usize;
     type Request = u32;
 
-    const NONE: usize = usize::MAX;
+    fn none() -> usize {
+        usize::MAX
+    }
 
     fn request(&self, order: u32) -> u32 {
         order

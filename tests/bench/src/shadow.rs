@@ -4,7 +4,6 @@
 
 use crate::platform::Threads;
 use crate::shapes::Side;
-use shadowmm_core::allocator::Allocator;
 use shadowmm_core::allocator::AllocatorKind;
 use shadowmm_core::boot::Boot;
 use shadowmm_core::boot::Config;
@@ -14,9 +13,9 @@ use shadowmm_core::buddy::gfp::GFP_KERNEL;
 use shadowmm_core::buddy::AllocRequest;
 use shadowmm_core::buddy::BuddySystem;
 use shadowmm_core::buddy::PageAllocator;
+use shadowmm_core::buddy::PageRef;
 use shadowmm_core::node::Nodes;
 use shadowmm_core::phys::PageOrder;
-use shadowmm_core::phys::Pfn;
 use shadowmm_core::sparse::Sparse;
 use shadowmm_host_tests::machine::backing;
 use shadowmm_host_tests::machine::builtin;
@@ -42,53 +41,64 @@ pub fn boot(mib: &[usize], pagesets: bool) -> &'static HostMm {
 
 /// The shadow's allocator, as whoever uses a shadow has it.
 pub struct Shadow<'m> {
-    allocator: Allocator<'m, Threads, Sparse<'static>, Nodes<'static, Threads>>,
-    buddy: BuddySystem<'m, Threads, Sparse<'static>, Nodes<'static, Threads>>,
-    gfp: shadowmm_core::buddy::Gfp,
+    buddy: &'m BuddySystem<'m, Threads, Sparse<'static>, Nodes<'static, Threads>>,
 }
 
 impl<'m> Shadow<'m> {
     /// The allocator of this shadow.
     pub fn of(mm: &'m HostMm) -> Self {
         Self {
-            allocator: mm.allocator(),
-            buddy: mm.buddy(),
-            gfp: GFP_KERNEL,
+            buddy: Box::leak(Box::new(mm.buddy())),
         }
     }
 }
 
-impl Side for Shadow<'_> {
-    type Block = Pfn;
+impl<'m> Side for Shadow<'m> {
+    type Block = PageRef<'m>;
     type Request = AllocRequest;
 
-    const NONE: Pfn = Pfn(0);
+    fn none() -> PageRef<'m> {
+        PageRef::none()
+    }
 
+    #[inline(always)]
     fn request(&self, order: u32) -> AllocRequest {
         let order = PageOrder::new(order).expect("an order of the buddy system");
-        AllocRequest::new(self.gfp, order)
+        AllocRequest::new(GFP_KERNEL, order)
     }
 
-    #[inline]
-    fn alloc(&self, request: &AllocRequest) -> Option<Pfn> {
-        self.allocator.alloc(request).ok()
+    #[inline(always)]
+    fn constant<const ORDER: u32>() -> Option<&'static AllocRequest> {
+        Some(
+            const {
+                &match PageOrder::new(ORDER) {
+                    Some(order) => AllocRequest::new(GFP_KERNEL, order),
+                    None => panic!("no order of the buddy system"),
+                }
+            },
+        )
     }
 
-    #[inline]
-    fn free(&self, block: Pfn, request: &AllocRequest) {
-        self.allocator
-            .free(block, request.order())
+    #[inline(always)]
+    fn alloc(&self, request: &AllocRequest) -> Option<PageRef<'m>> {
+        self.buddy.alloc_page(request).ok()
+    }
+
+    #[inline(always)]
+    fn free(&self, block: PageRef<'m>, request: &AllocRequest) {
+        self.buddy
+            .free_page(block, request.order())
             .expect("what was taken goes back");
     }
 
     #[inline]
-    fn alloc_bulk(&self, request: &AllocRequest, blocks: &mut [Pfn]) -> usize {
-        self.allocator.alloc_bulk(request, blocks).unwrap_or(0)
+    fn alloc_bulk(&self, request: &AllocRequest, blocks: &mut [PageRef<'m>]) -> usize {
+        self.buddy.alloc_page_bulk(request, blocks).unwrap_or(0)
     }
 
     #[inline]
-    fn free_bulk(&self, blocks: &[Pfn], _request: &AllocRequest) {
-        assert_eq!(self.allocator.free_bulk(blocks), blocks.len());
+    fn free_bulk(&self, blocks: &[PageRef<'m>], _request: &AllocRequest) {
+        assert_eq!(self.buddy.free_page_bulk(blocks), blocks.len());
     }
 
     fn drain(&self) {

@@ -10,7 +10,7 @@ use crate::shapes;
 use crate::shapes::Lots;
 use crate::shapes::Shape;
 use crate::shapes::Side;
-use shadowmm_core::phys::Pfn;
+use shadowmm_core::buddy::PageRef;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Acquire;
@@ -58,7 +58,7 @@ pub fn beside<R>(mm: &HostMm, others: &[Cpu], shape: Shape, work: impl FnOnce() 
             scope.spawn(move || {
                 cpu.run_here();
                 let side = Shadow::of(mm);
-                let mut blocks = vec![Shadow::NONE; shapes::ROOM];
+                let mut blocks = vec![Shadow::none(); shapes::ROOM];
                 let mut lots = Lots::new(7);
                 let mut once = || shape.run(&side, &mut blocks, &mut lots, &|| 0);
                 once().expect("memory for all");
@@ -80,7 +80,7 @@ pub fn beside<R>(mm: &HostMm, others: &[Cpu], shape: Shape, work: impl FnOnce() 
 /// Two CPUs that take [`shapes::BULK`] pages each and free each other's, this
 /// often: what each round took, in nanoseconds, on the CPU that was slower.
 pub fn exchange(mm: &HostMm, cpus: [Cpu; 2], rounds: u32) -> Vec<u64> {
-    let desks: [Mutex<Vec<Pfn>>; 2] = Default::default();
+    let desks: [Mutex<Vec<PageRef<'_>>>; 2] = Default::default();
     let arrived = AtomicU32::new(0);
     // Both wait here for the other, who may have lost its processor.
     let meet = |times: u32| {
@@ -95,7 +95,7 @@ pub fn exchange(mm: &HostMm, cpus: [Cpu; 2], rounds: u32) -> Vec<u64> {
         let request = side.request(0);
         let mut took = vec![];
         for round in 0..rounds {
-            let mut pages = vec![Shadow::NONE; shapes::BULK];
+            let mut pages = vec![Shadow::none(); shapes::BULK];
             let start = Instant::now();
             let taken = shapes::take(&side, &request, &mut pages);
             let taking = start.elapsed();

@@ -9,8 +9,8 @@ use shadowmm_bench::shapes;
 use shadowmm_bench::shapes::Lots;
 use shadowmm_bench::shapes::Shape;
 use shadowmm_bench::shapes::Side;
+use shadowmm_core::buddy::PageRef;
 use shadowmm_core::phys::Pages;
-use shadowmm_core::phys::Pfn;
 use std::cell::Cell;
 
 const SHAPES: [Shape; 13] = [
@@ -33,7 +33,7 @@ fn run_all(pagesets: bool) {
     Threads::run_on(0, 0);
     let mm = shadow::boot(&[64, 64], pagesets);
     let side = Shadow::of(mm);
-    let mut blocks = vec![Pfn(0); shapes::ROOM];
+    let mut blocks = vec![PageRef::none(); shapes::ROOM];
     let before = mm.free();
     let readings = Cell::new(0u64);
     let clock = || {
@@ -58,7 +58,7 @@ fn run_all(pagesets: bool) {
     assert_eq!(mm.free() + Pages(held as u64), before);
     assert_eq!(held, shapes::ROOM / 2);
     for pair in blocks[..held].windows(2) {
-        assert_ne!(pair[0].0 ^ 1, pair[1].0, "two buddies are held");
+        assert_ne!(pair[0].pfn().0 ^ 1, pair[1].pfn().0, "two buddies are held");
     }
     shapes::give_back(&side, &side.request(0), &blocks[..held]);
     side.drain();
@@ -95,7 +95,7 @@ fn a_shape_that_runs_out_of_pages_keeps_none() {
     }
     side.drain();
     let left = mm.free();
-    let mut blocks = vec![Pfn(0); shapes::ROOM];
+    let mut blocks = vec![PageRef::none(); shapes::ROOM];
     let mut lots = Lots::new(7);
     for shape in SHAPES {
         if shape.operations() > 100 {

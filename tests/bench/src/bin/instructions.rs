@@ -10,7 +10,7 @@ use shadowmm_bench::shadow::Shadow;
 use shadowmm_bench::shapes;
 use shadowmm_bench::shapes::Lots;
 use shadowmm_bench::shapes::Shape;
-use shadowmm_core::phys::Pfn;
+use shadowmm_core::buddy::PageRef;
 use std::cell::Cell;
 use std::ffi::CString;
 
@@ -37,7 +37,7 @@ fn main() {
     let mm = shadow::boot(&[128, 128], true);
     let side = Shadow::of(mm);
     let mut lots = Lots::new(0x9e37_79b9);
-    let mut blocks = vec![Pfn(0); shapes::ROOM];
+    let mut blocks = vec![PageRef::none(); shapes::ROOM];
     measure("", &SHAPES, &side, &mut blocks, &mut lots);
     let held = shapes::fragment(&side, &mut blocks);
     let (held, rest) = blocks.split_at_mut(held);
@@ -56,11 +56,11 @@ fn main() {
     }
 }
 
-fn measure(
+fn measure<'m>(
     prefix: &str,
     shapes: &[(&str, Shape)],
-    side: &Shadow<'_>,
-    blocks: &mut [Pfn],
+    side: &Shadow<'m>,
+    blocks: &mut [PageRef<'m>],
     lots: &mut Lots,
 ) {
     for &(name, shape) in shapes {

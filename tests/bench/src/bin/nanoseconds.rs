@@ -86,8 +86,8 @@ fn row(name: &str, (min, median): Cost, beside: Option<Cost>) {
 fn alone(mm: &HostMm) {
     let side = Shadow::of(mm);
     let frames = Frames::new(1 << 16);
-    let mut pages = vec![Shadow::NONE; shapes::ROOM];
-    let mut numbers = vec![Frames::NONE; shapes::ROOM];
+    let mut pages = vec![Shadow::none(); shapes::ROOM];
+    let mut numbers = vec![Frames::none(); shapes::ROOM];
     for (name, shape) in SHAPES {
         let ours = measure(&side, shape, &mut pages);
         let theirs = measure(&frames, shape, &mut numbers);
@@ -107,7 +107,7 @@ fn alone(mm: &HostMm) {
 
 fn together(mm: &HostMm) {
     let side = Shadow::of(mm);
-    let mut pages = vec![Shadow::NONE; shapes::ROOM];
+    let mut pages = vec![Shadow::none(); shapes::ROOM];
     for shape in [Shape::HotPair(0), Shape::Alloc, Shape::HotPair(4)] {
         let what = match shape {
             Shape::HotPair(0) => "hot pair, order 0",
