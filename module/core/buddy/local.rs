@@ -165,7 +165,7 @@ impl Back<'_> {
 
 /// What one CPU has of the zones that it likes best.
 #[repr(C)]
-pub(super) struct CpuLocal<'m> {
+pub struct CpuLocal<'m> {
     out: [Out<'m>; PLAIN_KINDS],
     /// Of the first zones for `Normal` and `Movable`.
     back: [Back<'m>; 2],

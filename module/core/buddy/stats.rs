@@ -610,12 +610,7 @@ fn local<'m>(
 }
 
 /// What a CPU has of a zone.
-fn slot(
-    zones: &[ZoneStats],
-    zones_per_cpu: usize,
-    cpu: CpuId,
-    id: ZoneId,
-) -> Option<&ZoneStats> {
+fn slot(zones: &[ZoneStats], zones_per_cpu: usize, cpu: CpuId, id: ZoneId) -> Option<&ZoneStats> {
     let first = (cpu.0 as usize).wrapping_mul(zones_per_cpu);
     let own = id.index() < zones_per_cpu;
     let slot = own.then(|| zones.get(first.wrapping_add(id.index())));

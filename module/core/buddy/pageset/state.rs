@@ -50,7 +50,10 @@ impl Pageset {
             high_min: self.high_min.load(Relaxed),
             high_max: self.high_max.load(Relaxed),
             batch: self.batch.load(Relaxed),
-            free_count: self.free_count.load(Relaxed),
+            free_count: match self.full_at.load(Relaxed) {
+                full @ 0.. => full,
+                _ => self.free_count.load(Relaxed),
+            },
             alloc_factor: self.alloc_factor.load(Relaxed) >> new.min(31),
             prev_free_high_order: flags & PREV_FREE_HIGH_ORDER != 0,
             free_high_batch: flags & FREE_HIGH_BATCH != 0,
