@@ -29,8 +29,8 @@ static const struct request requests[] = {
 	{ "EXACT", SHADOWMM_IOC_EXACT, sizeof(struct shadowmm_exact), FIELD(shadowmm_exact, reserved), 0, 0 },
 	{ "BLOCK", SHADOWMM_IOC_BLOCK, sizeof(struct shadowmm_block), 0, 0, 0 },
 	{ "POLICY", SHADOWMM_IOC_POLICY, sizeof(struct shadowmm_policy), 0, 0, 0 },
-	{ "DIFF_PLAY", SHADOWMM_IOC_DIFF_PLAY, sizeof(struct shadowmm_diff_play), FIELD(shadowmm_diff_play, reserved) },
-	{ "DIFF_STATE", SHADOWMM_IOC_DIFF_STATE, sizeof(struct shadowmm_diff_state), 0 },
+	{ "DIFF_PLAY", SHADOWMM_IOC_DIFF_PLAY, sizeof(struct shadowmm_diff_play), FIELD(shadowmm_diff_play, reserved), 0, 0 },
+	{ "DIFF_STATE", SHADOWMM_IOC_DIFF_STATE, sizeof(struct shadowmm_diff_state), 0, 0, 0 },
 	{ "CONTIG", SHADOWMM_IOC_CONTIG, sizeof(struct shadowmm_contig), FIELD(shadowmm_contig, reserved), 0, 0 },
 };
 
