@@ -76,6 +76,11 @@ impl<'m> Flat<'m> {
         }
     }
 
+    /// Whether there is no page.
+    pub(super) fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
     /// The descriptor of a page of the zone.
     #[inline(always)]
     pub(super) fn page(&self, pfn: Pfn) -> Option<&'m PageDescriptor> {

@@ -389,9 +389,14 @@ impl<'m> Statistics<'m> {
             CpuLocal::new(|highest| {
                 let cpu = CpuId(cpu as u32);
                 let (id, local) = zone(cpu, highest)?;
+                let flat = *flats.get(id.index())?;
+                if flat.is_empty() {
+                    // A page of such a zone has to be looked up.
+                    return None;
+                }
                 let slot = slot(zones, zones_per_cpu, cpu, id)?;
                 slot.local.store(local, Relaxed);
-                Some((id, slot, *flats.get(id.index())?))
+                Some((id, slot, flat))
             })
         })?;
         self.flats = flats;
