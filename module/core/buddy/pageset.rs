@@ -396,13 +396,18 @@ impl Pageset {
         self.total_settled.store(hot, Relaxed);
         self.allocs_settled
             .store(self.allocs.load(Relaxed), Relaxed);
+        let was = self.high.load(Relaxed);
         let high = clamp(
-            self.high.load(Relaxed),
+            was,
             self.high_min.load(Relaxed),
             self.high_max.load(Relaxed),
         );
         let total = self.listed.load(Relaxed).wrapping_add(hot as i32);
         let mut more = high.wrapping_sub(1).wrapping_sub(total);
+        if high != was {
+            // The next page that comes back brings `high` within its bounds.
+            more = more.min(0);
+        }
         let full = self.batch.load(Relaxed) << BATCH_SCALE_MAX;
         let free_count = self.free_count.load(Relaxed);
         let is_full = free_count >= full;
