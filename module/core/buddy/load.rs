@@ -103,6 +103,8 @@ where
         let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
         self.take_reserved(pfn, order);
         page.set_state(PageState::Pageset, order);
+        // As every block in a pageset has it.
+        page.set_count(1);
         pageset.push_tail(index, self.map, pfn, page);
         Ok(())
     }

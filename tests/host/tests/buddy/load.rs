@@ -115,6 +115,9 @@ fn a_loaded_zone_goes_on_as_the_other_does() {
             let a = step(&old, &mut random, &mut ours);
             let b = step(&new, &mut again, &mut theirs);
             assert_eq!(a, b, "seed {seed}, step {i}");
+            if let Some(Ok(pfn)) = b {
+                assert_eq!(new.page(pfn.0).count(), 1, "seed {seed}, step {i}");
+            }
         }
         assert_eq!(old.lists(), new.lists(), "seed {seed}");
         assert_eq!(
