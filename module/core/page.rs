@@ -256,8 +256,8 @@ impl PageDescriptor {
     /// (`page_is_buddy`).
     #[inline]
     pub fn is_buddy(&self, zone: ZoneId, order: PageOrder) -> bool {
-        let wanted = ((zone.0 as u32) << ZONE_SHIFT)
-            | ((order.get() as u32) << ORDER_SHIFT)
+        let wanted = (u32::from(zone.0) << ZONE_SHIFT)
+            | (u32::from(order.get()) << ORDER_SHIFT)
             | ((PageState::Buddy as u32) << STATE_SHIFT);
         self.bits.load(Relaxed) & !0xffff == wanted
     }
@@ -265,8 +265,8 @@ impl PageDescriptor {
     /// Whether an allocated block of `order` starts here, in one load.
     #[inline]
     pub fn is_allocated(&self, order: PageOrder) -> bool {
-        let wanted =
-            ((order.get() as u32) << ORDER_SHIFT) | ((PageState::Allocated as u32) << STATE_SHIFT);
+        let wanted = (u32::from(order.get()) << ORDER_SHIFT)
+            | ((PageState::Allocated as u32) << STATE_SHIFT);
         self.bits.load(Relaxed) & (0xff << STATE_SHIFT) == wanted
     }
 
@@ -275,8 +275,8 @@ impl PageDescriptor {
     #[inline]
     pub(crate) fn take_from_owner(&self, order: PageOrder) -> bool {
         let bits = self.bits.load(Relaxed);
-        let wanted =
-            ((order.get() as u32) << ORDER_SHIFT) | ((PageState::Allocated as u32) << STATE_SHIFT);
+        let wanted = (u32::from(order.get()) << ORDER_SHIFT)
+            | ((PageState::Allocated as u32) << STATE_SHIFT);
         if bits & (0xff << STATE_SHIFT) != wanted {
             return false;
         }
@@ -304,7 +304,7 @@ impl PageDescriptor {
     #[inline]
     pub fn set_state(&self, state: PageState, order: PageOrder) {
         let bits = self.bits.load(Relaxed) & !((0xff << STATE_SHIFT) | FLAGS);
-        let order = (order.get() as u32) << ORDER_SHIFT;
+        let order = u32::from(order.get()) << ORDER_SHIFT;
         self.bits
             .store(bits | order | ((state as u32) << STATE_SHIFT), Relaxed);
     }
@@ -314,8 +314,8 @@ impl PageDescriptor {
     #[inline]
     pub(crate) fn set_buddy(&self, order: PageOrder, list: u8) {
         let bits = self.bits.load(Relaxed) & !((0xff << STATE_SHIFT) | FLAGS);
-        let order = (order.get() as u32) << ORDER_SHIFT;
-        let list = (list as u32) << LIST_SHIFT;
+        let order = u32::from(order.get()) << ORDER_SHIFT;
+        let list = u32::from(list) << LIST_SHIFT;
         self.bits.store(
             bits | order | ((PageState::Buddy as u32) << STATE_SHIFT) | list,
             Relaxed,
@@ -326,17 +326,17 @@ impl PageDescriptor {
     /// not matter.
     #[inline]
     pub(crate) fn set_buddy_in(&self, zone: ZoneId, order: PageOrder, list: u8) {
-        let zone = (zone.0 as u32) << ZONE_SHIFT;
-        let order = (order.get() as u32) << ORDER_SHIFT;
+        let zone = u32::from(zone.0) << ZONE_SHIFT;
+        let order = u32::from(order.get()) << ORDER_SHIFT;
         let state = (PageState::Buddy as u32) << STATE_SHIFT;
-        let list = (list as u32) << LIST_SHIFT;
+        let list = u32::from(list) << LIST_SHIFT;
         self.bits.store(zone | order | state | list, Relaxed);
     }
 
     /// Makes a page that is known to be of `zone` the inside of a block.
     #[inline]
     pub(crate) fn set_tail_in(&self, zone: ZoneId) {
-        let zone = (zone.0 as u32) << ZONE_SHIFT;
+        let zone = u32::from(zone.0) << ZONE_SHIFT;
         self.bits
             .store(zone | (PageState::Tail as u32) << STATE_SHIFT, Relaxed);
     }
@@ -396,8 +396,8 @@ impl PageDescriptor {
     /// Of several who try at once, one is told `true`.
     pub(crate) fn set_isolated(&self, order: PageOrder) -> bool {
         let bits = self.bits.load(Relaxed);
-        let wanted =
-            ((order.get() as u32) << ORDER_SHIFT) | ((PageState::Allocated as u32) << STATE_SHIFT);
+        let wanted = (u32::from(order.get()) << ORDER_SHIFT)
+            | ((PageState::Allocated as u32) << STATE_SHIFT);
         let differs = bits & (0xff << STATE_SHIFT) != wanted;
         if differs || bits & (MOVABLE | ISOLATED) != MOVABLE {
             return false;
@@ -472,7 +472,7 @@ impl PageDescriptor {
     /// once, one is told `true`; `false` for any other page, too.
     #[inline]
     pub(crate) fn take_whole(&self, zone: ZoneId, order: PageOrder) -> bool {
-        let bits = Self::plain_bits(zone) | (order.get() as u32) << ORDER_SHIFT;
+        let bits = Self::plain_bits(zone) | u32::from(order.get()) << ORDER_SHIFT;
         self.bits.load(Relaxed) == bits && self.take_plain(bits)
     }
 

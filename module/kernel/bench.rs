@@ -67,12 +67,14 @@ impl<'a, A: PageAllocator> Side for Ours<'a, '_, A> {
 
     #[inline(always)]
     fn constant<const ORDER: u32>() -> Option<&'static AllocRequest> {
-        Some(const {
-            &match PageOrder::new(ORDER) {
-                Some(order) => AllocRequest::new(gfp::GFP_KERNEL, order),
-                None => panic!("no order of the buddy system"),
-            }
-        })
+        Some(
+            const {
+                &match PageOrder::new(ORDER) {
+                    Some(order) => AllocRequest::new(gfp::GFP_KERNEL, order),
+                    None => panic!("no order of the buddy system"),
+                }
+            },
+        )
     }
 
     #[inline(always)]
@@ -140,12 +142,14 @@ impl Side for Host {
 
     #[inline(always)]
     fn constant<const ORDER: u32>() -> Option<&'static HostRequest> {
-        Some(const {
-            &HostRequest {
-                gfp: kernel::bindings::GFP_KERNEL,
-                order: ORDER,
-            }
-        })
+        Some(
+            const {
+                &HostRequest {
+                    gfp: kernel::bindings::GFP_KERNEL,
+                    order: ORDER,
+                }
+            },
+        )
     }
 
     #[inline]

@@ -43,6 +43,12 @@ mod records;
 mod region;
 mod rwsem;
 mod shadow;
+#[expect(
+    clippy::as_underscore,
+    clippy::cast_lossless,
+    clippy::ptr_as_ptr,
+    reason = "each argument becomes what its C function takes, one type in each call of the macro"
+)]
 mod trace;
 mod workers;
 
@@ -50,6 +56,7 @@ mod workers;
 /// of which have no size in C.
 #[allow(
     clippy::all,
+    clippy::undocumented_unsafe_blocks,
     dead_code,
     improper_ctypes,
     missing_docs,
@@ -69,6 +76,7 @@ mod bindings {
 /// What bindgen makes of uapi/shadowmm.h.
 #[allow(
     clippy::all,
+    clippy::undocumented_unsafe_blocks,
     dead_code,
     missing_docs,
     non_camel_case_types,

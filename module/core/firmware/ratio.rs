@@ -11,7 +11,7 @@ pub(super) fn mul_div(a: u64, b: u64, c: u64) -> u64 {
 /// The same, rounded to the nearest.
 pub(super) fn mul_div_round(a: u64, b: u64, c: u64) -> u64 {
     let (quotient, rest) = mul_div_rem(a, b, c);
-    quotient.saturating_add((rest >= c - rest && c != 0) as u64)
+    quotient.saturating_add(u64::from(rest >= c - rest && c != 0))
 }
 
 /// Long multiplication and division at once, bit by bit of `a`: the kernel

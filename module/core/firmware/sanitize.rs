@@ -181,7 +181,7 @@ impl E820Table {
         filter: Option<E820Type>,
     ) -> Result<()> {
         let range = PhysRange::new(start, size);
-        let pieces = |e: &E820Entry| matches!(cut(e, range), Cut::Middle) as usize;
+        let pieces = |e: &E820Entry| usize::from(matches!(cut(e, range), Cut::Middle));
         self.check_room(filter, pieces)?;
         for i in 0..self.nr_entries {
             let wanted = |e: &&mut E820Entry| filter.is_none_or(|k| e.kind == k);

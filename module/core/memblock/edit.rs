@@ -143,7 +143,7 @@ impl EarlyMemory<'_, '_> {
             }
             let leftover = !table.total_size.is_zero();
             table.total_size = size;
-            self.warnings.leftover_size += leftover as u64;
+            self.warnings.leftover_size += u64::from(leftover);
             return Ok(());
         }
         // The worst case is a range that fills a gap before, between and
@@ -206,9 +206,9 @@ impl EarlyMemory<'_, '_> {
     }
 
     fn warn_of_overlap(&mut self, new: &MemblockRegion, old: &MemblockRegion) {
-        self.warnings.node_mismatch += (new.nid != old.nid) as u64;
+        self.warnings.node_mismatch += u64::from(new.nid != old.nid);
         let flags_differ = !new.flags.is_none() && new.flags != old.flags;
-        self.warnings.flags_mismatch += flags_differ as u64;
+        self.warnings.flags_mismatch += u64::from(flags_differ);
     }
 
     /// Cuts regions at the borders of a range, and returns the indices of

@@ -139,7 +139,7 @@ impl<P: Platform> Nodes<'_, P> {
         check(
             own.refs()
                 .iter()
-                .map(|zref| zref.zone as *const _)
+                .map(|zref| core::ptr::from_ref(zref.zone))
                 .eq(node.populated_zones().rev().map(core::ptr::from_ref)),
             "a nofallback list has the node's own zones, highest first",
         )

@@ -145,6 +145,8 @@ unsafe impl Send for CName {}
 // SAFETY: As above.
 unsafe impl Sync for CName {}
 
+// Only the kernel's settings disallow these, for its `char`, which core does not name.
+#[allow(clippy::disallowed_methods)]
 impl CName {
     /// The field that points to `name`.
     pub const fn new(name: &'static CStr) -> Self {

@@ -240,7 +240,7 @@ impl NodeModel {
         self.fallback
             .iter()
             .take(self.nr_fallback as usize)
-            .map(|&index| NodeId(index as i32))
+            .map(|&index| NodeId(i32::from(index)))
     }
 }
 

@@ -126,7 +126,7 @@ fn write_pageset(out: &mut dyn Write, pageset: &PagesetModel) -> Walk {
 
 fn write_tail(out: &mut dyn Write, zone: &ZoneModel) -> Walk {
     let rows = [
-        ("node_unreclaimable: ", zone.node_unreclaimable as u64),
+        ("node_unreclaimable: ", u64::from(zone.node_unreclaimable)),
         ("start_pfn:          ", zone.start_pfn.0),
         ("reserved_highatomic:", zone.reserved_highatomic.0),
         ("free_highatomic:    ", zone.free_highatomic.0),
