@@ -338,7 +338,7 @@ impl PageDescriptor {
     pub(crate) fn set_tail_in(&self, zone: ZoneId) {
         let zone = u32::from(zone.0) << ZONE_SHIFT;
         self.bits
-            .store(zone | (PageState::Tail as u32) << STATE_SHIFT, Relaxed);
+            .store(zone | ((PageState::Tail as u32) << STATE_SHIFT), Relaxed);
     }
 
     /// On which list of its order a free block is.
@@ -472,7 +472,7 @@ impl PageDescriptor {
     /// once, one is told `true`; `false` for any other page, too.
     #[inline]
     pub(crate) fn take_whole(&self, zone: ZoneId, order: PageOrder) -> bool {
-        let bits = Self::plain_bits(zone) | u32::from(order.get()) << ORDER_SHIFT;
+        let bits = Self::plain_bits(zone) | (u32::from(order.get()) << ORDER_SHIFT);
         self.bits.load(Relaxed) == bits && self.take_plain(bits)
     }
 
