@@ -333,6 +333,14 @@ impl PageDescriptor {
         self.bits.store(zone | order | state | list, Relaxed);
     }
 
+    /// Makes a page that is known to be of `zone` the first of an allocated block
+    /// without a flag.
+    #[inline]
+    pub(crate) fn set_allocated_in(&self, zone: ZoneId, order: PageOrder) {
+        let order = (order.get() as u32) << ORDER_SHIFT;
+        self.bits.store(Self::plain_bits(zone) | order, Relaxed);
+    }
+
     /// Makes a page that is known to be of `zone` the inside of a block.
     #[inline]
     pub(crate) fn set_tail_in(&self, zone: ZoneId) {

@@ -154,6 +154,13 @@ pub trait Platform: Send + Sync + 'static {
         false
     }
 
+    /// Whether somebody wants to be told of every page. The short ways of single
+    /// pages do not ask for each: they are closed meanwhile
+    /// (`BuddySystem::set_told`).
+    fn wants_pages(&self) -> bool {
+        self.is_traced(TracePoint::PageAlloc) || self.is_traced(TracePoint::PageFree)
+    }
+
     /// Tells whoever listens what has happened.
     fn trace(&self, _event: &TraceEvent) {}
 }

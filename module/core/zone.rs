@@ -247,13 +247,15 @@ impl<P: Platform> Zone<P> {
 
     /// Whether a block of `order` for pages of type `mt` may be taken without
     /// another question: the zone has far more than its watermarks even then, and
-    /// a block that large (`zone_watermark_fast`).
+    /// a block that large (`zone_watermark_fast`). Whether it has one is only asked
+    /// where the CPUs may have one when the zone does not.
     #[inline]
     pub(crate) fn has_far_more(&self, order: PageOrder, mt: MigrateType) -> bool {
         let floor = self.floor.load(Relaxed);
         let more = order.pages().0 - 1;
         self.free_counts.free_pages().0 > floor.saturating_add(more)
             && (order == PageOrder::ZERO
+                || !crate::buddy::is_kept_by_cpus(order)
                 || self
                     .free_counts
                     .has_block(order, mt == MigrateType::Movable, false))

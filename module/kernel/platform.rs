@@ -256,6 +256,10 @@ impl Platform for Kernel {
         trace::is_traced(point)
     }
 
+    fn wants_pages(&self) -> bool {
+        trace::wants_pages()
+    }
+
     fn trace(&self, event: &TraceEvent) {
         trace::trace(event);
     }

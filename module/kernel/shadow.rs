@@ -25,8 +25,10 @@ use crate::uapi;
 use core::fmt;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
+use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
 use kernel::new_mutex;
 use kernel::prelude::*;
@@ -73,6 +75,14 @@ static EMPTY_MAP: FirmwareMap = FirmwareMap::NEW;
 kernel::sync::global_lock! {
     // SAFETY: Initialised in the module's init, before anything else.
     pub(crate) unsafe(uninit) static CURRENT: Mutex<Option<Arc<Shadow>>> = None;
+}
+
+/// Whether the module has begun: a tracepoint can be listened to before that.
+pub(crate) static READY: AtomicBool = AtomicBool::new(false);
+
+/// [`current`], also before the module has begun.
+pub(crate) fn current_if_ready() -> Option<Arc<Shadow>> {
+    READY.load(Acquire).then(current).flatten()
 }
 
 /// The shadow of this module, while it is loaded.

@@ -19,6 +19,7 @@
 //! movable.rs blocks that may move         bench.rs     beside the host's allocator
 //! ```
 
+use core::sync::atomic::Ordering::Release;
 use kernel::miscdevice::MiscDeviceOptions;
 use kernel::miscdevice::MiscDeviceRegistration;
 use kernel::prelude::*;
@@ -115,6 +116,7 @@ impl kernel::InPlaceModule for Module {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         // SAFETY: Called once, before anything can use it.
         unsafe { shadow::CURRENT.init() };
+        shadow::READY.store(true, Release);
         // SAFETY: As above.
         unsafe { failure::LAST.init() };
         try_pin_init!(Self {

@@ -6,10 +6,16 @@
 //! ```text
 //! is_traced(point)   the tracepoint's static key: a nop that the kernel patches
 //!                    to a jump when somebody listens
+//! wants_pages()      whether somebody listens for pages: core's short ways are
+//!                    closed then, and spare the question
 //! trace(event)       rust_do_trace_X() of tracepoints.c, in plain numbers
 //! ```
 
 use crate::bindings;
+use crate::shadow;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::SeqCst;
+use kernel::ffi::c_int;
 use shadowmm_core::phys::PageOrder;
 use shadowmm_core::trace::TraceEvent;
 use shadowmm_core::trace::TracePoint;
@@ -81,6 +87,40 @@ macro_rules! tell {
         // module with their length, and may be called in any context.
         unsafe { bindings::$function($($argument as _),+) }
     };
+}
+
+/// How many of the tracepoints for pages somebody listens to.
+static LISTENERS: AtomicU32 = AtomicU32::new(0);
+
+/// Whether somebody listens to one of them.
+pub(crate) fn wants_pages() -> bool {
+    LISTENERS.load(SeqCst) != 0
+}
+
+/// Has the short ways of the shadow that runs closed, or opened, if there is one.
+fn tell_shadow() {
+    if let Some(shadow) = shadow::current_if_ready() {
+        // Without an allocator there is nothing to close.
+        let _ = shadow.with_mm(|mm| {
+            mm.buddy().set_told(wants_pages());
+            Ok(())
+        });
+    }
+}
+
+/// Somebody begins to listen: called by the kernel, before the first is heard.
+#[no_mangle]
+extern "C" fn shadowmm_trace_reg() -> c_int {
+    LISTENERS.fetch_add(1, SeqCst);
+    tell_shadow();
+    0
+}
+
+/// Nobody listens any more to one of the two.
+#[no_mangle]
+extern "C" fn shadowmm_trace_unreg() {
+    LISTENERS.fetch_sub(1, SeqCst);
+    tell_shadow();
 }
 
 /// Hands an event to its tracepoint.

@@ -25,7 +25,6 @@ use super::system::BuddySystem;
 use super::MemMap;
 use super::ZoneTable;
 use crate::page::PageDescriptor;
-use crate::page::PageState;
 use crate::phys::PageOrder;
 use crate::phys::Pfn;
 use crate::platform::Lock;
@@ -49,12 +48,12 @@ where
         if !out.set().is_open() || !zone.has_far_more(order, mt) {
             return None;
         }
-        let pfn = match pageset::is_allowed(order) {
-            true => self.direct_from_set(out, order, mt),
-            false => self.direct_from_zone(out, zone, order, mt),
-        }?;
+        if !pageset::is_allowed(order) {
+            return self.direct_from_zone(out, zone, order, mt);
+        }
+        let pfn = self.direct_from_set(out, order, mt)?;
         let page = out.flat.page(pfn)?;
-        page.set_state(PageState::Allocated, order);
+        page.set_allocated_in(out.zone, order);
         out.slot.count_direct_alloc(order.pages());
         Some(PageRef { pfn, page })
     }
@@ -92,7 +91,7 @@ where
         zone: &Zone<P>,
         order: PageOrder,
         mt: MigrateType,
-    ) -> Option<Pfn> {
+    ) -> Option<PageRef<'a>> {
         if mt == MigrateType::Movable && !zone.free_counts.free_cma().is_zero() {
             // It might be for CMA to give.
             return None;
@@ -103,13 +102,17 @@ where
         };
         let mut areas = zone.free.lock();
         let mut locked = self.locked_on(zone, out.zone, &mut areas, &map);
-        let pfn = locked.rmqueue_smallest(order, mt)?;
-        if let Some(page) = out.flat.page(pfn) {
-            // No longer a free block, before the lock is released.
-            page.set_state(PageState::Allocated, order);
-            page.set_count(1);
-        }
-        Some(pfn)
+        let pfn = match locked.rmqueue_exact(order, mt) {
+            Some((pfn, _)) => pfn,
+            None => locked.rmqueue_smallest(order, mt)?,
+        };
+        // It is no longer a free block before the lock is released.
+        let page = out.flat.page(pfn)?;
+        page.set_allocated_in(out.zone, order);
+        page.set_count(1);
+        drop(locked);
+        out.slot.count_direct_alloc(order.pages());
+        Some(PageRef { pfn, page })
     }
 
     /// Gives a block back the direct way; `false` when it must go the long one.
@@ -191,7 +194,9 @@ where
         let mut areas = zone.free.lock();
         let mut locked = self.locked_on(zone, back.zone, &mut areas, &map);
         let mt = locked.migratetype(pfn);
-        locked.free_one_page(pfn, page, order, mt, None);
+        if order == PageOrder::PAGEBLOCK || !locked.free_alone(pfn, page, order, mt) {
+            locked.free_one_page(pfn, page, order, mt, None);
+        }
         true
     }
 }

@@ -10,8 +10,8 @@
 //! ```text
 //! alloc   the request is plain            one page, from here, not to be zeroed
 //!         the gate is open                the zone has far more than its
-//!                                         watermarks, nobody drains
-//!         the magazine has a page; nobody listens to the tracepoint
+//!                                         watermarks, nobody drains or listens
+//!         the magazine has a page
 //! free    the descriptor is as the gate   of this zone, allocated, one page, one
 //!                                         reference, no flag; the gate is open
 //!         its page block's magazine has   of a type that pages are kept for; no
@@ -25,6 +25,7 @@ use super::alloc::AllocRequest;
 use super::allocator::PageRef;
 use super::local::list_of;
 use super::local::Back;
+use super::local::PLAIN_KINDS;
 use super::pageset::Pageset;
 use super::system::BuddySystem;
 use super::MemMap;
@@ -32,7 +33,6 @@ use super::ZoneTable;
 use crate::phys::PageOrder;
 use crate::phys::Pfn;
 use crate::platform::Platform;
-use crate::trace::TracePoint;
 
 impl<'a, P, M, Z> BuddySystem<'a, P, M, Z>
 where
@@ -44,10 +44,10 @@ where
     /// when it must go the long way.
     #[inline(always)]
     pub(super) fn alloc_fast(&self, request: &AllocRequest) -> Option<PageRef<'a>> {
-        if self.platform.is_traced(TracePoint::PageAlloc) {
+        let kind = request.single();
+        if usize::from(kind) >= PLAIN_KINDS {
             return None;
         }
-        let kind = request.single();
         let (local, _pinned) = self.platform.pin_local(self.stats.locals())?;
         let out = local.out(kind)?;
         let (set, list) = (out.set(), list_of(kind));
@@ -68,9 +68,6 @@ where
     /// way.
     #[inline(always)]
     pub(super) fn free_fast(&self, page: PageRef<'_>) -> bool {
-        if self.platform.is_traced(TracePoint::PageFree) {
-            return false;
-        }
         let PageRef { pfn, page } = page;
         let Some((local, _pinned)) = self.platform.pin_local(self.stats.locals()) else {
             return false;
@@ -83,9 +80,6 @@ where
     /// The same for a page of the zone for movable pages.
     pub(super) fn free_fast_movable(&self, page: PageRef<'_>) -> bool {
         let PageRef { pfn, page } = page;
-        if self.platform.is_traced(TracePoint::PageFree) {
-            return false;
-        }
         let Some((local, _pinned)) = self.platform.pin_local(self.stats.locals()) else {
             return false;
         };
@@ -98,7 +92,7 @@ where
     /// do so at once, one is right. `false` when it must go the long way.
     #[inline(always)]
     pub(super) fn free_fast_checked(&self, pfn: Pfn, order: PageOrder) -> bool {
-        if order != PageOrder::ZERO || self.platform.is_traced(TracePoint::PageFree) {
+        if order != PageOrder::ZERO {
             return false;
         }
         let Some((local, _pinned)) = self.platform.pin_local(self.stats.locals()) else {

@@ -128,6 +128,25 @@ impl FreeAreas {
     }
 }
 
+impl FreeAreas {
+    /// Takes the first block of a list off it, `page` being its descriptor. The
+    /// caller sets the page's new state and accounts the pages.
+    #[inline(always)]
+    pub(super) fn remove_first(
+        &mut self,
+        counts: &FreeCounts,
+        map: &impl MemMap,
+        page: &PageDescriptor,
+        order: PageOrder,
+        mt: MigrateType,
+    ) {
+        if self.list_at(order, mt.index()).remove_first(map, page) {
+            counts.clear_order(order, mt.index());
+        }
+        counts.remove_block(order, mt);
+    }
+}
+
 /// A block that is to become, or is, a free one.
 pub(super) struct FreeBlock<'a> {
     /// Its first page.

@@ -77,6 +77,24 @@ impl PageList {
         self.tail = pfn.into();
     }
 
+    /// Takes the first page out, whose descriptor is `page`; whether it was the
+    /// only one.
+    #[inline(always)]
+    pub(super) fn remove_first(&mut self, map: &impl MemMap, page: &PageDescriptor) -> bool {
+        let next = page.next_link();
+        self.head = next;
+        match next.pfn().and_then(|next| map.page(next)) {
+            Some(next) => {
+                next.set_prev_link(PageLink::NONE);
+                false
+            }
+            None => {
+                self.tail = PageLink::NONE;
+                true
+            }
+        }
+    }
+
     /// Takes `page`, which is on this list, out (`list_del`). Its own links
     /// stay as they were: they mean nothing until it is on a list again.
     #[inline]

@@ -125,6 +125,7 @@ pub use migratetype::Pageblock;
 pub use migratetype::MIGRATE_PCPTYPES;
 pub use migratetype::MIGRATE_TYPES;
 pub use page_types::page_types;
+pub(crate) use pageset::is_allowed as is_kept_by_cpus;
 pub use pageset::Pageset;
 pub use pageset::PagesetLimits;
 pub use pageset::PagesetState;

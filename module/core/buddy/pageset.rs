@@ -90,7 +90,7 @@ const FREE_HIGH_BATCH: u32 = 1 << 1;
 
 /// Whether blocks of this order are kept by CPUs (`pcp_allowed_order`).
 #[inline]
-pub(super) const fn is_allowed(order: PageOrder) -> bool {
+pub(crate) const fn is_allowed(order: PageOrder) -> bool {
     order.get() <= COSTLY_ORDER || order.get() == PAGEBLOCK_ORDER
 }
 
@@ -161,6 +161,8 @@ const CLAIMED: u32 = 1 << 15;
 const TIGHT: u32 = 1 << 14;
 /// The zone was below its high watermark.
 const BELOW_HIGH: u32 = 1 << 13;
+/// Somebody wants to be told of every page.
+const TOLD: u32 = 1 << 11;
 /// No pages are kept here.
 const DISABLED: u32 = 1 << 12;
 /// How many pages are put into an empty magazine: not as many as it has room
@@ -255,6 +257,12 @@ impl Pageset {
     /// that. For the holder of the zone's lock.
     pub(super) fn set_below_high(&self, below: bool) {
         self.set_gate(BELOW_HIGH, below);
+    }
+
+    /// Closes the gate for somebody who wants to be told of every page, or ends
+    /// that.
+    pub(super) fn set_told(&self, told: bool) {
+        self.set_gate(TOLD, told);
     }
 
     fn set_gate(&self, flag: u32, closed: bool) {

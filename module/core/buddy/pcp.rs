@@ -441,7 +441,17 @@ where
             };
             let low = zone.wmark(Watermark::Low);
             pageset.set_zone(id);
+            pageset.set_told(self.platform.wants_pages());
             pageset.set_limits(PagesetLimits::of(zone.managed(), low, cpus));
+        });
+    }
+
+    /// Closes the short ways of single pages, so that every one is told of, or
+    /// opens them again.
+    pub fn set_told(&self, told: bool) {
+        self.for_each_zone(|id, _| {
+            self.stats
+                .for_each_pageset(id, |pageset| pageset.set_told(told));
         });
     }
 

@@ -114,6 +114,25 @@ impl<'a, P: Platform, M: MemMap> LockedZone<'a, P, M> {
         Some(pfn)
     }
 
+    /// The same where there is a block of that very order, which is left with
+    /// nothing to split: `None`, and nothing is done, where there is none.
+    #[inline(always)]
+    pub(super) fn rmqueue_exact(
+        &mut self,
+        order: PageOrder,
+        mt: MigrateType,
+    ) -> Option<(Pfn, &'a PageDescriptor)> {
+        if self.platform.is_traced(TracePoint::PageAllocZoneLocked) {
+            return None;
+        }
+        let pfn = self.areas.list(order, mt).first()?;
+        let page = self.map.page(pfn)?;
+        self.areas
+            .remove_first(self.counts(), self.map, page, order, mt);
+        self.counts().remove_pages(order.pages(), mt);
+        Some((pfn, page))
+    }
+
     /// Takes the block of order `high` at `pfn` off its list and puts all but
     /// its first `low` back (`page_del_and_expand`).
     #[inline]
@@ -246,6 +265,36 @@ impl<'a, P: Platform, M: MemMap> LockedZone<'a, P, M> {
         self.areas.add(self.counts(), self.map, block, place);
     }
 
+    /// Gives a block of less than a page block back, as
+    /// [`LockedZone::free_one_page`] does, where its buddy is not free; `false`, and
+    /// nothing is done, where it is.
+    #[inline(always)]
+    pub(super) fn free_alone(
+        &mut self,
+        pfn: Pfn,
+        page: &PageDescriptor,
+        order: PageOrder,
+        mt: MigrateType,
+    ) -> bool {
+        let buddy = self.map.page(pfn.buddy(order));
+        if buddy.is_some_and(|buddy| buddy.is_buddy(self.id, order)) {
+            return false;
+        }
+        self.counts().add_pages(order.pages(), mt);
+        let place = match self.merge_likely(pfn, order) {
+            true => Placement::Tail,
+            false => Placement::Head,
+        };
+        let block = FreeBlock {
+            pfn,
+            page,
+            order,
+            mt,
+        };
+        self.areas.add(self.counts(), self.map, block, place);
+        true
+    }
+
     /// Gives the page blocks of a block of at least that order a type
     /// (`change_pageblock_range`).
     pub(super) fn change_pageblock_range(&self, pfn: Pfn, order: PageOrder, mt: MigrateType) {
@@ -273,7 +322,7 @@ impl<'a, P: Platform, M: MemMap> LockedZone<'a, P, M> {
     ///
     /// The zone asked for is that of the block above, as in Linux: where a zone
     /// ends inside it, that may be another than the freed block's.
-    #[inline]
+    #[inline(always)]
     fn merge_likely(&self, pfn: Pfn, order: PageOrder) -> bool {
         if order.get() >= MAX_PAGE_ORDER - 1 {
             return false;

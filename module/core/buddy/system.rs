@@ -234,7 +234,6 @@ where
     }
 
     /// What an allocation does that has no page at hand.
-    #[cold]
     #[inline(never)]
     fn alloc_page_slow(&self, request: &AllocRequest) -> Result<PageRef<'_>> {
         let taken = match self.alloc_direct(request) {
@@ -271,15 +270,14 @@ where
     /// hand.
     #[cold]
     #[inline(never)]
-    fn free_page_slow(&self, page: PageRef<'_>, order: PageOrder) -> Result<()> {
+    fn free_page_slow(&self, page: PageRef<'_>) -> Result<()> {
         match self.free_fast_movable(page) {
             true => Ok(()),
-            false => self.free_slow(page.pfn, order),
+            false => self.free_slow(page.pfn, PageOrder::ZERO),
         }
     }
 
     /// What a free does that has no place at hand.
-    #[cold]
     #[inline(never)]
     pub(super) fn free_slow(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
         tell(self.platform, TracePoint::PageFree, || {
@@ -410,10 +408,12 @@ where
 
     #[inline(always)]
     fn free_page(&self, page: PageRef<'_>, order: PageOrder) -> Result<()> {
-        // A block of another order is not as the gate is.
+        if order != PageOrder::ZERO {
+            return self.free_slow(page.pfn, order);
+        }
         match self.free_fast(page) {
             true => Ok(()),
-            false => self.free_page_slow(page, order),
+            false => self.free_page_slow(page),
         }
     }
 

@@ -24,8 +24,15 @@
 
 /* ---- pages ---------------------------------------------------------------- */
 
-/* pfn is -1 for a request that failed. */
-TRACE_EVENT(mm_page_alloc,
+/* trace.rs: somebody begins or ends to listen for pages. */
+int shadowmm_trace_reg(void);
+void shadowmm_trace_unreg(void);
+
+/*
+ * Who listens to these two is told of every page: core's short ways, which tell
+ * nothing, are closed meanwhile. pfn is -1 for a request that failed.
+ */
+TRACE_EVENT_FN(mm_page_alloc,
 	TP_PROTO(unsigned long pfn, unsigned int order, unsigned int gfp_flags, int migratetype),
 	TP_ARGS(pfn, order, gfp_flags, migratetype),
 	TP_STRUCT__entry(
@@ -44,10 +51,11 @@ TRACE_EVENT(mm_page_alloc,
 		__entry->pfn != -1UL ? __entry->pfn : 0,
 		__entry->order,
 		__entry->migratetype,
-		show_gfp_flags(__entry->gfp_flags))
+		show_gfp_flags(__entry->gfp_flags)),
+	shadowmm_trace_reg, shadowmm_trace_unreg
 );
 
-TRACE_EVENT(mm_page_free,
+TRACE_EVENT_FN(mm_page_free,
 	TP_PROTO(unsigned long pfn, unsigned int order),
 	TP_ARGS(pfn, order),
 	TP_STRUCT__entry(
@@ -58,7 +66,8 @@ TRACE_EVENT(mm_page_free,
 		__entry->pfn		= pfn;
 		__entry->order		= order;
 	),
-	TP_printk("pfn=0x%lx order=%d", __entry->pfn, __entry->order)
+	TP_printk("pfn=0x%lx order=%d", __entry->pfn, __entry->order),
+	shadowmm_trace_reg, shadowmm_trace_unreg
 );
 
 TRACE_EVENT(mm_page_free_batched,
