@@ -12,7 +12,9 @@ use shadowmm_core::page::ZoneType;
 use shadowmm_core::phys::*;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Acquire;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::Release;
 use std::sync::Barrier;
 
 const SPECS: [ZoneSpec; 3] = [
@@ -65,12 +67,14 @@ fn share_the_zones(pagesets: bool) {
     let owner: Vec<_> = (0..8192).map(|_| AtomicU32::new(0)).collect();
     let away: std::sync::Mutex<Vec<Owned<'_>>> = Default::default();
     let (given, failed) = (AtomicU64::new(0), AtomicU64::new(0));
+    let running = AtomicU32::new(4);
 
     std::thread::scope(|scope| {
         for cpu in 0..4 {
             let (owner, given, failed) = (&owner, &given, &failed);
-            let (away, buddy) = (&away, &shared);
+            let (away, buddy, running) = (&away, &shared, &running);
             scope.spawn(move || {
+                let _running = Running::new(running);
                 Threads::run_on(cpu);
                 let mut seed = 0x9e37_79b9_7f4a_7c15 ^ u64::from(cpu + 1);
                 let mut held = vec![];
@@ -107,11 +111,16 @@ fn share_the_zones(pagesets: bool) {
         }
         scope.spawn(|| {
             Threads::run_on(7);
-            for _ in 0..20 {
+            // As long as there is anybody; what they leave is the last to go.
+            loop {
+                let last = running.load(Acquire) == 0;
                 world.buddy().validate().unwrap();
-                for _ in 0..200 {
+                for _ in 0..20 {
                     let pages = world.buddy().drain_all_pages();
                     drained.fetch_add(pages.0, Relaxed);
+                }
+                if last {
+                    break;
                 }
             }
         });
@@ -130,6 +139,21 @@ fn share_the_zones(pagesets: bool) {
     assert_eq!(world.stats.vm_event(VmEvent::PgFree), 8192 + given);
     assert_eq!(world.stats.refusals(Error::NoMemory), failed.into_inner());
     assert_eq!(world.stats.refusals(Error::DoubleFree), 0);
+}
+
+/// One of those who run, until it ends.
+struct Running<'a>(&'a AtomicU32);
+
+impl<'a> Running<'a> {
+    fn new(count: &'a AtomicU32) -> Self {
+        Self(count)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Release);
+    }
 }
 
 /// A block whose pages are marked as somebody's until it goes back.
