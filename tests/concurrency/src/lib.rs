@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Core under concurrency checkers. All of it is in `tests`:
+//!
+//! ```text
+//! tests/shuttle   core's own code, as the checker schedules it
+//! tests/loom.rs   the protocol of claims, with all of a memory model's freedom
+//! ```
