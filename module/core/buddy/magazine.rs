@@ -211,6 +211,29 @@ impl Magazines {
         self.entry(mt, at).store(pfn, Relaxed);
     }
 
+    /// The places of the lowest `len` pages.
+    #[inline]
+    pub(super) fn lowest(&self, mt: usize, len: u32) -> &[AtomicU32] {
+        let first = usize::from(Self::base(mt)) + 1;
+        let behind = first + len.min(ROOM) as usize;
+        self.pages.get(first..behind).unwrap_or(&[])
+    }
+
+    /// Moves the pages that stand from `first` up to `behind` to the bottom: they
+    /// are all there are then.
+    #[inline]
+    pub(super) fn lower(&self, mt: usize, first: u32, behind: u32) {
+        let left = behind.saturating_sub(first);
+        if first > 0 {
+            let from = self.lowest(mt, behind);
+            let from = from.get(first as usize..).unwrap_or(&[]);
+            for (to, from) in self.lowest(mt, left).iter().zip(from) {
+                to.store(from.load(Relaxed), Relaxed);
+            }
+        }
+        self.set_len(mt, left);
+    }
+
     #[inline]
     fn entry(&self, mt: usize, at: u32) -> &AtomicU32 {
         let first = usize::from(Self::base(mt)) + 1;

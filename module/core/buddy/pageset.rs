@@ -168,6 +168,9 @@ const DISABLED: u32 = 1 << 12;
 /// How many pages are put into an empty magazine: not as many as it has room
 /// for, so that what comes back has a place.
 const FILL: u32 = ROOM * 3 / 4;
+/// How many pages a full magazine gives to its list: most, because where many come
+/// back, many follow.
+const SPILL: u32 = ROOM * 3 / 4;
 /// How many pages all magazines have room for.
 const ALL_ROOM: i32 = MIGRATE_PCPTYPES as i32 * ROOM as i32;
 /// Any of them. No page has these bits together with `Allocated`.
@@ -696,7 +699,7 @@ impl Pageset {
             return;
         }
         if self.magazines.len(index) >= ROOM {
-            self.spill(index, map, ROOM / 2 + 1);
+            self.spill(index, map, SPILL);
         }
         let len = self.magazines.len(index);
         self.magazines.put(index, len, pfn.0 as u32);
@@ -730,35 +733,30 @@ impl Pageset {
         let len = self.magazines.len(index);
         let pages = pages.min(len);
         let list = self.list(index);
-        let mut below = list.head.load(Relaxed);
-        let mut linked = 0;
-        for at in 0..pages {
-            let this = self.magazines.get(index, at);
+        let head = list.head.load(Relaxed);
+        let mut below = link(head).and_then(|head| map.page(head));
+        let mut top = head;
+        let mut linked = 0i32;
+        for this in self.magazines.lowest(index, pages) {
+            let this = this.load(Relaxed);
             let Some(page) = map.page(Pfn(this.into())) else {
                 continue;
             };
-            page.set_next_link(PageLink::of(below));
-            match link(below).filter(|_| linked == 0) {
-                // Only the list's own pages have to be told.
-                Some(head) => {
-                    if let Some(head) = map.page(head) {
-                        head.set_prev_link(PageLink::of(this));
-                    }
-                }
-                None if linked == 0 => list.tail.store(this, Relaxed),
-                None => {}
+            page.set_next_link(PageLink::of(top));
+            match below {
+                Some(below) => below.set_prev_link(PageLink::of(this)),
+                None => list.tail.store(this, Relaxed),
             }
-            let above = match at.wrapping_add(1) {
-                next if next < pages => self.magazines.get(index, next),
-                _ => NIL,
-            };
-            page.set_prev_link(PageLink::of(above));
-            below = this;
-            linked += 1;
+            below = Some(page);
+            top = this;
+            linked = linked.wrapping_add(1);
         }
-        list.head.store(below, Relaxed);
+        if let Some(top) = below {
+            top.set_prev_link(PageLink::NONE);
+        }
+        list.head.store(top, Relaxed);
         self.add_listed(PageOrder::ZERO, linked);
-        self.lower(index, pages, len);
+        self.magazines.lower(index, pages, len);
     }
 
     /// Fills an empty magazine from its list.
@@ -781,7 +779,7 @@ impl Pageset {
             list.tail.store(NIL, Relaxed);
         }
         self.add_listed(PageOrder::ZERO, at as i32 - FILL as i32);
-        self.lower(index, at, FILL);
+        self.magazines.lower(index, at, FILL);
     }
 
     /// Empties the magazines into their lists.
@@ -870,7 +868,7 @@ impl Pageset {
                 at = at.wrapping_sub(1);
                 self.magazines.put(index, at, pfn.0 as u32);
             }
-            self.lower(index, at, room);
+            self.magazines.lower(index, at, room);
             left = left.saturating_sub(room);
         }
         for _ in 0..left {
@@ -878,18 +876,6 @@ impl Pageset {
             page.set_count(1);
             self.push_tail(index, map, pfn, page);
         }
-    }
-
-    /// Moves the pages of a magazine that stand from `first` to `behind` down to
-    /// the bottom: they are all it has.
-    fn lower(&self, index: usize, first: u32, behind: u32) {
-        if first > 0 {
-            for at in first..behind {
-                let pfn = self.magazines.get(index, at);
-                self.magazines.put(index, at.wrapping_sub(first), pfn);
-            }
-        }
-        self.magazines.set_len(index, behind.saturating_sub(first));
     }
 
     /// Takes blocks off a list's end, the last one first, as long as there are

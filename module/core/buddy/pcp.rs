@@ -271,7 +271,9 @@ where
             let order = pageset::order_of(index);
             let taken = pageset.take_tail(index, &map, count, |pfn, page| {
                 let mt = locked.migratetype(pfn);
-                locked.free_one_page(pfn, page, order, mt, None);
+                if order == PageOrder::PAGEBLOCK || !locked.free_alone(pfn, page, order, mt) {
+                    locked.free_one_page(pfn, page, order, mt, None);
+                }
                 tell(self.platform, TracePoint::PagePcpuDrain, || {
                     TraceEvent::PagePcpuDrain {
                         pfn,
