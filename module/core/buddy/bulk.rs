@@ -106,6 +106,7 @@ where
             return Err(Error::DoubleFree);
         }
         page.set_count(0);
+        self.tell_free(pfn, PageOrder::ZERO);
         Ok(true)
     }
 
@@ -233,6 +234,12 @@ where
     /// Those of [`PageAllocator::free`].
     pub(super) fn try_put(&self, pfn: Pfn) -> Result<bool> {
         let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
-        self.try_free(pfn, page.order())
+        let order = page.order();
+        let taken = self.take_block(pfn, order)?;
+        if let Some(page) = taken {
+            self.tell_free(pfn, order);
+            self.free_taken(pfn, page, order, None);
+        }
+        Ok(taken.is_some())
     }
 }

@@ -114,14 +114,23 @@ where
     /// needs it still (`__free_pages`). See [`PageAllocator::free`].
     #[inline]
     pub(super) fn try_free(&self, pfn: Pfn, order: PageOrder) -> Result<bool> {
+        let taken = self.take_block(pfn, order)?;
+        if let Some(page) = taken {
+            self.free_taken(pfn, page, order, None);
+        }
+        Ok(taken.is_some())
+    }
+
+    /// Takes a block from its owner; `None` when somebody else needs it still.
+    #[inline]
+    pub(super) fn take_block(&self, pfn: Pfn, order: PageOrder) -> Result<Option<&PageDescriptor>> {
         let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
         let id = page.zone_id();
         let Some(zone) = self.zones.zone(id) else {
             return Err(self.free_refusal(pfn, page));
         };
         if page.is_allocated(order) && !page.put_testzero() {
-            // Somebody else needs the block still.
-            return Ok(false);
+            return Ok(None);
         }
         if !page.take_from_owner(order) {
             // With the lock held no block is half-way between two states.
@@ -132,8 +141,15 @@ where
             });
         }
         page.set_count(0);
-        self.free_taken(pfn, page, order, None);
-        Ok(true)
+        Ok(Some(page))
+    }
+
+    /// Tells that a block goes back.
+    #[inline]
+    pub(super) fn tell_free(&self, pfn: Pfn, order: PageOrder) {
+        tell(self.platform, TracePoint::PageFree, || {
+            TraceEvent::PageFree { pfn, order }
+        });
     }
 
     /// Frees a block that was taken from its owner: to the CPU's pageset, or to
@@ -280,9 +296,7 @@ where
     /// What a free does that has no place at hand.
     #[inline(never)]
     pub(super) fn free_slow(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
-        tell(self.platform, TracePoint::PageFree, || {
-            TraceEvent::PageFree { pfn, order }
-        });
+        self.tell_free(pfn, order);
         match self.free_direct(pfn, order) {
             true => Ok(()),
             false => self.free_long(pfn, order),

@@ -123,3 +123,56 @@ fn each_drained_block_is_told_once() {
         assert!(told.binary_search(&pfn.0).is_ok());
     }
 }
+
+#[test]
+fn each_block_is_told_when_it_is_given_out_and_taken_back() {
+    let world = TypedWorld::new(0, 8192, false);
+    world.hand_off(0, 8192);
+    let buddy = world.buddy();
+    buddy.setup_pagesets(|_| 1);
+    let only = |events: Vec<TraceEvent>| -> Vec<TraceEvent> {
+        let asked = |event: &TraceEvent| {
+            matches!(
+                event,
+                TraceEvent::PageAlloc { .. } | TraceEvent::PageFree { .. }
+            )
+        };
+        events.into_iter().filter(asked).collect()
+    };
+    for order in [0, 0, 3, 5, 9] {
+        let mut pfn = Pfn(0);
+        let events = Threads::heard(|| pfn = alloc(&world, GFP_HIGHUSER_MOVABLE, order));
+        let given = TraceEvent::PageAlloc {
+            pfn: Some(pfn),
+            order: order_of(order),
+            gfp: GFP_HIGHUSER_MOVABLE,
+            migratetype: MigrateType::Movable,
+        };
+        assert_eq!(only(events), [given]);
+        let events = Threads::heard(|| buddy.free(pfn, order_of(order)).unwrap());
+        let freed = TraceEvent::PageFree {
+            pfn,
+            order: order_of(order),
+        };
+        assert_eq!(only(events), [freed]);
+    }
+    let pfns = [0, 0, 0].map(|order| alloc(&world, GFP_KERNEL, order));
+    let freed = |pfn: &Pfn| TraceEvent::PageFree {
+        pfn: *pfn,
+        order: order_of(0),
+    };
+    let events = Threads::heard(|| {
+        buddy.get(pfns[0]).unwrap();
+        assert_eq!(buddy.put(pfns[0]), Ok(false));
+        assert_eq!(buddy.put(pfns[0]), Ok(true));
+        assert_eq!(buddy.free_bulk(&pfns[1..]), 2);
+    });
+    assert_eq!(
+        only(events),
+        pfns.each_ref().map(freed),
+        "the last reference, and many at once"
+    );
+    let events = Threads::heard(|| while buddy.alloc(&request(GFP_KERNEL, 10)).is_ok() {});
+    let failed = |event: &&TraceEvent| matches!(event, TraceEvent::PageAlloc { pfn: None, .. });
+    assert_eq!(events.iter().filter(failed).count(), 1);
+}
