@@ -52,7 +52,7 @@ where
             return self.direct_from_zone(out, zone, order, mt);
         }
         let pfn = self.direct_from_set(out, order, mt)?;
-        let page = out.flat.page(pfn)?;
+        let page = out.flat.page(pfn).or_else(|| self.map.page(pfn))?;
         page.set_allocated_in(out.zone, order);
         out.slot.count_direct_alloc(order.pages());
         Some(PageRef { pfn, page })
@@ -107,7 +107,7 @@ where
             None => locked.rmqueue_smallest(order, mt)?,
         };
         // It is no longer a free block before the lock is released.
-        let page = out.flat.page(pfn)?;
+        let page = out.flat.page(pfn).or_else(|| self.map.page(pfn))?;
         page.set_allocated_in(out.zone, order);
         page.set_count(1);
         drop(locked);
