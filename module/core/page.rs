@@ -337,7 +337,7 @@ impl PageDescriptor {
     /// without a flag.
     #[inline]
     pub(crate) fn set_allocated_in(&self, zone: ZoneId, order: PageOrder) {
-        let order = (order.get() as u32) << ORDER_SHIFT;
+        let order = u32::from(order.get()) << ORDER_SHIFT;
         self.bits.store(Self::plain_bits(zone) | order, Relaxed);
     }
 
