@@ -147,6 +147,22 @@ errors! {
     DiffNotOpen = 115, EINVAL, "there are no copies of the running kernel's zones, or they differ already";
     DiffNoZones = 116, ENODATA, "the running kernel has no such node, or it has no memory";
 
+    // The slab layer.
+    BadCacheName = 130, EINVAL, "a cache's name has 1 to 63 visible characters, and no slash";
+    CacheExists = 131, EEXIST, "there is a cache of that name, and it can't be shared";
+    NoSuchCache = 132, ENOENT, "there is no such cache";
+    CacheBusy = 133, EBUSY, "objects of the cache are alive; free them first";
+    TooManyCaches = 134, ENOSPC, "there are as many caches as can be";
+    NotAnObject = 135, EINVAL, "no object begins at that address";
+    WrongCache = 136, EINVAL, "the object belongs to another cache";
+    ObjectFree = 137, EALREADY, "the object is free already";
+    SlabPage = 138, EBUSY, "the page is part of a slab, and goes back with it";
+    ConstructorFailed = 139, ENOMEM, "the cache's constructor has refused an object of a new slab";
+    AllocTooLarge = 140, E2BIG, "kmalloc has no object of that size";
+    CacheNeeded = 141, EBUSY, "the cache belongs to the slab layer itself, which can't be without";
+    SlabDamaged = 142, EUCLEAN, "the slab is damaged, and is not used any more";
+    ZeroWithConstructor = 143, EINVAL, "the objects of a cache with a constructor can't be asked for zeroed";
+
     // validate().
     Corrupt = 100, EUCLEAN, "an invariant does not hold; validate names it";
 }

@@ -11,6 +11,7 @@
 //!   sparse     sections of page descriptors
 //!   node zone  pglist_data, zones, zonelists, watermarks
 //!   buddy      free areas by order; or cosmos, which can take its place
+//!   slab       objects of one size each, in slabs of pages
 //! ```
 //!
 //! Beside the stream stand `phys` (addresses and the memory behind them),
@@ -40,6 +41,7 @@ pub mod page;
 pub mod phys;
 pub mod platform;
 pub mod report;
+pub mod slab;
 pub mod sparse;
 pub mod trace;
 pub mod watermark;
