@@ -162,6 +162,11 @@ errors! {
     CacheNeeded = 141, EBUSY, "the cache belongs to the slab layer itself, which can't be without";
     SlabDamaged = 142, EUCLEAN, "the slab is damaged, and is not used any more";
     ZeroWithConstructor = 143, EINVAL, "the objects of a cache with a constructor can't be asked for zeroed";
+    BadObjectSize = 150, EINVAL, "an object has one byte at least";
+    ObjectTooLarge = 151, EINVAL, "no block holds one object with what surrounds it (4 MiB)";
+    BadAlignment = 152, EINVAL, "the alignment, rounded up to a multiple of 8, is no power of two";
+    BadFreePointer = 153, EINVAL, "a place for the free pointer is a multiple of 8 inside the object, in a cache with a constructor or TYPESAFE_BY_RCU";
+    BadUserWindow = 154, EINVAL, "the part that may be copied to and from user space does not lie in the object";
 
     // validate().
     Corrupt = 100, EUCLEAN, "an invariant does not hold; validate names it";

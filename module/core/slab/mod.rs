@@ -3,11 +3,53 @@
 //! The slab layer: objects of one size each, in slabs of pages.
 //!
 //! ```text
-//! object.rs     an object's address, a cache's number, what a constructor does
+//! object.rs        an object's address, a cache's number, what a constructor does
+//! flags.rs         what a cache is to be
+//! debug_option.rs  slab_debug=, which adds to that
+//! geometry.rs      sizes, alignment and orders that follow from it
+//! kmalloc_info.rs  the sizes, names and rows of kmalloc's caches
+//! merge.rs         whether a new cache can share the slabs of another
 //! ```
 
+mod debug_option;
+mod flags;
+mod geometry;
+mod kmalloc_info;
+mod merge;
 mod object;
 
+pub use debug_option::SlabDebug;
+pub use flags::Letters;
+pub use flags::SlabFlags;
+pub use geometry::boot_geometry;
+pub use geometry::calculate_alignment;
+pub use geometry::calculate_order;
+pub use geometry::creation_flags;
+pub use geometry::geometry;
+pub use geometry::min_partial;
+pub use geometry::nr_cpus;
+pub use geometry::sheaf_capacity;
+pub use geometry::unmergeable;
+pub use geometry::CacheArgs;
+pub use geometry::Geometry;
+pub use geometry::Surroundings;
+pub use geometry::KMALLOC_MINALIGN;
+pub use geometry::MAX_OBJECTS;
+pub use geometry::MAX_PARTIAL;
+pub use geometry::MIN_PARTIAL;
+pub use geometry::SLAB_MINALIGN;
+pub use geometry::TRACK_SIZE;
+pub use geometry::WORD;
+pub use kmalloc_info::kmalloc_args;
+pub use kmalloc_info::size_roundup;
+pub use kmalloc_info::KmallocIndex;
+pub use kmalloc_info::KmallocName;
+pub use kmalloc_info::KmallocType;
+pub use kmalloc_info::KMALLOC_MAX_CACHE_SIZE;
+pub use kmalloc_info::KMALLOC_MAX_SIZE;
+pub use kmalloc_info::NR_KMALLOC_INDICES;
+pub use merge::Candidate;
+pub use merge::MergeRequest;
 pub use object::CacheId;
 pub use object::CacheName;
 pub use object::Constructor;
