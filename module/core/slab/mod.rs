@@ -3,6 +3,7 @@
 //! The slab layer: objects of one size each, in slabs of pages.
 //!
 //! ```text
+//! allocator.rs     the seam: what an allocator of objects is to the rest
 //! object.rs        an object's address, a cache's number, what a constructor does
 //! flags.rs         what a cache is to be
 //! debug_option.rs  slab_debug=, which adds to that
@@ -11,6 +12,7 @@
 //! merge.rs         whether a new cache can share the slabs of another
 //! ```
 
+mod allocator;
 mod debug_option;
 mod flags;
 mod geometry;
@@ -18,6 +20,13 @@ mod kmalloc_info;
 mod merge;
 mod object;
 
+pub use allocator::CacheCounts;
+pub use allocator::CacheNodeReport;
+pub use allocator::CacheReport;
+pub use allocator::ObjRequest;
+pub use allocator::ObjectAllocator;
+pub use allocator::ObjectAllocatorKind;
+pub use allocator::SlabFlaw;
 pub use debug_option::SlabDebug;
 pub use flags::Letters;
 pub use flags::SlabFlags;
