@@ -13,6 +13,7 @@ use crate::buddy::Shrinker;
 use crate::phys::CpuId;
 use crate::phys::NodeId;
 use crate::report::AllocFailure;
+use crate::slab::debug::Finding;
 use crate::trace::TraceEvent;
 use crate::trace::TracePoint;
 use core::fmt;
@@ -144,6 +145,43 @@ pub trait Platform: Send + Sync + 'static {
         &self,
         _failure: &AllocFailure,
         _memory: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
+    ) {
+    }
+
+    /// The process that runs (`current->pid`); 0 for none.
+    fn pid(&self) -> u32 {
+        0
+    }
+
+    /// The clock in which ages are told: ticks, 250 a second in Debian's kernels
+    /// (`jiffies`).
+    fn jiffies(&self) -> u64 {
+        self.now_ns() / 4_000_000
+    }
+
+    /// Writes the addresses that the running function will return to, the
+    /// innermost first, and says how many there was room for
+    /// (`stack_trace_save`). Functions of core may be among them.
+    fn save_stack(&self, _entries: &mut [u64]) -> usize {
+        0
+    }
+
+    /// Writes an address of code as its function and the place there (`%pS`).
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    fn write_symbol(&self, out: &mut dyn fmt::Write, addr: u64) -> fmt::Result {
+        write!(out, "0x{addr:x}")
+    }
+
+    /// Debugging has found something in a slab, or, with `None`, says more about
+    /// what it has found last. A spinlock is held; the text is written now or
+    /// never. How often that is worth printing is for the surroundings to say.
+    fn slab_report(
+        &self,
+        _finding: Option<Finding>,
+        _text: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
     ) {
     }
 

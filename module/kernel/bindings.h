@@ -46,6 +46,10 @@ unsigned int shadowmm_nr_cpu_ids(void);
 unsigned int shadowmm_nr_online_cpus(void);
 void shadowmm_spin_lock_init(spinlock_t *lock);
 void shadowmm_init_rwsem(struct rw_semaphore *sem, bool outer);
+unsigned int shadowmm_current_pid(void);
+u64 shadowmm_jiffies(void);
+unsigned int shadowmm_save_stack(u64 *entries, unsigned int nr);
+size_t shadowmm_symbol(char *text, size_t size, u64 addr);
 bool shadowmm_capable_sys_admin(void);
 const char *shadowmm_kernel_release(void);
 

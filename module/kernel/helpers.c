@@ -6,6 +6,8 @@
 #include <linux/capability.h>
 #include <linux/cc_platform.h>
 #include <linux/percpu.h>
+#include <linux/sched.h>
+#include <linux/stacktrace.h>
 #include <linux/utsname.h>
 
 #include "bindings.h"
@@ -125,6 +127,28 @@ void shadowmm_init_rwsem(struct rw_semaphore *sem, bool outer)
 		init_rwsem(sem);
 	else
 		init_rwsem(sem);
+}
+
+unsigned int shadowmm_current_pid(void)
+{
+	return current->pid;
+}
+
+u64 shadowmm_jiffies(void)
+{
+	return jiffies;
+}
+
+/* From the caller's caller on, as SLUB's tracks begin (set_track_prepare). */
+unsigned int shadowmm_save_stack(u64 *entries, unsigned int nr)
+{
+	return stack_trace_save((unsigned long *)entries, nr, 2);
+}
+
+/* A function and the place in it; returns the length of what is there. */
+size_t shadowmm_symbol(char *text, size_t size, u64 addr)
+{
+	return scnprintf(text, size, "%pS", (void *)addr);
 }
 
 bool shadowmm_capable_sys_admin(void)

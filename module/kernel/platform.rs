@@ -7,6 +7,7 @@ use crate::daemons;
 use crate::failure;
 use crate::movable::Handles;
 use crate::percpu;
+use crate::slab_report;
 use crate::trace;
 use core::cell::UnsafeCell;
 use core::fmt;
@@ -23,6 +24,7 @@ use shadowmm_core::phys::NodeId;
 use shadowmm_core::platform::Lock;
 use shadowmm_core::platform::Platform;
 use shadowmm_core::report::AllocFailure;
+use shadowmm_core::slab::debug::Finding;
 use shadowmm_core::trace::TraceEvent;
 use shadowmm_core::trace::TracePoint;
 
@@ -249,6 +251,40 @@ impl Platform for Kernel {
 
     fn warn_alloc(&self, what: &AllocFailure, memory: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result) {
         failure::tell(what, memory, self.now_ns());
+    }
+
+    fn pid(&self) -> u32 {
+        // SAFETY: Looks at the running task.
+        unsafe { bindings::shadowmm_current_pid() }
+    }
+
+    fn jiffies(&self) -> u64 {
+        // SAFETY: Reads a counter.
+        unsafe { bindings::shadowmm_jiffies() }
+    }
+
+    fn save_stack(&self, entries: &mut [u64]) -> usize {
+        let (first, len) = (entries.as_mut_ptr(), entries.len() as u32);
+        // SAFETY: There are as many places.
+        unsafe { bindings::shadowmm_save_stack(first, len) as usize }
+    }
+
+    fn write_symbol(&self, out: &mut dyn fmt::Write, addr: u64) -> fmt::Result {
+        // KSYM_SYMBOL_LEN is more than twice that; longer names are cut.
+        let mut text = [0u8; 256];
+        let (first, size) = (text.as_mut_ptr(), text.len());
+        // SAFETY: There are as many bytes.
+        let len = unsafe { bindings::shadowmm_symbol(first.cast(), size, addr) };
+        let text = text.get(..len).unwrap_or_default();
+        out.write_str(core::str::from_utf8(text).unwrap_or("?"))
+    }
+
+    fn slab_report(
+        &self,
+        finding: Option<Finding>,
+        text: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
+    ) {
+        slab_report::tell(finding, text, self.now_ns());
     }
 
     #[inline(always)]

@@ -28,6 +28,7 @@ static const char *const files[] = {
 	"fallbacks",
 	"refusals",
 	"failure",
+	"slab_report",
 };
 
 static const char *const node_files[] = { "numastat", "vmstat", "meminfo" };

@@ -21,6 +21,7 @@ use crate::movable::Uses;
 use crate::platform::Kernel;
 use crate::region::HostMemory;
 use crate::rwsem::RwSemaphore;
+use crate::slab_report;
 use crate::uapi;
 use core::fmt;
 use core::mem::MaybeUninit;
@@ -660,7 +661,8 @@ impl Shadow {
             None if file as usize == Text::ALL.len() => {
                 self.refusals.write(out).map_err(|_| Error::Corrupt)
             }
-            None => failure::write(out),
+            None if file as usize == Text::ALL.len() + 1 => failure::write(out),
+            None => slab_report::write(out).map_err(|_| Error::Corrupt),
         }
     }
 

@@ -16,6 +16,7 @@
 //! workers.rs CPUs that come and go, and   helpers.c    inline functions of C
 //! workers.c  what is done now and then    daemons.rs   the nodes' threads
 //! failure.rs requests that failed         daemons.c
+//! slab_report.rs what debugging of caches has found
 //! movable.rs blocks that may move         bench.rs     beside the host's allocator
 //! ```
 
@@ -44,6 +45,7 @@ mod records;
 mod region;
 mod rwsem;
 mod shadow;
+mod slab_report;
 #[expect(
     clippy::as_underscore,
     clippy::cast_lossless,
@@ -119,6 +121,8 @@ impl kernel::InPlaceModule for Module {
         shadow::READY.store(true, Release);
         // SAFETY: As above.
         unsafe { failure::LAST.init() };
+        // SAFETY: As above.
+        unsafe { slab_report::RING.init() };
         try_pin_init!(Self {
             shadow: load()?,
             workers: workers::Workers::start()?,

@@ -23,6 +23,7 @@ use crate::phys::MAX_NODES;
 use crate::phys::NR_PAGE_ORDERS;
 use crate::zone::Watermark;
 use crate::zone::NR_WATERMARKS;
+use core::fmt;
 
 /// A zone (`struct zone`), as `/proc/zoneinfo` and `/proc/buddyinfo` show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +169,26 @@ impl CpuSet {
         (0..MAX_CPUS as u32)
             .map(CpuId)
             .filter(|&cpu| self.contains(cpu))
+    }
+}
+
+/// As `%*pbl` prints it: `0-1,4`.
+impl fmt::Display for CpuSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut comma = "";
+        for first in self.iter() {
+            if first.0 > 0 && self.contains(CpuId(first.0 - 1)) {
+                continue;
+            }
+            write!(f, "{comma}{}", first.0)?;
+            let behind = (first.0..).find(|&cpu| !self.contains(CpuId(cpu)));
+            let last = behind.map_or(first.0, |behind| behind - 1);
+            if last > first.0 {
+                write!(f, "-{last}")?;
+            }
+            comma = ",";
+        }
+        Ok(())
     }
 }
 

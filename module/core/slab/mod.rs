@@ -10,9 +10,11 @@
 //! geometry.rs      sizes, alignment and orders that follow from it
 //! kmalloc_info.rs  the sizes, names and rows of kmalloc's caches
 //! merge.rs         whether a new cache can share the slabs of another
+//! debug/           what is checked and told when a cache is debugged
 //! ```
 
 mod allocator;
+pub mod debug;
 mod debug_option;
 mod flags;
 mod geometry;
