@@ -107,6 +107,7 @@ request! {
     shadowmm_contig reserved;
     shadowmm_diff_play reserved;
     shadowmm_diff_state;
+    shadowmm_diff_caches;
 }
 
 plain! { shadowmm_bench }
@@ -151,7 +152,7 @@ unsafe impl Request for uapi::shadowmm_page {
     }
 }
 
-plain! { shadowmm_diff_open shadowmm_diff_step }
+plain! { shadowmm_diff_open shadowmm_diff_step shadowmm_diff_cache shadowmm_diff_geometry }
 
 // SAFETY: The header starts it with a struct shadowmm_head.
 unsafe impl Request for uapi::shadowmm_diff_open {

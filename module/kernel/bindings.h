@@ -3,8 +3,8 @@
  * What the glue needs of the kernel and kernel::bindings does not have.
  *
  * bindgen reads this file; bindgen_parameters lists what is taken of it. The
- * functions below are those of helpers.c, params.c and procfs.c; host_zone.h has
- * those of the differential test.
+ * functions below are those of helpers.c, params.c and procfs.c; host_zone.h and
+ * host_slab.h have those of the differential test.
  */
 #ifndef SHADOWMM_BINDINGS_H
 #define SHADOWMM_BINDINGS_H
@@ -23,6 +23,7 @@
 #include "shadowmm.h"
 
 #include "trace/shadowmm.h"
+#include "host_slab.h"
 #include "host_zone.h"
 
 /* helpers.c */

@@ -9,6 +9,7 @@ use crate::abi;
 use crate::abi::Records;
 use crate::bench;
 use crate::diff::OpenDiff;
+use crate::diff::SlabDiff;
 use crate::held::Held;
 use crate::held::Room;
 use crate::movable::Uses;
@@ -55,6 +56,7 @@ const BENCH: u32 = _IO(MAGIC, 0x10);
 const DIFF_OPEN: u32 = _IO(MAGIC, 0x14);
 const DIFF_PLAY: u32 = _IO(MAGIC, 0x15);
 const DIFF_STATE: u32 = _IO(MAGIC, 0x16);
+const DIFF_CACHES: u32 = _IO(MAGIC, 0x34);
 
 /// An open file. Its blocks go back when it is released, however that comes.
 #[pin_data(PinnedDrop)]
@@ -70,6 +72,8 @@ pub(crate) struct OpenFile {
     number: u64,
     #[pin]
     diff: Mutex<OpenDiff>,
+    #[pin]
+    slab_diff: Mutex<SlabDiff>,
 }
 
 #[vtable]
@@ -87,6 +91,7 @@ impl MiscDevice for OpenFile {
                 interleave: InterleavePrev::new(),
                 number,
                 diff <- new_mutex!(OpenDiff::default()),
+                slab_diff <- new_mutex!(SlabDiff::default()),
             }),
             GFP_KERNEL,
         )?;
@@ -114,6 +119,7 @@ impl MiscDevice for OpenFile {
             DIFF_OPEN => abi::answer(arg, |request| me.diff.lock().open(request)),
             DIFF_PLAY => abi::answer(arg, |request| me.diff.lock().play(request)),
             DIFF_STATE => abi::answer(arg, |request| me.diff.lock().state(request)),
+            DIFF_CACHES => abi::answer(arg, |request| me.slab_diff.lock().caches(request)),
             _ => {
                 me.shadow.unknown_ioctl();
                 return Err(ENOTTY);

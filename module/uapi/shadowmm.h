@@ -54,6 +54,7 @@
 #define SHADOWMM_IOC_DIFF_OPEN  _IO(SHADOWMM_IOC_MAGIC, 0x14) /* struct shadowmm_diff_open */
 #define SHADOWMM_IOC_DIFF_PLAY  _IO(SHADOWMM_IOC_MAGIC, 0x15) /* struct shadowmm_diff_play */
 #define SHADOWMM_IOC_DIFF_STATE _IO(SHADOWMM_IOC_MAGIC, 0x16) /* struct shadowmm_diff_state */
+#define SHADOWMM_IOC_DIFF_CACHES _IO(SHADOWMM_IOC_MAGIC, 0x34) /* struct shadowmm_diff_caches */
 
 #define SHADOWMM_NR_ORDERS 11
 #define SHADOWMM_NR_ZONES 4
@@ -736,6 +737,66 @@ struct shadowmm_diff_state {
 	__u32 capacity;		/* bytes that fit into buf */
 	__aligned_u64 size;	/* out: bytes that there are */
 	__aligned_u64 buf;
+};
+
+/*
+ * The differential test of the slab layer: caches of the running kernel. What
+ * is kept is destroyed when the file is closed.
+ */
+
+enum shadowmm_diff_caches_op {
+	SHADOWMM_DIFF_MEASURE = 0,	/* creates each, looks at it and destroys it */
+	SHADOWMM_DIFF_KEEP = 1,		/* creates each, looks at it and keeps it, for looking at it in sysfs */
+	SHADOWMM_DIFF_DROP = 2,		/* destroys all that are kept; no caches are named */
+};
+
+#define SHADOWMM_DIFF_CTOR 0x1		/* with a constructor, which does nothing */
+#define SHADOWMM_DIFF_FREEPTR 0x2	/* freeptr_offset says where the free pointer lies */
+
+/* A cache that is asked for. */
+struct shadowmm_diff_cache {
+	char name[64];		/* with a NUL at the end */
+	__u32 object_size;
+	__u32 align;
+	__u32 flags;		/* SLAB_*, as the kernel numbers them, without SLAB_PANIC */
+	__u32 options;		/* SHADOWMM_DIFF_CTOR and SHADOWMM_DIFF_FREEPTR */
+	__u32 useroffset;
+	__u32 usersize;
+	__u32 freeptr_offset;
+	__u32 sheaf_capacity;
+};
+
+enum shadowmm_diff_asked {
+	SHADOWMM_DIFF_CREATED = 0,
+	SHADOWMM_DIFF_REFUSED = 1,	/* the kernel has refused it */
+	SHADOWMM_DIFF_NOT_ASKED = 2,	/* the kernel would have stumbled over it: no size, an alignment that is no power of two, a window outside the object */
+};
+
+/* What came of it: the fields of struct kmem_cache. All zero but for `asked` when there is no cache. */
+struct shadowmm_diff_geometry {
+	__u32 asked;		/* enum shadowmm_diff_asked */
+	__u32 object_size;
+	__u32 size;
+	__u32 inuse;
+	__u32 offset;
+	__u32 align;
+	__u32 red_left_pad;
+	__u32 flags;
+	__u32 order;
+	__u32 objects;
+	__u32 min_order;
+	__u32 min_objects;
+	__u32 min_partial;
+	__u32 sheaf_capacity;
+};
+
+/* DIFF_CACHES: asks the kernel for caches. */
+struct shadowmm_diff_caches {
+	struct shadowmm_head head;
+	__u32 op;		/* enum shadowmm_diff_caches_op */
+	__u32 nr;		/* at most 1024 */
+	__aligned_u64 caches;	/* struct shadowmm_diff_cache * */
+	__aligned_u64 geometries; /* struct shadowmm_diff_geometry *, as many */
 };
 
 #endif /* _UAPI_SHADOWMM_H */

@@ -8,6 +8,7 @@
 //! twin.rs        the copies
 //! play.rs        steps on both, and what differs
 //! text.rs        a side's state as a text
+//! slab.rs        caches of the kernel's slab allocator, through host_slab.c
 //! ```
 //!
 //! What is taken from the kernel belongs to the open file and goes back with
@@ -17,6 +18,7 @@
 
 mod host_zone;
 mod play;
+mod slab;
 mod text;
 mod twin;
 
@@ -43,6 +45,7 @@ use shadowmm_core::phys::CpuId;
 use shadowmm_core::phys::NodeId;
 use shadowmm_core::phys::PageOrder;
 use shadowmm_core::phys::Pfn;
+pub(crate) use slab::SlabDiff;
 use text::Copies;
 use text::Host;
 use text::Text;

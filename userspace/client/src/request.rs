@@ -55,6 +55,7 @@ requests! {
     shadowmm_diff_open = REQUEST_DIFF_OPEN;
     shadowmm_diff_play = REQUEST_DIFF_PLAY;
     shadowmm_diff_state = REQUEST_DIFF_STATE;
+    shadowmm_diff_caches = REQUEST_DIFF_CACHES;
 }
 
 /// A record of a report.

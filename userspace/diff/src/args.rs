@@ -31,6 +31,8 @@ pub struct Cli {
 pub enum Command {
     /// The page allocator: every block, all counts, all free lists.
     Buddy(Buddy),
+    /// The slab layer: how caches are laid out.
+    Slab(Slab),
 }
 
 /// How the page allocator is compared.
@@ -55,4 +57,74 @@ pub struct Buddy {
     /// After so many steps all lists and page blocks are compared.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     pub look: u64,
+}
+
+/// How the slab layer is compared.
+#[derive(Debug, Args)]
+pub struct Slab {
+    /// The layout of caches of every size, alignment and kind.
+    #[arg(long)]
+    pub geometry: bool,
+    /// Sizes of objects, as in `8..8192:8` or `24,40`.
+    #[arg(long, value_name = "LIST", default_value = "8..8192:8")]
+    pub sizes: Numbers,
+    /// Alignments.
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "8,16,32,64,128,256,512,1024,2048,4096"
+    )]
+    pub aligns: Vec<u32>,
+    /// Kinds of caches: letters of slab_debug=, hwcache, rcu, dma, dma32,
+    /// reclaim, account, noleaktrace, nouserflags, kmalloc, ctor, freeptr, user,
+    /// sheaf=N, none; several with `+` between them.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub flags: Vec<String>,
+    /// Begin with this entry of the table.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub from: usize,
+    /// Compare so many entries at most.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// A random choice of entries, the same for the same number; of all kinds
+    /// where none are named.
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// Compare also what the kernel shows in /sys/kernel/slab and /proc/slabinfo,
+    /// and kmalloc's caches.
+    #[arg(long)]
+    pub sysfs: bool,
+    /// So many files ask at the same time; a cache's end takes the kernel long.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub threads: usize,
+}
+
+/// Numbers: `8..8192:8`, `24,40`, or both.
+#[derive(Clone, Debug)]
+pub struct Numbers(pub Vec<u32>);
+
+impl std::str::FromStr for Numbers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| {
+            text.parse::<u32>()
+                .map_err(|error| format!("{text}: {error}"))
+        };
+        let mut numbers = Vec::new();
+        for part in text.split(',') {
+            let Some((first, rest)) = part.split_once("..") else {
+                numbers.push(number(part)?);
+                continue;
+            };
+            let (last, step) = rest.split_once(':').unwrap_or((rest, "1"));
+            let step = number(step)?;
+            if step == 0 {
+                return Err(format!("{part}: a step of 0 goes nowhere"));
+            }
+            numbers.extend((number(first)?..=number(last)?).step_by(step as usize));
+        }
+        Ok(Self(numbers))
+    }
 }

@@ -7,6 +7,7 @@ use crate::args::Cli;
 use crate::generate::Generator;
 use crate::quiet;
 use crate::quiet::Quiet;
+use crate::told;
 use crate::Result;
 use nix::sched::sched_getaffinity;
 use nix::sched::sched_setaffinity;
@@ -130,13 +131,6 @@ pub fn run(cli: &Cli, args: &Buddy) -> Result<bool> {
         print(&report);
     }
     Ok(report.divergence.is_none())
-}
-
-fn told(error: shadowmm_client::Error) -> String {
-    match error.advice() {
-        Some(advice) => format!("{error}\n{:15}{advice}", ""),
-        None => error.to_string(),
-    }
 }
 
 /// The highest node with memory and without CPUs.

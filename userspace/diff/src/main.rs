@@ -9,6 +9,11 @@
 //! quiet.rs       the kernel's periodic work, put off
 //! buddy.rs       the page allocator: the run, and what is said of it
 //!   generate.rs  the steps
+//! slab/          the slab layer
+//!   around.rs    what the kernel goes by
+//!   cases.rs     the kinds of caches
+//!   geometry.rs  every size, alignment and kind
+//!   sysfs.rs     what the kernel shows
 //! ```
 
 mod args;
@@ -16,6 +21,7 @@ mod buddy;
 mod generate;
 mod quiet;
 mod random;
+mod slab;
 
 use args::Cli;
 use args::Command;
@@ -29,6 +35,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Buddy(args) => buddy::run(&cli, args),
+        Command::Slab(args) => slab::run(&cli, args),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -37,5 +44,12 @@ fn main() -> ExitCode {
             eprintln!("shadowmm-diff: {error}");
             ExitCode::from(2)
         }
+    }
+}
+
+fn told(error: shadowmm_client::Error) -> String {
+    match error.advice() {
+        Some(advice) => format!("{error}\n{:15}{advice}", ""),
+        None => error.to_string(),
     }
 }

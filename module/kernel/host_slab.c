@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Caches of the running kernel's slab allocator; see host_slab.h.
+ *
+ * What a cache is stands in struct kmem_cache, which mm/slab.h keeps to the
+ * allocator itself. The fields that sysfs shows could be read there, the places
+ * of free pointers and red zones could not.
+ */
+#include <linux/kernel.h>
+#include <linux/slab.h>
+
+#include "slab.h"
+
+#include "host_slab.h"
+
+/* As mm/slub.c packs an order and a number of objects. */
+#define SHADOWMM_OO_SHIFT 16
+
+static_assert(offsetof(struct kmem_cache, oo) + sizeof(unsigned int) == offsetof(struct kmem_cache, min));
+
+/* That there is one is all that matters. */
+static void shadowmm_host_ctor(void *object)
+{
+}
+
+/* The caller has seen to it that the kernel does not stumble over the request. */
+struct kmem_cache *shadowmm_host_cache_create(const char *name, const struct shadowmm_host_cache_args *args)
+{
+	struct kmem_cache_args request = {
+		.align = args->align,
+		.useroffset = args->useroffset,
+		.usersize = args->usersize,
+		.freeptr_offset = args->freeptr_offset,
+		.use_freeptr_offset = args->use_freeptr_offset,
+		.ctor = args->ctor ? shadowmm_host_ctor : NULL,
+		.sheaf_capacity = args->sheaf_capacity,
+	};
+
+	return kmem_cache_create(name, args->object_size, &request, (slab_flags_t __force)args->flags);
+}
+
+/* Nothing of it is allocated. Waits for grace periods. */
+void shadowmm_host_cache_destroy(struct kmem_cache *cache)
+{
+	kmem_cache_destroy(cache);
+}
+
+void shadowmm_host_cache_geometry(struct kmem_cache *cache, struct shadowmm_host_geometry *geometry)
+{
+	*geometry = (struct shadowmm_host_geometry){
+		.object_size = kmem_cache_size(cache),
+		.size = cache->size,
+		.inuse = cache->inuse,
+		.offset = cache->offset,
+		.align = cache->align,
+		.red_left_pad = cache->red_left_pad,
+		.flags = (u32 __force)cache->flags,
+		.order = cache->oo.x >> SHADOWMM_OO_SHIFT,
+		.objects = cache->oo.x & ((1 << SHADOWMM_OO_SHIFT) - 1),
+		.min_order = cache->min.x >> SHADOWMM_OO_SHIFT,
+		.min_objects = cache->min.x & ((1 << SHADOWMM_OO_SHIFT) - 1),
+		.min_partial = cache->min_partial,
+		.sheaf_capacity = cache->sheaf_capacity,
+	};
+}
