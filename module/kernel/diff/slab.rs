@@ -7,9 +7,9 @@ use super::permitted;
 use crate::abi;
 use crate::bindings;
 use crate::uapi;
-use kernel::str::CStr;
 use core::ptr::NonNull;
 use kernel::prelude::*;
+use kernel::str::CStr;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result as CoreResult;
 use shadowmm_core::slab::calculate_alignment;
@@ -142,8 +142,7 @@ impl SlabDiff {
         wanted: &uapi::shadowmm_diff_cache,
         keep: bool,
     ) -> CoreResult<uapi::shadowmm_diff_geometry> {
-        let name = wanted.name.map(|byte| byte as u8);
-        let name = CStr::from_bytes_until_nul(&name).map_err(|_| Error::BadText)?;
+        let name = CStr::from_bytes_until_nul(&wanted.name).map_err(|_| Error::BadText)?;
         let without = |asked| uapi::shadowmm_diff_geometry {
             asked,
             ..Default::default()

@@ -105,8 +105,8 @@ proptest! {
         let text: Vec<String> = blocks
             .iter()
             .map(|(letters, names)| {
-                let names: String = names.iter().map(|name| format!(",{name}")).collect();
-                letters.clone() + &names
+                let words = std::iter::once(letters).chain(names);
+                words.map(String::as_str).collect::<Vec<_>>().join(",")
             })
             .collect();
         let flags = |letters: &str| {
