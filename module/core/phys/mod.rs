@@ -9,16 +9,18 @@
 //! region.rs  the region: that memory laid under the shadow's map
 //!   placed.rs      which parts of it hold objects
 //!   fixed_list.rs  what both keep their tables in
+//! cells.rs   structures in pages that the page allocator has given out
 //! array.rs   a C array as the C structs have it (pointer here, length there)
 //! ```
 //!
-//! `unsafe` stands in `backing`, `region` and `array`, and nowhere else in
+//! `unsafe` stands in `backing`, `region`, `cells` and `array`, and nowhere else in
 //! core: above them everything works on references whose lifetime `'m` is that
 //! of the region's memory.
 
 mod addr;
 mod array;
 mod backing;
+mod cells;
 mod fixed_list;
 mod placed;
 mod region;
@@ -45,6 +47,11 @@ pub use backing::Backing;
 pub use backing::BackingRun;
 pub use backing::PageBytes;
 pub use backing::MAX_BACKING_RUNS;
+pub(crate) use cells::cells;
+pub use cells::CellSlot;
+pub use cells::Cells;
+pub use cells::CellsSlot;
+pub use cells::Window;
 pub(crate) use fixed_list::FixedList;
 pub use region::placed_size;
 

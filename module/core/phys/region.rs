@@ -21,6 +21,7 @@
 
 use super::backing::Backing;
 use super::backing::Cursor;
+use super::cells::Window;
 use super::placed::Placed;
 use super::Bytes;
 use super::FixedList;
@@ -382,6 +383,51 @@ impl<'m> Region<'m> {
     /// The stretches of the region that hold placed objects, lowest first.
     pub fn placed(&self) -> &[PhysRange] {
         &self.placed
+    }
+
+    /// The window around `addr`: as far as the segment goes and nothing is
+    /// placed. `None` where there is no RAM or something is placed there. For as
+    /// long as it is lent out nothing more is placed.
+    pub fn window(&'m self, addr: PhysAddr) -> Option<Window<'m>> {
+        let segment = self.segment(addr.pfn_down())?;
+        let mut range = segment.range.bytes();
+        for placed in self.placed() {
+            if placed.contains(addr) {
+                return None;
+            }
+            if placed.end <= addr {
+                range.start = range.start.max(placed.end);
+            } else {
+                range.end = range.end.min(placed.start);
+            }
+        }
+        let base = self.pointer(range)?;
+        // SAFETY: The range lies inside one segment, whose memory lives for 'm.
+        // Nothing is placed in it, and nothing will be: that needs the region
+        // exclusively, and it is borrowed for 'm. Besides, `zero` and `copy` write
+        // to what is their callers', and a user of cells does not zero or copy
+        // what he refers to.
+        Some(unsafe { Window::new(base, range) })
+    }
+
+    /// All windows, lowest first.
+    pub fn windows(&'m self) -> impl Iterator<Item = Window<'m>> + 'm {
+        self.segments().iter().flat_map(move |segment| {
+            let bytes = segment.range.bytes();
+            let mut at = bytes.start;
+            core::iter::from_fn(move || {
+                while at < bytes.end {
+                    let here = at;
+                    if let Some(window) = self.window(here) {
+                        at = window.range().end;
+                        return Some(window);
+                    }
+                    let placed = self.placed().iter().find(|placed| placed.contains(here));
+                    at = placed.map_or(bytes.end, |placed| placed.end);
+                }
+                None
+            })
+        })
     }
 
     fn check_ram(&self, range: PhysRange) -> Result<()> {
