@@ -12,6 +12,17 @@
 //! word 3  count     references to the page (`page_ref_count`); 0 while it is free
 //! ```
 //!
+//! The pages of a slab have other things in these words, as Linux's `struct slab`
+//! has in those of `struct page`:
+//!
+//! ```text
+//! word 0  next      first page: next slab of its list; others: the first page
+//! word 1  prev      first page: previous slab of its list
+//! word 2  bits      15..0 the cache's number, of all its pages; the rest as above
+//! word 3  count     first page: 31..16 objects not in the freelist
+//!                               15..0  the first of the freelist, or 0xffff
+//! ```
+//!
 //! A page is always in exactly one of these states:
 //!
 //! ```text
@@ -21,12 +32,15 @@
 //!   Allocated   the first page of a block that somebody owns
 //!   Tail        inside a free or an allocated block, not its first page
 //!   Pageset     the first page of a free block that a CPU keeps
+//!   Slab        the first page of a slab
+//!   SlabTail    inside a slab, not its first page
 //!
 //!   Reserved --hand-off--> Buddy | Tail
 //!   Tail  --split: first page of the upper half--> Buddy
 //!   Buddy --merge: first page of the upper half--> Tail
 //!   Buddy --alloc--> Allocated --free--> Pageset --drain--> Buddy
 //!   Buddy --refill--> Pageset --alloc--> Allocated
+//!   Allocated, Tail --new slab--> Slab, SlabTail --discard--> Allocated, Tail
 //! ```
 //!
 //! Only first pages change when a block is allocated or freed, so both cost
@@ -63,6 +77,8 @@ const MOVABLE: u32 = 1 << 0;
 const ISOLATED: u32 = 1 << 2;
 /// A flag of an allocated block: it belongs to an open file.
 const HELD: u32 = 1 << 1;
+/// A flag of an allocated block: kmalloc gave it out (`PageLargeKmalloc`).
+const LARGE: u32 = 1 << 3;
 /// A flag of an allocated block: somebody besides its owner may have a
 /// reference. The count says how many there are.
 const SHARED: u32 = 1 << 7;
@@ -71,6 +87,10 @@ const OWNER_TO_PAGESET: u32 =
     (PageState::Allocated as u32 ^ PageState::Pageset as u32) << STATE_SHIFT;
 /// Where the first page of a free block keeps which list it is on.
 const LIST_SHIFT: u32 = 8;
+/// What all pages of a cache's slabs on one node have in common.
+const SLAB_KEY: u32 = (0x3f << NODE_SHIFT) | (0xe << STATE_SHIFT) | FLAGS;
+/// Where the number of objects in use stands in the count of a slab.
+const SLAB_INUSE_SHIFT: u32 = 16;
 /// The flags of a page that it loses when its state changes.
 const FLAGS: u32 = 0xffff;
 
@@ -91,7 +111,14 @@ pub enum PageState {
     /// The first page of a free block that a CPU keeps in its pageset, or that
     /// is on its way from its owner to a list.
     Pageset = 5,
+    /// The first page of a slab (`PageSlab`).
+    Slab = 6,
+    /// Inside a slab, not its first page.
+    SlabTail = 7,
 }
+
+// One bit tells a slab's first page from its others.
+const _: () = assert!(PageState::Slab as u32 | 1 == PageState::SlabTail as u32);
 
 impl PageState {
     #[inline]
@@ -102,6 +129,8 @@ impl PageState {
             3 => Self::Allocated,
             4 => Self::Tail,
             5 => Self::Pageset,
+            6 => Self::Slab,
+            7 => Self::SlabTail,
             _ => Self::Hole,
         }
     }
@@ -363,11 +392,18 @@ impl PageDescriptor {
         (PageState::from_bits(bits), order)
     }
 
+    /// A slab's cache stands where other pages have flags.
+    #[inline]
+    fn has_flag(&self, flag: u32) -> bool {
+        let bits = self.bits.load(Relaxed);
+        bits & flag != 0 && (bits >> STATE_SHIFT) & 0xe != PageState::Slab as u32
+    }
+
     /// Whether the owner of the allocated block that starts here could move it
     /// elsewhere (`PageLRU` or `page_has_movable_ops`).
     #[inline]
     pub fn is_movable(&self) -> bool {
-        self.bits.load(Relaxed) & MOVABLE != 0
+        self.has_flag(MOVABLE)
     }
 
     /// For the owner of an allocated block: says whether it could be moved. A
@@ -381,9 +417,20 @@ impl PageDescriptor {
         };
     }
 
+    /// Whether the allocated block that starts here is one that kmalloc gave out.
+    pub(crate) fn is_large(&self) -> bool {
+        self.state() == PageState::Allocated && self.has_flag(LARGE)
+    }
+
+    /// For the owner of an allocated block, before anybody else knows of it:
+    /// kmalloc gives it out.
+    pub(crate) fn set_large(&self) {
+        self.bits.fetch_or(LARGE, Relaxed);
+    }
+
     /// Whether the allocated block that starts here belongs to an open file.
     pub fn is_held(&self) -> bool {
-        self.bits.load(Relaxed) & HELD != 0
+        self.has_flag(HELD)
     }
 
     /// For the owner of an allocated block, before anybody else knows of it:
@@ -397,7 +444,7 @@ impl PageDescriptor {
     /// owner has been asked, and it is neither freed nor shared until that is
     /// over (`PageMovableOpsIsolated`).
     pub fn is_isolated(&self) -> bool {
-        self.bits.load(Relaxed) & ISOLATED != 0
+        self.has_flag(ISOLATED)
     }
 
     /// Notes that an allocated block of `order` that can be moved is about to be.
@@ -499,6 +546,74 @@ impl PageDescriptor {
     #[inline]
     pub(crate) fn put_testzero(&self) -> bool {
         self.count.load(Acquire) <= 1 || self.count.fetch_sub(1, AcqRel) == 1
+    }
+
+    /// What [`PageDescriptor::slab_key`] is for all pages of a cache's slabs on a
+    /// node. Never 0.
+    #[inline]
+    pub(crate) const fn slab_key_of(nid: NodeId, cache: u16) -> u32 {
+        (ZoneId::new(nid, ZoneType::Dma).0 as u32) << ZONE_SHIFT
+            | ((PageState::Slab as u32) << STATE_SHIFT)
+            | cache as u32
+    }
+
+    /// Tells in one comparison whether the page is one of a certain cache's slabs
+    /// on a certain node.
+    #[inline]
+    pub(crate) fn slab_key(&self) -> u32 {
+        self.bits.load(Relaxed) & SLAB_KEY
+    }
+
+    /// The number of the cache whose slab the page is part of; `None` for any other
+    /// page.
+    #[inline]
+    pub(crate) fn slab_cache(&self) -> Option<u16> {
+        let bits = self.bits.load(Relaxed);
+        let state = (bits >> STATE_SHIFT) & 0xe;
+        (state == PageState::Slab as u32).then_some(bits as u16)
+    }
+
+    /// The first page of the slab that this page, which is `pfn`, is part of.
+    #[inline]
+    pub(crate) fn slab_head(&self, pfn: Pfn) -> Option<Pfn> {
+        match self.state() {
+            PageState::Slab => Some(pfn),
+            PageState::SlabTail => self.next(),
+            _ => None,
+        }
+    }
+
+    /// Makes the first page of an allocated block that of a slab.
+    pub(crate) fn set_slab(&self, order: PageOrder, cache: u16) {
+        self.set_state(PageState::Slab, order);
+        self.bits.fetch_or(u32::from(cache), Relaxed);
+    }
+
+    /// Makes another page of the block one of the slab that begins at `head`.
+    pub(crate) fn set_slab_tail(&self, head: Pfn, cache: u16) {
+        self.set_next(Some(head));
+        self.set_state(PageState::SlabTail, PageOrder::ZERO);
+        self.bits.fetch_or(u32::from(cache), Relaxed);
+    }
+
+    /// The first of the slab's freelist, if it has any, and how many objects are
+    /// not in it.
+    #[inline]
+    pub(crate) fn slab_counts(&self) -> (Option<u16>, u16) {
+        let count = self.count.load(Relaxed);
+        let first = match count as u16 {
+            u16::MAX => None,
+            first => Some(first),
+        };
+        (first, (count >> SLAB_INUSE_SHIFT) as u16)
+    }
+
+    /// Sets both.
+    #[inline]
+    pub(crate) fn set_slab_counts(&self, first: Option<u16>, inuse: u16) {
+        let first = u32::from(first.unwrap_or(u16::MAX));
+        self.count
+            .store((u32::from(inuse) << SLAB_INUSE_SHIFT) | first, Relaxed);
     }
 
     /// The next page of the list that this page is on.

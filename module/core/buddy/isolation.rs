@@ -141,6 +141,7 @@ where
         let movable = id.kind() == ZoneType::Movable || page.is_movable();
         match state {
             PageState::Hole | PageState::Reserved => None,
+            PageState::Slab | PageState::SlabTail => None,
             PageState::Buddy => Some(order.pages()),
             PageState::Pageset => Some(Pages(1)),
             PageState::Allocated => movable.then_some(order.pages()),

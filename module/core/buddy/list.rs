@@ -35,6 +35,21 @@ impl PageList {
         tail: PageLink::NONE,
     };
 
+    /// The list of these ends, for those who keep it as two numbers.
+    #[inline]
+    pub(crate) const fn of(head: u32, tail: u32) -> Self {
+        Self {
+            head: PageLink::of(head),
+            tail: PageLink::of(tail),
+        }
+    }
+
+    /// Its ends as numbers.
+    #[inline]
+    pub(crate) const fn ends(&self) -> (u32, u32) {
+        (self.head.raw(), self.tail.raw())
+    }
+
     /// The first page.
     #[inline]
     pub fn first(&self) -> Option<Pfn> {

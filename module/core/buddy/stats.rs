@@ -386,8 +386,8 @@ impl<'m> Statistics<'m> {
         let flats: &'m [Flat<'m>] = flats;
         let locals = PhysRange::new(range.start, locals);
         self.locals = region.place_slice(locals, self.cpus.len(), |cpu| {
-            CpuLocal::new(|highest| {
-                let cpu = CpuId(cpu as u32);
+            let cpu = CpuId(cpu as u32);
+            CpuLocal::new(cpu, |highest| {
                 let (id, local) = zone(cpu, highest)?;
                 let flat = *flats.get(id.index())?;
                 if flat.is_empty() {
@@ -416,7 +416,7 @@ impl<'m> Statistics<'m> {
 
     /// What each CPU has of the zones that it likes best.
     #[inline]
-    pub(super) fn locals(&self) -> &'m [CpuLocal<'m>] {
+    pub(crate) fn locals(&self) -> &'m [CpuLocal<'m>] {
         self.locals
     }
 
@@ -606,7 +606,7 @@ fn local<'m>(
     blocks: &'m [Pageblock],
     zone: impl Fn(ZoneType) -> Option<(ZoneId, bool, Stretch<'m>)>,
 ) -> CpuLocal<'m> {
-    CpuLocal::new(|highest| {
+    CpuLocal::new(cpu, |highest| {
         let (id, local, stretch) = zone(highest)?;
         let slot = slot(zones, zones_per_cpu, cpu, id)?;
         slot.local.store(local, Relaxed);

@@ -13,6 +13,7 @@
 //! Buddy, Pageset                                     DoubleFree
 //! Tail              of a free block                  DoubleFree
 //! Tail              of an allocated block            NotBlockHead
+//! Slab, SlabTail                                     SlabPage
 //! Reserved                                           PageReserved
 //! Hole, or nothing                                   ForeignPfn
 //! ```
@@ -27,6 +28,7 @@ use super::free_area::Placement;
 use super::gfp::Gfp;
 use super::isolation::ContigFor;
 use super::migratetype::MigrateType;
+use super::reclaim::shrinker::Shrinker;
 use super::split_merge::migratetype_of;
 use super::split_merge::LockedZone;
 use super::stats::Statistics;
@@ -64,6 +66,8 @@ pub struct BuddySystem<'a, P, M, Z> {
     pub memory: &'a Region<'a>,
     /// Where events are counted.
     pub stats: &'a Statistics<'a>,
+    /// Who of the shadow's own keeps memory that is not needed.
+    pub shrinker: Option<&'a dyn Shrinker>,
 }
 
 impl<P, M, Z> Clone for BuddySystem<'_, P, M, Z> {
@@ -183,6 +187,7 @@ where
             PageState::Hole => Error::ForeignPfn,
             PageState::Reserved => Error::PageReserved,
             PageState::Buddy | PageState::Pageset => Error::DoubleFree,
+            PageState::Slab | PageState::SlabTail => Error::SlabPage,
             PageState::Allocated => Error::WrongOrder,
             PageState::Tail => match self.head_of(pfn) {
                 Some(block) if block.state == PageState::Allocated => Error::NotBlockHead,
@@ -467,6 +472,7 @@ where
         };
         let mut block = match state {
             PageState::Tail => self.head_of(pfn).unwrap_or(alone),
+            PageState::SlabTail => slab_of(self.map, pfn).unwrap_or(alone),
             _ => alone,
         };
         // Whether a free block is a CPU's or the zone's is nobody's affair.
@@ -517,4 +523,12 @@ where
     fn alloc_exact(&self, request: &AllocRequest, pages: Pages) -> Result<Pfn> {
         self.take_exact(request, pages)
     }
+}
+
+/// The slab that a page behind its first lies in.
+pub(crate) fn slab_of(map: &impl MemMap, pfn: Pfn) -> Option<BlockInfo> {
+    let head = map.page(pfn)?.slab_head(pfn)?;
+    let (state, order) = map.page(head)?.state_and_order();
+    let reaches = head <= pfn && pfn < head + order.pages();
+    (state == PageState::Slab && reaches).then_some(BlockInfo { head, order, state })
 }

@@ -261,7 +261,12 @@ impl<P: Platform, M: MemMap> ZoneCheck<'_, P, M> {
                         self.check_inside(pfn, order)?;
                         order
                     }
-                    (PageState::Tail, _) => {
+                    (PageState::Slab, order) => {
+                        allocated += order.pages();
+                        self.check_slab(pfn, order)?;
+                        order
+                    }
+                    (PageState::Tail | PageState::SlabTail, _) => {
                         return self.fail(Some(pfn), "a page is inside a block that is not there");
                     }
                     (PageState::Reserved | PageState::Hole, _) => PageOrder::ZERO,
@@ -275,6 +280,14 @@ impl<P: Platform, M: MemMap> ZoneCheck<'_, P, M> {
         }
         if free + allocated + kept != self.zone.managed() {
             return self.fail(None, "free and allocated pages are not all that is managed");
+        }
+        Ok(())
+    }
+
+    /// Checks the pages of a slab behind its first.
+    fn check_slab(&self, head: Pfn, order: PageOrder) -> Result<(), Violation> {
+        if !is_slab(self.map, head, order) {
+            return self.fail(Some(head), "a slab is not one block");
         }
         Ok(())
     }
@@ -295,4 +308,20 @@ impl<P: Platform, M: MemMap> ZoneCheck<'_, P, M> {
         }
         Ok(())
     }
+}
+
+/// Whether one slab fills the block of `order` at `head`.
+pub(crate) fn is_slab(map: &impl MemMap, head: Pfn, order: PageOrder) -> bool {
+    let Some(first) = map.page(head) else {
+        return false;
+    };
+    head.is_aligned(order)
+        && (1..order.pages().0).all(|i| {
+            map.page(head + Pages(i)).is_some_and(|page| {
+                page.state() == PageState::SlabTail
+                    && page.slab_key() == first.slab_key()
+                    && page.zone_id() == first.zone_id()
+                    && page.next() == Some(head)
+            })
+        })
 }

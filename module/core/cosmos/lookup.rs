@@ -7,6 +7,7 @@
 //! states in the same descriptors. Without the area's lock they may be old at
 //! once.
 
+use crate::buddy::slab_of;
 use crate::buddy::BlockInfo;
 use crate::buddy::MemMap;
 use crate::error::Error;
@@ -25,6 +26,7 @@ pub(super) fn block_of(map: &impl MemMap, pfn: Pfn) -> Option<BlockInfo> {
     };
     match state {
         PageState::Tail => Some(head_of(map, pfn).unwrap_or(alone)),
+        PageState::SlabTail => Some(slab_of(map, pfn).unwrap_or(alone)),
         _ => Some(alone),
     }
 }
@@ -36,6 +38,7 @@ pub(super) fn free_refusal(map: &impl MemMap, pfn: Pfn, page: &PageDescriptor) -
         PageState::Hole => Error::ForeignPfn,
         PageState::Reserved => Error::PageReserved,
         PageState::Allocated => Error::WrongOrder,
+        PageState::Slab | PageState::SlabTail => Error::SlabPage,
         PageState::Tail => match head_of(map, pfn) {
             Some(block) if block.state == PageState::Allocated => Error::NotBlockHead,
             Some(_) => Error::DoubleFree,

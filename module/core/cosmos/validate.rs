@@ -16,6 +16,7 @@
 use super::allocator::CosmosSystem;
 use super::area::MemArea;
 use super::lists::DivideMerge;
+use crate::buddy::is_slab;
 use crate::buddy::MemMap;
 use crate::buddy::Violation;
 use crate::buddy::ZoneTable;
@@ -164,7 +165,15 @@ impl<P: Platform, M: MemMap> AreaCheck<'_, P, M> {
                         self.check_inside(pfn, order)?;
                         order
                     }
-                    (PageState::Tail, _) => {
+                    (PageState::Slab, order) => {
+                        count(&mut objects, order);
+                        pages += order.pages();
+                        if !is_slab(self.map, pfn, order) {
+                            return self.fail(Some(pfn), "a slab is not one object");
+                        }
+                        order
+                    }
+                    (PageState::Tail | PageState::SlabTail, _) => {
                         return self.fail(Some(pfn), "a page is inside a block that is not there");
                     }
                     _ => PageOrder::ZERO,

@@ -34,6 +34,7 @@ pub(super) mod kswapd;
 pub(super) mod shrinker;
 
 use self::shrinker::do_shrink_slab;
+use self::shrinker::Shrinker;
 use super::alloc::AllocContext;
 use super::gfp;
 use super::gfp::Gfp;
@@ -126,12 +127,19 @@ where
         })
     }
 
+    /// Shows each shrinker: those that the surroundings have, and the shadow's own.
+    fn for_each_shrinker(&self, each: &mut dyn FnMut(&dyn Shrinker)) {
+        self.platform.for_each_shrinker(each);
+        if let Some(shrinker) = self.shrinker {
+            each(shrinker);
+        }
+    }
+
     /// Pages of a zone that could be reclaimed (`zone_reclaimable_pages`): what
     /// shrinkers keep as whole pages, and what CPUs keep.
     pub(super) fn reclaimable_pages(&self, id: ZoneId) -> Pages {
         let mut pages = self.pageset_pages(id);
-        self.platform
-            .for_each_shrinker(&mut |shrinker| pages += shrinker.reclaimable(id));
+        self.for_each_shrinker(&mut |shrinker| pages += shrinker.reclaimable(id));
         pages
     }
 
@@ -147,7 +155,7 @@ where
     fn shrink_slab(&self, nid: NodeId, sc: &mut ScanControl) -> u64 {
         let (gfp, priority, is_kswapd) = (sc.gfp, sc.priority, sc.is_kswapd);
         let (mut reclaimed, mut scanned, mut freed) = (Pages::ZERO, 0u64, 0u64);
-        self.platform.for_each_shrinker(&mut |shrinker| {
+        self.for_each_shrinker(&mut |shrinker| {
             let shrunk = do_shrink_slab(self.platform, shrinker, gfp, nid, priority);
             if shrinker.keeps_pages() {
                 scanned = scanned.saturating_add(shrunk.scanned);

@@ -80,6 +80,7 @@ impl TypedWorld {
             zones: &self.world.zones,
             memory: &self.world.memory,
             stats: &self.world.stats,
+            shrinker: None,
         }
     }
 
