@@ -18,6 +18,10 @@ use crate::trace::TraceEvent;
 use crate::trace::TracePoint;
 use core::fmt;
 use core::ops::DerefMut;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Acquire;
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::Release;
 
 /// A lock around a value; the guard is the proof that the value may be touched.
 pub trait Lock<T>: Send + Sync {
@@ -45,6 +49,23 @@ pub trait Platform: Send + Sync + 'static {
     type CpuGuard<'a>
     where
         Self: 'a;
+
+    /// Holds a raw lock until dropped.
+    type RawGuard<'a>
+    where
+        Self: 'a;
+
+    /// Waits until the lock that is this word is free, and takes it. 0 is a free
+    /// lock; what a held one is, is for the surroundings to say. For structures
+    /// that are made of cells ([`Cells`](crate::phys::Cells)), which can't hold a
+    /// [`Platform::Lock`]. Preemption is off while it is held; must not sleep.
+    fn raw_lock<'a>(&'a self, word: &'a AtomicU32) -> Self::RawGuard<'a>;
+
+    /// A number that nobody can guess.
+    fn random(&self) -> u64 {
+        // Somebody can: it is for tests, which want the same in every run.
+        0x9e37_79b9_7f4a_7c15
+    }
 
     /// How many CPU numbers there are: every [`CpuId`] is below it. At least 1.
     fn nr_cpus(&self) -> u32;
@@ -201,4 +222,26 @@ pub trait Platform: Send + Sync + 'static {
 
     /// Tells whoever listens what has happened.
     fn trace(&self, _event: &TraceEvent) {}
+}
+
+/// A raw lock for surroundings where nothing better is to be had: 1 while it is
+/// held, and who waits looks at it again and again.
+pub struct SpinWord<'a>(&'a AtomicU32);
+
+impl<'a> SpinWord<'a> {
+    /// Takes the lock; `wait` is called as often as it is found held.
+    #[inline]
+    pub fn lock(word: &'a AtomicU32, wait: impl Fn()) -> Self {
+        while word.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
+            wait();
+        }
+        Self(word)
+    }
+}
+
+impl Drop for SpinWord<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.store(0, Release);
+    }
 }

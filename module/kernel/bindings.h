@@ -39,6 +39,8 @@ void shadowmm_dma_free(struct device *dev, size_t size, struct page *page, dma_a
 void shadowmm_set_dev_node(struct device *dev, int nid);
 int shadowmm_get_cpu(void);
 void shadowmm_put_cpu(void);
+void shadowmm_lock_word(unsigned int *word);
+void shadowmm_unlock_word(unsigned int *word);
 void shadowmm_set_cpu_node(unsigned int cpu, int nid);
 void shadowmm_set_cpu_local(unsigned int cpu, const void *local);
 const void *shadowmm_cpu_local(unsigned int cpu);

@@ -120,6 +120,24 @@ void shadowmm_spin_lock_init(spinlock_t *lock)
 	spin_lock_init(lock);
 }
 
+/* A lock that is one word of the shadow's memory, without debugging. */
+void shadowmm_lock_word(unsigned int *word)
+{
+	preempt_disable();
+#ifdef CONFIG_SMP
+	BUILD_BUG_ON(sizeof(arch_spinlock_t) != sizeof(*word));
+	arch_spin_lock((arch_spinlock_t *)word);
+#endif
+}
+
+void shadowmm_unlock_word(unsigned int *word)
+{
+#ifdef CONFIG_SMP
+	arch_spin_unlock((arch_spinlock_t *)word);
+#endif
+	preempt_enable();
+}
+
 /* Each call of the macro is a class of its own for lockdep. */
 void shadowmm_init_rwsem(struct rw_semaphore *sem, bool outer)
 {

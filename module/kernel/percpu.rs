@@ -174,24 +174,39 @@ pub(crate) unsafe fn lock(lock: &Opaque<kernel::bindings::spinlock_t>) {
         // SAFETY: By this function's own.
         return unsafe { kernel::bindings::spin_lock(lock.get()) };
     }
-    // SAFETY: The lock keeps preemption off; `unlock` turns it on.
+    // SAFETY: A queued spinlock is its word, which is only accessed atomically;
+    // the rest is this function's own.
+    unsafe { lock_word(AtomicU32::from_ptr(lock.get().cast())) };
+}
+
+/// Takes the queued spinlock that is this word; 0 is a free one
+/// (`arch_spin_lock`, with preemption off).
+///
+/// # Safety
+///
+/// [`unlock_word`] follows on the same CPU.
+#[inline(always)]
+pub(crate) unsafe fn lock_word(word: &AtomicU32) {
+    if !INLINED {
+        // SAFETY: By this function's own.
+        return unsafe { bindings::shadowmm_lock_word(word.as_ptr()) };
+    }
+    // SAFETY: The lock keeps preemption off; `unlock_word` turns it on.
     unsafe { disable_only() };
-    // SAFETY: A queued spinlock starts with its word, which is only accessed
-    // atomically.
-    let word = unsafe { AtomicU32::from_ptr(lock.get().cast()) };
     if word.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
-        lock_contended(lock);
+        lock_contended(word);
     }
 }
 
 /// Waits for a lock as the kernel does. Preemption is off already.
 #[cold]
 #[inline(never)]
-fn lock_contended(lock: &Opaque<kernel::bindings::spinlock_t>) {
-    // SAFETY: The lock is initialised. It turns preemption off once more, so
-    // that one of the two can be taken back.
+fn lock_contended(word: &AtomicU32) {
+    const { assert!(!INLINED || size_of::<kernel::bindings::spinlock_t>() == size_of::<AtomicU32>()) };
+    // SAFETY: With what is inlined here, a spinlock is its word alone. It turns
+    // preemption off once more, so that one of the two can be taken back.
     unsafe {
-        kernel::bindings::spin_lock(lock.get());
+        kernel::bindings::spin_lock(word.as_ptr().cast());
         enable_inner();
     }
 }
@@ -207,13 +222,28 @@ pub(crate) unsafe fn unlock(lock: &Opaque<kernel::bindings::spinlock_t>) {
         // SAFETY: By this function's own.
         return unsafe { kernel::bindings::spin_unlock(lock.get()) };
     }
+    // SAFETY: As in `lock`.
+    unsafe { unlock_word(AtomicU32::from_ptr(lock.get().cast())) };
+}
+
+/// Releases the lock that is this word.
+///
+/// # Safety
+///
+/// This CPU holds it by [`lock_word`].
+#[inline(always)]
+pub(crate) unsafe fn unlock_word(word: &AtomicU32) {
+    if !INLINED {
+        // SAFETY: By this function's own.
+        return unsafe { bindings::shadowmm_unlock_word(word.as_ptr()) };
+    }
     // SAFETY: The function behind the static call takes a held lock in `rdi` and
     // may change `rax` alone (PV_CALLEE_SAVE_REGS_THUNK). Memory is said to be
     // changed, so that nothing of what the lock guards moves down.
     unsafe {
         asm!(
             "call __SCT__queued_spin_unlock",
-            in("rdi") lock.get(),
+            in("rdi") word.as_ptr(),
             out("rax") _,
             options(att_syntax, nostack)
         );

@@ -14,6 +14,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ops::Deref;
 use core::ops::DerefMut;
+use core::sync::atomic::AtomicU32;
 use kernel::sync::Arc;
 use kernel::types::NotThreadSafe;
 use kernel::types::Opaque;
@@ -113,6 +114,25 @@ impl Kernel {
     }
 }
 
+/// A raw lock is held while this lives.
+pub(crate) struct RawGuard<'a>(&'a AtomicU32, NotThreadSafe);
+
+impl Drop for RawGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: `raw_lock` took it.
+        unsafe { percpu::unlock_word(self.0) };
+    }
+}
+
+/// Takes the lock that is this word.
+#[inline]
+pub(crate) fn raw_lock(word: &AtomicU32) -> RawGuard<'_> {
+    // SAFETY: The guard releases it.
+    unsafe { percpu::lock_word(word) };
+    RawGuard(word, PhantomData)
+}
+
 /// Preemption is off while this lives.
 pub(crate) struct CpuGuard(NotThreadSafe);
 
@@ -154,6 +174,17 @@ pub(crate) fn synchronize() {
 impl Platform for Kernel {
     type Lock<T: Send> = SpinLock<T>;
     type CpuGuard<'a> = CpuGuard;
+    type RawGuard<'a> = RawGuard<'a>;
+
+    #[inline]
+    fn raw_lock<'a>(&'a self, word: &'a AtomicU32) -> RawGuard<'a> {
+        raw_lock(word)
+    }
+
+    fn random(&self) -> u64 {
+        // SAFETY: May be called in any context.
+        unsafe { kernel::bindings::get_random_u64() }
+    }
 
     fn nr_cpus(&self) -> u32 {
         nr_cpus()

@@ -25,8 +25,10 @@ use super::host_zone::PageKind;
 use super::host_zone::ZoneNumbers;
 use crate::platform;
 use crate::platform::CpuGuard;
+use crate::platform::RawGuard;
 use crate::platform::SpinLock;
 use core::sync::atomic::AtomicI32;
+use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
 use shadowmm_core::buddy::BuddySystem;
@@ -82,6 +84,11 @@ static BESIDE: Beside = Beside(AtomicI32::new(0));
 impl Platform for Beside {
     type Lock<T: Send> = SpinLock<T>;
     type CpuGuard<'a> = CpuGuard;
+    type RawGuard<'a> = RawGuard<'a>;
+
+    fn raw_lock<'a>(&'a self, word: &'a AtomicU32) -> RawGuard<'a> {
+        platform::raw_lock(word)
+    }
 
     fn nr_cpus(&self) -> u32 {
         platform::nr_cpus()
@@ -190,6 +197,7 @@ impl<'a> View<'a> {
             zones: &self.zones,
             memory: &NO_MEMORY,
             stats: &self.stats,
+            shrinker: None,
         }
     }
 

@@ -12,6 +12,7 @@ use shadowmm_core::phys::CpuId;
 use shadowmm_core::phys::NodeId;
 use shadowmm_core::platform::Lock;
 use shadowmm_core::platform::Platform;
+use shadowmm_core::platform::SpinWord;
 use std::cell::Cell;
 use std::cell::UnsafeCell;
 use std::ops::Deref;
@@ -84,6 +85,11 @@ impl Default for Threads {
 impl Platform for Threads {
     type Lock<T: Send> = SpinLock<T>;
     type CpuGuard<'a> = Pinned<'a>;
+    type RawGuard<'a> = SpinWord<'a>;
+
+    fn raw_lock<'a>(&'a self, word: &'a AtomicU32) -> SpinWord<'a> {
+        SpinWord::lock(word, std::thread::yield_now)
+    }
 
     fn nr_cpus(&self) -> u32 {
         NR_CPUS

@@ -11,6 +11,7 @@ use shadowmm_core::phys::NodeId;
 use shadowmm_core::phys::PageBytes;
 use shadowmm_core::platform::Lock;
 use shadowmm_core::platform::Platform;
+use shadowmm_core::platform::SpinWord;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::Mutex;
@@ -104,6 +105,11 @@ impl<T: Send> Lock<T> for HostLock<T> {
 impl Platform for HostPlatform {
     type Lock<T: Send> = HostLock<T>;
     type CpuGuard<'a> = ();
+    type RawGuard<'a> = SpinWord<'a>;
+
+    fn raw_lock<'a>(&'a self, word: &'a AtomicU32) -> SpinWord<'a> {
+        SpinWord::lock(word, std::thread::yield_now)
+    }
 
     fn nr_cpus(&self) -> u32 {
         1

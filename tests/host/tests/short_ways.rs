@@ -37,6 +37,7 @@ use shadowmm_core::phys::PageOrder;
 use shadowmm_core::phys::Pages;
 use shadowmm_core::phys::Pfn;
 use shadowmm_core::platform::Platform;
+use shadowmm_core::platform::SpinWord;
 use shadowmm_core::sparse::Sparse;
 use shadowmm_host_tests::machine::backing;
 use shadowmm_host_tests::machine::builtin;
@@ -59,6 +60,11 @@ struct Cpus<const SHORT: bool> {
 impl<const SHORT: bool> Platform for Cpus<SHORT> {
     type Lock<T: Send> = HostLock<T>;
     type CpuGuard<'a> = ();
+    type RawGuard<'a> = SpinWord<'a>;
+
+    fn raw_lock<'a>(&'a self, word: &'a AtomicU32) -> SpinWord<'a> {
+        SpinWord::lock(word, std::hint::spin_loop)
+    }
 
     fn nr_cpus(&self) -> u32 {
         NR_CPUS as u32

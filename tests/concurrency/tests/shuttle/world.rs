@@ -8,6 +8,7 @@ use shadowmm_core::page::*;
 use shadowmm_core::phys::*;
 use shadowmm_core::platform::Lock;
 use shadowmm_core::platform::Platform;
+use shadowmm_core::platform::SpinWord;
 use shadowmm_core::sparse::Stretch;
 use shadowmm_core::zone::Watermark;
 use shadowmm_core::zone::Zone;
@@ -119,6 +120,11 @@ impl Drop for Pinned<'_> {
 impl Platform for Checked {
     type Lock<T: Send> = CheckedLock<T>;
     type CpuGuard<'a> = Pinned<'a>;
+    type RawGuard<'a> = SpinWord<'a>;
+
+    fn raw_lock<'a>(&'a self, word: &'a AtomicU32) -> SpinWord<'a> {
+        SpinWord::lock(word, thread::yield_now)
+    }
 
     fn nr_cpus(&self) -> u32 {
         NR_CPUS
@@ -335,6 +341,7 @@ pub fn with_machine(settings: Settings, work: impl FnOnce(&Machine<'_>)) {
             zones: &zones,
             memory: &memory,
             stats: &stats,
+            shrinker: None,
         },
         owners: (0..PAGES).map(|_| AtomicU32::new(0)).collect(),
         given: AtomicU64::new(0),

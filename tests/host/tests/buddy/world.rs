@@ -7,6 +7,7 @@ use shadowmm_core::buddy::*;
 use shadowmm_core::page::*;
 use shadowmm_core::phys::*;
 use shadowmm_core::platform::Platform;
+use shadowmm_core::platform::SpinWord;
 use shadowmm_core::report::AllocFailure;
 use shadowmm_core::trace::TraceEvent;
 use shadowmm_core::trace::TracePoint;
@@ -22,6 +23,7 @@ use std::cell::Cell;
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Mutex;
 use std::sync::OnceLock;
@@ -66,6 +68,11 @@ impl Threads {
 impl Platform for Threads {
     type Lock<T: Send> = HostLock<T>;
     type CpuGuard<'a> = PinnedSection<'a>;
+    type RawGuard<'a> = SpinWord<'a>;
+
+    fn raw_lock<'a>(&'a self, word: &'a AtomicU32) -> SpinWord<'a> {
+        SpinWord::lock(word, std::thread::yield_now)
+    }
 
     fn nr_cpus(&self) -> u32 {
         NR_CPUS
@@ -281,6 +288,7 @@ impl World {
             zones: &self.zones,
             memory: &self.memory,
             stats: &self.stats,
+            shrinker: None,
         }
     }
 

@@ -8,6 +8,7 @@ use shadowmm_core::page::ZoneType;
 use shadowmm_core::phys::CpuId;
 use shadowmm_core::phys::NodeId;
 use shadowmm_core::platform::Platform;
+use shadowmm_core::platform::SpinWord;
 use shadowmm_core::slab::debug::*;
 use shadowmm_core::slab::geometry;
 use shadowmm_core::slab::CacheArgs;
@@ -17,6 +18,7 @@ use shadowmm_core::slab::SlabFlags;
 use shadowmm_core::slab::Surroundings;
 use shadowmm_host_tests::HostLock;
 use std::fmt;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Mutex;
@@ -32,6 +34,11 @@ pub struct Witness {
 impl Platform for Witness {
     type Lock<T: Send> = HostLock<T>;
     type CpuGuard<'a> = ();
+    type RawGuard<'a> = SpinWord<'a>;
+
+    fn raw_lock<'a>(&'a self, word: &'a AtomicU32) -> SpinWord<'a> {
+        SpinWord::lock(word, std::thread::yield_now)
+    }
 
     fn nr_cpus(&self) -> u32 {
         2
