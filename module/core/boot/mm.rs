@@ -5,8 +5,11 @@
 use super::steps::for_each_cpu_node;
 use crate::allocator::Allocator;
 use crate::buddy::BuddySystem;
+use crate::buddy::Deferred;
 use crate::buddy::PageAllocator;
 use crate::buddy::Policies;
+use crate::buddy::ShrinkControl;
+use crate::buddy::Shrinker;
 use crate::buddy::Statistics;
 use crate::buddy::Violation;
 use crate::buddy::VmEvent;
@@ -25,6 +28,8 @@ use crate::phys::NodeId;
 use crate::phys::Pages;
 use crate::phys::Region;
 use crate::platform::Platform;
+use crate::slab::SlabAllocator;
+use crate::slab::SlabTable;
 use crate::sparse::Sparse;
 use crate::watermark;
 use crate::watermark::Reserves;
@@ -46,6 +51,8 @@ pub struct Mm<'m, P: Platform> {
     pub stats: Statistics<'m>,
     /// Cosmos's areas, if Cosmos's manager has the pages.
     pub areas: Option<MemAreas<'m, P>>,
+    /// Where the slab layer finds its caches.
+    pub(crate) slab: &'m SlabTable<'m>,
     /// What memblock was at the hand-off.
     pub memblock: RetiredMemblock<'m>,
     /// The knobs of `/proc/sys/vm`.
@@ -80,6 +87,22 @@ impl<'m, P: Platform> Mm<'m, P> {
             zones: self.nodes,
             memory: self.region,
             stats: &self.stats,
+            shrinker: Some(self),
+        }
+    }
+
+    /// The slab layer. Its first use brings it up (`kmem_cache_init`).
+    ///
+    /// # Errors
+    ///
+    /// Those of the page allocator, when it has no pages for the layer's own
+    /// caches.
+    #[inline]
+    pub fn slab(&self) -> Result<SlabAllocator<'_, 'm, P>, Error> {
+        let slab = SlabAllocator::new(self);
+        match self.slab.is_up() {
+            true => Ok(slab),
+            false => bring_up(slab),
         }
     }
 
@@ -208,6 +231,42 @@ impl<'m, P: Platform> Mm<'m, P> {
             text: violation.what,
             place: Some(violation),
         })
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn bring_up<'a, 'm, P: Platform>(
+    slab: SlabAllocator<'a, 'm, P>,
+) -> Result<SlabAllocator<'a, 'm, P>, Error> {
+    slab.bring_up()?;
+    Ok(slab)
+}
+
+/// What nobody uses of the slab layer goes when memory is short.
+impl<P: Platform> Shrinker for Mm<'_, P> {
+    fn name(&self) -> &'static str {
+        SlabAllocator::new(self).name()
+    }
+
+    fn count(&self, control: &ShrinkControl) -> u64 {
+        SlabAllocator::new(self).count(control)
+    }
+
+    fn scan(&self, control: &mut ShrinkControl) -> Option<u64> {
+        SlabAllocator::new(self).scan(control)
+    }
+
+    fn deferred(&self) -> &Deferred {
+        self.slab.deferred()
+    }
+
+    fn batch(&self) -> u64 {
+        SlabAllocator::new(self).batch()
+    }
+
+    fn is_numa_aware(&self) -> bool {
+        SlabAllocator::new(self).is_numa_aware()
     }
 }
 

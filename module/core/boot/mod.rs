@@ -177,6 +177,7 @@ impl<'m, P: Platform> Boot<'m, P> {
             reserved: &mut store.reserved,
             sparse: &mut store.sparse,
             nodes: &mut store.nodes,
+            slab: &mut store.slab,
         };
         Ok(Self {
             machine,

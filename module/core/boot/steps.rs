@@ -36,6 +36,7 @@ use crate::phys::PfnRange;
 use crate::phys::PhysAddr;
 use crate::phys::Region;
 use crate::platform::Platform;
+use crate::slab::SlabTable;
 use crate::sparse;
 use crate::sparse::memmap_init;
 use crate::sparse::Sparse;
@@ -53,6 +54,7 @@ pub struct Detected<'m, P: Platform> {
     pub(super) reserved: &'m mut [MemblockRegion],
     pub(super) sparse: &'m mut Sparse<'m>,
     pub(super) nodes: &'m mut Nodes<'m, P>,
+    pub(super) slab: &'m mut SlabTable<'m>,
 }
 
 /// memblock knows the memory and what is reserved; nothing else is there.
@@ -61,6 +63,7 @@ pub struct Early<'m, P: Platform> {
     pub(super) memblock: EarlyMemory<'m, 'm>,
     pub(super) sparse: &'m mut Sparse<'m>,
     pub(super) nodes: &'m mut Nodes<'m, P>,
+    pub(super) slab: &'m mut SlabTable<'m>,
 }
 
 /// There are sections and page descriptors, without contents.
@@ -98,6 +101,7 @@ impl<'m, P: Platform> Detected<'m, P> {
             memblock,
             sparse: self.sparse,
             nodes: self.nodes,
+            slab: self.slab,
         };
         Ok((early, crash))
     }
@@ -191,12 +195,14 @@ impl<'m, P: Platform> Zoned<'m, P> {
             mut memblock,
             sparse,
             nodes,
+            slab,
         } = self.early;
         // From here on the region is only read and zeroed, so the arrays can't
         // grow any more. All that is left to memblock is to tell.
         let region = memblock.take_region().ok_or(Error::RegionMissing)?;
         let end = memblock.end_of_dram().pfn_up();
-        let (sparse, nodes) = (&*sparse, &*nodes);
+        let (sparse, nodes, region) = (&*sparse, &*nodes, &*region);
+        slab.open(region, nodes.states().possible.nr_ids());
         let stats = &self.stats;
         let allocator = match &self.areas {
             None => Allocator::Buddy(BuddySystem {
@@ -205,6 +211,7 @@ impl<'m, P: Platform> Zoned<'m, P> {
                 zones: nodes,
                 memory: region,
                 stats,
+                shrinker: None,
             }),
             Some(areas) => Allocator::Cosmos(CosmosSystem {
                 platform: &platform,
@@ -230,6 +237,7 @@ impl<'m, P: Platform> Zoned<'m, P> {
             nodes,
             stats: self.stats,
             areas: self.areas,
+            slab,
             memblock,
             tunables,
             reserves,

@@ -9,6 +9,7 @@ use crate::memblock::INIT_MEMBLOCK_REGIONS;
 use crate::node::Nodes;
 use crate::phys::Region;
 use crate::platform::Platform;
+use crate::slab::SlabTable;
 use crate::sparse::Sparse;
 
 /// The boot's tables, in its owner's storage. One store serves one boot; for
@@ -22,6 +23,7 @@ pub struct Store<'m, P: Platform> {
     pub(super) reserved: [MemblockRegion; INIT_MEMBLOCK_REGIONS],
     pub(super) sparse: Sparse<'m>,
     pub(super) nodes: Nodes<'m, P>,
+    pub(super) slab: SlabTable<'m>,
 }
 
 impl<P: Platform> Default for Store<'_, P> {
@@ -42,6 +44,7 @@ impl<P: Platform> Store<'_, P> {
             reserved: [MemblockRegion::EMPTY; INIT_MEMBLOCK_REGIONS],
             sparse: Sparse::new(),
             nodes: Nodes::new(),
+            slab: SlabTable::new(),
         }
     }
 }

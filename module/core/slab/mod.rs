@@ -11,16 +11,51 @@
 //! kmalloc_info.rs  the sizes, names and rows of kmalloc's caches
 //! merge.rs         whether a new cache can share the slabs of another
 //! debug/           what is checked and told when a cache is debugged
+//!
+//! system.rs        the layer: how it finds its way from numbers to things
+//!   state.rs          what it is made of
+//!   bootstrap.rs      how it comes up
+//! registry.rs      caches come and go
+//! handle.rs        a cache at hand: objects from this CPU's magazine, and back
+//!   magazine.rs       what a CPU keeps of a cache
+//! alloc.rs         the long way: a node's slabs, others', a new slab
+//! free.rs          and back
+//!   node.rs           the lists of a node's slabs
+//!   page.rs           a slab: objects in a block of pages
+//! bulk.rs          many objects at once
+//! kmalloc.rs       objects by size
+//! drain.rs         what CPUs keep is taken from them
+//! shrink.rs        what nobody uses is given up
+//! objects.rs       requests from anywhere
+//! report.rs        what there is of a cache
+//! validate.rs      all invariants, checked
 //! ```
 
+mod alloc;
 mod allocator;
+mod bootstrap;
+mod bulk;
 pub mod debug;
 mod debug_option;
+mod drain;
 mod flags;
+mod free;
 mod geometry;
+mod handle;
+mod kmalloc;
 mod kmalloc_info;
+mod magazine;
 mod merge;
+mod node;
 mod object;
+mod objects;
+mod page;
+mod registry;
+mod report;
+mod shrink;
+mod state;
+mod system;
+mod validate;
 
 pub use allocator::CacheCounts;
 pub use allocator::CacheNodeReport;
@@ -51,6 +86,8 @@ pub use geometry::MIN_PARTIAL;
 pub use geometry::SLAB_MINALIGN;
 pub use geometry::TRACK_SIZE;
 pub use geometry::WORD;
+pub use handle::Cache;
+pub use handle::Object;
 pub use kmalloc_info::kmalloc_args;
 pub use kmalloc_info::size_roundup;
 pub use kmalloc_info::KmallocIndex;
@@ -67,3 +104,5 @@ pub use object::Constructor;
 pub use object::ObjAddr;
 pub use object::MAX_CACHES;
 pub use object::MAX_CACHE_NAME;
+pub use state::SlabTable;
+pub use system::SlabAllocator;

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Taking objects, the long way: from the slabs of a node, of another, or from a
+//! new slab (`___slab_alloc`).
+//!
+//! ```text
+//! CPU's magazine       handle.rs         no lock
+//!   | empty
+//!   v
+//! refill               half a magazine from the node's slabs, pinned, under its
+//!   | none there       lock
+//!   v
+//! take_objects         not pinned:
+//!   the wished-for node's slabs
+//!   the slabs of other nodes that have more than they keep anyway
+//!   a new slab         on the wished-for node with little effort, then anywhere
+//! ```
+
+use super::allocator::ObjRequest;
+use super::flags::SlabFlags;
+use super::magazine::CpuSlab;
+use super::object::Constructor;
+use super::object::ObjAddr;
+use super::page::Slab;
+use super::state::CacheCells;
+use super::state::Shape;
+use super::system::SlabAllocator;
+use crate::buddy::gfp;
+use crate::buddy::AllocRequest;
+use crate::buddy::Gfp;
+use crate::buddy::PageAllocator;
+use crate::error::Error;
+use crate::error::Result;
+use crate::page::PageDescriptor;
+use crate::page::ZoneType;
+use crate::phys::NodeId;
+use crate::phys::PageOrder;
+use crate::phys::Pages;
+use crate::phys::Pfn;
+use crate::platform::Platform;
+use crate::zonelist::ZonelistKind;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// How many blocks that are not in one piece in the host are put aside before a
+/// request for a slab is given up.
+const MAX_ASIDE: usize = 4;
+
+/// What of a request's flags concerns the pages of a new slab (`new_slab`): all
+/// but those for what the object is to be, or where.
+fn page_gfp(gfp: Gfp, flags: SlabFlags, order: PageOrder) -> Gfp {
+    let dropped = gfp::GFP_ZONEMASK
+        | gfp::__GFP_RECLAIMABLE
+        | gfp::__GFP_ZERO
+        | gfp::__GFP_WRITE
+        | gfp::__GFP_COMP
+        | gfp::__GFP_ACCOUNT
+        | gfp::__GFP_ZEROTAGS;
+    let mut gfp = gfp.without(dropped);
+    for (flag, adds) in [
+        (SlabFlags::CACHE_DMA, gfp::__GFP_DMA),
+        (SlabFlags::CACHE_DMA32, gfp::__GFP_DMA32),
+        (SlabFlags::RECLAIM_ACCOUNT, gfp::__GFP_RECLAIMABLE),
+    ] {
+        if flags.has(flag) {
+            gfp = gfp | adds;
+        }
+    }
+    match order {
+        PageOrder::ZERO => gfp,
+        _ => gfp | gfp::__GFP_COMP,
+    }
+}
+
+impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
+    /// A block of pages for a slab, in one piece of host memory. What is not is
+    /// kept until another is found, or it would come again.
+    fn alloc_slab_page(&self, gfp: Gfp, order: PageOrder, nid: NodeId) -> Result<Pfn> {
+        let request = AllocRequest::new(gfp, order).on(nid);
+        let pages = self.mm.allocator();
+        let mut aside = [None; MAX_ASIDE];
+        let mut found = Err(Error::NoMemory);
+        for place in &mut aside {
+            found = pages.alloc(&request);
+            let Ok(pfn) = found else {
+                break;
+            };
+            let page = self.page(pfn).ok_or(Error::Corrupt)?;
+            if self.words(page.nid(), Slab::range(pfn, page)).is_some() {
+                break;
+            }
+            *place = Some(pfn);
+            found = Err(Error::NoMemory);
+        }
+        for pfn in aside.into_iter().flatten() {
+            pages.free(pfn, order)?;
+        }
+        found
+    }
+
+    /// A new slab, on no list, with all objects free (`allocate_slab`). The caller
+    /// is not pinned and holds no lock.
+    ///
+    /// # Errors
+    ///
+    /// Those of the page allocator; [`Error::ConstructorFailed`].
+    pub(super) fn new_slab(
+        &self,
+        cache: Option<&CacheCells>,
+        shape: &Shape,
+        gfp: Gfp,
+        nid: NodeId,
+    ) -> Result<(Slab<'m>, bool)> {
+        let geometry = &shape.geometry;
+        let (order, min) = (geometry.order, geometry.min_order);
+        let plain = page_gfp(gfp, geometry.flags, min);
+        // The larger block is worth no effort: there is a smaller one.
+        let mut first = page_gfp(gfp, geometry.flags, order) | gfp::__GFP_NOWARN;
+        first = (first | gfp::__GFP_NORETRY).without(gfp::__GFP_NOFAIL);
+        if first.has(gfp::__GFP_DIRECT_RECLAIM) && order > min {
+            first = (first | gfp::__GFP_NOMEMALLOC).without(gfp::__GFP_RECLAIM);
+        }
+        let (pfn, fell_back) = match self.alloc_slab_page(first, order, nid) {
+            Ok(pfn) => (pfn, false),
+            Err(_) => (self.alloc_slab_page(plain, min, nid)?, true),
+        };
+        let page = self.page(pfn).ok_or(Error::Corrupt)?;
+        let words = self.words(page.nid(), Slab::range(pfn, page));
+        let words = words.ok_or(Error::Corrupt)?;
+        let slab = Slab::new(pfn, page, words, shape);
+        slab.init_freelist(shape, self.platform().random());
+        let constructed = cache.map_or(Ok(()), |cache| construct(cache, shape, &slab));
+        if let Err(error) = constructed {
+            // It is an allocated block still, but for the count.
+            page.set_count(1);
+            self.mm.allocator().free(pfn, page.order())?;
+            return Err(error);
+        }
+        let order = page.order();
+        for i in 1..order.pages().0 {
+            if let Some(tail) = self.page(pfn + Pages(i)) {
+                tail.set_slab_tail(pfn, shape.id);
+            }
+        }
+        page.set_slab(order, shape.id);
+        Ok((slab, fell_back))
+    }
+
+    /// Gives a slab's pages back; it is on no list (`__free_slab`). May be called
+    /// pinned. How many pages that are.
+    pub(super) fn free_slab(&self, pfn: Pfn, page: &PageDescriptor) -> Pages {
+        let (order, zone) = (page.order(), page.zone_id());
+        for i in 1..order.pages().0 {
+            if let Some(tail) = self.page(pfn + Pages(i)) {
+                tail.set_next(None);
+                tail.set_tail_in(zone);
+            }
+        }
+        page.set_count(1);
+        page.set_allocated_in(zone, order);
+        match self.mm.allocator().free(pfn, order) {
+            Ok(()) => order.pages(),
+            // The page allocator has counted it.
+            Err(_) => Pages::ZERO,
+        }
+    }
+
+    /// Fills the pinned CPU's magazine from its node's slabs, up to half.
+    pub(super) fn refill(&self, cache: &'m CacheCells, shape: &Shape, cpu: &'m CpuSlab) {
+        let Some(node) = self.node(cache, cpu.nid()) else {
+            return;
+        };
+        let want = cpu.capacity().div_ceil(2);
+        let locked = self.lock_node(shape, node);
+        let taken = locked.take(want, |object| cpu.put(object.get()));
+        if taken > 0 {
+            cpu.note_refill(taken);
+        }
+    }
+
+    /// Has the pinned CPU's magazine set up, if it is not yet.
+    #[inline]
+    pub(super) fn set_up_cpu(&self, cache: &CacheCells, cpu: &CpuSlab) {
+        if !cpu.is_set_up() {
+            let nid = self.local_mem_node();
+            let key = PageDescriptor::slab_key_of(nid, cache.id.load(Relaxed) as u16);
+            cpu.set_up(cache.capacity.load(Relaxed), key, nid);
+        }
+    }
+
+    /// Takes `objects.len()` objects past the magazines and says how many there
+    /// were: fewer only with the reason. The caller is not pinned and holds no
+    /// lock.
+    pub(super) fn take_objects(
+        &self,
+        cache: &'m CacheCells,
+        shape: &Shape,
+        request: &ObjRequest,
+        objects: &mut [ObjAddr],
+    ) -> (usize, Result<()>) {
+        let mut taken = 0usize;
+        // First on the wished-for node alone, and with little effort.
+        let prefers = !request.nid.is_none() && !request.gfp.has(gfp::__GFP_THISNODE);
+        let mut here_only = prefers;
+        while let Some(rest) = objects.get_mut(taken..).filter(|rest| !rest.is_empty()) {
+            let gfp = match here_only {
+                false => request.gfp,
+                true => {
+                    let kept = gfp::GFP_NOWAIT | gfp::__GFP_NOMEMALLOC | gfp::__GFP_ACCOUNT;
+                    let dropped = request.gfp.without(kept);
+                    request.gfp.without(dropped) | gfp::__GFP_NOWARN | gfp::__GFP_THISNODE
+                }
+            };
+            let some = self.take_partial(cache, shape, gfp, request.nid, rest);
+            if some > 0 {
+                taken = taken.saturating_add(some);
+                continue;
+            }
+            match self.take_new(cache, shape, gfp, request.nid, rest) {
+                Ok(some) => taken = taken.saturating_add(some),
+                Err(_) if here_only => here_only = false,
+                Err(error) => {
+                    cache.failed.fetch_add(1, Relaxed);
+                    return (taken, Err(error));
+                }
+            }
+        }
+        (taken, Ok(()))
+    }
+
+    /// From the slabs that there are (`get_from_partial`): on the wished-for node,
+    /// and unless it is that or none, on others (`get_from_any_partial`).
+    fn take_partial(
+        &self,
+        cache: &'m CacheCells,
+        shape: &Shape,
+        gfp: Gfp,
+        nid: NodeId,
+        objects: &mut [ObjAddr],
+    ) -> usize {
+        let wanted = match nid.is_none() {
+            true => self.local_mem_node(),
+            false => nid,
+        };
+        let taken = self.take_from(cache, shape, wanted, 0, objects);
+        if taken > 0 || gfp.has(gfp::__GFP_THISNODE) {
+            return taken;
+        }
+        let Some(node) = self.mm.nodes.get(self.mem_node(wanted)) else {
+            return 0;
+        };
+        let highest = page_gfp(gfp, shape.geometry.flags, PageOrder::ZERO).zone();
+        let highest = highest.unwrap_or(ZoneType::Normal);
+        let mut last = wanted;
+        for zone in node.zonelist(ZonelistKind::Fallback).iter(highest) {
+            if zone.nid() == last {
+                continue;
+            }
+            last = zone.nid();
+            let more_than = shape.geometry.min_partial.into();
+            let taken = self.take_from(cache, shape, last, more_than, objects);
+            if taken > 0 {
+                return taken;
+            }
+        }
+        0
+    }
+
+    /// From a node's slabs, if it has more partial ones than `more_than`.
+    fn take_from(
+        &self,
+        cache: &'m CacheCells,
+        shape: &Shape,
+        nid: NodeId,
+        more_than: u64,
+        objects: &mut [ObjAddr],
+    ) -> usize {
+        let Some(node) = self.node(cache, nid) else {
+            return 0;
+        };
+        // As in Linux, a look without the lock spares taking it in vain.
+        if node.nr_partial() <= more_than {
+            return 0;
+        }
+        let locked = self.lock_node(shape, node);
+        let mut places = objects.iter_mut();
+        let want = u32::try_from(places.len()).unwrap_or(u32::MAX);
+        let taken = locked.take(want, |object| {
+            if let Some(place) = places.next() {
+                *place = object;
+            }
+        });
+        super::node::add(&node.alloc_slow, taken.into());
+        taken as usize
+    }
+
+    /// From a new slab (`alloc_from_new_slab`).
+    fn take_new(
+        &self,
+        cache: &'m CacheCells,
+        shape: &Shape,
+        gfp: Gfp,
+        nid: NodeId,
+        objects: &mut [ObjAddr],
+    ) -> Result<usize> {
+        let (slab, fell_back) = self.new_slab(Some(cache), shape, gfp, nid)?;
+        let node = match self.node(cache, slab.page.nid()) {
+            Some(node) => node,
+            None => {
+                // Of a node that the cache does not know: it can't be kept.
+                self.free_slab(slab.pfn, slab.page);
+                return Err(Error::NodeOffline);
+            }
+        };
+        let locked = self.lock_node(shape, node);
+        let mut places = objects.iter_mut();
+        let want = u32::try_from(places.len()).unwrap_or(u32::MAX);
+        let (taken, _) = slab.take(shape, want, |object| {
+            if let Some(place) = places.next() {
+                *place = object;
+            }
+        });
+        locked.enter(&slab);
+        super::node::add(&node.alloc_slow, taken.into());
+        super::node::add(&node.order_fallback, fell_back.into());
+        Ok(taken as usize)
+    }
+
+    /// Fills an object that was just taken with zeroes, if that is wished for
+    /// (`slab_post_alloc_hook`).
+    #[inline]
+    pub(super) fn zero_if_asked(&self, shape: &Shape, gfp: Gfp, object: ObjAddr) {
+        if gfp.has(gfp::__GFP_ZERO) {
+            self.zero(shape, object);
+        }
+    }
+
+    fn zero(&self, shape: &Shape, object: ObjAddr) {
+        if let Some(slab) = self.slab_around(shape, object) {
+            if let Some(index) = slab.index(shape, object.get()) {
+                slab.fill(shape, index, 0);
+            }
+        }
+    }
+}
+
+/// Runs the constructor on all objects of a slab (`setup_object`).
+///
+/// # Errors
+///
+/// [`Error::ConstructorFailed`] for the first that it refuses.
+fn construct(cache: &CacheCells, shape: &Shape, slab: &Slab<'_>) -> Result<()> {
+    match cache.ctor() {
+        Constructor::None => {}
+        Constructor::Fill(byte) => {
+            for index in 0..slab.objects {
+                slab.fill(shape, index, byte);
+            }
+            cache.constructed.fetch_add(slab.objects.into(), Relaxed);
+        }
+        Constructor::FailAfter(count) => {
+            for _ in 0..slab.objects {
+                if cache.constructed.load(Relaxed) >= count.into() {
+                    return Err(Error::ConstructorFailed);
+                }
+                cache.constructed.fetch_add(1, Relaxed);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A cache at hand: what somebody has who takes objects of one cache again and
+//! again. All that leads to the running CPU's magazine was looked up once.
+//!
+//! ```text
+//! alloc   pin; this CPU's magazine has an object        take it
+//! free    pin; the page is of this CPU's node and cache put it
+//!         and the magazine has room
+//! ```
+//!
+//! Who takes objects here knows what he has: an object that is freed twice, or an
+//! address inside one, is seen no sooner than when it reaches its slab, as in
+//! Linux. What comes from elsewhere goes through
+//! [`ObjectAllocator`](super::ObjectAllocator).
+
+use super::allocator::ObjRequest;
+use super::magazine::CpuSlab;
+use super::object::CacheId;
+use super::object::ObjAddr;
+use super::state::CacheCells;
+use super::system::SlabAllocator;
+use crate::buddy::gfp;
+use crate::error::Error;
+use crate::error::Result;
+use crate::page::PageDescriptor;
+use crate::phys::NodeId;
+use crate::phys::Pfn;
+use crate::platform::Platform;
+
+/// A cache (`struct kmem_cache *`). It is there as long as nobody destroys it, and
+/// who has this sees to that; with a cache that was destroyed all requests are
+/// answered, but by nobody who could say what they mean.
+pub struct Cache<'a, 'm, P: Platform> {
+    system: SlabAllocator<'a, 'm, P>,
+    id: CacheId,
+    cells: &'m CacheCells,
+    cpus: &'m [CpuSlab],
+}
+
+impl<P: Platform> Clone for Cache<'_, '_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: Platform> Copy for Cache<'_, '_, P> {}
+
+/// An object with its page's descriptor, as long as its owner keeps both: spares
+/// the search when it goes back.
+#[derive(Clone, Copy)]
+pub struct Object<'m> {
+    addr: ObjAddr,
+    page: &'m PageDescriptor,
+}
+
+impl Object<'_> {
+    /// Where it lies.
+    #[inline]
+    pub const fn addr(&self) -> ObjAddr {
+        self.addr
+    }
+}
+
+impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
+    /// The cache of this number, at hand.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchCache`].
+    pub fn cache(&self, id: CacheId) -> Result<Cache<'a, 'm, P>> {
+        Ok(Cache {
+            system: *self,
+            id,
+            cells: self.table().cache(id)?,
+            cpus: self.cpus(id),
+        })
+    }
+
+    /// The descriptor of a page, the short way if it is of the zone that most are
+    /// of.
+    #[inline(always)]
+    fn page_near(&self, near: Option<&'m PageDescriptor>, pfn: Pfn) -> Option<&'m PageDescriptor> {
+        match near {
+            Some(page) => Some(page),
+            None => self.page(pfn),
+        }
+    }
+}
+
+impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
+    /// Its number.
+    #[inline]
+    pub const fn id(&self) -> CacheId {
+        self.id
+    }
+
+    pub(super) const fn system(&self) -> &SlabAllocator<'a, 'm, P> {
+        &self.system
+    }
+
+    pub(super) const fn cpus(&self) -> &'m [CpuSlab] {
+        self.cpus
+    }
+
+    pub(super) const fn cells(&self) -> &'m CacheCells {
+        self.cells
+    }
+
+    /// Whether any free object of the running CPU's node will do.
+    #[inline(always)]
+    const fn is_plain(request: &ObjRequest) -> bool {
+        request.nid.0 == NodeId::NONE.0 && !request.gfp.has(gfp::__GFP_ZERO)
+    }
+
+    /// The object at hand, if there is one.
+    #[inline(always)]
+    pub(super) fn pop(&self) -> Option<u64> {
+        let (cpu, _pinned) = self.system.platform().pin_cpu();
+        self.cpus.get(cpu.0 as usize)?.pop()
+    }
+
+    /// Takes an object (`kmem_cache_alloc`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ObjectAllocator::alloc`](super::ObjectAllocator::alloc).
+    #[inline(always)]
+    pub fn alloc(&self, request: &ObjRequest) -> Result<ObjAddr> {
+        if Self::is_plain(request) {
+            if let Some(object) = self.pop() {
+                return Ok(ObjAddr::new(object));
+            }
+        }
+        self.alloc_slow(request)
+    }
+
+    /// Takes an object with its page's descriptor, for [`Cache::free_object`].
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    #[inline(always)]
+    pub fn alloc_object(&self, request: &ObjRequest) -> Result<Object<'m>> {
+        let locals = self.system.mm.stats.locals();
+        if Self::is_plain(request) {
+            if let Some((local, _pinned)) = self.system.platform().pin_local(locals) {
+                let cpu = self.cpus.get(local.cpu().0 as usize);
+                if let Some(object) = cpu.and_then(CpuSlab::pop) {
+                    let addr = ObjAddr::new(object);
+                    let near = local.near_page(addr.pfn());
+                    let page = self.system.page_near(near, addr.pfn());
+                    let page = page.ok_or(Error::Corrupt)?;
+                    return Ok(Object { addr, page });
+                }
+            }
+        }
+        let addr = self.alloc_slow(request)?;
+        let page = self.system.page(addr.pfn()).ok_or(Error::Corrupt)?;
+        Ok(Object { addr, page })
+    }
+
+    /// Gives an object back (`kmem_cache_free`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ForeignPfn`], [`Error::NotAnObject`] and [`Error::WrongCache`] for
+    /// an address in no slab of the cache.
+    #[inline(always)]
+    pub fn free(&self, object: ObjAddr) -> Result<()> {
+        let locals = self.system.mm.stats.locals();
+        if let Some((local, _pinned)) = self.system.platform().pin_local(locals) {
+            if let (Some(page), Some(cpu)) = (
+                local.near_page(object.pfn()),
+                self.cpus.get(local.cpu().0 as usize),
+            ) {
+                if cpu.push(page.slab_key(), object.get()) {
+                    return Ok(());
+                }
+            }
+        }
+        self.system.free_slow(self.id, self.cells, object)
+    }
+
+    /// Gives back an object of [`Cache::alloc_object`].
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    #[inline(always)]
+    pub fn free_object(&self, object: Object<'m>) -> Result<()> {
+        let Object { addr, page } = object;
+        {
+            let (cpu, _pinned) = self.system.platform().pin_cpu();
+            if let Some(cpu) = self.cpus.get(cpu.0 as usize) {
+                if cpu.push(page.slab_key(), addr.get()) {
+                    return Ok(());
+                }
+            }
+        }
+        self.system.free_slow(self.id, self.cells, addr)
+    }
+
+    /// The long way of an allocation.
+    #[inline(never)]
+    pub(super) fn alloc_slow(&self, request: &ObjRequest) -> Result<ObjAddr> {
+        let (system, cells) = (&self.system, self.cells);
+        let shape = cells.shape();
+        if request.gfp.has(gfp::__GFP_ZERO) && cells.ctor().is_some() {
+            return Err(Error::ZeroWithConstructor);
+        }
+        if let Some(object) = self.pop_or_refill(request.nid) {
+            system.zero_if_asked(&shape, request.gfp, object);
+            return Ok(object);
+        }
+        let mut place = [ObjAddr::NULL];
+        let (_, result) = system.take_objects(cells, &shape, request, &mut place);
+        result?;
+        let [object] = place;
+        system.zero_if_asked(&shape, request.gfp, object);
+        Ok(object)
+    }
+
+    /// From the CPU's magazine, filled first if it is empty and there is something
+    /// in the node's slabs; `None` where nothing is kept, or not of this node.
+    pub(super) fn pop_or_refill(&self, nid: NodeId) -> Option<ObjAddr> {
+        let (cpu, _pinned) = self.system.platform().pin_cpu();
+        let cpu = self.cpus.get(cpu.0 as usize)?;
+        if !cpu.is_open() {
+            return None;
+        }
+        self.system.set_up_cpu(self.cells, cpu);
+        if !nid.is_none() && nid != cpu.nid() {
+            return None;
+        }
+        let object = cpu.pop().or_else(|| {
+            let shape = self.cells.shape();
+            self.system.refill(self.cells, &shape, cpu);
+            cpu.pop()
+        });
+        object.map(ObjAddr::new)
+    }
+}

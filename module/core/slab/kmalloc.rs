@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! kmalloc: objects by size. The caches and which of them serves what is in
+//! `kmalloc_info.rs`; here is how a request gets there, and what happens to those
+//! that are larger than any cache's objects.
+
+use super::allocator::ObjRequest;
+use super::handle::Cache;
+use super::kmalloc_info::KmallocIndex;
+use super::kmalloc_info::KmallocType;
+use super::kmalloc_info::KMALLOC_MAX_SIZE;
+use super::object::CacheId;
+use super::object::ObjAddr;
+use super::system::SlabAllocator;
+use crate::buddy::gfp;
+use crate::buddy::AllocRequest;
+use crate::buddy::PageAllocator;
+use crate::error::Error;
+use crate::error::Result;
+use crate::phys::Bytes;
+use crate::phys::PhysRange;
+use crate::platform::Platform;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+
+impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
+    /// Notes which cache serves a size of a row.
+    pub(super) fn set_kmalloc(&self, row: KmallocType, index: KmallocIndex, id: CacheId) {
+        self.table().kmalloc[row.index() & 3][index.index().min(13)].store(id.get(), Relaxed);
+    }
+
+    /// There is none any more.
+    pub(super) fn clear_kmalloc(&self) {
+        for id in self.table().kmalloc.iter().flatten() {
+            id.store(0, Relaxed);
+        }
+    }
+
+    /// Whether any is there yet.
+    pub(super) fn has_kmalloc(&self) -> bool {
+        let all = self.table().kmalloc.iter().flatten();
+        all.clone().filter(|id| id.load(Relaxed) != 0).count() >= 13
+    }
+
+    /// Whether it is one of kmalloc's.
+    pub(super) fn is_kmalloc(&self, id: CacheId) -> bool {
+        let mut all = self.table().kmalloc.iter().flatten();
+        all.any(|kmalloc| kmalloc.load(Relaxed) == id.get())
+    }
+
+    /// The cache that serves a size (`kmalloc_slab`); `None` for sizes that get
+    /// whole pages.
+    #[inline]
+    pub fn kmalloc_cache(&self, size: Bytes, row: KmallocType) -> Option<CacheId> {
+        let index = KmallocIndex::of(size)?.index();
+        let row = self.table().kmalloc.get(row.index())?;
+        CacheId::new(row.get(index)?.load(Relaxed))
+    }
+
+    /// The cache that serves requests of this size with these flags, at hand.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AllocTooLarge`] for sizes that get whole pages.
+    pub fn kmalloc_handle(&self, size: Bytes, row: KmallocType) -> Result<Cache<'a, 'm, P>> {
+        let id = self.kmalloc_cache(size, row).ok_or(Error::AllocTooLarge)?;
+        self.cache(id)
+    }
+
+    /// See [`ObjectAllocator::kmalloc`](super::ObjectAllocator::kmalloc).
+    #[inline]
+    pub(super) fn kmalloc_slow(&self, size: Bytes, request: &ObjRequest) -> Result<ObjAddr> {
+        if size.is_zero() {
+            return Ok(ObjAddr::NULL);
+        }
+        match self.kmalloc_cache(size, KmallocType::of(request.gfp)) {
+            Some(id) => self.cache(id)?.alloc(request),
+            None => self.kmalloc_large(size, request),
+        }
+    }
+
+    /// Whole pages (`___kmalloc_large_node`).
+    fn kmalloc_large(&self, size: Bytes, request: &ObjRequest) -> Result<ObjAddr> {
+        if size > KMALLOC_MAX_SIZE {
+            return Err(Error::AllocTooLarge);
+        }
+        let order = size.pages_up().order_up().ok_or(Error::AllocTooLarge)?;
+        let gfp = request.gfp | gfp::__GFP_COMP;
+        let pages = AllocRequest::new(gfp, order).on(request.nid);
+        let pfn = self.mm.allocator().alloc(&pages)?;
+        if let Some(page) = self.page(pfn) {
+            page.set_large();
+        }
+        Ok(ObjAddr::new(pfn.addr().0))
+    }
+
+    /// See [`ObjectAllocator::kfree`](super::ObjectAllocator::kfree), without its
+    /// checks.
+    #[inline]
+    pub(super) fn kfree_slow(&self, object: ObjAddr) -> Result<()> {
+        if object.is_null() {
+            return Ok(());
+        }
+        match self.large_order(object) {
+            Some(order) => self.mm.allocator().free(object.pfn(), order),
+            None => self.cache(self.cache_of(object)?)?.free(object),
+        }
+    }
+
+    /// The order of the pages that kmalloc gave out here, if it did.
+    pub(super) fn large_order(&self, object: ObjAddr) -> Option<crate::phys::PageOrder> {
+        let page = self.page(object.pfn())?;
+        (object.offset() == 0 && page.is_large()).then(|| page.order())
+    }
+
+    /// See [`ObjectAllocator::ksize`](super::ObjectAllocator::ksize): what was
+    /// asked for where somebody may want to see what lies behind it, else all that
+    /// nobody else uses (`slab_ksize`).
+    pub(super) fn size_of(&self, object: ObjAddr) -> Result<Bytes> {
+        use super::flags::SlabFlags;
+        if object.is_null() {
+            return Ok(Bytes::ZERO);
+        }
+        if let Some(order) = self.large_order(object) {
+            return Ok(order.pages().bytes());
+        }
+        let cache = self.cache(self.cache_of(object)?)?;
+        let shape = cache.cells().shape();
+        self.find_object(&shape, object)?;
+        let geometry = shape.geometry;
+        let guarded = SlabFlags::RED_ZONE | SlabFlags::POISON;
+        let tracked = SlabFlags::TYPESAFE_BY_RCU | SlabFlags::STORE_USER;
+        let size = if geometry.flags.has(guarded) {
+            geometry.object_size
+        } else if geometry.flags.has(tracked) {
+            geometry.inuse
+        } else {
+            geometry.size
+        };
+        Ok(Bytes(size.into()))
+    }
+
+    /// See [`ObjectAllocator::krealloc`](super::ObjectAllocator::krealloc)
+    /// (`__do_krealloc`).
+    pub(super) fn reallocate(
+        &self,
+        object: Option<ObjAddr>,
+        size: Bytes,
+        request: &ObjRequest,
+    ) -> Result<ObjAddr> {
+        let Some(object) = object.filter(|object| !object.is_null()) else {
+            return self.kmalloc_slow(size, request);
+        };
+        let old = self.size_of(object)?;
+        if size.is_zero() {
+            self.kfree_slow(object)?;
+            return Ok(ObjAddr::NULL);
+        }
+        if size <= old {
+            // What is zeroed is zero up to the end of what was there; what the
+            // last user asked for is not known.
+            return Ok(object);
+        }
+        let new = self.kmalloc_slow(size, request)?;
+        self.copy(object, new, old);
+        self.kfree_slow(object)?;
+        Ok(new)
+    }
+
+    /// Copies what an object holds to another.
+    fn copy(&self, from: ObjAddr, to: ObjAddr, size: Bytes) {
+        let words = |at: ObjAddr| self.cell_slice::<AtomicU64>(PhysRange::new(at.addr(), size));
+        let (Some(from), Some(to)) = (words(from), words(to)) else {
+            // Whole pages that are not in one piece of host memory.
+            let _ = self
+                .mm
+                .region
+                .copy(PhysRange::new(from.addr(), size), to.addr());
+            return;
+        };
+        for (from, to) in from.iter().zip(to) {
+            to.store(from.load(Relaxed), Relaxed);
+        }
+    }
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a cache has on one node, with the node's lock held: slabs go from list to
+//! list as objects come and go.
+//!
+//! ```text
+//!              take                    take the last
+//!   empty ---------------> partial ---------------------> full
+//!     ^  <-----------------  | ^  <----------------------  |
+//!     |     give the last    | |          give             |
+//!     |                      | +--- a freed one is last    |
+//!     +-- or discard, when there are min_partial or more   |
+//! ```
+//!
+//! In Linux the empty slabs stand among the partial ones, and are taken from when
+//! it is their turn. Here they come last, so that slabs that could be given back
+//! are touched only when there is no other object; both count for `min_partial`,
+//! as there.
+
+use super::flags::SlabFlags;
+use super::object::ObjAddr;
+use super::page::Fullness;
+use super::page::Slab;
+use super::state::ListCells;
+use super::state::NodeCells;
+use super::state::Shape;
+use super::system::SlabAllocator;
+use crate::buddy::PageList;
+use crate::error::Error;
+use crate::error::Result;
+use crate::page::PageDescriptor;
+use crate::phys::Pfn;
+use crate::platform::Platform;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// A node's lists, while its lock is held.
+pub(super) struct LockedNode<'s, 'a, 'm, P: Platform> {
+    pub(super) system: SlabAllocator<'a, 'm, P>,
+    pub(super) shape: &'s Shape,
+    pub(super) cells: &'m NodeCells,
+    _guard: P::RawGuard<'a>,
+}
+
+/// Slabs on no list, linked through their first pages: to be given back once no
+/// lock is held.
+#[must_use = "slabs on no list are lost"]
+pub(super) struct Discarded {
+    pub(super) list: PageList,
+}
+
+impl Discarded {
+    pub(super) const NONE: Self = Self {
+        list: PageList::NEW,
+    };
+}
+
+impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
+    /// Locks a cache's node.
+    #[inline]
+    pub(super) fn lock_node<'s>(
+        &self,
+        shape: &'s Shape,
+        cells: &'m NodeCells,
+    ) -> LockedNode<'s, 'a, 'm, P>
+    where
+        'm: 'a,
+    {
+        LockedNode {
+            system: *self,
+            shape,
+            cells,
+            _guard: self.platform().raw_lock(&cells.lock),
+        }
+    }
+}
+
+impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
+    fn list(&self, fullness: Fullness) -> &'m ListCells {
+        match fullness {
+            Fullness::Empty => &self.cells.empty,
+            Fullness::Partial => &self.cells.partial,
+            Fullness::Full => &self.cells.full,
+        }
+    }
+
+    /// The slabs of a list, first to last.
+    pub(super) fn slabs(
+        &self,
+        fullness: Fullness,
+    ) -> impl Iterator<Item = Slab<'m>> + use<'_, 's, 'a, 'm, P> {
+        let cells = self.list(fullness);
+        let map = self.system.mm.sparse;
+        // A broken list may run in a circle; the count ends it.
+        let nr = cells.nr.load(Relaxed) as usize;
+        let pages = cells.get().iter(map).take(nr);
+        pages.filter_map(|(pfn, _)| self.system.slab(self.shape, pfn))
+    }
+
+    /// The first slab of a list.
+    pub(super) fn first(&self, fullness: Fullness) -> Option<Slab<'m>> {
+        let pfn = self.list(fullness).get().first()?;
+        self.system.slab(self.shape, pfn)
+    }
+
+    /// Takes a slab from its list.
+    pub(super) fn remove(&self, from: Fullness, page: &PageDescriptor) {
+        let cells = self.list(from);
+        let mut list = cells.get();
+        list.remove(self.system.mm.sparse, page);
+        cells.set(&list);
+        sub(&cells.nr, 1);
+    }
+
+    /// Puts a slab on a list: as its first, or as its last.
+    pub(super) fn add(&self, to: Fullness, pfn: Pfn, page: &PageDescriptor, first: bool) {
+        let cells = self.list(to);
+        let mut list = cells.get();
+        match first {
+            true => list.push_head(self.system.mm.sparse, pfn, page),
+            false => list.push_tail(self.system.mm.sparse, pfn, page),
+        }
+        cells.set(&list);
+        add(&cells.nr, 1);
+    }
+
+    /// A slab that is on no list is one of the node's from now on.
+    pub(super) fn enter(&self, slab: &Slab<'m>) {
+        add(&self.cells.total, slab.objects.into());
+        add(
+            &self.cells.free,
+            u64::from(slab.objects.saturating_sub(slab.inuse())),
+        );
+        add(&self.cells.pages, slab.page.order().pages().0);
+        add(&self.cells.alloc_slab, 1);
+        self.add(slab.fullness(), slab.pfn, slab.page, true);
+    }
+
+    /// A slab that is on no list, and all of whose objects are free, is the node's
+    /// no more.
+    pub(super) fn leave(&self, slab: &Slab<'m>, discarded: &mut Discarded) {
+        sub(&self.cells.total, slab.objects.into());
+        sub(&self.cells.free, slab.objects.into());
+        sub(&self.cells.pages, slab.page.order().pages().0);
+        add(&self.cells.free_slab, 1);
+        discarded
+            .list
+            .push_tail(self.system.mm.sparse, slab.pfn, slab.page);
+    }
+
+    /// The slab to take objects from (`get_partial_node_bulk`).
+    pub(super) fn best(&self) -> Option<Slab<'m>> {
+        self.first(Fullness::Partial)
+            .or_else(|| self.first(Fullness::Empty))
+    }
+
+    /// Takes up to `want` objects and says how many.
+    pub(super) fn take(&self, want: u32, mut each: impl FnMut(ObjAddr)) -> u32 {
+        let mut taken = 0u32;
+        while taken < want {
+            let Some(slab) = self.best() else {
+                break;
+            };
+            let was = slab.fullness();
+            let (some, lost) = slab.take(self.shape, want.wrapping_sub(taken), &mut each);
+            taken = taken.wrapping_add(some);
+            sub(&self.cells.free, some.into());
+            if let Some(lost) = lost {
+                sub(&self.cells.free, lost.into());
+                add(&self.cells.damaged, 1);
+            }
+            self.relist(&slab, was, true);
+            if some == 0 {
+                // A list with a slab on it that has nothing.
+                break;
+            }
+        }
+        taken
+    }
+
+    /// Moves a slab to the list where it belongs.
+    #[inline]
+    pub(super) fn relist(&self, slab: &Slab<'m>, was: Fullness, first: bool) {
+        let is = slab.fullness();
+        if is != was {
+            self.remove(was, slab.page);
+            self.add(is, slab.pfn, slab.page, first);
+        }
+    }
+
+    /// Gives an object back (`__slab_free`). Of a slab that is empty then, and is
+    /// not to be kept, nothing is left on the node.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAnObject`] when no object begins there, [`Error::ObjectFree`]
+    /// when all of its slab are free.
+    #[inline]
+    pub(super) fn give(&self, object: ObjAddr, discarded: &mut Discarded) -> Result<()> {
+        let slab = self.system.slab_around(self.shape, object);
+        let slab = slab.ok_or(Error::NotAnObject)?;
+        let index = slab.index(self.shape, object.get());
+        self.give_in(&slab, index.ok_or(Error::NotAnObject)?, discarded)
+    }
+
+    /// The same for an object of this index in a slab of the node.
+    #[inline]
+    pub(super) fn give_in(
+        &self,
+        slab: &Slab<'m>,
+        index: u32,
+        discarded: &mut Discarded,
+    ) -> Result<()> {
+        let was = slab.fullness();
+        if !slab.put(self.shape, index) {
+            return Err(Error::ObjectFree);
+        }
+        add(&self.cells.free, 1);
+        let is = slab.fullness();
+        if is == was {
+            return Ok(());
+        }
+        // What stands on the lists already is counted, as in Linux.
+        let keeps = self.shape.geometry.flags.has(SlabFlags::TYPESAFE_BY_RCU)
+            || self.cells.nr_partial() < self.shape.geometry.min_partial.into();
+        self.remove(was, slab.page);
+        match is {
+            Fullness::Empty if !keeps => self.leave(slab, discarded),
+            Fullness::Empty => self.add(is, slab.pfn, slab.page, true),
+            _ => self.add(is, slab.pfn, slab.page, false),
+        }
+        Ok(())
+    }
+
+    /// Takes empty slabs from the node, as long as `wants`.
+    pub(super) fn discard_empty(&self, mut wants: impl FnMut() -> bool) -> Discarded {
+        let mut discarded = Discarded::NONE;
+        let nr = self.cells.empty.nr.load(Relaxed);
+        for _ in 0..nr {
+            let first = self.first(Fullness::Empty);
+            let Some(slab) = first.filter(|_| wants()) else {
+                break;
+            };
+            self.remove(Fullness::Empty, slab.page);
+            self.leave(&slab, &mut discarded);
+        }
+        discarded
+    }
+}
+
+/// Adds to a count that the node's lock guards.
+#[inline]
+pub(super) fn add(count: &AtomicU64, by: u64) {
+    count.store(count.load(Relaxed).wrapping_add(by), Relaxed);
+}
+
+/// Takes from one.
+#[inline]
+pub(super) fn sub(count: &AtomicU64, by: u64) {
+    count.store(count.load(Relaxed).wrapping_sub(by), Relaxed);
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The slab layer behind the seam: requests from anywhere, checked.
+
+use super::allocator::CacheNodeReport;
+use super::allocator::CacheReport;
+use super::allocator::ObjRequest;
+use super::allocator::ObjectAllocator;
+use super::allocator::SlabFlaw;
+use super::geometry::CacheArgs;
+use super::handle::Cache;
+use super::object::CacheId;
+use super::object::CacheName;
+use super::object::ObjAddr;
+use super::registry::CACHE_CACHE;
+use super::state::CacheCells;
+use super::state::Shape;
+use super::system::SlabAllocator;
+use crate::error::Error;
+use crate::error::Result;
+use crate::phys::Bytes;
+use crate::phys::NodeId;
+use crate::phys::Pages;
+use crate::platform::Platform;
+use core::fmt;
+use core::ops::Deref;
+use core::sync::atomic::Ordering::Acquire;
+use core::sync::atomic::Ordering::Release;
+
+impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
+    /// Refuses an object that is free already: its slab says so, or a CPU keeps
+    /// it.
+    fn check_in_use(&self, cache: &'m CacheCells, shape: &Shape, object: ObjAddr) -> Result<()> {
+        let (slab, index) = self.find_object(shape, object)?;
+        let id = CacheId::new(shape.id).ok_or(Error::Corrupt)?;
+        if self.cpus(id).iter().any(|cpu| cpu.has(object.get())) {
+            return Err(Error::ObjectFree);
+        }
+        let node = self.node(cache, slab.page.nid());
+        let node = node.ok_or(Error::NotAnObject)?;
+        let _locked = self.lock_node(shape, node);
+        match slab.is_free(shape, index) {
+            true => Err(Error::ObjectFree),
+            false => Ok(()),
+        }
+    }
+
+    /// A cache whose objects others than the layer may have, for as long as the
+    /// caller is at work in it.
+    fn open_cache(&self, id: CacheId) -> Result<Opened<'a, 'm, P>> {
+        if id.get() <= CACHE_CACHE {
+            return Err(Error::CacheNeeded);
+        }
+        // Who ends a cache waits for those who are pinned, and then for those who
+        // are counted.
+        let _pinned = self.platform().pin_cpu();
+        let cache = self.cache(id)?;
+        cache.cells().users.fetch_add(1, Acquire);
+        Ok(Opened(cache))
+    }
+}
+
+/// A cache that does not end while somebody is at work in it.
+struct Opened<'a, 'm, P: Platform>(Cache<'a, 'm, P>);
+
+impl<P: Platform> Drop for Opened<'_, '_, P> {
+    fn drop(&mut self) {
+        self.0.cells().users.fetch_sub(1, Release);
+    }
+}
+
+impl<'a, 'm, P: Platform> Deref for Opened<'a, 'm, P> {
+    type Target = Cache<'a, 'm, P>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
+    fn create(&self, args: &CacheArgs<'_>) -> Result<CacheId> {
+        self.create_cache(args)
+    }
+
+    fn destroy(&self, id: CacheId, alive: &mut dyn fmt::Write) -> Result<()> {
+        self.destroy_cache(id, alive)
+    }
+
+    fn find(&self, name: &str) -> Option<CacheId> {
+        self.find_name(&CacheName::new(name).ok()?)
+    }
+
+    fn alloc(&self, id: CacheId, request: &ObjRequest) -> Result<ObjAddr> {
+        self.open_cache(id)?.alloc(request)
+    }
+
+    fn free(&self, id: CacheId, object: ObjAddr, _caller: u64) -> Result<()> {
+        let cache = self.open_cache(id)?;
+        self.check_in_use(cache.cells(), &cache.cells().shape(), object)?;
+        cache.free(object)
+    }
+
+    fn alloc_bulk(&self, id: CacheId, request: &ObjRequest, objects: &mut [ObjAddr]) -> Result<()> {
+        self.open_cache(id)?.alloc_bulk(request, objects)
+    }
+
+    fn free_bulk(&self, id: Option<CacheId>, objects: &[ObjAddr], caller: u64) -> Result<usize> {
+        if let Some(id) = id {
+            self.open_cache(id)?;
+        }
+        let free = |&object: &ObjAddr| match id {
+            Some(id) => self.free(id, object, caller),
+            None => self.kfree(object, caller),
+        };
+        Ok(objects.iter().map(free).filter(Result::is_ok).count())
+    }
+
+    fn kmalloc(&self, size: Bytes, request: &ObjRequest) -> Result<ObjAddr> {
+        self.kmalloc_slow(size, request)
+    }
+
+    fn kfree(&self, object: ObjAddr, caller: u64) -> Result<()> {
+        if object.is_null() || self.large_order(object).is_some() {
+            return self.kfree_slow(object);
+        }
+        self.free(self.cache_of(object)?, object, caller)
+    }
+
+    fn krealloc(
+        &self,
+        object: Option<ObjAddr>,
+        size: Bytes,
+        request: &ObjRequest,
+    ) -> Result<ObjAddr> {
+        self.reallocate(object, size, request)
+    }
+
+    fn ksize(&self, object: ObjAddr) -> Result<Bytes> {
+        self.size_of(object)
+    }
+
+    fn shrink(&self, id: CacheId) -> Result<Pages> {
+        self.shrink_cache(id)
+    }
+
+    fn shrink_all(&self) -> Pages {
+        self.shrink_caches()
+    }
+
+    fn report(&self, id: CacheId) -> Option<CacheReport> {
+        self.report_cache(id)
+    }
+
+    fn node_report(&self, id: CacheId, nid: NodeId) -> Option<CacheNodeReport> {
+        self.report_node(id, nid)
+    }
+
+    fn alias(&self, id: CacheId, nth: usize) -> Option<CacheName> {
+        let cache = self.table().cache(id).ok()?;
+        self.aliases(cache).nth(nth)
+    }
+
+    fn next(&self, after: Option<CacheId>) -> Option<CacheId> {
+        let mut caches = self.table().caches();
+        let next = caches.find(|(id, _)| after.is_none_or(|after| *id > after));
+        next.map(|(id, _)| id)
+    }
+
+    fn validate(&self) -> Result<(), SlabFlaw> {
+        self.validate_all()
+    }
+}

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One slab: the objects in a block of pages.
+//!
+//! ```text
+//!        +--------+--------+--------+--------+-------+
+//! pages  | object | object | object | object | rest  |     size bytes each
+//!        +--------+--------+--------+--------+-------+
+//!            ^ 0      ^ 1      | 2      ^ 3
+//!            |        |        |        |
+//! descriptor |        +--------|--------+   freelist: first = 1, then 3
+//!   first ---|--> 1            |            inuse: 2, objects 0 and 2
+//!   inuse    |                 v
+//!            somebody has them; who, is not known here
+//! ```
+//!
+//! A free object's free pointer lies at `offset` in it and is hidden: the next
+//! one's address, xor the cache's random number, xor the pointer's own address
+//! with its bytes reversed (`freelist_ptr_encode`). What comes out of one that was
+//! overwritten leads to no object of the slab, almost always, and then the
+//! freelist is not followed any further.
+
+use super::object::ObjAddr;
+use super::state::Shape;
+use crate::page::PageDescriptor;
+use crate::page::PageState;
+use crate::phys::Bytes;
+use crate::phys::Pfn;
+use crate::phys::PhysRange;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// A slab. What it says is true for the holder of its node's lock.
+#[derive(Clone, Copy)]
+pub(super) struct Slab<'m> {
+    /// The first page.
+    pub(super) pfn: Pfn,
+    /// Its descriptor.
+    pub(super) page: &'m PageDescriptor,
+    /// All of its memory.
+    pub(super) words: &'m [AtomicU64],
+    /// How many objects it has.
+    pub(super) objects: u32,
+}
+
+/// On which list a slab is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fullness {
+    Empty,
+    Partial,
+    Full,
+}
+
+/// A free pointer that leads nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Broken;
+
+impl<'m> Slab<'m> {
+    /// The block that a slab at `pfn` fills.
+    pub(super) fn range(pfn: Pfn, page: &PageDescriptor) -> PhysRange {
+        PhysRange::new(pfn.addr(), page.order().pages().bytes())
+    }
+
+    /// The slab whose first page this is, in this memory.
+    pub(super) fn new(
+        pfn: Pfn,
+        page: &'m PageDescriptor,
+        words: &'m [AtomicU64],
+        shape: &Shape,
+    ) -> Self {
+        let geometry = &shape.geometry;
+        let objects = match page.order() == geometry.order {
+            true => geometry.objects,
+            false => geometry.min_objects,
+        };
+        Self {
+            pfn,
+            page,
+            words,
+            objects,
+        }
+    }
+
+    /// On which list it is to be.
+    #[inline]
+    pub(super) fn fullness(&self) -> Fullness {
+        match self.page.slab_counts() {
+            (_, 0) => Fullness::Empty,
+            (None, _) => Fullness::Full,
+            (Some(_), _) => Fullness::Partial,
+        }
+    }
+
+    /// How many objects are not in the freelist.
+    pub(super) fn inuse(&self) -> u32 {
+        self.page.slab_counts().1.into()
+    }
+
+    /// Where the object of this index begins.
+    #[inline]
+    pub(super) fn object(&self, shape: &Shape, index: u32) -> ObjAddr {
+        let offset = u64::from(index).wrapping_mul(shape.geometry.size.into());
+        let first = self.pfn.addr().0 + u64::from(shape.geometry.red_left_pad);
+        ObjAddr::new(first.wrapping_add(offset))
+    }
+
+    /// The index of the object that begins at `addr`, if one does.
+    #[inline]
+    pub(super) fn index(&self, shape: &Shape, addr: u64) -> Option<u32> {
+        let first = self.pfn.addr().0 + u64::from(shape.geometry.red_left_pad);
+        let offset = addr.wrapping_sub(first);
+        if offset >= self.words.len() as u64 * 8 {
+            return None;
+        }
+        let index = (offset.wrapping_mul(shape.inverse.into()) >> 32) as u32;
+        let begins = u64::from(index).wrapping_mul(shape.geometry.size.into()) == offset;
+        (begins && index < self.objects).then_some(index)
+    }
+
+    /// The words of the object of this index, with what debugging has around it.
+    pub(super) fn object_words(&self, shape: &Shape, index: u32) -> &'m [AtomicU64] {
+        let first = (index as usize).wrapping_mul(shape.geometry.size as usize) / 8;
+        let behind = first.saturating_add(shape.geometry.size as usize / 8);
+        self.words.get(first..behind).unwrap_or_default()
+    }
+
+    /// Where the object's free pointer is.
+    #[inline]
+    fn pointer(&self, shape: &Shape, index: u32) -> Option<(&'m AtomicU64, u64)> {
+        let geometry = &shape.geometry;
+        let at = u64::from(index)
+            .wrapping_mul(geometry.size.into())
+            .wrapping_add(geometry.red_left_pad.into())
+            .wrapping_add(geometry.offset.into());
+        let word = self.words.get(at as usize / 8)?;
+        let mask = shape.random ^ (self.pfn.addr().0.wrapping_add(at)).swap_bytes();
+        Some((word, mask))
+    }
+
+    /// The free object behind this one in the freelist (`get_freepointer`).
+    #[inline]
+    pub(super) fn next_free(&self, shape: &Shape, index: u32) -> Result<Option<u32>, Broken> {
+        let (word, mask) = self.pointer(shape, index).ok_or(Broken)?;
+        match word.load(Relaxed) ^ mask {
+            0 => Ok(None),
+            next => self.index(shape, next).map(Some).ok_or(Broken),
+        }
+    }
+
+    /// Says which one is (`set_freepointer`).
+    #[inline]
+    pub(super) fn set_next_free(&self, shape: &Shape, index: u32, next: Option<u32>) {
+        if let Some((word, mask)) = self.pointer(shape, index) {
+            let next = next.map_or(0, |next| self.object(shape, next).get());
+            word.store(next ^ mask, Relaxed);
+        }
+    }
+
+    /// Takes up to `want` objects from the head of the freelist, and says how many
+    /// (`get_freelist_nofreeze`). Behind a broken pointer nothing is free any more:
+    /// how many that were, is the error.
+    pub(super) fn take(
+        &self,
+        shape: &Shape,
+        want: u32,
+        mut each: impl FnMut(ObjAddr),
+    ) -> (u32, Option<u32>) {
+        let (mut first, inuse) = self.page.slab_counts();
+        let mut taken = 0u32;
+        let mut lost = None;
+        while let Some(index) = first.filter(|_| taken < want) {
+            let next = self.next_free(shape, index.into());
+            each(self.object(shape, index.into()));
+            taken = taken.wrapping_add(1);
+            first = match next {
+                Ok(next) => next.map(|next| next as u16),
+                Err(Broken) => None,
+            };
+            if next == Err(Broken) {
+                let used = u32::from(inuse).wrapping_add(taken);
+                lost = Some(self.objects.saturating_sub(used));
+            }
+        }
+        let gone = u32::from(inuse)
+            .wrapping_add(taken)
+            .wrapping_add(lost.unwrap_or(0));
+        self.page.set_slab_counts(first, gone as u16);
+        (taken, lost)
+    }
+
+    /// Puts the object of this index at the head of the freelist; `false` when all
+    /// are free already, or it is the one that was put last.
+    #[inline]
+    pub(super) fn put(&self, shape: &Shape, index: u32) -> bool {
+        let (first, inuse) = self.page.slab_counts();
+        if inuse == 0 || first.map(u32::from) == Some(index) {
+            return false;
+        }
+        self.set_next_free(shape, index, first.map(u32::from));
+        self.page
+            .set_slab_counts(Some(index as u16), inuse.wrapping_sub(1));
+        true
+    }
+
+    /// Whether the object is in the freelist (`on_freelist`).
+    pub(super) fn is_free(&self, shape: &Shape, index: u32) -> bool {
+        self.free_indices(shape).any(|free| free == index)
+    }
+
+    /// The objects of the freelist, first to last, as far as it is whole.
+    pub(super) fn free_indices<'s>(
+        &'s self,
+        shape: &'s Shape,
+    ) -> impl Iterator<Item = u32> + use<'s, 'm> {
+        let mut next = self.page.slab_counts().0.map(u32::from);
+        // A broken list may run in a circle.
+        let mut left = self.objects;
+        core::iter::from_fn(move || {
+            let index = next.filter(|_| left > 0)?;
+            left = left.wrapping_sub(1);
+            next = self.next_free(shape, index).ok().flatten();
+            Some(index)
+        })
+    }
+
+    /// Makes a freelist of all objects, in an order of its own: a walk whose step
+    /// has no divisor in common with their number, from anywhere
+    /// (`shuffle_freelist`).
+    pub(super) fn init_freelist(&self, shape: &Shape, random: u64) {
+        let objects = self.objects.max(1);
+        let at = |value: u64| (value % u64::from(objects)) as u32;
+        let first = at(random >> 32);
+        let step = coprime_step(at(random), objects);
+        let mut index = first;
+        for left in (0..objects).rev() {
+            let next = at(u64::from(index) + u64::from(step));
+            self.set_next_free(shape, index, (left > 0).then_some(next));
+            index = next;
+        }
+        self.page.set_slab_counts(Some(first as u16), 0);
+    }
+
+    /// Fills the object, without what is around it, with one byte.
+    pub(super) fn fill(&self, shape: &Shape, index: u32, byte: u8) {
+        let geometry = &shape.geometry;
+        let words = self.object_words(shape, index);
+        let words = words.get(geometry.red_left_pad as usize / 8..);
+        fill(
+            words.unwrap_or_default(),
+            Bytes(geometry.object_size.into()),
+            byte,
+        );
+    }
+
+    /// Whether the descriptors still say that this is a slab of the cache.
+    pub(super) fn is_of(&self, shape: &Shape) -> bool {
+        self.page.state() == PageState::Slab && self.page.slab_cache() == Some(shape.id)
+    }
+}
+
+/// The first number from `from` on that has no divisor in common with `of`.
+fn coprime_step(from: u32, of: u32) -> u32 {
+    let gcd = |mut a: u32, mut b: u32| {
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let mut step = from.max(1);
+    while gcd(step, of) != 1 {
+        step = step.wrapping_add(1);
+    }
+    step
+}
+
+/// Fills the first `size` bytes of these words with one byte.
+pub(super) fn fill(words: &[AtomicU64], size: Bytes, byte: u8) {
+    let pattern = u64::from_le_bytes([byte; 8]);
+    let whole = (size.0 / 8) as usize;
+    for word in words.iter().take(whole) {
+        word.store(pattern, Relaxed);
+    }
+    let rest = size.0 % 8 * 8;
+    if let Some(word) = words.get(whole).filter(|_| rest != 0) {
+        let mask = (1u64 << rest).wrapping_sub(1);
+        let kept = word.load(Relaxed) & !mask;
+        word.store(kept | (pattern & mask), Relaxed);
+    }
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What there is of a cache, counted without a lock: sums of what each node and
+//! each CPU says, which may be of different moments.
+
+use super::allocator::CacheCounts;
+use super::allocator::CacheNodeReport;
+use super::allocator::CacheReport;
+use super::magazine::CpuSlab;
+use super::object::CacheId;
+use super::state::CacheCells;
+use super::state::NodeCells;
+use super::system::SlabAllocator;
+use crate::phys::NodeId;
+use crate::phys::Pages;
+use crate::platform::Platform;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+
+impl NodeCells {
+    fn report(&self) -> CacheNodeReport {
+        let total = self.total.load(Relaxed);
+        CacheNodeReport {
+            slabs: self.nr_slabs(),
+            partial: self.partial.nr.load(Relaxed),
+            full: self.full.nr.load(Relaxed),
+            empty: self.empty.nr.load(Relaxed),
+            total_objects: total,
+            objects: total.saturating_sub(self.free.load(Relaxed)),
+        }
+    }
+}
+
+impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
+    /// See [`ObjectAllocator::node_report`](super::ObjectAllocator::node_report).
+    pub(super) fn report_node(&self, id: CacheId, nid: NodeId) -> Option<CacheNodeReport> {
+        let cache = self.table().cache(id).ok()?;
+        Some(self.node(cache, nid)?.report())
+    }
+
+    /// See [`ObjectAllocator::report`](super::ObjectAllocator::report).
+    pub(super) fn report_cache(&self, id: CacheId) -> Option<CacheReport> {
+        let cache = self.table().cache(id).ok()?;
+        let mut nodes = CacheNodeReport::default();
+        let mut pages = Pages::ZERO;
+        for node in self.nodes(cache) {
+            let one = node.report();
+            nodes.slabs += one.slabs;
+            nodes.partial += one.partial;
+            nodes.full += one.full;
+            nodes.empty += one.empty;
+            nodes.total_objects += one.total_objects;
+            nodes.objects += one.objects;
+            pages += Pages(node.pages.load(Relaxed));
+        }
+        let (counts, cached) = self.counts(id, cache);
+        Some(CacheReport {
+            id,
+            name: cache.name.get()?,
+            refcount: cache.refcount.load(Relaxed) as i32,
+            geometry: cache.geometry(),
+            ctor: cache.ctor(),
+            useroffset: cache.useroffset.load(Relaxed),
+            usersize: cache.usersize.load(Relaxed),
+            nodes,
+            cached,
+            active_objects: nodes.objects.saturating_sub(cached),
+            pages,
+            counts,
+        })
+    }
+
+    /// What has happened to a cache, and how many objects CPUs keep of it.
+    fn counts(&self, id: CacheId, cache: &'m CacheCells) -> (CacheCounts, u64) {
+        let mut counts = CacheCounts {
+            cpu_flush: cache.cpu_flush.load(Relaxed),
+            failed: cache.failed.load(Relaxed),
+            ..CacheCounts::default()
+        };
+        let mut cached = 0u64;
+        for cpu in self.cpus(id).iter().map(CpuSlab::counts) {
+            counts.alloc_fastpath = counts.alloc_fastpath.wrapping_add(cpu.allocs);
+            counts.free_fastpath = counts.free_fastpath.wrapping_add(cpu.frees);
+            counts.free_remote = counts.free_remote.wrapping_add(cpu.remote_freed);
+            counts.remote_batches = counts.remote_batches.wrapping_add(cpu.remote_batches);
+            counts.refills = counts.refills.wrapping_add(cpu.refills);
+            counts.flushes = counts.flushes.wrapping_add(cpu.flushes);
+            cached = cached.wrapping_add(cpu.cached);
+        }
+        for node in self.nodes(cache) {
+            let add = |to: &mut u64, from: &AtomicU64| *to = to.wrapping_add(from.load(Relaxed));
+            add(&mut counts.alloc_slowpath, &node.alloc_slow);
+            add(&mut counts.free_slowpath, &node.free_slow);
+            add(&mut counts.alloc_slab, &node.alloc_slab);
+            add(&mut counts.free_slab, &node.free_slab);
+            add(&mut counts.order_fallback, &node.order_fallback);
+        }
+        (counts, cached)
+    }
+}

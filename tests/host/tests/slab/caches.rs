@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Caches come and go.
+
+use crate::world::*;
+use shadowmm_core::error::Error;
+use shadowmm_core::slab::*;
+use std::sync::atomic::Ordering::Relaxed;
+
+#[test]
+fn names_are_names() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    let create = |name: &str| slab.create(&CacheArgs::new(name, 48));
+    for name in ["", "a b", "a/b", "\u{fc}", &"x".repeat(64)] {
+        assert_eq!(create(name), Err(Error::BadCacheName), "{name:?}");
+    }
+    assert_eq!(create(&"x".repeat(63)).map(|id| world.destroy(id)), Ok(()));
+    world.finish();
+}
+
+#[test]
+fn sizes_that_can_not_be_are_refused() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    for (size, align) in [
+        (0, 0),
+        (u32::MAX, 0),
+        (64, 24),
+        (64, 1 << 31),
+        (32 << 20, 0),
+    ] {
+        let args = CacheArgs {
+            align,
+            ..CacheArgs::new("bad", size)
+        };
+        assert!(slab.create(&args).is_err(), "{size} {align}");
+    }
+    assert_eq!(slab.find("bad"), None);
+    world.finish();
+}
+
+#[test]
+fn compatible_caches_are_one() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    let a = slab.create(&CacheArgs::new("first", 120)).unwrap();
+    let b = slab.create(&CacheArgs::new("second", 118)).unwrap();
+    assert_eq!(a, b);
+    assert_eq!(world.report(a).refcount, 2);
+    assert_eq!(slab.find("second"), Some(a));
+    assert_eq!(slab.alias(a, 0).unwrap().as_str(), "second");
+    assert_eq!(slab.alias(a, 1), None);
+    // Another size is another cache; so is one that is to be alone.
+    let c = slab.create(&CacheArgs::new("third", 200)).unwrap();
+    let d = world.create("fourth", 120);
+    assert!(c != a && d != a && c != d);
+    let object = slab.alloc(a, &KERNEL).unwrap();
+    world.destroy(b);
+    assert_eq!(world.report(a).refcount, 1);
+    assert_eq!(slab.find("second"), None);
+    slab.free(a, object, 0).unwrap();
+    for id in [a, c, d] {
+        world.destroy(id);
+    }
+    world.finish();
+}
+
+#[test]
+fn the_same_name_twice_is_refused_unless_it_is_shared() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    let id = world.create("name", 64);
+    let args = CacheArgs {
+        flags: SlabFlags::NO_MERGE,
+        ..CacheArgs::new("name", 64)
+    };
+    assert_eq!(slab.create(&args), Err(Error::CacheExists));
+    world.destroy(id);
+    let id = slab.create(&args).unwrap();
+    world.destroy(id);
+    world.finish();
+}
+
+#[test]
+fn a_cache_in_use_stays() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    let id = world.create("busy", 500);
+    let mut objects = vec![ObjAddr::NULL; 40];
+    slab.alloc_bulk(id, &KERNEL, &mut objects).unwrap();
+    let kept = objects.pop().unwrap();
+    slab.free_bulk(Some(id), &objects, 0).unwrap();
+    let mut alive = String::new();
+    assert_eq!(slab.destroy(id, &mut alive), Err(Error::CacheBusy));
+    assert!(
+        alive.contains("BUG busy: Objects remaining on __kmem_cache_shutdown()"),
+        "{alive}"
+    );
+    let listed: Vec<_> = alive
+        .lines()
+        .filter(|line| line.starts_with("Object "))
+        .collect();
+    assert_eq!(listed.len(), 1, "{alive}");
+    assert!(
+        listed[0].starts_with(&format!("Object {kept} @offset=")),
+        "{alive}"
+    );
+    // It works as before.
+    assert_eq!(world.report(id).active_objects, 1);
+    let another = slab.alloc(id, &KERNEL).unwrap();
+    slab.free(id, another, 0).unwrap();
+    slab.free(id, kept, 0).unwrap();
+    world.destroy(id);
+    assert_eq!(slab.destroy(id, &mut alive), Err(Error::NoSuchCache));
+    world.finish();
+}
+
+#[test]
+fn the_layers_own_caches_stay() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    let mut id = None;
+    let mut seen = 0;
+    while let Some(next) = slab.next(id) {
+        assert_eq!(
+            slab.destroy(next, &mut String::new()),
+            Err(Error::CacheNeeded)
+        );
+        seen += 1;
+        id = Some(next);
+    }
+    // Two, and 13 sizes in four rows.
+    assert_eq!(seen, 2 + 4 * 13);
+    world.finish();
+}
+
+#[test]
+fn a_thousand_caches() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    let ids: Vec<_> = (0..1000)
+        .map(|n| world.create(&format!("cache-{n}"), 8 + n * 8))
+        .collect();
+    let objects: Vec<_> = ids
+        .iter()
+        .map(|&id| slab.alloc(id, &KERNEL).unwrap())
+        .collect();
+    world.validate();
+    for (n, (&id, &object)) in ids.iter().zip(&objects).enumerate() {
+        assert_eq!(slab.find(&format!("cache-{n}")), Some(id));
+        slab.free(id, object, 0).unwrap();
+    }
+    for id in ids {
+        world.destroy(id);
+    }
+    world.finish();
+}
+
+#[test]
+fn there_are_as_many_caches_as_numbers() {
+    let world = World::new(&[96]);
+    let mut ids = vec![];
+    let error = loop {
+        let name = format!("n{}", ids.len());
+        let args = CacheArgs {
+            flags: SlabFlags::NO_MERGE,
+            ..CacheArgs::new(&name, 8)
+        };
+        match world.slab().create(&args) {
+            Ok(id) => ids.push(id),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, Error::TooManyCaches);
+    assert_eq!(ids.len(), MAX_CACHES - 1 - 54);
+    world.validate();
+    for id in ids {
+        world.destroy(id);
+    }
+    world.finish();
+}
+
+#[test]
+fn objects_that_others_may_look_at_go_after_a_wait() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    let args = CacheArgs {
+        flags: SlabFlags::TYPESAFE_BY_RCU,
+        ..CacheArgs::new("rcu", 1024)
+    };
+    let id = slab.create(&args).unwrap();
+    let mut objects = vec![ObjAddr::NULL; 500];
+    slab.alloc_bulk(id, &KERNEL, &mut objects).unwrap();
+    let pages = world.report(id).pages;
+    slab.free_bulk(Some(id), &objects, 0).unwrap();
+    // No free has waited, so no page is back.
+    assert_eq!(world.report(id).pages, pages);
+    let waits = world.mm.platform.synchronized.load(Relaxed);
+    let back = slab.shrink(id).unwrap();
+    assert_eq!(back, pages);
+    // For the magazines, and for the pages.
+    assert!(world.mm.platform.synchronized.load(Relaxed) >= waits + 2);
+    world.destroy(id);
+    world.finish();
+}

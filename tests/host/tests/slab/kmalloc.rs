@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Objects by size.
+
+use crate::world::*;
+use shadowmm_core::buddy::gfp;
+use shadowmm_core::error::Error;
+use shadowmm_core::phys::*;
+use shadowmm_core::slab::*;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+#[test]
+fn every_size_has_its_class() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    for size in (1..=8192)
+        .step_by(7)
+        .chain([8, 96, 192, 4096, 8192, 8193, 20000, 1 << 20])
+    {
+        let object = slab.kmalloc(Bytes(size), &KERNEL).unwrap();
+        assert_eq!(
+            slab.ksize(object).unwrap(),
+            size_roundup(Bytes(size)),
+            "{size}"
+        );
+        slab.kfree(object, 0).unwrap();
+    }
+    assert_eq!(slab.kmalloc(Bytes(0), &KERNEL), Ok(ObjAddr::NULL));
+    assert_eq!(slab.kfree(ObjAddr::NULL, 0), Ok(()));
+    let too_large = Bytes(KMALLOC_MAX_SIZE.0 + 1);
+    assert_eq!(slab.kmalloc(too_large, &KERNEL), Err(Error::AllocTooLarge));
+    world.finish();
+}
+
+#[test]
+fn the_rows_are_told_apart() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    for (flags, name) in [
+        (gfp::GFP_KERNEL, "kmalloc-64"),
+        (gfp::GFP_KERNEL | gfp::__GFP_RECLAIMABLE, "kmalloc-rcl-64"),
+        (gfp::GFP_KERNEL | gfp::__GFP_DMA, "dma-kmalloc-64"),
+        (gfp::GFP_KERNEL_ACCOUNT, "kmalloc-cg-64"),
+    ] {
+        let object = slab.kmalloc(Bytes(50), &ObjRequest::new(flags)).unwrap();
+        let id = slab.cache_of(object).unwrap();
+        assert_eq!(world.report(id).name.as_str(), name);
+        slab.kfree(object, 0).unwrap();
+    }
+    world.finish();
+}
+
+fn words(world: &World, object: ObjAddr, size: u64) -> &'static [AtomicU64] {
+    let window = world.mm.region.window(object.addr()).unwrap();
+    let range = PhysRange::new(object.addr(), Bytes(size));
+    window.slice(range).unwrap()
+}
+
+#[test]
+fn what_is_in_an_object_goes_with_it() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    let mut object = slab.kmalloc(Bytes(64), &KERNEL).unwrap();
+    for (n, word) in words(&world, object, 64).iter().enumerate() {
+        word.store(n as u64, Relaxed);
+    }
+    for size in [64, 10, 65, 1000, 8192, 30000, 200_000, 100] {
+        object = slab.krealloc(Some(object), Bytes(size), &KERNEL).unwrap();
+        assert!(slab.ksize(object).unwrap() >= Bytes(size));
+        let kept = words(&world, object, 64).iter().enumerate();
+        assert!(kept
+            .into_iter()
+            .all(|(n, word)| word.load(Relaxed) == n as u64));
+    }
+    assert_eq!(
+        slab.krealloc(Some(object), Bytes(0), &KERNEL),
+        Ok(ObjAddr::NULL)
+    );
+    let object = slab.krealloc(None, Bytes(5), &KERNEL).unwrap();
+    // What can't be done changes nothing.
+    let too_large = Bytes(KMALLOC_MAX_SIZE.0 + 1);
+    let refused = slab.krealloc(Some(object), too_large, &KERNEL);
+    assert_eq!(refused, Err(Error::AllocTooLarge));
+    assert_eq!(slab.ksize(object).unwrap(), Bytes(8));
+    slab.kfree(object, 0).unwrap();
+    world.finish();
+}
+
+#[test]
+fn whole_pages_are_freed_once() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    let object = slab.kmalloc(Bytes(40_000), &KERNEL).unwrap();
+    assert_eq!(slab.ksize(object).unwrap(), Bytes(65536));
+    let inside = ObjAddr::new(object.get() + 4096);
+    assert_eq!(slab.kfree(inside, 0), Err(Error::NotAnObject));
+    assert_eq!(slab.kfree(object, 0), Ok(()));
+    assert_eq!(slab.kfree(object, 0), Err(Error::NotAnObject));
+    assert_eq!(slab.ksize(object), Err(Error::NotAnObject));
+    world.finish();
+}

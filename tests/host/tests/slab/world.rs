@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A machine of two nodes and four CPUs, which are threads.
+
+use shadowmm_core::boot::Boot;
+use shadowmm_core::boot::Config;
+use shadowmm_core::boot::Mm;
+use shadowmm_core::boot::Store;
+use shadowmm_core::buddy::gfp;
+use shadowmm_core::buddy::FreeReport;
+use shadowmm_core::buddy::PageAllocator;
+use shadowmm_core::page::ZoneId;
+use shadowmm_core::phys::CpuId;
+use shadowmm_core::phys::NodeId;
+use shadowmm_core::platform::Platform;
+use shadowmm_core::platform::SpinWord;
+use shadowmm_core::slab::CacheArgs;
+use shadowmm_core::slab::CacheId;
+use shadowmm_core::slab::CacheReport;
+use shadowmm_core::slab::ObjRequest;
+use shadowmm_core::slab::ObjectAllocator;
+use shadowmm_core::slab::SlabAllocator;
+use shadowmm_host_tests::machine::backing;
+use shadowmm_host_tests::machine::builtin;
+use shadowmm_host_tests::HostLock;
+use shadowmm_host_tests::PinnedSection;
+use shadowmm_host_tests::PinnedSections;
+use std::cell::Cell;
+use std::sync::atomic::AtomicI32;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+pub const NR_CPUS: usize = 4;
+
+thread_local! {
+    static CPU: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The thread is this CPU from now on.
+pub fn run_on(cpu: u32) {
+    CPU.set(cpu);
+}
+
+/// See [`run_on`].
+#[derive(Default)]
+pub struct Cpus {
+    pinned: PinnedSections<NR_CPUS>,
+    nodes: [AtomicI32; NR_CPUS],
+    pub synchronized: AtomicU64,
+    random: AtomicU64,
+}
+
+impl Platform for Cpus {
+    type Lock<T: Send> = HostLock<T>;
+    type CpuGuard<'a> = PinnedSection<'a>;
+    type RawGuard<'a> = SpinWord<'a>;
+
+    fn raw_lock<'a>(&'a self, word: &'a AtomicU32) -> SpinWord<'a> {
+        SpinWord::lock(word, std::thread::yield_now)
+    }
+
+    fn random(&self) -> u64 {
+        let n = self.random.fetch_add(1, Relaxed).wrapping_add(1);
+        n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
+    }
+
+    fn nr_cpus(&self) -> u32 {
+        NR_CPUS as u32
+    }
+
+    fn pin_cpu(&self) -> (CpuId, PinnedSection<'_>) {
+        let cpu = CpuId(CPU.get());
+        (cpu, self.pinned.enter(cpu))
+    }
+
+    fn synchronize(&self) {
+        self.synchronized.fetch_add(1, Relaxed);
+        self.pinned.wait();
+    }
+
+    fn relax(&self) {
+        std::thread::yield_now();
+    }
+
+    fn set_cpu_node(&self, cpu: CpuId, nid: NodeId) {
+        if let Some(node) = self.nodes.get(cpu.0 as usize) {
+            node.store(nid.0, Relaxed);
+        }
+    }
+
+    fn local_node(&self) -> NodeId {
+        NodeId(self.nodes[CPU.get() as usize].load(Relaxed))
+    }
+
+    fn now_ns(&self) -> u64 {
+        0
+    }
+}
+
+pub type TestMm = Mm<'static, Cpus>;
+pub type Slab = SlabAllocator<'static, 'static, Cpus>;
+
+/// A booted machine, before anybody has asked for an object.
+pub struct World {
+    pub mm: &'static TestMm,
+    before: Vec<FreeReport>,
+}
+
+/// The kernel's ordinary request.
+pub const KERNEL: ObjRequest = ObjRequest::new(gfp::GFP_KERNEL);
+
+impl World {
+    /// With so many MiB on each node.
+    pub fn new(mib: &[usize]) -> Self {
+        run_on(0);
+        let backing = backing(mib);
+        let map = builtin(&backing);
+        let store = Box::leak(Box::new(Store::new()));
+        let boot = Boot::detect(store, &map, &backing, Config::default(), Cpus::default());
+        let boot = Box::leak(Box::new(boot.unwrap()));
+        boot.run().unwrap();
+        let mm = boot.mm().unwrap();
+        let before = free(mm);
+        Self { mm, before }
+    }
+
+    /// Two nodes of 48 MiB.
+    pub fn two_nodes() -> Self {
+        Self::new(&[48, 48])
+    }
+
+    pub fn slab(&self) -> Slab {
+        self.mm.slab().unwrap()
+    }
+
+    /// No invariant is broken.
+    #[track_caller]
+    pub fn validate(&self) {
+        if let Err(flaw) = self.slab().validate() {
+            panic!("{flaw}");
+        }
+        if let Err(flaw) = self.mm.validate() {
+            panic!("{flaw}");
+        }
+    }
+
+    /// No object is anybody's: the layer goes, and every page is where it was.
+    #[track_caller]
+    pub fn finish(self) {
+        self.validate();
+        let slab = self.slab();
+        slab.shut_down().unwrap();
+        self.check_all_back();
+    }
+
+    /// All pages are free, in the blocks that they were in at first.
+    #[track_caller]
+    pub fn check_all_back(&self) {
+        if let Err(flaw) = self.mm.validate() {
+            panic!("{flaw}");
+        }
+        assert_eq!(self.before, free(self.mm));
+    }
+
+    pub fn report(&self, id: CacheId) -> CacheReport {
+        self.slab().report(id).unwrap()
+    }
+
+    /// A cache that is nobody else's.
+    pub fn create(&self, name: &str, size: u32) -> CacheId {
+        let args = CacheArgs {
+            flags: shadowmm_core::slab::SlabFlags::NO_MERGE,
+            ..CacheArgs::new(name, size)
+        };
+        self.slab().create(&args).unwrap()
+    }
+
+    #[track_caller]
+    pub fn destroy(&self, id: CacheId) {
+        let mut alive = String::new();
+        if let Err(error) = self.slab().destroy(id, &mut alive) {
+            panic!("{error}\n{alive}");
+        }
+    }
+}
+
+/// What is free in each zone, with nothing kept by CPUs.
+fn free(mm: &TestMm) -> Vec<FreeReport> {
+    mm.drain(None).unwrap();
+    let allocator = mm.allocator();
+    let zones = mm.nodes.populated_zones();
+    let ids = zones.map(|zone| ZoneId::new(zone.nid, zone.kind));
+    ids.map(|id| allocator.free_report(id).unwrap()).collect()
+}
