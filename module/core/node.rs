@@ -52,6 +52,9 @@ use crate::phys::PhysAddr;
 use crate::phys::PhysRange;
 use crate::phys::MAX_NODES;
 use crate::platform::Platform;
+use crate::tunables::Tunable;
+use crate::tunables::Tunables;
+use crate::tunables::NR_TUNABLES;
 use crate::zone::Zone;
 use crate::zone::ZoneConfig;
 use crate::zone::ZoneLimits;
@@ -60,6 +63,7 @@ use crate::zonelist::Zonelist;
 use crate::zonelist::ZonelistKind;
 use crate::zonelist::LOCAL_DISTANCE;
 use crate::zonelist::REMOTE_DISTANCE;
+use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -157,6 +161,8 @@ pub struct Nodes<'m, P: Platform> {
     data: [PhysRange; MAX_NODES],
     zones: [&'m [Zone<P>]; MAX_NODES],
     nodes: [Option<&'m Node<'m, P>>; MAX_NODES],
+    /// What the page allocator looks up as it goes, by [`Tunable`].
+    tunables: [AtomicU32; NR_TUNABLES],
 }
 
 impl<P: Platform> Default for Nodes<'_, P> {
@@ -183,6 +189,17 @@ impl<'m, P: Platform> Nodes<'m, P> {
             }; MAX_NODES],
             zones: [&[]; MAX_NODES],
             nodes: [None; MAX_NODES],
+            tunables: [const { AtomicU32::new(0) }; NR_TUNABLES],
+        }
+    }
+
+    /// Has the page allocator know where the knobs are.
+    pub fn set_tunables(&self, tunables: &Tunables) {
+        for (slot, which) in self.tunables.iter().zip(Tunable::ALL) {
+            slot.store(tunables.values(which).first(), Relaxed);
+        }
+        for zone in self.zones() {
+            zone.set_boost_factor(tunables.watermark_boost_factor);
         }
     }
 
@@ -422,6 +439,11 @@ impl<P: Platform> ZoneTable<P> for Nodes<'_, P> {
 
     fn daemons(&self, nid: NodeId) -> Option<&Daemons> {
         Some(&self.get(nid)?.daemons)
+    }
+
+    fn tunable(&self, which: Tunable) -> u32 {
+        let slot = self.tunables.get(which as usize);
+        slot.map_or(0, |slot| slot.load(Relaxed))
     }
 
     #[inline]

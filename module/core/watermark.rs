@@ -34,6 +34,8 @@ use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::PAGE_SHIFT;
 use crate::platform::Platform;
+use crate::tunables::Tunable;
+use crate::tunables::Tunables;
 use crate::zone::Watermark;
 use crate::zone::Zone;
 
@@ -50,55 +52,6 @@ const MOVABLE_MIN_MOST: u64 = 128;
 const MIGRATE_PCPTYPES: u64 = 3;
 /// Below this much memory transparent huge pages are off (512 MiB).
 const THP_LEAST: Pages = Pages(512 << (20 - PAGE_SHIFT));
-/// The largest `watermark_scale_factor` that the sysctl takes.
-const MAX_SCALE_FACTOR: u32 = 3000;
-
-/// The knobs of `/proc/sys/vm` that watermarks and reserves depend on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tunables {
-    /// `min_free_kbytes` as the user has set it, in KiB
-    /// (`user_min_free_kbytes`).
-    pub user_min_free_kbytes: Option<u64>,
-    /// The gap between the watermarks, in hundredths of a percent of the zone.
-    pub watermark_scale_factor: u32,
-    /// One page of a kind is kept for this many of the kinds above it; 0 keeps
-    /// none.
-    pub lowmem_reserve_ratio: [u32; NR_ZONE_TYPES],
-    /// Whether transparent huge pages are on (`hugepage_enabled`).
-    pub transparent_hugepages: bool,
-}
-
-impl Default for Tunables {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
-impl Tunables {
-    /// Those of a booted Debian kernel.
-    pub const DEFAULT: Self = Self {
-        user_min_free_kbytes: None,
-        watermark_scale_factor: 10,
-        lowmem_reserve_ratio: [256, 256, 32, 0],
-        transparent_hugepages: true,
-    };
-
-    /// Whether the sysctls would take these values.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::BadParameter`] for a scale factor outside 1 to 3000 or a
-    /// `min_free_kbytes` that is no C `int`.
-    pub fn check(&self) -> Result<()> {
-        let kbytes = self.user_min_free_kbytes.unwrap_or(0);
-        if !(1..=MAX_SCALE_FACTOR).contains(&self.watermark_scale_factor)
-            || kbytes > i32::MAX as u64
-        {
-            return Err(Error::BadParameter);
-        }
-        Ok(())
-    }
-}
 
 /// What was decided about the shadow as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,31 +81,79 @@ pub fn init_reserves<P: Platform>(nodes: &Nodes<'_, P>, tunables: &Tunables) -> 
     for zone in nodes.zones() {
         zone.set_watermark(Watermark::High, Pages::ZERO);
     }
-    let calculated = min_free_kbytes(free_pages_up_to(nodes, ZoneType::Normal));
     let mut reserves = Reserves {
-        min_free_kbytes: match tunables.user_min_free_kbytes {
-            // A larger root wins over what the user has set.
-            Some(user) if calculated.root <= user => user,
-            _ => calculated.kbytes,
-        },
-        calculated_kbytes: calculated.kbytes,
-        recommended_kbytes: None,
-        totalreserve: Pages::ZERO,
+        min_free_kbytes: tunables.user_min_free_kbytes.unwrap_or(0).into(),
+        ..Reserves::default()
     };
+    calculate_min_free_kbytes(nodes, tunables, &mut reserves);
     setup_per_zone_wmarks(nodes, tunables, reserves.min_free_kbytes);
     setup_per_zone_lowmem_reserve(nodes, tunables);
     let managed: Pages = nodes.zones().map(|zone| zone.managed()).sum();
     if tunables.transparent_hugepages && managed >= THP_LEAST {
+        set_recommended_min_free_kbytes(nodes, tunables, &mut reserves);
+    }
+    reserves.totalreserve = calculate_totalreserve_pages(nodes);
+    Ok(reserves)
+}
+
+/// What follows for watermarks and reserves when a knob was turned
+/// (`min_free_kbytes_sysctl_handler` and its like).
+pub fn retune<P: Platform>(
+    nodes: &Nodes<'_, P>,
+    tunables: &Tunables,
+    reserves: &mut Reserves,
+    which: Tunable,
+) {
+    match which {
+        Tunable::MinFreeKbytes => {
+            reserves.min_free_kbytes = tunables.values(which).first().into();
+            setup_per_zone_wmarks(nodes, tunables, reserves.min_free_kbytes);
+        }
+        Tunable::WatermarkScaleFactor => {
+            setup_per_zone_wmarks(nodes, tunables, reserves.min_free_kbytes);
+        }
+        Tunable::LowmemReserveRatio => setup_per_zone_lowmem_reserve(nodes, tunables),
+        Tunable::TransparentHugepages => set_recommended_min_free_kbytes(nodes, tunables, reserves),
+        _ => return,
+    }
+    reserves.totalreserve = calculate_totalreserve_pages(nodes);
+}
+
+/// Works `min_free_kbytes` out from the low memory (`calculate_min_free_kbytes`).
+fn calculate_min_free_kbytes<P: Platform>(
+    nodes: &Nodes<'_, P>,
+    tunables: &Tunables,
+    reserves: &mut Reserves,
+) {
+    let calculated = min_free_kbytes(free_pages_up_to(nodes, ZoneType::Normal));
+    reserves.calculated_kbytes = calculated.kbytes;
+    // A larger root wins over what the user has set.
+    let user = tunables.user_min_free_kbytes.map(u64::from);
+    if user.is_none_or(|user| calculated.root > user) {
+        reserves.min_free_kbytes = calculated.kbytes;
+    }
+}
+
+/// Raises `min_free_kbytes` to what khugepaged wants, or, where it does not run,
+/// works it out as the boot did, and sets the watermarks
+/// (`set_recommended_min_free_kbytes`).
+fn set_recommended_min_free_kbytes<P: Platform>(
+    nodes: &Nodes<'_, P>,
+    tunables: &Tunables,
+    reserves: &mut Reserves,
+) {
+    if tunables.transparent_hugepages {
         let zones = nodes.populated_zones();
         let nr_zones = zones.filter(|zone| zone.kind <= ZoneType::Normal).count();
         let free = free_pages_up_to(nodes, ZoneType::Normal);
         let recommended = recommended_min_free_kbytes(nr_zones as u64, free);
         reserves.recommended_kbytes = Some(recommended);
         reserves.min_free_kbytes = reserves.min_free_kbytes.max(recommended);
-        setup_per_zone_wmarks(nodes, tunables, reserves.min_free_kbytes);
+    } else {
+        reserves.recommended_kbytes = None;
+        calculate_min_free_kbytes(nodes, tunables, reserves);
     }
-    reserves.totalreserve = calculate_totalreserve_pages(nodes);
-    Ok(reserves)
+    setup_per_zone_wmarks(nodes, tunables, reserves.min_free_kbytes);
 }
 
 /// `min_free_kbytes`, before and after it is brought into its bounds.
@@ -253,8 +254,9 @@ pub fn zone_marks(
     }
 }
 
-/// Sets the watermarks of all zones, also of those without pages
-/// (`__setup_per_zone_wmarks`), and the total reserve with them.
+/// Sets the watermarks of all zones, also of those without pages, takes back what
+/// they were boosted by, and sets the total reserve with them
+/// (`__setup_per_zone_wmarks`).
 pub fn setup_per_zone_wmarks<P: Platform>(
     nodes: &Nodes<'_, P>,
     tunables: &Tunables,
@@ -268,6 +270,7 @@ pub fn setup_per_zone_wmarks<P: Platform>(
         zone.set_watermark(Watermark::Low, marks.low);
         zone.set_watermark(Watermark::High, marks.high);
         zone.set_watermark(Watermark::Promo, marks.promo);
+        zone.end_boost();
     }
     calculate_totalreserve_pages(nodes);
 }
@@ -286,7 +289,7 @@ fn lowmem_pages<P: Platform>(nodes: &Nodes<'_, P>) -> Pages {
 pub fn lowmem_reserve(
     kind: ZoneType,
     managed: &[Pages; NR_ZONE_TYPES],
-    ratios: &[u32; NR_ZONE_TYPES],
+    ratios: &[u32],
 ) -> [Pages; NR_ZONE_TYPES] {
     let mut reserve = [Pages::ZERO; NR_ZONE_TYPES];
     let of = |kind: ZoneType| managed.get(kind.index()).copied().unwrap_or_default();

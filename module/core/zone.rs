@@ -34,6 +34,7 @@ use crate::phys::Pages;
 use crate::phys::PfnRange;
 use crate::platform::Lock;
 use crate::platform::Platform;
+use crate::tunables::Tunable;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
@@ -56,10 +57,6 @@ pub enum Watermark {
 /// How many watermarks there are (`NR_WMARK`).
 pub const NR_WATERMARKS: usize = 4;
 
-/// How far fallbacks raise the watermarks at most, in ten-thousandths of the
-/// high one (`watermark_boost_factor`).
-const WATERMARK_BOOST_FACTOR: u64 = 15_000;
-
 /// The zone was below its high watermark (`ZONE_BELOW_HIGH`).
 const BELOW_HIGH: u32 = 1 << 0;
 /// The boost of the watermarks awaits reclaim (`ZONE_BOOSTED_WATERMARK`).
@@ -79,6 +76,7 @@ pub struct Zone<P: Platform> {
     cma: AtomicU64,
     reserved_highatomic: AtomicU64,
     watermark_boost: AtomicU64,
+    boost_factor: AtomicU32,
     flags: AtomicU32,
     /// With no more free pages than this, requests go through every check.
     floor: AtomicU64,
@@ -108,6 +106,7 @@ impl<P: Platform> Zone<P> {
             cma: AtomicU64::new(0),
             reserved_highatomic: AtomicU64::new(0),
             watermark_boost: AtomicU64::new(0),
+            boost_factor: AtomicU32::new(Tunable::WatermarkBoostFactor.default_value()),
             flags: AtomicU32::new(0),
             floor: AtomicU64::new(0),
             tight: AtomicBool::new(false),
@@ -167,11 +166,10 @@ impl<P: Platform> Zone<P> {
             return false;
         }
         // mult_frac(high, factor, 10000)
+        let factor = u64::from(self.boost_factor.load(Relaxed));
         let high = self.watermark(Watermark::High).0;
-        let rest = (high % 10_000).saturating_mul(WATERMARK_BOOST_FACTOR) / 10_000;
-        let max = (high / 10_000)
-            .saturating_mul(WATERMARK_BOOST_FACTOR)
-            .saturating_add(rest);
+        let rest = (high % 10_000).saturating_mul(factor) / 10_000;
+        let max = (high / 10_000).saturating_mul(factor).saturating_add(rest);
         if max == 0 {
             return false;
         }
@@ -180,6 +178,12 @@ impl<P: Platform> Zone<P> {
             .store(boost.min(max.max(pageblock)), Relaxed);
         self.set_floor();
         true
+    }
+
+    /// Sets how far fallbacks raise the watermarks at most, in ten-thousandths of
+    /// the high one; 0 is not at all (`watermark_boost_factor`).
+    pub fn set_boost_factor(&self, factor: u32) {
+        self.boost_factor.store(factor, Relaxed);
     }
 
     /// Sets what every watermark is raised by, for the holder of the zone's lock.

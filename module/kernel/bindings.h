@@ -63,7 +63,8 @@ unsigned int shadowmm_bench_host(void);
 int shadowmm_bench_node(void);
 long shadowmm_bench_on_cpu(unsigned int cpu, long (*job)(void *), void *arg);
 
-/* params.c */
+/* params.c; the tunables in the order of core's table. */
+#define SHADOWMM_NR_TUNABLES 8
 struct shadowmm_params {
 	bool autoboot;
 	unsigned int region_mb;
@@ -72,6 +73,8 @@ struct shadowmm_params {
 	char *crashkernel;
 	char *allocator;
 	bool pagesets;
+	/* As the files of /proc/shadowmm/vm take them; NULL where the boot decides. */
+	char *tunables[SHADOWMM_NR_TUNABLES];
 };
 
 const struct shadowmm_params *shadowmm_params(void);
@@ -109,5 +112,12 @@ void shadowmm_proc_update_nodes(void);
  */
 int shadowmm_proc_show(struct seq_file *m, unsigned int file, int nid);
 u64 shadowmm_proc_nodes(void);
+/*
+ * procfs.rs: the name of a tunable of core's table, or false behind the last; its value; and
+ * a new one, of which is said how many bytes of the text were read, or a negative errno.
+ */
+bool shadowmm_tunable_name(unsigned int which, char *name, size_t size);
+int shadowmm_tunable_show(struct seq_file *m, unsigned int which);
+ssize_t shadowmm_tunable_write(unsigned int which, const char *text, size_t len);
 
 #endif

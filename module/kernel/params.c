@@ -37,6 +37,20 @@ MODULE_PARM_DESC(allocator, "Who gets the pages: buddy (default), or cosmos, a d
 module_param_named(pagesets, params.pagesets, bool, 0444);
 MODULE_PARM_DESC(pagesets, "Let each CPU keep free pages at hand, as Linux does (default); 0: all are the zones'");
 
+/* What can be changed later in /proc/shadowmm/vm, and begins so. */
+#define TUNABLE(place, name, text)					\
+	module_param_named(name, params.tunables[place], charp, 0444);	\
+	MODULE_PARM_DESC(name, text)
+
+TUNABLE(0, min_free_kbytes, "What is kept free, in KiB, as sysctl vm.min_free_kbytes");
+TUNABLE(1, watermark_boost_factor, "As sysctl vm.watermark_boost_factor (default 15000)");
+TUNABLE(2, watermark_scale_factor, "As sysctl vm.watermark_scale_factor, 1 to 3000 (default 10)");
+TUNABLE(3, percpu_pagelist_high_fraction, "As sysctl vm.percpu_pagelist_high_fraction, 0 (default) or 8 and more");
+TUNABLE(4, lowmem_reserve_ratio, "As sysctl vm.lowmem_reserve_ratio (default 256 256 32 0 0)");
+TUNABLE(5, compaction_proactiveness, "As sysctl vm.compaction_proactiveness, 0 to 100 (default 20)");
+TUNABLE(6, extfrag_threshold, "As sysctl vm.extfrag_threshold, 0 to 1000 (default 500)");
+TUNABLE(7, transparent_hugepages, "Keep as much free as Linux does with transparent huge pages (default 1)");
+
 const struct shadowmm_params *shadowmm_params(void)
 {
 	return &params;

@@ -7,7 +7,10 @@
  *		extfrag/	as /sys/kernel/debug/extfrag
  *		nodeN/		node_files[], in the order of core's `report::NodeFile`; as
  *				/sys/devices/system/node/nodeN, for each node that there is
+ *		vm/		core's tunables, to be written, too; as /proc/sys/vm
  */
+#include <linux/uaccess.h>
+
 #include "bindings.h"
 
 static const char *const files[] = {
@@ -73,13 +76,66 @@ static struct proc_dir_entry *make_node(int nid)
 	return dir;
 }
 
+static int show_tunable(struct seq_file *m, void *unused)
+{
+	return shadowmm_tunable_show(m, (unsigned long)m->private);
+}
+
+static int open_tunable(struct inode *inode, struct file *file)
+{
+	return single_open(file, show_tunable, pde_data(inode));
+}
+
+/* As proc_sys_write() and do_proc_vec() with kernel.sysctl_writes_strict=1. */
+static ssize_t write_tunable(struct file *file, const char __user *buf, size_t count, loff_t *ppos)
+{
+	unsigned int which = (unsigned long)pde_data(file_inode(file));
+	size_t len = min_t(size_t, count, PAGE_SIZE - 1);
+	ssize_t done = count;
+	char *text;
+
+	/* A value is written at once; what comes later is not looked at. */
+	if (count && !*ppos) {
+		text = memdup_user_nul(buf, len);
+		if (IS_ERR(text))
+			return PTR_ERR(text);
+		done = shadowmm_tunable_write(which, text, len);
+		kfree(text);
+	}
+	if (done > 0)
+		*ppos += done;
+	return done;
+}
+
+static const struct proc_ops tunable_ops = {
+	.proc_open = open_tunable,
+	.proc_read = seq_read,
+	.proc_lseek = seq_lseek,
+	.proc_write = write_tunable,
+	.proc_release = single_release,
+};
+
+static bool make_tunables(struct proc_dir_entry *parent)
+{
+	struct proc_dir_entry *dir = proc_mkdir_mode("vm", 0500, parent);
+	unsigned long which;
+	char name[40];
+
+	if (!dir)
+		return false;
+	for (which = 0; shadowmm_tunable_name(which, name, sizeof(name)); which++)
+		if (!proc_create_data(name, 0600, dir, &tunable_ops, (void *)which))
+			return false;
+	return true;
+}
+
 bool shadowmm_proc_create(void)
 {
 	struct proc_dir_entry *dir = proc_mkdir_mode("shadowmm", 0500, NULL);
 
 	if (!dir)
 		return false;
-	if (!proc_mkdir_mode("extfrag", 0500, dir) ||
+	if (!proc_mkdir_mode("extfrag", 0500, dir) || !make_tunables(dir) ||
 	    !make_files(dir, files, ARRAY_SIZE(files), -1)) {
 		proc_remove(dir);
 		return false;

@@ -7,7 +7,13 @@ use crate::shadow;
 use core::fmt;
 use kernel::bindings::seq_file;
 use kernel::prelude::*;
+use shadowmm_core::error::Error;
+use shadowmm_core::error::Result as CoreResult;
 use shadowmm_core::phys::NodeId;
+use shadowmm_core::tunables::Tunable;
+use shadowmm_core::tunables::NR_TUNABLES;
+
+const _: () = assert!(bindings::SHADOWMM_NR_TUNABLES as usize == NR_TUNABLES);
 
 /// The directory. Its files are gone when this is dropped.
 pub(crate) struct Directory(());
@@ -76,4 +82,69 @@ unsafe extern "C" fn shadowmm_proc_show(m: *mut seq_file, file: u32, nid: i32) -
 #[no_mangle]
 extern "C" fn shadowmm_proc_nodes() -> u64 {
     shadow::current().map_or(0, |shadow| shadow.nodes_online())
+}
+
+/// Puts the name of tunable number `which` into `name`, a C string, if there is
+/// one and room for it.
+///
+/// # Safety
+///
+/// `name` has room for `size` bytes.
+#[no_mangle]
+unsafe extern "C" fn shadowmm_tunable_name(which: u32, name: *mut u8, size: usize) -> bool {
+    let Some(text) = Tunable::ALL.get(which as usize).map(|it| it.name()) else {
+        return false;
+    };
+    if text.len() >= size {
+        return false;
+    }
+    // SAFETY: There is room for the text and its end, by this function's own.
+    unsafe {
+        core::ptr::copy_nonoverlapping(text.as_ptr(), name, text.len());
+        name.add(text.len()).write(0);
+    }
+    true
+}
+
+/// Writes the value of tunable number `which`.
+///
+/// # Safety
+///
+/// `m` is the seq_file of a show callback below our directory.
+#[no_mangle]
+unsafe extern "C" fn shadowmm_tunable_show(m: *mut seq_file, which: u32) -> i32 {
+    with_tunable(which, |shadow, which| {
+        shadow.write_tunable(which, &mut SeqWriter(m)).map(|()| 0)
+    }) as i32
+}
+
+/// Turns tunable number `which` as the text says, and says how much of it was
+/// read.
+///
+/// # Safety
+///
+/// `text` has `len` bytes.
+#[no_mangle]
+unsafe extern "C" fn shadowmm_tunable_write(which: u32, text: *const u8, len: usize) -> isize {
+    // SAFETY: By this function's own.
+    let text = unsafe { core::slice::from_raw_parts(text, len) };
+    with_tunable(which, |shadow, which| {
+        let text = core::str::from_utf8(text).map_err(|_| Error::BadText);
+        let read = text.and_then(|text| shadow.tune(which, text));
+        if let Err(error) = read {
+            shadow.refusals.count(error);
+        }
+        Ok(read? as isize)
+    })
+}
+
+/// Does `job` with a tunable; the errno of what it says.
+fn with_tunable(
+    which: u32,
+    job: impl FnOnce(&shadow::Shadow, Tunable) -> CoreResult<isize>,
+) -> isize {
+    let (Some(shadow), Some(&which)) = (shadow::current(), Tunable::ALL.get(which as usize)) else {
+        return ENODEV.to_errno() as isize;
+    };
+    job(&shadow, which).unwrap_or_else(|error| -(error.errno() as isize))
 }

@@ -63,6 +63,7 @@ use shadowmm_core::phys::Pfn;
 use shadowmm_core::phys::PfnRange;
 use shadowmm_core::phys::MAX_NODES;
 use shadowmm_core::report::NodeFile;
+use shadowmm_core::tunables::Tunable;
 
 pub(crate) type Boot<'m> = boot::Boot<'m, Kernel>;
 pub(crate) type Mm<'m> = boot::Mm<'m, Kernel>;
@@ -651,6 +652,20 @@ impl Shadow {
                 Ok(0)
             }
         }
+    }
+
+    /// Writes the value of a file of `/proc/shadowmm/vm`.
+    pub(crate) fn write_tunable(&self, which: Tunable, out: &mut dyn fmt::Write) -> CoreResult<()> {
+        let values = self.with_boot(|boot| boot.tunable(which))?;
+        writeln!(out, "{values}").map_err(|_| Error::Corrupt)
+    }
+
+    /// Turns a knob as the text says that was written to its file. Everybody else
+    /// waits meanwhile.
+    pub(crate) fn tune(&self, which: Tunable, text: &str) -> CoreResult<usize> {
+        let mut state = self.state.write();
+        let boot = state.boot.as_mut().ok_or(Error::BootFailed)?;
+        boot.tune(which, text)
     }
 
     /// Writes the text of a file of `/proc/shadowmm`.

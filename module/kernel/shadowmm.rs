@@ -27,6 +27,7 @@ use kernel::prelude::*;
 use shadowmm_core::allocator::AllocatorKind;
 use shadowmm_core::boot::Config;
 use shadowmm_core::boot::CrashParameter;
+use shadowmm_core::tunables::Tunable;
 use shadowmm_core::zone::ZoneConfig;
 
 mod abi;
@@ -137,7 +138,7 @@ fn load() -> Result<shadow::Current> {
     // SAFETY: The parameters are set before init and never change.
     let params = unsafe { &*bindings::shadowmm_params() };
     let source = region::Source::parse(text("source=", params.source)?)?;
-    let config = Config {
+    let mut config = Config {
         zones: ZoneConfig::parse(text("zones=", params.zones)?)
             .map_err(|error| shadow::refused("zones=", error))?,
         crashkernel: CrashParameter::new(text("crashkernel=", params.crashkernel)?)
@@ -145,7 +146,15 @@ fn load() -> Result<shadow::Current> {
         allocator: AllocatorKind::parse(text("allocator=", params.allocator)?)
             .map_err(|error| shadow::refused("allocator=", error))?,
         pagesets: params.pagesets,
+        ..Config::default()
     };
+    for (which, value) in Tunable::ALL.into_iter().zip(params.tunables) {
+        if !value.is_null() {
+            config
+                .set_tunable(which, text(which.name(), value)?)
+                .map_err(|error| shadow::refused(which.name(), error))?;
+        }
+    }
     let host = region::HostMemory::take(source, params.region_mb)?;
     let shadow = shadow::Shadow::new(host, config)?;
     if params.autoboot {

@@ -8,6 +8,10 @@ use crate::error::Result;
 use crate::firmware::parse_crashkernel;
 use crate::firmware::CrashKernel;
 use crate::phys::Bytes;
+use crate::tunables::Tunable;
+use crate::tunables::Tunables;
+use crate::tunables::Values;
+use crate::tunables::NR_TUNABLES;
 use crate::zone::ZoneConfig;
 
 /// How long the text of a parameter may be.
@@ -25,9 +29,29 @@ pub struct Config {
     pub pagesets: bool,
     /// Who gets the pages at the hand-off.
     pub allocator: AllocatorKind,
+    /// Where the knobs are to be once the shadow runs, by [`Tunable`]; `None`
+    /// where the boot puts them.
+    pub tunables: [Option<Values>; NR_TUNABLES],
 }
 
 impl Config {
+    /// Wants a knob where the text says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadParameter`] when its file would not take the text, or not all
+    /// of it.
+    pub fn set_tunable(&mut self, which: Tunable, text: &str) -> Result<()> {
+        let mut tunables = Tunables::DEFAULT;
+        if tunables.read(which, text)? != text.len() {
+            return Err(Error::BadParameter);
+        }
+        if let Some(wanted) = self.tunables.get_mut(which as usize) {
+            *wanted = Some(tunables.values(which));
+        }
+        Ok(())
+    }
+
     /// Whether CPUs keep free pages of their own: the buddy system's.
     pub fn has_pagesets(&self) -> bool {
         self.pagesets && self.allocator == AllocatorKind::Buddy

@@ -31,9 +31,9 @@ use crate::platform::Platform;
 use crate::slab::SlabAllocator;
 use crate::slab::SlabTable;
 use crate::sparse::Sparse;
+use crate::tunables::Tunables;
 use crate::watermark;
 use crate::watermark::Reserves;
-use crate::watermark::Tunables;
 use core::fmt;
 
 /// A booted shadow. Everybody may use it at once: what changes is behind the

@@ -29,6 +29,7 @@ mod setup;
 mod snapshot;
 mod steps;
 mod store;
+mod tune;
 
 pub use config::Config;
 pub use config::CrashParameter;
@@ -221,6 +222,7 @@ impl<'m, P: Platform> Boot<'m, P> {
         let phase = mem::replace(&mut self.phase, Phase::Failed(from));
         let (phase, ns) = self.step(phase)?;
         self.phase = phase;
+        self.tune_as_configured()?;
         if let Some(slot) = self.ns.get_mut(to as usize) {
             *slot = ns;
         }

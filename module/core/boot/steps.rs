@@ -40,8 +40,8 @@ use crate::slab::SlabTable;
 use crate::sparse;
 use crate::sparse::memmap_init;
 use crate::sparse::Sparse;
+use crate::tunables::Tunables;
 use crate::watermark;
-use crate::watermark::Tunables;
 use crate::zone::Limit;
 use crate::zone::ZoneConfig;
 use crate::zonelist::ZonelistKind;
@@ -228,8 +228,11 @@ impl<'m, P: Platform> Zoned<'m, P> {
         };
         let memblock = memblock.free_all(end, &mut handing);
         handing.result?;
-        let tunables = Tunables::DEFAULT;
+        let mut tunables = Tunables::DEFAULT;
         let reserves = watermark::init_reserves(nodes, &tunables)?;
+        // On a small machine they are off (`hugepage_init`).
+        tunables.transparent_hugepages = reserves.recommended_kbytes.is_some();
+        nodes.set_tunables(&tunables);
         Ok(Mm {
             platform,
             region,

@@ -163,6 +163,7 @@ use crate::phys::NodeId;
 use crate::phys::Pfn;
 use crate::phys::MAX_NODES;
 use crate::platform::Platform;
+use crate::tunables::Tunable;
 use crate::zone::Zone;
 use crate::zonelist::Zonelist;
 use crate::zonelist::ZonelistKind;
@@ -202,6 +203,12 @@ pub trait ZoneTable<P: Platform> {
     /// `None` where that is not kept.
     fn daemons(&self, _nid: NodeId) -> Option<&Daemons> {
         None
+    }
+
+    /// Where a knob with one value is; where nobody turns any, where they were at
+    /// first.
+    fn tunable(&self, which: Tunable) -> u32 {
+        which.default_value()
     }
 
     /// How many nodes are online (`nr_online_nodes`).

@@ -62,6 +62,7 @@ use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::phys::PAGEBLOCK_ORDER;
+use crate::tunables::MIN_PERCPU_PAGELIST_HIGH_FRACTION;
 use core::sync::atomic::AtomicI32;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
@@ -77,10 +78,6 @@ const NR_LOWORDER_LISTS: usize = MIGRATE_PCPTYPES * (COSTLY_ORDER as usize + 1);
 pub const NR_PCP_LISTS: usize = NR_LOWORDER_LISTS + 2;
 /// How far batches are scaled up (`CONFIG_PCP_BATCH_SCALE_MAX`).
 const BATCH_SCALE_MAX: i32 = 5;
-/// The least fraction of a zone that may be in pagesets, by default
-/// (`MIN_PERCPU_PAGELIST_HIGH_FRACTION`).
-const HIGH_FRACTION: u64 = 8;
-
 /// The last block freed was of a higher order (`PCPF_PREV_FREE_HIGH_ORDER`).
 const PREV_FREE_HIGH_ORDER: u32 = 1 << 0;
 /// The CPU's share of the cache holds three batches, so one of them stays when
@@ -125,9 +122,10 @@ pub struct PagesetLimits {
 
 impl PagesetLimits {
     /// Those of a zone with `managed` pages and a low watermark of `low`, whose
-    /// node has `cpus` CPUs that are up (`zone_batchsize`, `zone_highsize`,
+    /// node has `cpus` CPUs that are up; where `high_fraction` is not 0, all of them
+    /// keep that fraction of the zone at most (`zone_batchsize`, `zone_highsize`,
     /// `zone_set_pageset_high_and_batch`).
-    pub fn of(managed: Pages, low: Pages, cpus: u64) -> Self {
+    pub fn of(managed: Pages, low: Pages, cpus: u64, high_fraction: u32) -> Self {
         let batch = (managed.0 >> 12).min((256 << 10) / 4096);
         let batch = match batch {
             0 | 1 => 1,
@@ -137,10 +135,15 @@ impl PagesetLimits {
             let high = pages.checked_div(cpus).unwrap_or(pages).max(batch << 2);
             high.min(i32::MAX as u64) as u32
         };
+        let most = |fraction: u32| high(managed.0 / u64::from(fraction));
+        let (high_min, high_max) = match high_fraction {
+            0 => (high(low.0), most(MIN_PERCPU_PAGELIST_HIGH_FRACTION)),
+            fraction => (most(fraction), most(fraction)),
+        };
         Self {
             batch: batch as u32,
-            high_min: high(low.0),
-            high_max: high(managed.0 / HIGH_FRACTION),
+            high_min,
+            high_max,
         }
     }
 }

@@ -38,6 +38,7 @@ use crate::platform::Platform;
 use crate::trace::tell;
 use crate::trace::TraceEvent;
 use crate::trace::TracePoint;
+use crate::tunables::Tunable;
 use crate::zone::Watermark;
 use crate::zone::Zone;
 use core::ops::Range;
@@ -433,6 +434,7 @@ where
     pub fn setup_pagesets(&self, cpus_of: impl Fn(NodeId) -> u64) {
         let online = (0..self.platform.nr_cpus()).map(CpuId);
         let online = online.filter(|&cpu| self.platform.is_online(cpu)).count() as u64;
+        let fraction = self.zones.tunable(Tunable::PercpuPagelistHighFraction);
         self.with_pagesets(0..self.platform.nr_cpus(), None, |id, zone, pageset| {
             if !zone.is_populated() {
                 return;
@@ -444,7 +446,17 @@ where
             let low = zone.wmark(Watermark::Low);
             pageset.set_zone(id);
             pageset.set_told(self.platform.wants_pages());
-            pageset.set_limits(PagesetLimits::of(zone.managed(), low, cpus));
+            pageset.set_limits(PagesetLimits::of(zone.managed(), low, cpus, fraction));
+        });
+    }
+
+    /// Has the short ways of single pages closed or opened as the zones'
+    /// watermarks are now, after these have changed.
+    pub fn refresh_gates(&self) {
+        self.for_each_zone(|id, zone| {
+            let mut areas = zone.free.lock();
+            // Who lets go of a zone looks at that.
+            drop(self.locked(zone, id, &mut areas));
         });
     }
 

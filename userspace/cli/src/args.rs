@@ -174,6 +174,18 @@ pub enum Command {
     /// Free all that is kept only as long as nobody needs the memory
     #[command(after_long_help = "JSON: freed_pages.")]
     Shrink,
+    /// Show the knobs of /proc/shadowmm/vm beside the host's, or turn one
+    ///
+    /// They are named as those of /proc/sys/vm, take the same values, and have the same effects, at
+    /// once. A boot starts with what the module's parameters of the same names say.
+    #[command(
+        after_long_help = "JSON: tunables: [{name, values, host_values, least, most}], one value, or one for each kind of zone (lowmem_reserve_ratio); host_values null where the host has no such file."
+    )]
+    Tune {
+        /// Which one, and where it is to be: min_free_kbytes=20000, lowmem_reserve_ratio=256,256,64
+        #[arg(value_name = "NAME[=VALUE]")]
+        what: Option<String>,
+    },
     /// The areas of the other page allocator, after Cosmos, where it was chosen at load
     #[command(
         after_long_help = "JSON: allocator (buddy or cosmos); areas: [{nid, zone, zone_name, kind, start_pfn, end_pfn, max_pages, allocated_pages, free_pages, divisions, merges, lists: [{block_pages, objects, free, allocs, frees}]}], none with the buddy system."

@@ -107,6 +107,7 @@ fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Bench(args::Bench::Page(args)) => commands::bench::page(context, args),
         Command::Drain { node } => commands::reclaim::drain(context, *node),
         Command::Compact { node } => commands::reclaim::compact(context, *node),
+        Command::Tune { what } => commands::tune::run(context, what.as_deref()),
         Command::Shrink => commands::reclaim::shrink(context),
         Command::Validate => commands::validate::run(context),
         Command::Completions { shell } => commands::shell::completions(context, *shell),

@@ -66,6 +66,8 @@ fn without_the_module_every_command_says_so_and_what_to_do() {
         &["bench", "page"],
         &["compact"],
         &["shrink"],
+        &["tune"],
+        &["tune", "min_free_kbytes=1"],
         &["status", "--json"],
     ] {
         let said = stderr(arguments, 1);

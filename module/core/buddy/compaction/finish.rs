@@ -2,7 +2,6 @@
 
 //! When a compaction is done.
 
-use super::suitable;
 use super::CompactControl;
 use super::CompactResult;
 use crate::buddy::fallback::would_serve;
@@ -59,7 +58,7 @@ where
                 return CompactResult::PartialSkipped;
             }
             let score = BuddySystem::<P, M, Z>::fragmentation_score_zone(self.zone);
-            if score <= suitable::fragmentation_score_wmark(true) {
+            if score <= self.buddy.fragmentation_score_wmark(true) {
                 ret = CompactResult::Success;
             }
         } else if let Some(order) = self.order {

@@ -33,15 +33,10 @@ use crate::trace::tell;
 use crate::trace::Suitability;
 use crate::trace::TraceEvent;
 use crate::trace::TracePoint;
+use crate::tunables::Tunable;
 use crate::zone::Watermark;
 use crate::zone::Zone;
 use core::sync::atomic::Ordering::Relaxed;
-
-/// Up to this index a failure is taken for lack of memory
-/// (`sysctl_extfrag_threshold`).
-const EXTFRAG_THRESHOLD: i32 = 500;
-/// How eager background compaction is, of 100 (`sysctl_compaction_proactiveness`).
-const PROACTIVENESS: u32 = 20;
 
 impl<P, M, Z> BuddySystem<'_, P, M, Z>
 where
@@ -81,7 +76,8 @@ where
             ret = CompactResult::Continue;
             if order.get() > COSTLY_ORDER {
                 let index = fragmentation_index(order, &counts.blocks());
-                if (0..=EXTFRAG_THRESHOLD).contains(&index) {
+                let threshold = self.zones.tunable(Tunable::ExtfragThreshold);
+                if u32::try_from(index).is_ok_and(|index| index <= threshold) {
                     ret = CompactResult::NotSuitableZone;
                 }
             }
@@ -150,8 +146,21 @@ where
     /// Whether the node is so fragmented that compaction is run without being
     /// asked for (`should_proactive_compact_node`).
     pub(super) fn should_proactive_compact(&self, nid: NodeId, daemons: &Daemons) -> bool {
-        !daemons.kswapd_is_running()
-            && self.fragmentation_score_node(nid) > fragmentation_score_wmark(false)
+        self.zones.tunable(Tunable::CompactionProactiveness) != 0
+            && !daemons.kswapd_is_running()
+            && self.fragmentation_score_node(nid) > self.fragmentation_score_wmark(false)
+    }
+
+    /// Below which score proactive compaction ends, above which it starts
+    /// (`fragmentation_score_wmark`).
+    pub(super) fn fragmentation_score_wmark(&self, low: bool) -> u32 {
+        let proactiveness = self.zones.tunable(Tunable::CompactionProactiveness);
+        let mark = 100u32.saturating_sub(proactiveness);
+        let leeway = (mark / 2).min(10);
+        match low {
+            true => mark,
+            false => (mark + leeway).min(100),
+        }
     }
 
     /// Whether compaction could help a request that kcompactd was told of
@@ -171,16 +180,5 @@ where
                 let suit = self.suit_allocation_order(zone, order, highest, flags, false);
                 suit == CompactResult::Continue
             })
-    }
-}
-
-/// Below which score proactive compaction ends, above which it starts
-/// (`fragmentation_score_wmark`).
-pub(super) fn fragmentation_score_wmark(low: bool) -> u32 {
-    let mark = 100 - PROACTIVENESS;
-    let leeway = (mark / 2).min(10);
-    match low {
-        true => mark,
-        false => (mark + leeway).min(100),
     }
 }

@@ -22,6 +22,7 @@ pub mod sections;
 pub mod shell;
 pub mod status;
 pub mod tour;
+pub mod tune;
 pub mod validate;
 pub mod vmstat;
 pub mod zones;
