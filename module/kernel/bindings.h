@@ -83,8 +83,8 @@ const struct shadowmm_params *shadowmm_params(void);
 int shadowmm_workers_start(void);
 void shadowmm_workers_stop(void);
 /* workers.rs: what they do. */
-bool shadowmm_worker_decay(void);
-bool shadowmm_worker_wants_decay(unsigned int cpu);
+bool shadowmm_worker_refresh(void);
+bool shadowmm_worker_wants_refresh(unsigned int cpu);
 void shadowmm_worker_cpu_online(unsigned int cpu);
 void shadowmm_worker_cpu_dead(unsigned int cpu);
 

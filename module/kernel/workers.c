@@ -3,7 +3,7 @@
  * What runs by itself: CPUs that come and go, and the work that each CPU does now and then.
  *
  *	shepherd	once a second, on some CPU that is awake: which CPUs have something to do?
- *	  decay		on each of those, once a second, as long as there is something
+ *	  refresh	on each of those, once a second, as long as there is something
  *
  * as vmstat_shepherd() and vmstat_update() of mm/vmstat.c do it. Both are deferrable: a CPU that
  * sleeps is not woken for them. What is to be done is core's; workers.rs asks it.
@@ -16,14 +16,14 @@
 
 #include "bindings.h"
 
-static DEFINE_PER_CPU(struct delayed_work, decay);
+static DEFINE_PER_CPU(struct delayed_work, refresh);
 static enum cpuhp_state hotplug;
 static bool running;
 
-static void do_decay(struct work_struct *work)
+static void do_refresh(struct work_struct *work)
 {
-	if (shadowmm_worker_decay() && READ_ONCE(running))
-		queue_delayed_work_on(smp_processor_id(), system_percpu_wq, this_cpu_ptr(&decay),
+	if (shadowmm_worker_refresh() && READ_ONCE(running))
+		queue_delayed_work_on(smp_processor_id(), system_percpu_wq, this_cpu_ptr(&refresh),
 				      round_jiffies_relative(HZ));
 }
 
@@ -37,9 +37,9 @@ static void do_shepherd(struct work_struct *work)
 	/* A CPU that is on its way out gets nothing more to do. */
 	cpus_read_lock();
 	for_each_online_cpu(cpu) {
-		struct delayed_work *its = per_cpu_ptr(&decay, cpu);
+		struct delayed_work *its = per_cpu_ptr(&refresh, cpu);
 
-		if (!delayed_work_pending(its) && shadowmm_worker_wants_decay(cpu))
+		if (!delayed_work_pending(its) && shadowmm_worker_wants_refresh(cpu))
 			queue_delayed_work_on(cpu, system_percpu_wq, its, 0);
 		cond_resched();
 	}
@@ -55,13 +55,13 @@ static int cpu_prepare(unsigned int cpu)
 
 static int cpu_online_here(unsigned int cpu)
 {
-	enable_delayed_work(per_cpu_ptr(&decay, cpu));
+	enable_delayed_work(per_cpu_ptr(&refresh, cpu));
 	return 0;
 }
 
 static int cpu_going(unsigned int cpu)
 {
-	disable_delayed_work_sync(per_cpu_ptr(&decay, cpu));
+	disable_delayed_work_sync(per_cpu_ptr(&refresh, cpu));
 	return 0;
 }
 
@@ -80,7 +80,7 @@ int shadowmm_workers_start(void)
 	int state;
 
 	for_each_possible_cpu(cpu)
-		INIT_DEFERRABLE_WORK(per_cpu_ptr(&decay, cpu), do_decay);
+		INIT_DEFERRABLE_WORK(per_cpu_ptr(&refresh, cpu), do_refresh);
 	/* Like mm/page_alloc:pcp: before a CPU comes up, and after it is gone. */
 	state = cpuhp_setup_state_nocalls(CPUHP_BP_PREPARE_DYN, "mm/shadowmm:prepare", cpu_prepare, cpu_dead);
 	if (state < 0)
@@ -89,7 +89,7 @@ int shadowmm_workers_start(void)
 	cpus_read_lock();
 	for_each_possible_cpu(cpu)
 		if (!cpu_online(cpu))
-			disable_delayed_work_sync(per_cpu_ptr(&decay, cpu));
+			disable_delayed_work_sync(per_cpu_ptr(&refresh, cpu));
 	/* Like mm/vmstat:online: on the CPU itself. */
 	state = cpuhp_setup_state_nocalls_cpuslocked(CPUHP_AP_ONLINE_DYN, "mm/shadowmm:online", cpu_online_here,
 						     cpu_going);
@@ -114,5 +114,5 @@ void shadowmm_workers_stop(void)
 	cpuhp_remove_state_nocalls(hotplug_online);
 	cpuhp_remove_state_nocalls(hotplug);
 	for_each_possible_cpu(cpu)
-		disable_delayed_work_sync(per_cpu_ptr(&decay, cpu));
+		disable_delayed_work_sync(per_cpu_ptr(&refresh, cpu));
 }

@@ -63,6 +63,7 @@ use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::phys::PAGEBLOCK_ORDER;
 use crate::tunables::MIN_PERCPU_PAGELIST_HIGH_FRACTION;
+use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicI32;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
@@ -78,6 +79,9 @@ const NR_LOWORDER_LISTS: usize = MIGRATE_PCPTYPES * (COSTLY_ORDER as usize + 1);
 pub const NR_PCP_LISTS: usize = NR_LOWORDER_LISTS + 2;
 /// How far batches are scaled up (`CONFIG_PCP_BATCH_SCALE_MAX`).
 const BATCH_SCALE_MAX: i32 = 5;
+/// A remote zone's pages expire after so many looks without traffic.
+const IDLE_LOOKS: i32 = 3;
+
 /// The last block freed was of a higher order (`PCPF_PREV_FREE_HIGH_ORDER`).
 const PREV_FREE_HIGH_ORDER: u32 = 1 << 0;
 /// The CPU's share of the cache holds three batches, so one of them stays when
@@ -203,6 +207,10 @@ pub struct Pageset {
     alloc_factor: AtomicI32,
     flags: AtomicU32,
     lists: [PcpList; NR_PCP_LISTS],
+    /// After so many more looks without traffic some pages go back; 0 is never.
+    expire: AtomicI32,
+    /// Pages have come from the zone or gone to it since the last look.
+    traffic: AtomicBool,
 }
 
 impl Pageset {
@@ -230,6 +238,8 @@ impl Pageset {
                     tail: AtomicU32::new(NIL),
                 }
             }; NR_PCP_LISTS],
+            expire: AtomicI32::new(0),
+            traffic: AtomicBool::new(false),
         }
     }
 
@@ -600,9 +610,41 @@ impl Pageset {
     }
 
     /// Whether [`Pageset::decay`] would change anything.
-    pub(super) fn wants_decay(&self) -> bool {
+    pub(super) fn wants_refresh(&self) -> bool {
         let high = self.high.load(Relaxed);
-        high > self.high_min.load(Relaxed) || self.total() > high
+        let idle = self.traffic.load(Relaxed) || self.expire.load(Relaxed) != 0;
+        (idle && self.total() != 0)
+            || high > self.high_min.load(Relaxed) || self.total() > high
+    }
+
+    /// Pages come from the zone, or go to it.
+    #[inline]
+    pub(super) fn note_traffic(&self) {
+        self.traffic.store(true, Relaxed);
+    }
+
+    /// Whether there was traffic since this was last asked. If so, what is kept
+    /// expires three looks after it (`refresh_cpu_vm_stats`).
+    pub(super) fn take_traffic(&self) -> bool {
+        let traffic = self.traffic.load(Relaxed);
+        if traffic {
+            self.traffic.store(false, Relaxed);
+            self.expire.store(IDLE_LOOKS, Relaxed);
+        }
+        traffic
+    }
+
+    /// One look more at the pages of a zone, which is of the CPU's own node or
+    /// not: whether some of them expire with it, and whether they will with a
+    /// later one.
+    pub(super) fn count_down(&self, local: bool) -> (bool, bool) {
+        let left = self.expire.load(Relaxed);
+        if left == 0 || self.total() == 0 {
+            return (false, false);
+        }
+        let left = if local { 0 } else { left - 1 };
+        self.expire.store(left, Relaxed);
+        (!local && left == 0, left != 0)
     }
 
     /// How many pages a drain gives back under one hold of the zone's lock.

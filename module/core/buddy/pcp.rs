@@ -139,6 +139,7 @@ where
             all: self.map,
         };
         let mut mode = RmqueueMode::Normal;
+        pageset.note_traffic();
         let mut areas = zone.free.lock();
         let mut locked = self.locked_on(zone, id, &mut areas, &map);
         pageset.fill(index, batch, &map, || {
@@ -265,6 +266,7 @@ where
         };
         let mut count = count.min(pageset.count() as i32);
         let mut index = index;
+        pageset.note_traffic();
         let mut areas = zone.free.lock();
         let mut locked = self.locked_on(zone, id, &mut areas, &map);
         let mut empty = 0;
@@ -389,42 +391,6 @@ where
     /// Gives all pages that any CPU keeps back (`drain_all_pages`).
     pub fn drain_all_pages(&self) -> Pages {
         self.drain(0..self.platform.nr_cpus(), None)
-    }
-
-    /// What the running CPU does now and then: lets its pagesets shrink towards
-    /// their least size (`decay_pcp_high`). Whether there is more to do.
-    pub fn decay_pagesets(&self) -> bool {
-        let mut more = false;
-        self.for_each_zone(|id, zone| {
-            let (cpu, _pinned) = self.platform.pin_cpu();
-            let Some(pageset) = self.stats.pageset(cpu, id) else {
-                return;
-            };
-            if !pageset.is_enabled() || !pageset.is_mine() {
-                return;
-            }
-            pageset.unsettle();
-            let (mut surplus, rest) = pageset.decay();
-            more |= rest || surplus > 0;
-            while surplus > 0 && pageset.count() > 0 {
-                let now = surplus.min(pageset.batch().max(1));
-                self.free_pcppages_bulk(zone, id, pageset, now, 0);
-                surplus -= now;
-            }
-            pageset.settle(0);
-        });
-        more
-    }
-
-    /// Whether [`BuddySystem::decay_pagesets`] would find something to do on
-    /// that CPU (`need_update`). A look from anywhere, which may be old at once.
-    pub fn wants_decay(&self, cpu: CpuId) -> bool {
-        let mut wants = false;
-        self.for_each_zone(|id, _| {
-            let pageset = self.stats.pageset(cpu, id);
-            wants |= pageset.is_some_and(Pageset::wants_decay);
-        });
-        wants
     }
 
     /// Lets the CPUs keep pages, as many as the zones' size, watermarks and the

@@ -7,6 +7,7 @@ mod alloc;
 mod bulk;
 mod compaction;
 mod contig;
+mod expire;
 mod failure;
 mod free;
 mod load;
