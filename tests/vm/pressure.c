@@ -5,12 +5,14 @@
  *     pressure mix PROCESSES OPERATIONS SEED    all kinds of requests at random; OPERATIONS may be 'forever'
  *     pressure cache PROCESSES                  each fills more than there is with what may be given up
  *     pressure fragment                         free memory in single pages, then large blocks are asked for
+ *     pressure race PROCESSES ROUNDS SEED       the same again and again, while others take and free small blocks
  *
  * The exit status is 0 when no request failed that must not, and every block that is not a cache was
  * there until it was freed, of its order and the process's own, wherever it was moved to.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,9 +170,12 @@ static void cache(void)
 
 /* --- fragmentation ------------------------------------------------------------------- */
 
-static int fragment(void)
+enum { LARGE = 32 };
+
+/* How many large blocks there were, up to LARGE. */
+static unsigned int fragment(void)
 {
-	enum { BLOCKS = 1 << 17, LARGE = 32 };
+	enum { BLOCKS = 1 << 17 };
 	struct block *held = calloc(BLOCKS, sizeof(*held)), large[LARGE];
 	unsigned int count = 0, left = 0, got = 0;
 	__u64 moved;
@@ -200,7 +205,54 @@ static int fragment(void)
 		look(&held[i]);
 		give_back(&held[i]);
 	}
-	return got == LARGE;
+	free(held);
+	return got;
+}
+
+/* --- compaction beside those who allocate ------------------------------------------------- */
+
+/* Small blocks that may not move, until it is killed. */
+static void nibble(void)
+{
+	enum { FEW = 128 };
+	struct block held[FEW];
+	unsigned int count = 0;
+
+	for (;;) {
+		if (count < FEW && dice(2)) {
+			count += take(&held[count], dice(4), dice(2) ? KERNEL : ATOMIC, 0);
+		} else if (count) {
+			unsigned int which = dice(count);
+
+			look(&held[which]);
+			give_back(&held[which]);
+			held[which] = held[--count];
+		}
+	}
+}
+
+static int race(int processes, int rounds)
+{
+	int failed = 0, status;
+	pid_t pids[200];
+
+	for (int i = 0; i < processes; i++) {
+		seed += 2;
+		pids[i] = fork();
+		if (!pids[i]) {
+			open_device();
+			nibble();
+		}
+	}
+	open_device();
+	for (int round = 0; round < rounds; round++)
+		failed |= !fragment();
+	for (int i = 0; i < processes; i++) {
+		kill(pids[i], SIGKILL);
+		waitpid(pids[i], &status, 0);
+		failed |= !WIFSIGNALED(status);
+	}
+	return failed;
 }
 
 int main(int argc, char **argv)
@@ -210,10 +262,14 @@ int main(int argc, char **argv)
 
 	if (argc == 2 && !strcmp(argv[1], "fragment")) {
 		open_device();
-		return !fragment();
+		return fragment() != LARGE;
+	}
+	if (argc == 5 && !strcmp(argv[1], "race") && processes >= 1 && processes <= 200) {
+		seed = (unsigned int)atol(argv[4]) * 2654435761u | 1;
+		return race(processes, atoi(argv[3]));
 	}
 	if ((!is_mix && !is_cache) || processes < 1 || processes > 200) {
-		fprintf(stderr, "usage: pressure mix PROCESSES OPERATIONS|forever SEED; cache PROCESSES; fragment\n");
+		fprintf(stderr, "usage: pressure mix PROCESSES OPERATIONS|forever SEED; cache PROCESSES; fragment; race PROCESSES ROUNDS SEED\n");
 		return 2;
 	}
 	for (int i = 0; i < processes; i++) {
