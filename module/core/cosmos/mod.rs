@@ -60,6 +60,7 @@
 mod allocator;
 mod area;
 mod divide;
+pub mod kmsob;
 mod lists;
 mod lookup;
 mod merge;
