@@ -72,6 +72,7 @@ struct shadowmm_params {
 	char *zones;
 	char *crashkernel;
 	char *allocator;
+	char *objects;
 	bool pagesets;
 	/* As the files of /proc/shadowmm/vm take them; NULL where the boot decides. */
 	char *tunables[SHADOWMM_NR_TUNABLES];

@@ -13,6 +13,7 @@ static struct shadowmm_params params = {
 	.zones = "",
 	.crashkernel = "2G-64G:256M,64G-:512M",
 	.allocator = "buddy",
+	.objects = "slab",
 	.pagesets = true,
 };
 
@@ -33,6 +34,9 @@ MODULE_PARM_DESC(crashkernel, "As on the kernel's command line, in sizes of the 
 
 module_param_named(allocator, params.allocator, charp, 0444);
 MODULE_PARM_DESC(allocator, "Who gets the pages: buddy (default), or cosmos, a division-and-merge manager to compare it with");
+
+module_param_named(objects, params.objects, charp, 0444);
+MODULE_PARM_DESC(objects, "Who makes objects of pages: slab (default), or kmsob, containers by size to compare it with");
 
 module_param_named(pagesets, params.pagesets, bool, 0444);
 MODULE_PARM_DESC(pagesets, "Let each CPU keep free pages at hand, as Linux does (default); 0: all are the zones'");

@@ -29,6 +29,7 @@ static const char *const files[] = {
 	"extfrag/extfrag_index",
 	"fragmentation",
 	"fallbacks",
+	"kmsob",
 	"refusals",
 	"failure",
 	"slab_report",

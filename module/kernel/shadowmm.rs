@@ -27,6 +27,7 @@ use kernel::prelude::*;
 use shadowmm_core::allocator::AllocatorKind;
 use shadowmm_core::boot::Config;
 use shadowmm_core::boot::CrashParameter;
+use shadowmm_core::slab::ObjectAllocatorKind;
 use shadowmm_core::tunables::Tunable;
 use shadowmm_core::zone::ZoneConfig;
 
@@ -145,6 +146,8 @@ fn load() -> Result<shadow::Current> {
             .map_err(|error| shadow::refused("crashkernel=", error))?,
         allocator: AllocatorKind::parse(text("allocator=", params.allocator)?)
             .map_err(|error| shadow::refused("allocator=", error))?,
+        objects: ObjectAllocatorKind::parse(text("objects=", params.objects)?)
+            .map_err(|error| shadow::refused("objects=", error))?,
         pagesets: params.pagesets,
         ..Config::default()
     };

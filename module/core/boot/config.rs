@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::firmware::parse_crashkernel;
 use crate::firmware::CrashKernel;
 use crate::phys::Bytes;
+use crate::slab::ObjectAllocatorKind;
 use crate::tunables::Tunable;
 use crate::tunables::Tunables;
 use crate::tunables::Values;
@@ -32,6 +33,8 @@ pub struct Config {
     /// Where the knobs are to be once the shadow runs, by [`Tunable`]; `None`
     /// where the boot puts them.
     pub tunables: [Option<Values>; NR_TUNABLES],
+    /// Who makes objects of them.
+    pub objects: ObjectAllocatorKind,
 }
 
 impl Config {

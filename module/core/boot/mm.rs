@@ -13,6 +13,8 @@ use crate::buddy::Shrinker;
 use crate::buddy::Statistics;
 use crate::buddy::Violation;
 use crate::buddy::VmEvent;
+use crate::cosmos::kmsob::Kmsob;
+use crate::cosmos::kmsob::KmsobPool;
 use crate::cosmos::CosmosSystem;
 use crate::cosmos::MemAreas;
 use crate::early::MemoryRanges;
@@ -28,6 +30,7 @@ use crate::phys::NodeId;
 use crate::phys::Pages;
 use crate::phys::Region;
 use crate::platform::Platform;
+use crate::slab::ObjectAllocator;
 use crate::slab::SlabAllocator;
 use crate::slab::SlabTable;
 use crate::sparse::Sparse;
@@ -35,6 +38,9 @@ use crate::tunables::Tunables;
 use crate::watermark;
 use crate::watermark::Reserves;
 use core::fmt;
+
+/// Cosmos's object pool over the page allocator that has the pages.
+pub type KmsobOf<'a, 'm, P> = Kmsob<'a, P, Allocator<'a, P, Sparse<'m>, Nodes<'m, P>>>;
 
 /// A booted shadow. Everybody may use it at once: what changes is behind the
 /// zones' locks or belongs to one CPU.
@@ -53,6 +59,8 @@ pub struct Mm<'m, P: Platform> {
     pub areas: Option<MemAreas<'m, P>>,
     /// Where the slab layer finds its caches.
     pub(crate) slab: &'m SlabTable<'m>,
+    /// The head of Cosmos's object pool, if that makes objects.
+    pub kmsob: Option<KmsobPool<'m, P>>,
     /// What memblock was at the hand-off.
     pub memblock: RetiredMemblock<'m>,
     /// The knobs of `/proc/sys/vm`.
@@ -106,6 +114,16 @@ impl<'m, P: Platform> Mm<'m, P> {
         }
     }
 
+    /// Cosmos's object pool, if that makes objects.
+    pub fn kmsob(&self) -> Option<KmsobOf<'_, 'm, P>> {
+        let pool = self.kmsob.as_ref()?;
+        Some(Kmsob {
+            pages: self.allocator(),
+            memory: self.region,
+            pool,
+        })
+    }
+
     /// Where NUMA policies have their requests served.
     pub fn policies(&self) -> Policies<'_, P, Sparse<'m>, Nodes<'m, P>> {
         Policies {
@@ -147,12 +165,13 @@ impl<'m, P: Platform> Mm<'m, P> {
     /// tables, nodes with their zones, statistics.
     pub fn metadata(&self) -> Bytes {
         let sparse = self.sparse.map_bytes() + self.sparse.table_bytes();
-        sparse + self.nodes.data_bytes() + self.stats.bytes() + self.areas_bytes()
+        sparse + self.nodes.data_bytes() + self.stats.bytes() + self.cosmos_bytes()
     }
 
-    /// What Cosmos's areas take of the region.
-    pub(super) fn areas_bytes(&self) -> Bytes {
-        self.areas.as_ref().map_or(Bytes::ZERO, MemAreas::bytes)
+    /// What Cosmos's areas and the head of its object pool take of the region.
+    pub(super) fn cosmos_bytes(&self) -> Bytes {
+        let areas = self.areas.as_ref().map_or(Bytes::ZERO, MemAreas::bytes);
+        areas + self.kmsob.as_ref().map_or(Bytes::ZERO, KmsobPool::bytes)
     }
 
     /// Lets the CPUs keep pages of their own; again when CPUs have come or gone
@@ -230,7 +249,9 @@ impl<'m, P: Platform> Mm<'m, P> {
             room: allocator.kind().name(),
             text: violation.what,
             place: Some(violation),
-        })
+        })?;
+        let objects = self.kmsob().map_or(Ok(()), |kmsob| kmsob.validate());
+        objects.map_err(|flaw| Flaw::new("kmsob", flaw.what))
     }
 }
 

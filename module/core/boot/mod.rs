@@ -35,6 +35,7 @@ pub use config::Config;
 pub use config::CrashParameter;
 pub use config::MAX_PARAMETER;
 pub use mm::Flaw;
+pub use mm::KmsobOf;
 pub use mm::Mm;
 pub use setup::CrashRanges;
 pub use snapshot::Text;

@@ -72,11 +72,13 @@ pub enum Text {
     Fragmentation = 13,
     /// How often requests took from other types' page blocks.
     Fallbacks = 14,
+    /// Who makes objects, and Cosmos's containers.
+    Kmsob = 15,
 }
 
 impl Text {
     /// All texts, in the order of their numbers.
-    pub const ALL: [Text; 15] = [
+    pub const ALL: [Text; 16] = [
         Self::E820,
         Self::Iomem,
         Self::Memblock,
@@ -92,6 +94,7 @@ impl Text {
         Self::ExtfragIndex,
         Self::Fragmentation,
         Self::Fallbacks,
+        Self::Kmsob,
     ];
 
     /// The name of its file in `/proc/shadowmm`.
@@ -112,6 +115,7 @@ impl Text {
             Self::ExtfragIndex => "extfrag/extfrag_index",
             Self::Fragmentation => "fragmentation",
             Self::Fallbacks => "fallbacks",
+            Self::Kmsob => "kmsob",
         }
     }
 
@@ -123,7 +127,7 @@ impl Text {
             Self::Nodes | Self::Buddyinfo | Self::Zoneinfo | Self::Pagetypeinfo => Stage::Zones,
             Self::UnusableIndex | Self::ExtfragIndex | Self::Fragmentation => Stage::Zones,
             Self::Meminfo | Self::Vmstat | Self::Accounting => Stage::HandOff,
-            Self::Cosmos | Self::Fallbacks => Stage::HandOff,
+            Self::Cosmos | Self::Fallbacks | Self::Kmsob => Stage::HandOff,
         }
     }
 }
@@ -153,6 +157,7 @@ impl<P: Platform> Boot<'_, P> {
             Text::ExtfragIndex => report::extfrag::write_extfrag(out, self),
             Text::Fragmentation => report::extfrag::write_types(out, self),
             Text::Fallbacks => report::fallbacks::write(out, self),
+            Text::Kmsob => self.write_kmsob(out),
         };
         written.map_err(|_| Error::Corrupt)
     }
@@ -177,6 +182,18 @@ impl<P: Platform> Boot<'_, P> {
         writeln!(out, "allocator {}", mm.allocator().kind().name())?;
         match &mm.areas {
             Some(areas) => areas.write(out),
+            None => Ok(()),
+        }
+    }
+
+    /// Who makes objects, and the containers of Cosmos's pool if that is it.
+    fn write_kmsob(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let Ok(mm) = self.mm() else {
+            return Ok(());
+        };
+        writeln!(out, "objects {}", self.machine.config.objects.name())?;
+        match mm.kmsob() {
+            Some(kmsob) => kmsob.write(out),
             None => Ok(()),
         }
     }
@@ -337,7 +354,7 @@ impl<P: Platform> Snapshot for Boot<'_, P> {
         if let Ok(mm) = self.mm() {
             accounting.page_descriptors = mm.sparse.map_bytes();
             accounting.section_tables = mm.sparse.table_bytes();
-            accounting.nodes = mm.nodes.data_bytes() + mm.areas_bytes();
+            accounting.nodes = mm.nodes.data_bytes() + mm.cosmos_bytes();
             accounting.statistics = mm.stats.bytes();
             accounting.managed = mm.managed().bytes();
         }

@@ -12,6 +12,7 @@ use crate::buddy::BuddySystem;
 use crate::buddy::PageAllocator;
 use crate::buddy::Statistics;
 use crate::cosmos;
+use crate::cosmos::kmsob::KmsobPool;
 use crate::cosmos::CosmosSystem;
 use crate::cosmos::MemAreas;
 use crate::early;
@@ -36,6 +37,7 @@ use crate::phys::PfnRange;
 use crate::phys::PhysAddr;
 use crate::phys::Region;
 use crate::platform::Platform;
+use crate::slab::ObjectAllocatorKind;
 use crate::slab::SlabTable;
 use crate::sparse;
 use crate::sparse::memmap_init;
@@ -75,6 +77,8 @@ pub struct Zoned<'m, P: Platform> {
     pub(super) stats: Statistics<'m>,
     /// Cosmos's areas, if its manager is to have the pages.
     pub(super) areas: Option<MemAreas<'m, P>>,
+    /// The head of Cosmos's object pool, if that is to make objects.
+    pub(super) kmsob: Option<KmsobPool<'m, P>>,
 }
 
 impl<'m, P: Platform> Detected<'m, P> {
@@ -131,8 +135,8 @@ impl<'m, P: Platform> Paged<'m, P> {
     ///
     /// # Errors
     ///
-    /// Those of [`Nodes::init_zones`], [`Statistics::place`] and
-    /// [`MemAreas::place`].
+    /// Those of [`Nodes::init_zones`], [`Statistics::place`],
+    /// [`MemAreas::place`] and [`KmsobPool::place`].
     pub fn free_area_init(self, machine: &Machine<'m>) -> Result<Zoned<'m, P>> {
         let mut early = self.0;
         let config = zone_config(machine);
@@ -174,10 +178,15 @@ impl<'m, P: Platform> Paged<'m, P> {
             AllocatorKind::Buddy => None,
             AllocatorKind::Cosmos => Some(place_areas(&mut early, machine)?),
         };
+        let kmsob = match machine.config.objects {
+            ObjectAllocatorKind::Slab => None,
+            ObjectAllocatorKind::Kmsob => Some(place_kmsob(&mut early)?),
+        };
         Ok(Zoned {
             early,
             stats,
             areas,
+            kmsob,
         })
     }
 }
@@ -241,6 +250,7 @@ impl<'m, P: Platform> Zoned<'m, P> {
             stats: self.stats,
             areas: self.areas,
             slab,
+            kmsob: self.kmsob,
             memblock,
             tunables,
             reserves,
@@ -283,6 +293,15 @@ fn place_areas<'m, P: Platform>(
         let zone = nodes.zone(id.nid(), id.kind());
         zone.map_or(PfnRange::default(), |zone| zone.span)
     })
+}
+
+/// Makes the head of Cosmos's object pool, on any node.
+fn place_kmsob<'m, P: Platform>(early: &mut Early<'m, P>) -> Result<KmsobPool<'m, P>> {
+    let (size, align) = (KmsobPool::<P>::size(), PageOrder::ZERO.pages().bytes());
+    let memblock = &mut early.memblock;
+    let range = alloc_in_one_piece(memblock, size, align, PhysAddr::ZERO, NodeId::NONE)?;
+    let region = memblock.region_mut().ok_or(Error::RegionMissing)?;
+    KmsobPool::place(region, range)
 }
 
 /// Places what each CPU has of the zones that it likes best, which is the first

@@ -613,8 +613,7 @@ impl Pageset {
     pub(super) fn wants_refresh(&self) -> bool {
         let high = self.high.load(Relaxed);
         let idle = self.traffic.load(Relaxed) || self.expire.load(Relaxed) != 0;
-        (idle && self.total() != 0)
-            || high > self.high_min.load(Relaxed) || self.total() > high
+        (idle && self.total() != 0) || high > self.high_min.load(Relaxed) || self.total() > high
     }
 
     /// Pages come from the zone, or go to it.

@@ -3,6 +3,7 @@
 //! cosmos/kmsob/: containers of objects by size, over either page allocator; every
 //! bad request refused, nothing lost.
 
+mod boot;
 mod caches;
 mod containers;
 #[allow(dead_code)]
