@@ -91,6 +91,9 @@ const LIST_SHIFT: u32 = 8;
 const SLAB_KEY: u32 = (0x3f << NODE_SHIFT) | (0xe << STATE_SHIFT) | FLAGS;
 /// Where the number of objects in use stands in the count of a slab.
 const SLAB_INUSE_SHIFT: u32 = 16;
+/// A bit above the number of objects in use, of which there are fewer: the slab was
+/// given up.
+const SLAB_FROZEN: u16 = 1 << 15;
 /// The flags of a page that it loses when its state changes.
 const FLAGS: u32 = 0xffff;
 
@@ -605,7 +608,7 @@ impl PageDescriptor {
             u16::MAX => None,
             first => Some(first),
         };
-        (first, (count >> SLAB_INUSE_SHIFT) as u16)
+        (first, (count >> SLAB_INUSE_SHIFT) as u16 & !SLAB_FROZEN)
     }
 
     /// Sets both.
@@ -614,6 +617,17 @@ impl PageDescriptor {
         let first = u32::from(first.unwrap_or(u16::MAX));
         self.count
             .store((u32::from(inuse) << SLAB_INUSE_SHIFT) | first, Relaxed);
+    }
+
+    /// Whether the slab was given up after a finding (`slab->frozen`).
+    pub(crate) fn is_slab_frozen(&self) -> bool {
+        (self.count.load(Relaxed) >> SLAB_INUSE_SHIFT) as u16 & SLAB_FROZEN != 0
+    }
+
+    /// It is from now on, as long as nobody sets its counts.
+    pub(crate) fn freeze_slab(&self) {
+        let frozen = u32::from(SLAB_FROZEN) << SLAB_INUSE_SHIFT;
+        self.count.fetch_or(frozen, Relaxed);
     }
 
     /// The next page of the list that this page is on.

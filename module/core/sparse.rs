@@ -408,6 +408,16 @@ impl<'m> Sparse<'m> {
         self.mobility_disabled = disabled;
     }
 
+    /// Where the descriptor of `pfn` stands.
+    pub fn descriptor_addr(&self, pfn: Pfn) -> Option<PhysAddr> {
+        let section = self.section(self.section_of(pfn))?;
+        let size = size_of::<PageDescriptor>() as u64;
+        let index = pfn.0 & self.index_mask;
+        section
+            .is_present()
+            .then(|| section.memmap() + Bytes(index * size))
+    }
+
     /// Whether `pfn` has a descriptor, be it RAM or a hole (`pfn_valid`).
     #[inline]
     pub fn pfn_valid(&self, pfn: Pfn) -> bool {

@@ -133,6 +133,21 @@ pub(crate) fn raw_lock(word: &AtomicU32) -> RawGuard<'_> {
     RawGuard(word, PhantomData)
 }
 
+/// Room for the name of a place in the code. KSYM_SYMBOL_LEN is more than twice
+/// that; longer names are cut.
+struct Symbol([u8; 256]);
+
+impl Symbol {
+    /// The function that `addr` is in, and where in it.
+    fn of(&mut self, addr: u64) -> &str {
+        let (first, size) = (self.0.as_mut_ptr(), self.0.len());
+        // SAFETY: There are as many bytes.
+        let len = unsafe { bindings::shadowmm_symbol(first.cast(), size, addr) };
+        let text = self.0.get(..len).unwrap_or_default();
+        core::str::from_utf8(text).unwrap_or("?")
+    }
+}
+
 /// Preemption is off while this lives.
 pub(crate) struct CpuGuard(NotThreadSafe);
 
@@ -295,19 +310,26 @@ impl Platform for Kernel {
     }
 
     fn save_stack(&self, entries: &mut [u64]) -> usize {
-        let (first, len) = (entries.as_mut_ptr(), entries.len() as u32);
+        let mut all = [0u64; 32];
+        let (first, len) = (all.as_mut_ptr(), all.len() as u32);
         // SAFETY: There are as many places.
-        unsafe { bindings::shadowmm_save_stack(first, len) as usize }
+        let len = unsafe { bindings::shadowmm_save_stack(first, len) as usize };
+        let all = all.get(..len).unwrap_or_default();
+        // Core's own functions are not those that anybody looks for.
+        let is_core = |&&entry: &&u64| {
+            let mut name = Symbol([0; 256]);
+            name.of(entry).contains("shadowmm_core")
+        };
+        let core = all.iter().take_while(is_core).count();
+        let all = all.get(core..).unwrap_or_default();
+        for (to, from) in entries.iter_mut().zip(all) {
+            *to = *from;
+        }
+        all.len().min(entries.len())
     }
 
     fn write_symbol(&self, out: &mut dyn fmt::Write, addr: u64) -> fmt::Result {
-        // KSYM_SYMBOL_LEN is more than twice that; longer names are cut.
-        let mut text = [0u8; 256];
-        let (first, size) = (text.as_mut_ptr(), text.len());
-        // SAFETY: There are as many bytes.
-        let len = unsafe { bindings::shadowmm_symbol(first.cast(), size, addr) };
-        let text = text.get(..len).unwrap_or_default();
-        out.write_str(core::str::from_utf8(text).unwrap_or("?"))
+        out.write_str(Symbol([0; 256]).of(addr))
     }
 
     fn slab_report(

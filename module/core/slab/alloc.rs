@@ -17,6 +17,7 @@
 //! ```
 
 use super::allocator::ObjRequest;
+use super::debug::Asked;
 use super::flags::SlabFlags;
 use super::magazine::CpuSlab;
 use super::object::Constructor;
@@ -127,6 +128,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         let words = self.words(page.nid(), Slab::range(pfn, page));
         let words = words.ok_or(Error::Corrupt)?;
         let slab = Slab::new(pfn, page, words, shape);
+        self.set_up_checked(shape, &slab);
         slab.init_freelist(shape, self.platform().random());
         let constructed = cache.map_or(Ok(()), |cache| construct(cache, shape, &slab));
         if let Err(error) = constructed {
@@ -197,6 +199,10 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         request: &ObjRequest,
         objects: &mut [ObjAddr],
     ) -> (usize, Result<()>) {
+        let asked = Asked {
+            size: request.size,
+            track: self.witness(shape, request.caller),
+        };
         let mut taken = 0usize;
         // First on the wished-for node alone, and with little effort.
         let prefers = !request.nid.is_none() && !request.gfp.has(gfp::__GFP_THISNODE);
@@ -210,12 +216,12 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
                     request.gfp.without(dropped) | gfp::__GFP_NOWARN | gfp::__GFP_THISNODE
                 }
             };
-            let some = self.take_partial(cache, shape, gfp, request.nid, rest);
+            let some = self.take_partial(cache, shape, gfp, request.nid, &asked, rest);
             if some > 0 {
                 taken = taken.saturating_add(some);
                 continue;
             }
-            match self.take_new(cache, shape, gfp, request.nid, rest) {
+            match self.take_new(cache, shape, gfp, request.nid, &asked, rest) {
                 Ok(some) => taken = taken.saturating_add(some),
                 Err(_) if here_only => here_only = false,
                 Err(error) => {
@@ -235,13 +241,14 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         shape: &Shape,
         gfp: Gfp,
         nid: NodeId,
+        asked: &Asked,
         objects: &mut [ObjAddr],
     ) -> usize {
         let wanted = match nid.is_none() {
             true => self.local_mem_node(),
             false => nid,
         };
-        let taken = self.take_from(cache, shape, wanted, 0, objects);
+        let taken = self.take_from(cache, shape, (wanted, 0), asked, objects);
         if taken > 0 || gfp.has(gfp::__GFP_THISNODE) {
             return taken;
         }
@@ -257,7 +264,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             }
             last = zone.nid();
             let more_than = shape.geometry.min_partial.into();
-            let taken = self.take_from(cache, shape, last, more_than, objects);
+            let taken = self.take_from(cache, shape, (last, more_than), asked, objects);
             if taken > 0 {
                 return taken;
             }
@@ -270,8 +277,8 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         &self,
         cache: &'m CacheCells,
         shape: &Shape,
-        nid: NodeId,
-        more_than: u64,
+        (nid, more_than): (NodeId, u64),
+        asked: &Asked,
         objects: &mut [ObjAddr],
     ) -> usize {
         let Some(node) = self.node(cache, nid) else {
@@ -282,6 +289,16 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             return 0;
         }
         let locked = self.lock_node(shape, node);
+        if Self::is_checked(shape) {
+            // One for now: the caller asks again.
+            let object = locked.take_checked(asked);
+            let taken = object.zip(objects.first_mut());
+            super::node::add(&node.alloc_slow, taken.is_some().into());
+            return taken.map_or(0, |(object, place)| {
+                *place = object;
+                1
+            });
+        }
         let mut places = objects.iter_mut();
         let want = u32::try_from(places.len()).unwrap_or(u32::MAX);
         let taken = locked.take(want, |object| {
@@ -300,6 +317,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         shape: &Shape,
         gfp: Gfp,
         nid: NodeId,
+        asked: &Asked,
         objects: &mut [ObjAddr],
     ) -> Result<usize> {
         let (slab, fell_back) = self.new_slab(Some(cache), shape, gfp, nid)?;
@@ -312,6 +330,15 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             }
         };
         let locked = self.lock_node(shape, node);
+        if Self::is_checked(shape) {
+            let object = locked.take_first_checked(&slab, asked);
+            locked.enter(&slab);
+            super::node::add(&node.order_fallback, fell_back.into());
+            let (object, place) = object.zip(objects.first_mut()).ok_or(Error::SlabDamaged)?;
+            super::node::add(&node.alloc_slow, 1);
+            *place = object;
+            return Ok(1);
+        }
         let mut places = objects.iter_mut();
         let want = u32::try_from(places.len()).unwrap_or(u32::MAX);
         let (taken, _) = slab.take(shape, want, |object| {
@@ -338,6 +365,10 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         if let Some(slab) = self.slab_around(shape, object) {
             if let Some(index) = slab.index(shape, object.get()) {
                 slab.fill(shape, index, 0);
+                // What was not asked for is red again.
+                if let Some(asked) = self.asked_size(shape, object) {
+                    self.set_asked_size(shape, object, Some(asked));
+                }
             }
         }
     }

@@ -75,6 +75,9 @@ pub struct ObjRequest {
     pub nid: NodeId,
     /// Who asks, for owner tracking: a return address; 0 when it is not known.
     pub caller: u64,
+    /// How many bytes of the object are asked for, which debugging may hold the
+    /// owner to; 0 for all (`orig_size`).
+    pub size: u32,
 }
 
 impl ObjRequest {
@@ -84,12 +87,18 @@ impl ObjRequest {
             gfp,
             nid: NodeId::NONE,
             caller: 0,
+            size: 0,
         }
     }
 
     /// The same on a node.
     pub const fn on(self, nid: NodeId) -> Self {
         Self { nid, ..self }
+    }
+
+    /// The same for some of an object's bytes.
+    pub const fn of_size(self, size: u32) -> Self {
+        Self { size, ..self }
     }
 
     /// The same by somebody.
@@ -227,6 +236,24 @@ pub trait ObjectAllocator {
     ///
     /// The first [`SlabFlaw`] found.
     fn validate(&self) -> Result<(), SlabFlaw>;
+
+    /// Checks one cache, and writes to `told` what does not hold
+    /// (`validate_slab_cache`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchCache`].
+    fn validate_cache(&self, id: CacheId, told: &mut dyn fmt::Write) -> Result<()> {
+        self.report(id).ok_or(Error::NoSuchCache)?;
+        match self.validate() {
+            Err(flaw) if flaw.cache.is_none_or(|cache| cache == id) => {
+                // What does not fit is left out.
+                let _ = write!(told, "{flaw}");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What there is of a cache on one node.

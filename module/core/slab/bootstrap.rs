@@ -114,6 +114,9 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
                 *place = object;
             }
         });
+        for &object in objects.iter() {
+            self.activate(shape, &slab, object);
+        }
         Ok(slab)
     }
 
@@ -286,6 +289,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             caches.list.push_tail(self.mm.sparse, pfn, page);
         }
         self.free_discarded(caches);
+        self.drop_depot();
     }
 }
 

@@ -41,14 +41,18 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         cache: &'m CacheCells,
         object: ObjAddr,
     ) -> Result<()> {
-        let page = self.page(object.pfn()).ok_or(Error::ForeignPfn)?;
-        if page.slab_cache() != Some(id.get()) {
+        let page = self.page(object.pfn());
+        let Some(page) = page.filter(|page| page.slab_cache() == Some(id.get())) else {
+            self.tell_bad_free(&cache.shape(), object);
             return Err(match self.cache_of(object) {
                 Ok(_) => Error::WrongCache,
                 Err(error) => error,
             });
-        }
+        };
         let shape = cache.shape();
+        if Self::is_checked(&shape) {
+            return self.free_checked(cache, &shape, object, 0);
+        }
         let (cpu, pinned) = self.platform().pin_cpu();
         if let Some(cpu) = self.cpus(id).get(cpu.0 as usize) {
             if cpu.is_open() {

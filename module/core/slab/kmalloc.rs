@@ -74,7 +74,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             return Ok(ObjAddr::NULL);
         }
         match self.kmalloc_cache(size, KmallocType::of(request.gfp)) {
-            Some(id) => self.cache(id)?.alloc(request),
+            Some(id) => self.cache(id)?.alloc(&request.of_size(size.0 as u32)),
             None => self.kmalloc_large(size, request),
         }
     }
@@ -156,13 +156,21 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             self.kfree_slow(object)?;
             return Ok(ObjAddr::NULL);
         }
+        let shape = match self.large_order(object) {
+            Some(_) => None,
+            None => Some(self.cache(self.cache_of(object)?)?.cells().shape()),
+        };
         if size <= old {
             // What is zeroed is zero up to the end of what was there; what the
-            // last user asked for is not known.
+            // last user asked for is known to debugging alone.
+            if let Some(shape) = shape {
+                self.set_asked_size(&shape, object, Some(size));
+            }
             return Ok(object);
         }
         let new = self.kmalloc_slow(size, request)?;
-        self.copy(object, new, old);
+        let asked = shape.and_then(|shape| self.asked_size(&shape, object));
+        self.copy(object, new, asked.unwrap_or(old).min(old));
         self.kfree_slow(object)?;
         Ok(new)
     }

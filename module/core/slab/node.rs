@@ -17,6 +17,7 @@
 //! are touched only when there is no other object; both count for `min_partial`,
 //! as there.
 
+use super::debug::Finding;
 use super::flags::SlabFlags;
 use super::object::ObjAddr;
 use super::page::Fullness;
@@ -76,6 +77,12 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
 }
 
 impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
+    /// How many slabs a list has, and the first.
+    pub(super) fn list_start(&self, fullness: Fullness) -> (u64, Option<Pfn>) {
+        let cells = self.list(fullness);
+        (cells.nr.load(Relaxed), cells.get().first())
+    }
+
     fn list(&self, fullness: Fullness) -> &'m ListCells {
         match fullness {
             Fullness::Empty => &self.cells.empty,
@@ -139,6 +146,7 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
     /// A slab that is on no list, and all of whose objects are free, is the node's
     /// no more.
     pub(super) fn leave(&self, slab: &Slab<'m>, discarded: &mut Discarded) {
+        self.check_left(slab);
         sub(&self.cells.total, slab.objects.into());
         sub(&self.cells.free, slab.objects.into());
         sub(&self.cells.pages, slab.page.order().pages().0);
@@ -165,7 +173,8 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
             let (some, lost) = slab.take(self.shape, want.wrapping_sub(taken), &mut each);
             taken = taken.wrapping_add(some);
             sub(&self.cells.free, some.into());
-            if let Some(lost) = lost {
+            if let Some((lost, object)) = lost {
+                (self.system).tell_hardened(self.shape, &slab, object, Finding::FreePointer);
                 sub(&self.cells.free, lost.into());
                 add(&self.cells.damaged, 1);
             }
@@ -213,6 +222,8 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
     ) -> Result<()> {
         let was = slab.fullness();
         if !slab.put(self.shape, index) {
+            let object = slab.object(self.shape, index);
+            (self.system).tell_hardened(self.shape, slab, object, Finding::AlreadyFree);
             return Err(Error::ObjectFree);
         }
         add(&self.cells.free, 1);

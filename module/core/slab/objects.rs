@@ -7,6 +7,7 @@ use super::allocator::CacheReport;
 use super::allocator::ObjRequest;
 use super::allocator::ObjectAllocator;
 use super::allocator::SlabFlaw;
+use super::debug::Finding;
 use super::geometry::CacheArgs;
 use super::handle::Cache;
 use super::object::CacheId;
@@ -39,10 +40,14 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         let node = self.node(cache, slab.page.nid());
         let node = node.ok_or(Error::NotAnObject)?;
         let _locked = self.lock_node(shape, node);
-        match slab.is_free(shape, index) {
-            true => Err(Error::ObjectFree),
-            false => Ok(()),
+        if !slab.is_free(shape, index) {
+            return Ok(());
         }
+        if slab.page.slab_counts().0.map(u32::from) == Some(index) {
+            // The running kernel sees this one, too.
+            self.tell_hardened(shape, &slab, object, Finding::AlreadyFree);
+        }
+        Err(Error::ObjectFree)
     }
 
     /// A cache whose objects others than the layer may have, for as long as the
@@ -94,9 +99,17 @@ impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
         self.open_cache(id)?.alloc(request)
     }
 
-    fn free(&self, id: CacheId, object: ObjAddr, _caller: u64) -> Result<()> {
+    fn free(&self, id: CacheId, object: ObjAddr, caller: u64) -> Result<()> {
         let cache = self.open_cache(id)?;
-        self.check_in_use(cache.cells(), &cache.cells().shape(), object)?;
+        let shape = cache.cells().shape();
+        if self.cache_of(object).ok() != Some(id) {
+            // It says so, and refuses it.
+            return cache.free(object);
+        }
+        if Self::is_checked(&shape) {
+            return self.free_checked(cache.cells(), &shape, object, caller);
+        }
+        self.check_in_use(cache.cells(), &shape, object)?;
         cache.free(object)
     }
 
@@ -136,7 +149,12 @@ impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
     }
 
     fn ksize(&self, object: ObjAddr) -> Result<Bytes> {
-        self.size_of(object)
+        let size = self.size_of(object)?;
+        if let Ok(cache) = self.cache_of(object).and_then(|id| self.cache(id)) {
+            // All of it may be used from now on.
+            self.set_asked_size(&cache.cells().shape(), object, None);
+        }
+        Ok(size)
     }
 
     fn shrink(&self, id: CacheId) -> Result<Pages> {
@@ -164,6 +182,17 @@ impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
         let mut caches = self.table().caches();
         let next = caches.find(|(id, _)| after.is_none_or(|after| *id > after));
         next.map(|(id, _)| id)
+    }
+
+    fn validate_cache(&self, id: CacheId, told: &mut dyn fmt::Write) -> Result<()> {
+        let (slabs, found) = self.check_cache(id)?;
+        // What does not fit is left out.
+        let _ = match self.validate_all() {
+            _ if found != 0 => write!(told, "{found} findings in {slabs} slabs; see slab_report"),
+            Err(flaw) if flaw.cache.is_none_or(|cache| cache == id) => write!(told, "{flaw}"),
+            _ => Ok(()),
+        };
+        Ok(())
     }
 
     fn validate(&self) -> Result<(), SlabFlaw> {

@@ -158,13 +158,13 @@ impl<'m> Slab<'m> {
 
     /// Takes up to `want` objects from the head of the freelist, and says how many
     /// (`get_freelist_nofreeze`). Behind a broken pointer nothing is free any more:
-    /// how many that were, is the error.
+    /// how many that were, and in which object it is, is the error.
     pub(super) fn take(
         &self,
         shape: &Shape,
         want: u32,
         mut each: impl FnMut(ObjAddr),
-    ) -> (u32, Option<u32>) {
+    ) -> (u32, Option<(u32, ObjAddr)>) {
         let (mut first, inuse) = self.page.slab_counts();
         let mut taken = 0u32;
         let mut lost = None;
@@ -178,12 +178,13 @@ impl<'m> Slab<'m> {
             };
             if next == Err(Broken) {
                 let used = u32::from(inuse).wrapping_add(taken);
-                lost = Some(self.objects.saturating_sub(used));
+                let object = self.object(shape, index.into());
+                lost = Some((self.objects.saturating_sub(used), object));
             }
         }
         let gone = u32::from(inuse)
             .wrapping_add(taken)
-            .wrapping_add(lost.unwrap_or(0));
+            .wrapping_add(lost.map_or(0, |(lost, _)| lost));
         self.page.set_slab_counts(first, gone as u16);
         (taken, lost)
     }

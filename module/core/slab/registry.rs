@@ -353,26 +353,12 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
     /// (`list_slab_objects`).
     fn tell_alive(&self, cache: &'m CacheCells, out: &mut dyn fmt::Write) -> fmt::Result {
         let shape = cache.shape();
-        let name = cache.name.get();
         for node in self.nodes(cache) {
             for list in [&node.partial, &node.full] {
                 let nr = list.nr.load(Relaxed) as usize;
                 for (pfn, _) in list.get().iter(self.mm.sparse).take(nr) {
-                    let Some(slab) = self.slab(&shape, pfn) else {
-                        continue;
-                    };
-                    writeln!(out, "{:=<77}", "")?;
-                    write!(out, "BUG ")?;
-                    if let Some(name) = &name {
-                        write!(out, "{name}")?;
-                    }
-                    writeln!(out, ": Objects remaining on __kmem_cache_shutdown()")?;
-                    writeln!(out, "{:-<77}\n", "")?;
-                    self.fill_object_map(&shape, &slab);
-                    for index in (0..slab.objects).filter(|&index| !self.is_mapped(index)) {
-                        let object = slab.object(&shape, index);
-                        let offset = object.get().wrapping_sub(pfn.addr().0);
-                        writeln!(out, "Object {object} @offset={offset}")?;
+                    if let Some(slab) = self.slab(&shape, pfn) {
+                        self.write_left(&shape, &slab, out)?;
                     }
                 }
             }

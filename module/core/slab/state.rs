@@ -27,6 +27,8 @@
 //! 3. A magazine belongs to its CPU while that is pinned, or to whoever has closed
 //!    it (`magazine.rs`). A node may be locked under it, not the reverse.
 
+use super::debug::DebugState;
+use super::debug::Findings;
 use super::geometry::Geometry;
 use super::kmalloc_info::NR_KMALLOC_INDICES;
 use super::magazine::CpuSlab;
@@ -60,8 +62,6 @@ use core::sync::atomic::Ordering::Release;
 const NAME_WORDS: usize = 8;
 /// The rows of kmalloc's caches.
 const KMALLOC_ROWS: usize = 4;
-/// Words of the map of a slab's objects ([`SlabTable::object_map`]).
-pub(super) const MAP_WORDS: usize = 512;
 
 const _: () = assert!(NAME_WORDS * 8 == MAX_CACHE_NAME + 1);
 
@@ -257,6 +257,8 @@ cells! {
         pub(super) cpu_flush: AtomicU64,
         /// Requests from anywhere that are at work in it.
         pub(super) users: AtomicU64,
+        /// What debugging has found.
+        pub(super) findings: Findings,
     }
 }
 
@@ -286,6 +288,7 @@ impl CacheCells {
         self.name.set(name);
         self.set_geometry(geometry);
         self.random.store(random, Relaxed);
+        self.findings.clear();
         for zero in [&self.useroffset, &self.usersize, &self.capacity] {
             zero.store(0, Relaxed);
         }
@@ -371,6 +374,7 @@ impl CacheCells {
     pub(super) fn shape(&self) -> Shape {
         Shape {
             id: self.id.load(Relaxed) as u16,
+            addr: self.addr(),
             geometry: self.geometry(),
             inverse: self.inverse.load(Relaxed),
             random: self.random.load(Relaxed),
@@ -383,6 +387,7 @@ impl Shape {
     pub(super) fn new(id: u16, geometry: Geometry, random: u64) -> Self {
         Self {
             id,
+            addr: 0,
             geometry,
             inverse: reciprocal(geometry.size.max(1)),
             random,
@@ -394,6 +399,8 @@ impl Shape {
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
     pub(super) id: u16,
+    /// Where its cells are; 0 for a cache that is still to be made.
+    pub(super) addr: u64,
     pub(super) geometry: Geometry,
     pub(super) inverse: u32,
     pub(super) random: u64,
@@ -432,9 +439,8 @@ pub struct SlabTable<'m> {
     pub(super) kmalloc: [[AtomicU16; NR_KMALLOC_INDICES]; KMALLOC_ROWS],
     /// What reclaim has put off.
     deferred: Deferred,
-    /// Which objects of a slab are free, for the holder of the lock
-    /// (`object_map`).
-    pub(super) object_map: [AtomicU64; MAP_WORDS],
+    /// What debugging has for all caches.
+    pub(super) debug: DebugState,
 }
 
 impl Default for SlabTable<'_> {
@@ -456,7 +462,7 @@ impl<'m> SlabTable<'m> {
             nr_ids: AtomicU32::new(1),
             kmalloc: [const { [const { AtomicU16::new(0) }; NR_KMALLOC_INDICES] }; KMALLOC_ROWS],
             deferred: Deferred::new(),
-            object_map: [const { AtomicU64::new(0) }; MAP_WORDS],
+            debug: DebugState::new(),
         }
     }
 

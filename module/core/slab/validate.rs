@@ -11,7 +11,6 @@ use super::page::Slab;
 use super::state::CacheCells;
 use super::state::NodeCells;
 use super::state::Shape;
-use super::state::MAP_WORDS;
 use super::system::SlabAllocator;
 use crate::buddy::is_slab;
 use crate::platform::Platform;
@@ -163,23 +162,5 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             result?;
         }
         Ok(())
-    }
-
-    /// Notes which objects of a slab are free, for the holder of the layer's lock
-    /// (`__fill_map`).
-    pub(super) fn fill_object_map(&self, shape: &Shape, slab: &Slab<'m>) {
-        let map = &self.table().object_map;
-        map.iter().for_each(|word| word.store(0, Relaxed));
-        for index in slab.free_indices(shape) {
-            if let Some(word) = map.get(index as usize / 64) {
-                word.fetch_or(1 << (index % 64), Relaxed);
-            }
-        }
-    }
-
-    /// Whether the object was free.
-    pub(super) fn is_mapped(&self, index: u32) -> bool {
-        let word = self.table().object_map.get(index as usize / 64 % MAP_WORDS);
-        word.is_some_and(|word| word.load(Relaxed) & (1 << (index % 64)) != 0)
     }
 }

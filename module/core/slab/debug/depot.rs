@@ -20,6 +20,7 @@
 use super::track::StackHandle;
 use super::track::Stacks;
 use super::track::TRACK_ADDRS_COUNT;
+use crate::phys::cells;
 use crate::phys::Pfn;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
@@ -37,19 +38,19 @@ const POOL_WORDS: u32 = 512;
 /// Words of a record before its addresses.
 const HEAD: u32 = 2;
 
-/// What the depot keeps beside its pools. All zero is an empty depot. It fills
-/// two pages but for a little.
-#[repr(C)]
-pub struct DepotRoot {
-    /// How much of the pools is taken, in words from the first one's start.
-    used: AtomicU32,
-    /// How many stacks there are.
-    stacks: AtomicU32,
-    /// How many there was no memory for.
-    missed: AtomicU32,
-    reserved: AtomicU32,
-    buckets: [AtomicU32; BUCKETS],
-    pools: [AtomicU32; POOLS],
+cells! {
+    /// What the depot keeps beside its pools. All zero is an empty depot. It fills
+    /// two pages but for a little.
+    pub struct DepotRoot {
+        /// How much of the pools is taken, in words from the first one's start.
+        used: AtomicU32,
+        /// How many stacks there are.
+        stacks: AtomicU32,
+        /// How many there was no memory for.
+        missed: AtomicU32,
+        buckets: [AtomicU32; BUCKETS],
+        pools: [AtomicU32; POOLS],
+    }
 }
 
 impl Default for DepotRoot {
@@ -58,7 +59,6 @@ impl Default for DepotRoot {
             used: AtomicU32::new(0),
             stacks: AtomicU32::new(0),
             missed: AtomicU32::new(0),
-            reserved: AtomicU32::new(0),
             buckets: [const { AtomicU32::new(0) }; BUCKETS],
             pools: [const { AtomicU32::new(0) }; POOLS],
         }
@@ -79,28 +79,31 @@ pub trait DepotMemory {
 
 /// The depot.
 pub struct Depot<'a, M> {
-    root: &'a DepotRoot,
+    root: Option<&'a DepotRoot>,
     memory: M,
 }
 
 impl<'a, M: DepotMemory> Depot<'a, M> {
-    /// The depot with this root, whose pages come from `memory`.
-    pub const fn new(root: &'a DepotRoot, memory: M) -> Self {
+    /// The depot with this root, whose pages come from `memory`; without a root,
+    /// nothing is kept.
+    pub const fn new(root: Option<&'a DepotRoot>, memory: M) -> Self {
         Self { root, memory }
     }
 
     /// How many stacks there are, how many pages they take, and how many stacks
     /// there was no memory for.
     pub fn counts(&self) -> (u32, u32, u32) {
-        let pools = self.root.pools.iter();
-        let pools = pools.filter(|pool| pool.load(Relaxed) != 0).count() as u32;
-        let [stacks, missed] = [&self.root.stacks, &self.root.missed].map(|n| n.load(Relaxed));
-        (stacks, pools, missed)
+        let Some(root) = self.root else {
+            return (0, 0, 0);
+        };
+        let [stacks, missed] = [&root.stacks, &root.missed].map(|n| n.load(Relaxed));
+        (stacks, self.pages().count() as u32, missed)
     }
 
     /// The pages that the depot has.
     pub fn pages(&self) -> impl Iterator<Item = Pfn> + '_ {
-        let pools = self.root.pools.iter().map(|pool| pool.load(Relaxed));
+        let pools = self.root.iter().flat_map(|root| &root.pools);
+        let pools = pools.map(|pool| pool.load(Relaxed));
         pools.filter(|&pfn| pfn != 0).map(|pfn| Pfn(u64::from(pfn)))
     }
 
@@ -108,19 +111,19 @@ impl<'a, M: DepotMemory> Depot<'a, M> {
     /// may be taken.
     pub fn save(&self, entries: &[u64]) -> StackHandle {
         let entries = entries.get(..TRACK_ADDRS_COUNT).unwrap_or(entries);
-        if entries.is_empty() {
+        let Some(root) = self.root.filter(|_| !entries.is_empty()) else {
             return StackHandle(0);
-        }
+        };
         let hash = hash(entries);
-        let Some(bucket) = self.root.buckets.get(hash as usize % BUCKETS) else {
+        let Some(bucket) = root.buckets.get(hash as usize % BUCKETS) else {
             return StackHandle(0);
         };
         let mut head = bucket.load(Acquire);
         if let Some(found) = self.find(head, hash, entries) {
             return found;
         }
-        let Some((handle, record)) = self.room(HEAD + entries.len() as u32) else {
-            self.root.missed.fetch_add(1, Relaxed);
+        let Some((handle, record)) = self.room(root, HEAD + entries.len() as u32) else {
+            root.missed.fetch_add(1, Relaxed);
             return StackHandle(0);
         };
         let [first, len, rest @ ..] = record else {
@@ -137,14 +140,14 @@ impl<'a, M: DepotMemory> Depot<'a, M> {
                 Err(other) => head = other,
             }
         }
-        self.root.stacks.fetch_add(1, Relaxed);
+        root.stacks.fetch_add(1, Relaxed);
         StackHandle(handle)
     }
 
     /// The record with that handle, from its first word to the end of its page.
     fn record(&self, handle: u32) -> Option<&[AtomicU64]> {
         let at = handle.checked_sub(1)?;
-        let pool = self.root.pools.get((at / POOL_WORDS) as usize)?;
+        let pool = self.root?.pools.get((at / POOL_WORDS) as usize)?;
         let pfn = pool.load(Acquire);
         let words = self.memory.words(Pfn(u64::from(pfn)))?;
         words.get((at % POOL_WORDS) as usize..)
@@ -171,17 +174,17 @@ impl<'a, M: DepotMemory> Depot<'a, M> {
     }
 
     /// Room for a record of so many words, which lies inside one page.
-    fn room(&self, words: u32) -> Option<(u32, &[AtomicU64])> {
+    fn room(&self, root: &DepotRoot, words: u32) -> Option<(u32, &[AtomicU64])> {
         loop {
-            let used = self.root.used.load(Acquire);
+            let used = root.used.load(Acquire);
             let left = POOL_WORDS - used % POOL_WORDS;
             let start = if left < words { used + left } else { used };
-            let pool = self.root.pools.get((start / POOL_WORDS) as usize)?;
+            let pool = root.pools.get((start / POOL_WORDS) as usize)?;
             if pool.load(Acquire) == 0 {
                 self.add_pool(pool)?;
             }
             let next = start + words;
-            if (self.root.used.compare_exchange(used, next, AcqRel, Acquire)).is_ok() {
+            if (root.used.compare_exchange(used, next, AcqRel, Acquire)).is_ok() {
                 let handle = start + 1;
                 return Some((handle, self.record(handle)?.get(..words as usize)?));
             }

@@ -2,6 +2,7 @@
 
 //! What debugging can find, and how often it did.
 
+use crate::phys::cells;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -66,33 +67,51 @@ findings! {
 /// How many kinds there are.
 pub const NR_FINDINGS: usize = Finding::ALL.len();
 
-/// How often each was found. All zero: never.
-#[derive(Default)]
-#[repr(transparent)]
-pub struct Findings([AtomicU32; NR_FINDINGS]);
+cells! {
+    /// How often each was found. All zero: never.
+    pub struct Findings {
+        counts: [AtomicU32; NR_FINDINGS],
+    }
+}
+
+impl Default for Findings {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Findings {
     /// Nothing was found yet.
     pub const fn new() -> Self {
-        Self([const { AtomicU32::new(0) }; NR_FINDINGS])
+        Self {
+            counts: [const { AtomicU32::new(0) }; NR_FINDINGS],
+        }
+    }
+
+    /// Forgets them all.
+    pub fn clear(&self) {
+        self.counts.iter().for_each(|count| count.store(0, Relaxed));
     }
 
     /// Counts one.
     pub fn count(&self, finding: Finding) {
-        if let Some(count) = self.0.get(finding as usize) {
+        if let Some(count) = self.counts.get(finding as usize) {
             count.fetch_add(1, Relaxed);
         }
     }
 
     /// How often one was found.
     pub fn of(&self, finding: Finding) -> u32 {
-        let count = self.0.get(finding as usize);
+        let count = self.counts.get(finding as usize);
         count.map_or(0, |count| count.load(Relaxed))
     }
 
     /// How often anything was.
     pub fn total(&self) -> u64 {
-        let counts = self.0.iter().map(|count| u64::from(count.load(Relaxed)));
+        let counts = self
+            .counts
+            .iter()
+            .map(|count| u64::from(count.load(Relaxed)));
         counts.fold(0, u64::saturating_add)
     }
 

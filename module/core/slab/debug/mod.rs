@@ -15,6 +15,8 @@
 //! report.rs    what is said of it, in SLUB's form
 //! hexdump.rs   bytes as text
 //! traces.rs    alloc_traces and free_traces
+//! witness.rs   who asks; the depot's pages
+//! slowpath.rs  where the slab layer calls all that
 //! ```
 //!
 //! What is found is an error for whoever asked, a line of a counter, and a
@@ -31,8 +33,10 @@ mod layout;
 mod pattern;
 mod process;
 mod report;
+mod slowpath;
 mod traces;
 mod track;
+mod witness;
 
 pub use depot::Depot;
 pub use depot::DepotMemory;
@@ -51,12 +55,14 @@ pub use pattern::POISON_FREE;
 pub use pattern::POISON_INUSE;
 pub use pattern::SLUB_RED_ACTIVE;
 pub use pattern::SLUB_RED_INACTIVE;
+pub(super) use slowpath::Asked;
 pub use traces::Location;
 pub use traces::Locations;
 pub use track::StackHandle;
 pub use track::Stacks;
 pub use track::Track;
 pub use track::TRACK_ADDRS_COUNT;
+pub(super) use witness::DebugState;
 
 /// What the red zones of an object are filled with.
 pub const fn red_zone(is_free: bool) -> u8 {

@@ -94,7 +94,7 @@ fn a_cache_in_use_stays() {
     let mut alive = String::new();
     assert_eq!(slab.destroy(id, &mut alive), Err(Error::CacheBusy));
     assert!(
-        alive.contains("BUG busy: Objects remaining on __kmem_cache_shutdown()"),
+        alive.contains("BUG busy (Not tainted): Objects remaining on __kmem_cache_shutdown()"),
         "{alive}"
     );
     let listed: Vec<_> = alive

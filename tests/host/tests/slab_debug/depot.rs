@@ -56,7 +56,7 @@ fn stack(number: u64) -> Vec<u64> {
 fn a_stack_is_kept_once_and_comes_out_as_it_went_in() {
     let memory = Memory::new(16);
     let root = Box::<DepotRoot>::default();
-    let depot = Depot::new(&root, &memory);
+    let depot = Depot::new(Some(&root), &memory);
     let handles: Vec<_> = (0..500).map(|n| depot.save(&stack(n))).collect();
     for (n, &handle) in (0..).zip(&handles) {
         assert_ne!(handle, StackHandle(0));
@@ -73,7 +73,7 @@ fn a_stack_is_kept_once_and_comes_out_as_it_went_in() {
 fn a_deeper_stack_is_cut_and_an_empty_one_is_none() {
     let memory = Memory::new(1);
     let root = Box::<DepotRoot>::default();
-    let depot = Depot::new(&root, &memory);
+    let depot = Depot::new(Some(&root), &memory);
     let deep: Vec<u64> = (1..=40).collect();
     let handle = depot.save(&deep);
     assert_eq!(fetched(&depot, handle), deep[..TRACK_ADDRS_COUNT]);
@@ -86,7 +86,7 @@ fn a_deeper_stack_is_cut_and_an_empty_one_is_none() {
 fn without_memory_stacks_are_missed_and_what_is_kept_stays() {
     let memory = Memory::new(1);
     let root = Box::<DepotRoot>::default();
-    let depot = Depot::new(&root, &memory);
+    let depot = Depot::new(Some(&root), &memory);
     let handles: Vec<_> = (0..100).map(|n| depot.save(&stack(n))).collect();
     let kept = handles.iter().filter(|&&handle| handle != StackHandle(0));
     let kept = kept.count();
@@ -103,7 +103,7 @@ fn without_memory_stacks_are_missed_and_what_is_kept_stays() {
 fn threads_save_the_same_stacks_at_once() {
     let memory = Memory::new(64);
     let root = Box::<DepotRoot>::default();
-    let depot = Depot::new(&root, &memory);
+    let depot = Depot::new(Some(&root), &memory);
     std::thread::scope(|scope| {
         for thread in 0..4u64 {
             let depot = &depot;
