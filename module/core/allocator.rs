@@ -198,6 +198,13 @@ where
         }
     }
 
+    fn put_batch(&self, blocks: &[Pfn], each: &mut dyn FnMut(Pfn, Result<bool>)) {
+        match self {
+            Self::Buddy(buddy) => buddy.put_batch(blocks, each),
+            Self::Cosmos(cosmos) => cosmos.put_batch(blocks, each),
+        }
+    }
+
     fn alloc_bulk(&self, request: &AllocRequest, pages: &mut [Pfn]) -> Result<usize> {
         match self {
             Self::Buddy(buddy) => buddy.alloc_bulk(request, pages),

@@ -17,6 +17,7 @@ use crate::procfs;
 use crate::records;
 use crate::shadow;
 use crate::shadow::Shadow;
+use crate::shadow::BATCH;
 use crate::uapi;
 use kernel::fs::File;
 use kernel::ioctl::_IO;
@@ -136,16 +137,29 @@ impl MiscDevice for OpenFile {
 impl PinnedDrop for OpenFile {
     fn drop(self: Pin<&mut Self>) {
         let mut held = self.held.lock();
+        let mut batch = [(Pfn(0), PageOrder::ZERO); BATCH];
+        let mut count = 0;
+        let mut give_up = |block: Option<(Pfn, PageOrder)>| {
+            if let (Some(block), Some(slot)) = (block, batch.get_mut(count)) {
+                *slot = block;
+                count += 1;
+            }
+            if block.is_none() || count == BATCH {
+                self.shadow.free_batch(batch.get(..count).unwrap_or(&[]));
+                count = 0;
+            }
+        };
         while let Some(cursor) = held.cursor_front_mut() {
             let (_, node) = cursor.remove_current();
             let (pfn, holding) = node.to_key_value();
             for _ in 0..holding.references {
-                self.shadow.free(pfn, holding.order);
+                give_up(Some((pfn, holding.order)));
             }
         }
-        while let Some((pfn, order)) = self.shadow.handles.take_any(self.number) {
-            self.shadow.free(pfn, order);
+        while let Some(block) = self.shadow.handles.take_any(self.number) {
+            give_up(Some(block));
         }
+        give_up(None);
         self.shadow.file_closed();
     }
 }

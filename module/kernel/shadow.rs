@@ -167,6 +167,9 @@ impl StageOp {
     }
 }
 
+/// How many blocks of a file that is closed go back in one go.
+pub(crate) const BATCH: usize = 31;
+
 /// A block that was allocated, and where it lies.
 pub(crate) struct Block {
     pub(crate) pfn: Pfn,
@@ -522,7 +525,30 @@ impl Shadow {
     /// The same, for somebody who has the memory manager at hand. A block that
     /// others can't join.
     pub(crate) fn free_in(&self, mm: &Mm<'_>, pfn: Pfn, order: PageOrder) -> u32 {
-        let put = mm.allocator().put(pfn);
+        self.given_up(mm, pfn, order, mm.allocator().put(pfn))
+    }
+
+    /// The same for all that an open file still has.
+    pub(crate) fn free_batch(&self, blocks: &[(Pfn, PageOrder)]) {
+        let _nobody_joins = self.sharing.read();
+        let _ = self.with_mm(|mm| {
+            let mut pfns = [Pfn(0); BATCH];
+            for blocks in blocks.chunks(BATCH) {
+                let mut orders = blocks.iter().map(|&(_, order)| order);
+                for (slot, &(pfn, _)) in pfns.iter_mut().zip(blocks) {
+                    *slot = pfn;
+                }
+                let pfns = pfns.get(..blocks.len()).unwrap_or(&[]);
+                mm.allocator().put_batch(pfns, &mut |pfn, put| {
+                    self.given_up(mm, pfn, orders.next().unwrap_or_default(), put);
+                });
+            }
+            Ok(())
+        });
+    }
+
+    /// Notes what came of giving a reference up.
+    fn given_up(&self, mm: &Mm<'_>, pfn: Pfn, order: PageOrder, put: CoreResult<bool>) -> u32 {
         if let Ok(false) = put {
             return mm.sparse.page(pfn).map_or(1, |page| page.count().max(1));
         }

@@ -377,9 +377,13 @@ impl<P: Platform> Snapshot for Boot<'_, P> {
     }
 
     fn node_stat(&self, nid: NodeId, item: NodeStat) -> u64 {
-        // What reclaim gets is counted, but not on which node.
-        match nid {
-            NodeId::NONE => self.vm_event(item.name()),
+        if nid == NodeId::NONE {
+            return self.vm_event(item.name());
+        }
+        // On which node something happened is only counted of reclaim.
+        let node = self.nodes().ok().and_then(|nodes| nodes.get(nid));
+        match (VmEvent::from_name(item.name()), node) {
+            (Some(event), Some(node)) => node.daemons.reclaimed(event),
             _ => 0,
         }
     }

@@ -126,6 +126,15 @@ pub trait PageAllocator {
     /// Those of [`PageAllocator::free`].
     fn put(&self, pfn: Pfn) -> Result<bool>;
 
+    /// One less needs each of these blocks, as when a process ends that has many
+    /// (`folios_put`); `each` is told in turn what [`PageAllocator::put`] says of
+    /// one. A block may be there more than once.
+    fn put_batch(&self, blocks: &[Pfn], each: &mut dyn FnMut(Pfn, Result<bool>)) {
+        for &pfn in blocks {
+            each(pfn, self.put(pfn));
+        }
+    }
+
     /// Fills `pages` with single pages from its start on, and says how many
     /// those are (`alloc_pages_bulk`). The request's order is not looked at.
     ///

@@ -9,6 +9,7 @@
 //! merge        the other way round: what fills a block becomes one
 //! alloc_exact  a block, split, and what is too much of it goes back at once
 //! get, put     one more who needs a block, one less; the last one frees it
+//! put_batch    one less for many blocks
 //! ```
 
 use super::alloc::AllocRequest;
@@ -20,6 +21,7 @@ use super::MemMap;
 use super::ZoneTable;
 use crate::error::Error;
 use crate::error::Result;
+use crate::page::PageDescriptor;
 use crate::page::PageState;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
@@ -27,6 +29,12 @@ use crate::phys::Pfn;
 use crate::phys::MAX_PAGE_ORDER;
 use crate::platform::Lock;
 use crate::platform::Platform;
+use crate::trace::tell;
+use crate::trace::TraceEvent;
+use crate::trace::TracePoint;
+
+/// How many blocks are freed in one go (`PAGEVEC_SIZE`).
+const FOLIO_BATCH: usize = 31;
 
 impl<P, M, Z> BuddySystem<'_, P, M, Z>
 where
@@ -241,5 +249,37 @@ where
             self.free_taken(pfn, page, order, None);
         }
         Ok(taken.is_some())
+    }
+
+    /// One less needs each of these blocks; those that nobody needs then go back a
+    /// folio batch at a time (`folios_put_refs`).
+    pub(super) fn put_batches(&self, blocks: &[Pfn], each: &mut dyn FnMut(Pfn, Result<bool>)) {
+        for blocks in blocks.chunks(FOLIO_BATCH) {
+            let mut prepared = [None; FOLIO_BATCH];
+            for (slot, &pfn) in prepared.iter_mut().zip(blocks) {
+                let page = self.map.page(pfn).ok_or(Error::ForeignPfn);
+                let order = page.map(PageDescriptor::order);
+                let taken = order.and_then(|order| self.take_block(pfn, order));
+                if let (Ok(Some(page)), Ok(order)) = (taken, order) {
+                    self.tell_free(pfn, order);
+                    *slot = Some((pfn, page, order));
+                }
+                let last = taken.map(|page| page.is_some());
+                each(pfn, last.map_err(|error| self.refuse(error)));
+            }
+            for (pfn, page, order) in prepared.into_iter().flatten() {
+                self.free_prepared(pfn, page, order);
+            }
+        }
+    }
+
+    /// Frees one block of a batch, and tells so where a CPU keeps it
+    /// (`free_unref_folios`).
+    fn free_prepared(&self, pfn: Pfn, page: &PageDescriptor, order: PageOrder) {
+        if self.free_taken(pfn, page, order, None) {
+            tell(self.platform, TracePoint::PageFreeBatched, || {
+                TraceEvent::PageFreeBatched { pfn }
+            });
+        }
     }
 }

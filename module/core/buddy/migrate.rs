@@ -227,6 +227,7 @@ where
         if moved == Moved::Yes {
             if page.take_from_owner(order) {
                 page.set_count(0);
+                self.tell_free(from, order);
                 self.free_taken(from, page, order, None);
             }
         } else {

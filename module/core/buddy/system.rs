@@ -158,7 +158,7 @@ where
 
     /// Frees a block that was taken from its owner: to the CPU's pageset, or to
     /// the zone where that is full or a place is wished for
-    /// (`__free_frozen_pages`).
+    /// (`__free_frozen_pages`). Whether it went to the pageset.
     #[inline]
     pub(super) fn free_taken(
         &self,
@@ -166,18 +166,20 @@ where
         page: &PageDescriptor,
         order: PageOrder,
         place: Option<Placement>,
-    ) {
+    ) -> bool {
         let id = page.zone_id();
         let Some(zone) = self.zones.zone(id) else {
-            return;
+            return false;
         };
-        if place.is_some() || !self.free_to_pageset(zone, id, pfn, page, order) {
+        let kept = place.is_none() && self.free_to_pageset(zone, id, pfn, page, order);
+        if !kept {
             let mut areas = zone.free.lock();
             self.locked(zone, id, &mut areas)
                 .split_large_buddy(pfn, page, order, place);
         }
         let (cpu, _pinned) = self.platform.pin_cpu();
         self.stats.count(cpu, VmEvent::PgFree, order.pages().0);
+        kept
     }
 
     /// Why this page can't be freed at the order asked for.
@@ -502,6 +504,10 @@ where
 
     fn put(&self, pfn: Pfn) -> Result<bool> {
         self.try_put(pfn).map_err(|error| self.refuse(error))
+    }
+
+    fn put_batch(&self, blocks: &[Pfn], each: &mut dyn FnMut(Pfn, Result<bool>)) {
+        self.put_batches(blocks, each);
     }
 
     fn alloc_bulk(&self, request: &AllocRequest, pages: &mut [Pfn]) -> Result<usize> {

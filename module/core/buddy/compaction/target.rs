@@ -73,6 +73,7 @@ where
         while let Some((pfn, order)) = self.take_kept(PageOrder::ZERO) {
             highest = highest.max(Some(pfn));
             if let Some(page) = self.buddy.map.page(pfn) {
+                self.buddy.tell_free(pfn, order);
                 self.buddy.free_taken(pfn, page, order, None);
             }
         }
@@ -277,6 +278,7 @@ where
 
     /// `compaction_free()`
     fn put_back(&mut self, pfn: Pfn, order: PageOrder) {
+        self.buddy.tell_free(pfn, order);
         self.keep(pfn, order, false);
         self.nr_free += order.pages();
         self.nr_migrate += order.pages();

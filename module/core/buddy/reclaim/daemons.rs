@@ -19,6 +19,7 @@ use crate::buddy::watermark_ok::AllocFlags;
 use crate::buddy::BuddySystem;
 use crate::buddy::Gfp;
 use crate::buddy::MemMap;
+use crate::buddy::VmEvent;
 use crate::buddy::ZoneTable;
 use crate::nodemask::NodeMask;
 use crate::page::ZoneType;
@@ -34,6 +35,7 @@ use crate::zone::Watermark;
 use crate::zone::Zone;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU32;
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::AtomicU8;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::Ordering::SeqCst;
@@ -54,6 +56,21 @@ pub struct Daemons {
     pub(in crate::buddy) kcompactd_highest: AtomicU8,
     pub(in crate::buddy) kcompactd_waits: AtomicBool,
     pub(in crate::buddy) proactive_compact_trigger: AtomicBool,
+    reclaimed: [AtomicU64; NR_RECLAIM],
+}
+
+/// What is counted by node: `pgsteal` and `pgscan`, of kswapd and of requests.
+const NR_RECLAIM: usize = 4;
+
+/// The place of such an event.
+fn place_of(event: VmEvent) -> Option<usize> {
+    match event {
+        VmEvent::PgstealKswapd => Some(0),
+        VmEvent::PgstealDirect => Some(1),
+        VmEvent::PgscanKswapd => Some(2),
+        VmEvent::PgscanDirect => Some(3),
+        _ => None,
+    }
 }
 
 impl Daemons {
@@ -69,6 +86,21 @@ impl Daemons {
             kcompactd_highest: AtomicU8::new(ZoneType::Movable as u8),
             kcompactd_waits: AtomicBool::new(false),
             proactive_compact_trigger: AtomicBool::new(false),
+            reclaimed: [const { AtomicU64::new(0) }; NR_RECLAIM],
+        }
+    }
+
+    /// How often an event of reclaim has happened on the node
+    /// (`node_page_state`); never for others.
+    pub fn reclaimed(&self, event: VmEvent) -> u64 {
+        let count = place_of(event).and_then(|place| self.reclaimed.get(place));
+        count.map_or(0, |count| count.load(Relaxed))
+    }
+
+    /// Counts more of such an event.
+    pub(super) fn count_reclaim(&self, event: VmEvent, by: u64) {
+        if let Some(count) = place_of(event).and_then(|place| self.reclaimed.get(place)) {
+            count.fetch_add(by, Relaxed);
         }
     }
 

@@ -163,8 +163,12 @@ where
                     true => (VmEvent::PgscanKswapd, VmEvent::PgstealKswapd),
                     false => (VmEvent::PgscanDirect, VmEvent::PgstealDirect),
                 };
-                self.count_event(scan, shrunk.scanned);
-                self.count_event(steal, shrunk.reclaimed.0);
+                for (event, by) in [(scan, shrunk.scanned), (steal, shrunk.reclaimed.0)] {
+                    self.count_event(event, by);
+                    if let Some(daemons) = self.zones.daemons(nid) {
+                        daemons.count_reclaim(event, by);
+                    }
+                }
             } else {
                 self.count_event(VmEvent::SlabsScanned, shrunk.scanned);
             }

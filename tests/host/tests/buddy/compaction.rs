@@ -77,6 +77,34 @@ fn a_huge_page_is_had_from_fragmented_memory() {
 }
 
 #[test]
+fn where_a_moved_block_was_is_told_as_free() {
+    let (world, owner) = machine(16);
+    fill(world, owner);
+    release(world, owner, |pfn| pfn % 2 == 0);
+    let before = owner.blocks();
+    let mut huge = Pfn(0);
+    let events = Threads::heard(|| huge = world.buddy().alloc(&request(HUGE, 9)).unwrap());
+    let after = owner.blocks();
+    let told = |pfn: &u64| {
+        let freed = TraceEvent::PageFree {
+            pfn: Pfn(*pfn),
+            order: order_of(0),
+        };
+        events.iter().filter(|&&event| event == freed).count()
+    };
+    let moved: Vec<u64> = before
+        .into_iter()
+        .filter(|pfn| !after.contains(pfn))
+        .collect();
+    assert_eq!(moved.len() as u64, event(world, VmEvent::PgmigrateSuccess));
+    assert!(!moved.is_empty() && moved.iter().all(|pfn| told(pfn) >= 1));
+    // What was taken for them and not needed is told as free, too, and nothing
+    // is told as given out but the huge page.
+    let given = |event: &&TraceEvent| matches!(event, TraceEvent::PageAlloc { .. });
+    assert_eq!(events.iter().filter(given).count(), 1);
+}
+
+#[test]
 fn a_whole_node_is_compacted_as_far_as_it_goes() {
     let (world, owner) = machine(16);
     fill(world, owner);

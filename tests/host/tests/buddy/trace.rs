@@ -6,6 +6,7 @@ use crate::typed::*;
 use crate::world::*;
 use shadowmm_core::buddy::gfp::*;
 use shadowmm_core::buddy::*;
+use shadowmm_core::error::Error;
 use shadowmm_core::phys::*;
 use shadowmm_core::trace::TraceEvent;
 
@@ -175,4 +176,55 @@ fn each_block_is_told_when_it_is_given_out_and_taken_back() {
     let events = Threads::heard(|| while buddy.alloc(&request(GFP_KERNEL, 10)).is_ok() {});
     let failed = |event: &&TraceEvent| matches!(event, TraceEvent::PageAlloc { pfn: None, .. });
     assert_eq!(events.iter().filter(failed).count(), 1);
+}
+
+#[test]
+fn what_is_given_up_together_is_told_as_a_batch_too() {
+    let world = TypedWorld::new(0, 8192, false);
+    world.hand_off(0, 8192);
+    let buddy = world.buddy();
+    buddy.setup_pagesets(|_| 1);
+    // More than one batch, with blocks that no CPU keeps, and one that is shared.
+    let orders = [0, 3, 5, 9].into_iter().cycle().take(38);
+    let blocks: Vec<(Pfn, u32)> = orders
+        .map(|order| (alloc(&world, GFP_HIGHUSER_MOVABLE, order), order))
+        .collect();
+    let shared = blocks[4].0;
+    buddy.get(shared).unwrap();
+    let mut pfns: Vec<Pfn> = blocks.iter().map(|&(pfn, _)| pfn).collect();
+    // Not an allocated block.
+    pfns.push(Pfn(1 << 40));
+    let mut said = vec![];
+    let events = Threads::heard(|| buddy.put_batch(&pfns, &mut |pfn, put| said.push((pfn, put))));
+    let expected = pfns.iter().map(|&pfn| match pfn {
+        Pfn(0x100_0000_0000) => (pfn, Err(Error::ForeignPfn)),
+        pfn => (pfn, Ok(pfn != shared)),
+    });
+    assert_eq!(said, expected.collect::<Vec<_>>());
+    let freed = |event: &TraceEvent| match *event {
+        TraceEvent::PageFree { pfn, order } => Some((pfn, u32::from(order.get()))),
+        _ => None,
+    };
+    let batched = |event: &TraceEvent| match *event {
+        TraceEvent::PageFreeBatched { pfn } => Some(pfn),
+        _ => None,
+    };
+    let gone: Vec<_> = blocks
+        .iter()
+        .copied()
+        .filter(|&(pfn, _)| pfn != shared)
+        .collect();
+    assert_eq!(events.iter().filter_map(freed).collect::<Vec<_>>(), gone);
+    let kept = gone
+        .iter()
+        .filter(|&&(_, order)| order != 5)
+        .map(|&(pfn, _)| pfn);
+    assert_eq!(
+        events.iter().filter_map(batched).collect::<Vec<_>>(),
+        kept.collect::<Vec<_>>()
+    );
+    assert_eq!(buddy.put(shared), Ok(true));
+    buddy.validate().unwrap();
+    buddy.drain_all_pages();
+    assert_eq!(world.zone().free_counts.free_pages(), Pages(8192));
 }
