@@ -209,27 +209,27 @@ impl<T> DerefMut for SpinGuard<'_, T> {
 mod membarrier {
     use super::fence;
     use super::SeqCst;
-    use std::sync::atomic::AtomicBool;
-    use std::sync::atomic::Ordering::Relaxed;
+    use std::sync::Once;
 
-    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    static REGISTERED: Once = Once::new();
 
     fn call(command: libc::c_int) -> bool {
         // SAFETY: The call takes numbers alone and touches no memory.
         unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
     }
 
-    /// Has to be said once.
+    /// Has to be said once, before anybody calls: whoever comes second waits for
+    /// the first to be through with it.
     ///
     /// Panics where the kernel has no such call: the sections have no fence of
     /// their own.
     pub(super) fn register() {
-        if !REGISTERED.swap(true, Relaxed) {
+        REGISTERED.call_once(|| {
             assert!(
                 call(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED),
                 "this kernel has no membarrier()"
             );
-        }
+        });
     }
 
     pub(super) fn all_threads() {
