@@ -14,6 +14,7 @@
 //!     pageset.rs      the pages that a CPU keeps, and how many
 //!     expire.rs       ... and what becomes of them while it is idle
 //!   slowpath.rs       when no zone has room: reclaim, compact, retry, reserves
+//!     slowpath/         is another turn worth it?
 //!     reclaim/          shrinkers, direct reclaim, kswapd
 //!     compaction/       two scanners, from both ends of a zone; kcompactd
 //!     migrate.rs        a block moves elsewhere, with its owner's help

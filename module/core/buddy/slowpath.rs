@@ -31,6 +31,8 @@
 //! - All loops end: after [`MAX_TURNS`] turns, or when the caller is being
 //!   killed.
 
+mod retry;
+
 use super::alloc::AllocContext;
 use super::alloc::Taken;
 use super::compaction::CompactPriority;
@@ -38,10 +40,8 @@ use super::compaction::CompactResult;
 use super::gfp;
 use super::gfp::Gfp;
 use super::migratetype::MigrateType;
-use super::reclaim::MAX_RECLAIM_RETRIES;
 use super::stats::VmEvent;
 use super::system::BuddySystem;
-use super::watermark_ok::zone_watermark_ok_with;
 use super::watermark_ok::AllocFlags;
 use super::MemMap;
 use super::ZoneTable;
@@ -56,13 +56,9 @@ use crate::platform::Lock;
 use crate::platform::Platform;
 use crate::report::failure;
 use crate::report::AllocFailure;
-use crate::zone::Watermark;
 
 /// Above this order Linux does not try forever (`PAGE_ALLOC_COSTLY_ORDER`).
 pub(super) const COSTLY_ORDER: u8 = 3;
-/// How often a request repeats a compaction that went well without getting a
-/// block (`MAX_COMPACT_RETRIES`).
-const MAX_COMPACT_RETRIES: u32 = 16;
 /// How often a request that must not fail is repeated.
 const NOFAIL_ROUNDS: u32 = 16;
 /// After so many turns even a request that makes progress all the time, and
@@ -268,78 +264,6 @@ where
         }
         self.count_event(VmEvent::CompactSuccess, 1);
         Some(taken)
-    }
-
-    /// Whether reclaiming again could help: if all there is to reclaim would
-    /// do, or page blocks kept for urgent requests can be let go
-    /// (`should_reclaim_retry`).
-    fn should_reclaim_retry(
-        &self,
-        context: &AllocContext<'_, P>,
-        flags: AllocFlags,
-        nodes: Option<NodeMask>,
-        turns: &mut Turns,
-    ) -> bool {
-        let order = context.order;
-        if turns.did_some_progress && order.get() <= COSTLY_ORDER {
-            turns.no_progress_loops = 0;
-        } else {
-            turns.no_progress_loops += 1;
-        }
-        let would_do = turns.no_progress_loops <= MAX_RECLAIM_RETRIES
-            && context.zonelist.iter(context.highest).any(|zref| {
-                if nodes.is_some_and(|nodes| !nodes.contains(zref.nid())) {
-                    return false;
-                }
-                let zone = zref.zone;
-                let id = ZoneId::new(zref.nid(), zref.kind());
-                let counts = &zone.free_counts;
-                let available = self.reclaimable_pages(id) + counts.free_pages();
-                let mark = zone.wmark(Watermark::Min);
-                let reserve = zone.lowmem_reserve(context.highest);
-                zone_watermark_ok_with(counts, available, order, mark, reserve, flags)
-            });
-        self.platform.cond_resched();
-        would_do || self.unreserve_highatomic(context, nodes, true)
-    }
-
-    /// Whether compacting again could help, perhaps harder
-    /// (`should_compact_retry`).
-    fn should_compact_retry(
-        &self,
-        context: &AllocContext<'_, P>,
-        nodes: Option<NodeMask>,
-        turns: &mut Turns,
-    ) -> bool {
-        let order = context.order;
-        if order == PageOrder::ZERO || self.platform.fatal_signal_pending() {
-            return false;
-        }
-        let costly = order.get() > COSTLY_ORDER;
-        match turns.compact_result {
-            // There was nowhere to move blocks to.
-            CompactResult::Skipped => return self.compaction_zonelist_suitable(context, nodes),
-            // A block was made, and somebody else got it.
-            CompactResult::Success => {
-                let max = match costly {
-                    true => MAX_COMPACT_RETRIES / 4,
-                    false => MAX_COMPACT_RETRIES,
-                };
-                turns.compaction_retries += 1;
-                if turns.compaction_retries <= max {
-                    return true;
-                }
-            }
-            _ => {}
-        }
-        let harder = match turns.compact_priority {
-            CompactPriority::Async => CompactPriority::SyncLight,
-            CompactPriority::SyncLight if !costly => CompactPriority::SyncFull,
-            _ => return false,
-        };
-        turns.compact_priority = harder;
-        turns.compaction_retries = 0;
-        true
     }
 
     /// Where Linux kills a process (`__alloc_pages_may_oom`).

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The events that are counted, and what they are called.
+
+use crate::page::ZoneType;
+use crate::page::NR_ZONE_TYPES;
+use crate::report::Event;
+use crate::report::NodeStat;
+
+/// Declares the events: those of each kind of zone, and the table of the others,
+/// each with the line of `/proc/vmstat` that it is.
+macro_rules! vm_events {
+    ($($(#[$doc:meta])* $event:ident = $list:ident::$item:ident,)*) => {
+        /// The events that `/proc/vmstat` counts (`enum vm_event_item`), as far
+        /// as they happen here.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum VmEvent {
+            /// Pages given out by zones of this kind (`pgalloc_dma` ...).
+            PgAlloc(ZoneType),
+            /// Requests for this kind of zone that had to reclaim memory
+            /// themselves (`allocstall_dma` ...).
+            AllocStall(ZoneType),
+            $($(#[$doc])* $event,)*
+        }
+
+        /// The places of the table.
+        #[repr(usize)]
+        enum Place { $($event,)* }
+
+        /// How many events there are.
+        pub(super) const NR_VM_EVENTS: usize = 2 * NR_ZONE_TYPES + VmEvent::NAMES.len();
+
+        impl VmEvent {
+            pub(super) const fn index(self) -> usize {
+                match self {
+                    Self::PgAlloc(zone) => zone.index(),
+                    Self::AllocStall(zone) => NR_ZONE_TYPES + zone.index(),
+                    $(Self::$event => 2 * NR_ZONE_TYPES + Place::$event as usize,)*
+                }
+            }
+
+            /// The table's events.
+            const TABLE: &'static [Self] = &[$(Self::$event,)*];
+
+            /// The names of the table's events.
+            pub const NAMES: &'static [&'static str] = &[$($list::$item.name(),)*];
+        }
+    };
+}
+
+impl VmEvent {
+    /// The event that `/proc/vmstat` prints under this name, if it can happen
+    /// here.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let of_kind = |kind| match name {
+            name if name == Event::pgalloc(kind).name() => Some(Self::PgAlloc(kind)),
+            name if name == Event::allocstall(kind).name() => Some(Self::AllocStall(kind)),
+            _ => None,
+        };
+        let mut table = Self::TABLE.iter().zip(Self::NAMES);
+        let in_table = || {
+            table
+                .find(|&(_, &its)| its == name)
+                .map(|(&event, _)| event)
+        };
+        ZoneType::ALL
+            .into_iter()
+            .find_map(of_kind)
+            .or_else(in_table)
+    }
+}
+
+vm_events! {
+    /// Pages given back, those of the hand-off included.
+    PgFree = Event::Pgfree,
+    /// Objects that shrinkers were told to look at.
+    SlabsScanned = Event::SlabsScanned,
+    /// kswapd was woken from its nap.
+    KswapdLowWmarkHitQuickly = Event::KswapdLowWmarkHitQuickly,
+    /// kswapd found its node unbalanced when it was about to sleep.
+    KswapdHighWmarkHitQuickly = Event::KswapdHighWmarkHitQuickly,
+    /// Rounds of kswapd.
+    Pageoutrun = Event::Pageoutrun,
+    /// Shrinkers were told to give up all they can.
+    DropSlab = Event::DropSlab,
+    /// Pages that kswapd got back from shrinkers of whole pages.
+    PgstealKswapd = NodeStat::PgstealKswapd,
+    /// Pages that requests got back from these.
+    PgstealDirect = NodeStat::PgstealDirect,
+    /// Pages of these that kswapd looked at.
+    PgscanKswapd = NodeStat::PgscanKswapd,
+    /// Pages of these that requests looked at.
+    PgscanDirect = NodeStat::PgscanDirect,
+    /// Pages that were moved.
+    PgmigrateSuccess = Event::PgmigrateSuccess,
+    /// Pages that could not be moved.
+    PgmigrateFail = Event::PgmigrateFail,
+    /// Pages that migrate scanners looked at.
+    CompactMigrateScanned = Event::CompactMigrateScanned,
+    /// Pages that free scanners looked at.
+    CompactFreeScanned = Event::CompactFreeScanned,
+    /// Pages that either of them took.
+    CompactIsolated = Event::CompactIsolated,
+    /// Requests that compacted.
+    CompactStall = Event::CompactStall,
+    /// Of these, those that got no block for it.
+    CompactFail = Event::CompactFail,
+    /// Of these, those that got one.
+    CompactSuccess = Event::CompactSuccess,
+    /// kcompactd started to work.
+    CompactDaemonWake = Event::CompactDaemonWake,
+    /// Pages that its migrate scanner looked at.
+    CompactDaemonMigrateScanned = Event::CompactDaemonMigrateScanned,
+    /// Pages that its free scanner looked at.
+    CompactDaemonFreeScanned = Event::CompactDaemonFreeScanned,
+}
