@@ -264,18 +264,31 @@ fn bring_up<'a, 'm, P: Platform>(
     Ok(slab)
 }
 
-/// What nobody uses of the slab layer goes when memory is short.
+/// What nobody uses of the slab layer, or of Cosmos's pool in its place, goes when
+/// memory is short.
 impl<P: Platform> Shrinker for Mm<'_, P> {
     fn name(&self) -> &'static str {
-        SlabAllocator::new(self).name()
+        match &self.kmsob {
+            None => SlabAllocator::new(self).name(),
+            Some(_) => "shadowmm-kmsob",
+        }
     }
 
     fn count(&self, control: &ShrinkControl) -> u64 {
-        SlabAllocator::new(self).count(control)
+        match self.kmsob() {
+            None => SlabAllocator::new(self).count(control),
+            Some(kmsob) => kmsob.unused(control.nid).0,
+        }
     }
 
     fn scan(&self, control: &mut ShrinkControl) -> Option<u64> {
-        SlabAllocator::new(self).scan(control)
+        let Some(kmsob) = self.kmsob() else {
+            return SlabAllocator::new(self).scan(control);
+        };
+        // A container's extensions are looked at together, wherever they lie.
+        let pages = kmsob.shrink_all();
+        control.reclaimed += pages;
+        Some(pages.0)
     }
 
     fn deferred(&self) -> &Deferred {

@@ -23,6 +23,7 @@ use super::pages::Chain;
 use super::Kmsob;
 use crate::buddy::PageAllocator;
 use crate::error::Result;
+use crate::phys::NodeId;
 use crate::phys::Pages;
 use crate::platform::Platform;
 use core::sync::atomic::Ordering::Relaxed;
@@ -39,6 +40,39 @@ impl<P: Platform, A: PageAllocator> Kmsob<'_, P, A> {
             }
             pages += self.give_back(chain)?;
         }
+    }
+}
+
+impl<P: Platform, A: PageAllocator> Kmsob<'_, P, A> {
+    /// Pages on a node of extensions that nobody uses: what memory that is short
+    /// can have back.
+    pub fn unused(&self, nid: NodeId) -> Pages {
+        self.pages_of_blocks(nid, |container, block| {
+            block.start != container.start && block.cells.used.load(Relaxed) == 0
+        })
+    }
+
+    /// Pages on a node of those blocks of containers that `counts` names.
+    pub(super) fn pages_of_blocks(
+        &self,
+        nid: NodeId,
+        counts: impl Fn(&Container<'_>, &Block<'_>) -> bool,
+    ) -> Pages {
+        let mut pages = Pages::ZERO;
+        for size in SizeIndex::all() {
+            let locked = self.lock();
+            // What is behind a header that says nonsense is not counted.
+            let _ = locked.find_container(size, |container| {
+                locked.for_each_block(&container, |block| {
+                    if locked.is_on(block.pfn(), Some(nid)) && counts(&container, &block) {
+                        pages += size.order().pages();
+                    }
+                    Ok(())
+                })?;
+                Ok(None::<()>)
+            });
+        }
+        pages
     }
 }
 

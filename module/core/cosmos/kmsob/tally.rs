@@ -27,6 +27,19 @@ use crate::slab::SlabFlags;
 use core::sync::atomic::Ordering::Relaxed;
 
 impl<P: Platform, A: PageAllocator> Kmsob<'_, P, A> {
+    /// Pages on a node that are containers', extensions' or large objects'.
+    pub fn pages_on(&self, nid: NodeId) -> Pages {
+        let mut pages = self.pages_of_blocks(nid, |_, _| true);
+        let locked = self.lock();
+        locked.find_large(|pfn, order, _| {
+            if locked.is_on(pfn, Some(nid)) {
+                pages += order.pages();
+            }
+            None::<()>
+        });
+        pages
+    }
+
     /// What there is of a cache, at one moment.
     pub(super) fn cache_report(&self, owner: Owner) -> Result<CacheReport> {
         let locked = self.lock();
@@ -162,7 +175,7 @@ impl<P: Platform, A: PageAllocator> Locked<'_, P, A> {
     }
 
     /// Whether a block lies on a node, or none in particular is meant.
-    fn is_on(&self, pfn: Pfn, nid: Option<NodeId>) -> bool {
+    pub(super) fn is_on(&self, pfn: Pfn, nid: Option<NodeId>) -> bool {
         let page = self.pool.pages.descriptor(pfn);
         nid.is_none_or(|nid| page.is_some_and(|page| page.nid() == nid))
     }

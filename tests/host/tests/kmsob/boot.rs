@@ -7,6 +7,9 @@ use shadowmm_core::boot::Boot;
 use shadowmm_core::boot::Config;
 use shadowmm_core::boot::Store;
 use shadowmm_core::boot::Text;
+use shadowmm_core::buddy::gfp::GFP_KERNEL;
+use shadowmm_core::buddy::AllocRequest;
+use shadowmm_core::buddy::PageAllocator;
 use shadowmm_core::error::Error;
 use shadowmm_core::phys::*;
 use shadowmm_core::report::Snapshot;
@@ -91,6 +94,49 @@ fn all_memory_can_be_objects() {
         check(&boot);
         assert_eq!(mm.free(), before);
     }
+}
+
+#[test]
+fn unused_extensions_go_when_memory_is_short() {
+    let boot = boot(AllocatorKind::Buddy, ObjectAllocatorKind::Kmsob);
+    let mm = boot.mm().unwrap();
+    let kmsob = mm.kmsob().unwrap();
+    let mut objects = vec![];
+    while let Ok(object) = kmsob.kmalloc(Bytes(2048), &REQUEST) {
+        objects.push(object);
+    }
+    let stays = objects.swap_remove(0);
+    for &object in &objects {
+        kmsob.kfree(object, 0).unwrap();
+    }
+    // The one that stays keeps all extensions, until somebody needs the pages.
+    let (before, unused) = (mm.free(), [0, 1].map(|nid| kmsob.unused(NodeId(nid))));
+    let blocks = Pages(objects.len() as u64 / 7 * 4);
+    assert_eq!(unused[0] + unused[1], blocks);
+    assert_eq!(
+        [0, 1]
+            .map(|nid| kmsob.pages_on(NodeId(nid)))
+            .into_iter()
+            .sum::<Pages>(),
+        blocks + Pages(4)
+    );
+    let request = AllocRequest::new(GFP_KERNEL, PageOrder::ZERO);
+    let wanted = before.0 + 1000;
+    let mut pages = vec![];
+    while (pages.len() as u64) < wanted {
+        pages.push(mm.allocator().alloc(&request).unwrap());
+    }
+    check(&boot);
+    for pfn in pages {
+        mm.allocator().free(pfn, PageOrder::ZERO).unwrap();
+    }
+    assert!(mm.free() > before + Pages(1000));
+    kmsob.kfree(stays, 0).unwrap();
+    check(&boot);
+    assert_eq!(
+        text(&boot, Text::Kmsob).lines().nth(1),
+        Some("containers 0")
+    );
 }
 
 #[test]
