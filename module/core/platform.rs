@@ -106,6 +106,19 @@ pub trait Platform: Send + Sync + 'static {
         Some((all.get(cpu.0 as usize)?, pinned))
     }
 
+    /// Tells the surroundings what each of the first CPUs has near of the slab layer;
+    /// as [`Platform::set_locals`].
+    fn set_near<T: Sync>(&self, _all: &[T]) {}
+
+    /// Keeps the caller on its CPU as [`Platform::pin_local`] does, and finds that
+    /// CPU's element of what [`Platform::set_near`] was told; `None` where it has
+    /// none.
+    #[inline]
+    fn pin_near<'s, T: Sync>(&self, all: &'s [T]) -> Option<(&'s T, Self::CpuGuard<'_>)> {
+        let (cpu, pinned) = self.pin_cpu();
+        Some((all.get(cpu.0 as usize)?, pinned))
+    }
+
     /// Notes the node of a CPU (`set_cpu_numa_node`). The boot says it once for
     /// each CPU number.
     fn set_cpu_node(&self, _cpu: CpuId, _nid: NodeId) {}

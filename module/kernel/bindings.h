@@ -44,6 +44,8 @@ void shadowmm_unlock_word(unsigned int *word);
 void shadowmm_set_cpu_node(unsigned int cpu, int nid);
 void shadowmm_set_cpu_local(unsigned int cpu, const void *local);
 const void *shadowmm_cpu_local(unsigned int cpu);
+void shadowmm_set_cpu_near(unsigned int cpu, const void *near);
+const void *shadowmm_cpu_near(unsigned int cpu);
 bool shadowmm_cpu_online(unsigned int cpu);
 unsigned int shadowmm_nr_cpu_ids(void);
 unsigned int shadowmm_nr_online_cpus(void);

@@ -100,6 +100,20 @@ const void *shadowmm_cpu_local(unsigned int cpu)
 	return per_cpu(shadowmm_local, cpu);
 }
 
+/* What core's slab layer has near on each CPU, likewise. */
+DEFINE_PER_CPU(const void *, shadowmm_near);
+
+void shadowmm_set_cpu_near(unsigned int cpu, const void *near)
+{
+	if (cpu < nr_cpu_ids && cpu_possible(cpu))
+		per_cpu(shadowmm_near, cpu) = near;
+}
+
+const void *shadowmm_cpu_near(unsigned int cpu)
+{
+	return per_cpu(shadowmm_near, cpu);
+}
+
 bool shadowmm_cpu_online(unsigned int cpu)
 {
 	return cpu_online(cpu);

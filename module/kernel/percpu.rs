@@ -98,6 +98,37 @@ pub(crate) unsafe fn disable_with_local() -> *const u8 {
     local
 }
 
+/// Turns preemption off and tells what [`set_near`] was told for this CPU; null
+/// if it was not.
+///
+/// # Safety
+///
+/// As that of [`disable`].
+#[inline(always)]
+pub(crate) unsafe fn disable_with_near() -> *const u8 {
+    if !INLINED {
+        // SAFETY: By this function's own. The number is that of a possible CPU.
+        return unsafe { bindings::shadowmm_cpu_near(bindings::shadowmm_get_cpu() as u32) }.cast();
+    }
+    let near: *const u8;
+    // SAFETY: As in `disable_with_local`.
+    unsafe {
+        asm!(
+            "incq %gs:__preempt_count(%rip)",
+            "movq %gs:shadowmm_near(%rip), {near}",
+            near = out(reg) near,
+            options(att_syntax, nostack)
+        );
+    }
+    near
+}
+
+/// Notes what [`disable_with_near`] tells on a CPU.
+pub(crate) fn set_near(cpu: u32, near: *const u8) {
+    // SAFETY: The number is checked there, and the address is only kept.
+    unsafe { bindings::shadowmm_set_cpu_near(cpu, near.cast()) };
+}
+
 /// Notes what [`disable_with_local`] tells on a CPU.
 pub(crate) fn set_local(cpu: u32, local: *const u8) {
     // SAFETY: The number is checked there, and the address is only kept.

@@ -245,6 +245,30 @@ impl Platform for Kernel {
         Some((local, pinned))
     }
 
+    fn set_near<T: Sync>(&self, all: &[T]) {
+        for cpu in 0..nr_cpus() {
+            let near = all.get(cpu as usize);
+            percpu::set_near(
+                cpu,
+                near.map_or(core::ptr::null(), |near| &raw const *near)
+                    .cast(),
+            );
+        }
+    }
+
+    #[inline(always)]
+    fn pin_near<'s, T: Sync>(&self, _all: &'s [T]) -> Option<(&'s T, CpuGuard)> {
+        // SAFETY: The guard undoes it.
+        let near: *const T = unsafe { percpu::disable_with_near() }.cast();
+        let pinned = CpuGuard(PhantomData);
+        // SAFETY: There is one shadow, whose boot tells `set_near` the elements of
+        // the one slice that core has of them before it makes a slab layer; a boot
+        // anew does so, too. So it is this CPU's element of `_all`, or null for a
+        // CPU that has none.
+        let near = unsafe { near.as_ref() }?;
+        Some((near, pinned))
+    }
+
     fn set_cpu_node(&self, cpu: CpuId, nid: NodeId) {
         // SAFETY: The number is checked there.
         unsafe { bindings::shadowmm_set_cpu_node(cpu.0, nid.0) };

@@ -211,7 +211,10 @@ impl<'m, P: Platform> Zoned<'m, P> {
         let region = memblock.take_region().ok_or(Error::RegionMissing)?;
         let end = memblock.end_of_dram().pfn_up();
         let (sparse, nodes, region) = (&*sparse, &*nodes, &*region);
-        slab.open(region, nodes.states().possible.nr_ids());
+        let nr_nodes = nodes.states().possible.nr_ids();
+        slab.open(region, nr_nodes, self.stats.locals());
+        let slab: &'m SlabTable<'m> = slab;
+        slab.tell_near(&platform);
         let stats = &self.stats;
         let allocator = match &self.areas {
             None => Allocator::Buddy(BuddySystem {

@@ -25,7 +25,6 @@ use crate::page::PageDescriptor;
 use crate::page::ZoneId;
 use crate::page::ZoneType;
 use crate::page::NR_ZONE_TYPES;
-use crate::phys::CpuId;
 use crate::phys::NodeId;
 use crate::phys::Pfn;
 use crate::phys::PAGEBLOCK_ORDER;
@@ -172,22 +171,19 @@ impl Back<'_> {
 /// What one CPU has of the zones that it likes best.
 #[repr(C)]
 pub struct CpuLocal<'m> {
-    cpu: CpuId,
     out: [Out<'m>; PLAIN_KINDS],
     /// Of the first zones for `Normal` and `Movable`.
     back: [Back<'m>; 2],
 }
 
 impl<'m> CpuLocal<'m> {
-    /// The ways of a CPU to the zones that `route` tells for each highest kind.
+    /// The ways to the zones that `route` tells for each highest kind.
     pub(super) fn new(
-        cpu: CpuId,
         route: impl Fn(ZoneType) -> Option<(ZoneId, &'m ZoneStats, Flat<'m>)>,
     ) -> Self {
         let closed = (ZoneId::new(NodeId(0), ZoneType::Dma), &CLOSED, Flat::EMPTY);
         let route = |highest| route(highest).unwrap_or(closed);
         Self {
-            cpu,
             out: core::array::from_fn(|kind| {
                 let highest = ZoneType::ALL.get(kind >> LIST_BITS);
                 let (zone, slot, flat) = route(highest.copied().unwrap_or(ZoneType::Normal));
@@ -206,18 +202,11 @@ impl<'m> CpuLocal<'m> {
         self.out.get(usize::from(kind))
     }
 
-    /// Which CPU it is.
-    #[inline(always)]
-    pub(crate) fn cpu(&self) -> CpuId {
-        self.cpu
-    }
-
-    /// The descriptor of a page of the zone that most are of; `None` for any other
-    /// page.
-    #[inline(always)]
-    pub(crate) fn near_page(&self, pfn: Pfn) -> Option<&'m PageDescriptor> {
+    /// The descriptors of the zone that most pages are of, and the first one's
+    /// frame.
+    pub(crate) fn near_map(&self) -> (u64, &'m [PageDescriptor]) {
         let [normal, _] = &self.back;
-        normal.flat.page(pfn)
+        (normal.flat.start, normal.flat.map)
     }
 
     /// The ways back.

@@ -219,6 +219,40 @@ impl<T: Cells> Default for CellSlot<'_, T> {
     }
 }
 
+/// A place that always has a reference to cells.
+///
+/// # Invariants
+///
+/// The pointer is a `&'m T`.
+pub struct CellRef<'m, T> {
+    pointer: AtomicPtr<T>,
+    _lends: Lends<'m, T>,
+}
+
+impl<'m, T: Cells> CellRef<'m, T> {
+    /// With this reference.
+    pub const fn new(to: &'m T) -> Self {
+        // INVARIANT: It was just lent for 'm.
+        Self {
+            pointer: AtomicPtr::new((&raw const *to).cast_mut()),
+            _lends: PhantomData,
+        }
+    }
+
+    /// The reference.
+    #[inline(always)]
+    pub fn get(&self) -> &'m T {
+        // SAFETY: By the invariant.
+        unsafe { &*self.pointer.load(Acquire) }
+    }
+
+    /// Has another one.
+    pub fn set(&self, to: &'m T) {
+        // INVARIANT: It was just lent for 'm.
+        self.pointer.store((&raw const *to).cast_mut(), Release);
+    }
+}
+
 /// A place for a reference to a slice of cells. All that ever go into it have one
 /// length.
 ///

@@ -48,6 +48,7 @@ pub use backing::BackingRun;
 pub use backing::PageBytes;
 pub use backing::MAX_BACKING_RUNS;
 pub(crate) use cells::cells;
+pub use cells::CellRef;
 pub use cells::CellSlot;
 pub use cells::Cells;
 pub use cells::CellsSlot;

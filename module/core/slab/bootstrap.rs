@@ -227,7 +227,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
                 let args = kmalloc_args(name.as_str(), row, index, &around);
                 let geometry = boot_geometry(&args, &around)?;
                 let id = self.make_cache(&args, &name, &geometry)?;
-                self.set_kmalloc(row, index, id);
+                self.set_kmalloc(row, index, id)?;
             }
         }
         self.make_all_cpus()
@@ -248,7 +248,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         // The arrays are objects of kmalloc's: none may go to a magazine.
         for (id, cache) in self.table().caches() {
             let drained = self.drain_cpus(id, cache);
-            self.table().slot(id).cpus.set(&[]);
+            self.table().set_cpus(id, &[]);
             let _ = drained;
         }
         self.platform().synchronize();

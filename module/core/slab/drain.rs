@@ -6,8 +6,6 @@
 //! For the holder of the layer's lock, so that two never drain at once; sleeps
 //! until no CPU is at work in a magazine. The protocol is in `magazine.rs`.
 
-use super::magazine::CpuSlab;
-use super::node::Discarded;
 use super::object::CacheId;
 use super::state::CacheCells;
 use super::system::SlabAllocator;
@@ -16,74 +14,95 @@ use crate::phys::Pages;
 use crate::platform::Platform;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Magazines that are empty and closed.
+/// The magazines of a cache, empty and closed.
 #[must_use = "closed magazines keep nothing"]
-pub(super) struct Drained<'m> {
-    cpus: &'m [CpuSlab],
+pub(super) struct Drained {
+    id: CacheId,
     /// Pages of slabs that were not kept.
     pub(super) pages: Pages,
 }
 
-impl Drained<'_> {
-    /// Lets the CPUs keep objects again.
-    pub(super) fn open(self) -> Pages {
-        for cpu in self.cpus {
-            cpu.open();
-        }
-        self.pages
-    }
-}
-
 impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
+    /// Closes a cache's magazines, of one CPU or of all: once
+    /// [`Platform::synchronize`] has waited nobody is at work in them.
+    fn close(&self, id: CacheId, only: Option<CpuId>) {
+        for (index, cpu) in self.cpus(id).iter().enumerate() {
+            if only.is_none_or(|only| only.0 as usize == index) {
+                self.table().set_near(id, index, None);
+                cpu.close();
+            }
+        }
+    }
+
+    /// Opens them again, which were empty and waited for once more.
+    fn open(&self, id: CacheId, only: Option<CpuId>) {
+        for (index, cpu) in self.cpus(id).iter().enumerate() {
+            if only.is_none_or(|only| only.0 as usize == index) {
+                cpu.open();
+                self.table().set_near(id, index, Some(cpu));
+            }
+        }
+    }
+
     /// Takes all that CPUs keep of a cache.
-    pub(super) fn drain_cpus(&self, id: CacheId, cache: &'m CacheCells) -> Drained<'m> {
-        self.drain_some(cache, self.cpus(id))
+    pub(super) fn drain_cpus(&self, id: CacheId, cache: &'m CacheCells) -> Drained {
+        let mut pages = Pages::ZERO;
+        if !self.cpus(id).is_empty() {
+            self.close(id, None);
+            self.platform().synchronize();
+            pages = self.empty(id, cache, None);
+        }
+        Drained { id, pages }
+    }
+
+    /// Lets the CPUs keep objects again. Sleeps.
+    pub(super) fn end_drain(&self, drained: Drained) -> Pages {
+        if !self.cpus(drained.id).is_empty() {
+            self.platform().synchronize();
+            self.open(drained.id, None);
+        }
+        drained.pages
     }
 
     /// What the CPU keeps of all caches goes back: it goes away
     /// (`slub_cpu_dead`), or is to have none for another reason.
     pub fn drain_cpu(&self, cpu: CpuId) {
-        if !self.table().is_up() {
-            return;
+        if self.table().is_up() {
+            let _lock = self.table().lock(self.platform());
+            self.drain_all(Some(cpu));
         }
-        let _lock = self.table().lock(self.platform());
-        // All are closed first, so that one wait is enough.
-        let one = |id| {
-            let cpus: &'m [CpuSlab] = self.cpus(id);
-            let index = cpu.0 as usize;
-            cpus.get(index..=index).unwrap_or_default()
-        };
+    }
+
+    /// What CPUs keep of any cache goes back to its slabs, for the holder of the
+    /// layer's lock; how many pages that were. All are closed first, so that two
+    /// waits are enough.
+    pub(super) fn drain_all(&self, only: Option<CpuId>) -> Pages {
+        let mut pages = Pages::ZERO;
         for (id, _) in self.table().caches() {
-            one(id).iter().for_each(CpuSlab::close);
+            self.close(id, only);
         }
         self.platform().synchronize();
         for (id, cache) in self.table().caches() {
-            let cpus = one(id);
-            self.empty(cache, cpus);
-            cpus.iter().for_each(CpuSlab::open);
+            pages += self.empty(id, cache, only);
         }
-    }
-
-    fn drain_some(&self, cache: &'m CacheCells, cpus: &'m [CpuSlab]) -> Drained<'m> {
-        let mut pages = Pages::ZERO;
-        if !cpus.is_empty() {
-            cpus.iter().for_each(CpuSlab::close);
-            self.platform().synchronize();
-            pages = self.empty(cache, cpus);
+        self.platform().synchronize();
+        for (id, _) in self.table().caches() {
+            self.open(id, only);
         }
-        Drained { cpus, pages }
+        pages
     }
 
     /// Empties closed magazines.
-    pub(super) fn empty(&self, cache: &'m CacheCells, cpus: &'m [CpuSlab]) -> Pages {
+    fn empty(&self, id: CacheId, cache: &'m CacheCells, only: Option<CpuId>) -> Pages {
         let shape = cache.shape();
         let mut pages = Pages::ZERO;
-        for cpu in cpus {
-            if cpu.counts().cached == 0 {
+        for (index, cpu) in self.cpus(id).iter().enumerate() {
+            let is_one = only.is_none_or(|only| only.0 as usize == index);
+            if !is_one || cpu.counts().cached == 0 {
                 continue;
             }
             cache.cpu_flush.fetch_add(1, Relaxed);
-            let discarded: Discarded = self.flush(cache, &shape, cpu, u32::MAX);
+            let discarded = self.flush(cache, &shape, cpu, u32::MAX);
             pages += self.free_discarded(discarded);
             self.flush_remote(cache, &shape, cpu);
         }

@@ -16,6 +16,7 @@
 
 use super::allocator::ObjRequest;
 use super::magazine::CpuSlab;
+use super::near::NearCpu;
 use super::object::CacheId;
 use super::object::ObjAddr;
 use super::state::CacheCells;
@@ -25,7 +26,6 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::page::PageDescriptor;
 use crate::phys::NodeId;
-use crate::phys::Pfn;
 use crate::platform::Platform;
 
 /// A cache (`struct kmem_cache *`). It is there as long as nobody destroys it, and
@@ -62,6 +62,34 @@ impl Object<'_> {
     }
 }
 
+/// A `Result<ObjAddr>` that two registers hold: it does not go through memory,
+/// where the short way's would have to go, too.
+#[derive(Clone, Copy)]
+pub(super) struct Taken(ObjAddr, Option<Error>);
+
+impl Taken {
+    pub(super) fn of(result: Result<ObjAddr>) -> Self {
+        match result {
+            Ok(object) => Self(object, None),
+            Err(error) => Self(ObjAddr::NULL, Some(error)),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn result(self) -> Result<ObjAddr> {
+        match self.1 {
+            None => Ok(self.0),
+            Some(error) => Err(error),
+        }
+    }
+}
+
+/// Whether any free object of the running CPU's node will do.
+#[inline(always)]
+pub(super) const fn is_plain(request: &ObjRequest) -> bool {
+    request.nid.0 == NodeId::NONE.0 && !request.gfp.has(gfp::__GFP_ZERO)
+}
+
 impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
     /// The cache of this number, at hand.
     ///
@@ -75,16 +103,6 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             cells: self.table().cache(id)?,
             cpus: self.cpus(id),
         })
-    }
-
-    /// The descriptor of a page, the short way if it is of the zone that most are
-    /// of.
-    #[inline(always)]
-    fn page_near(&self, near: Option<&'m PageDescriptor>, pfn: Pfn) -> Option<&'m PageDescriptor> {
-        match near {
-            Some(page) => Some(page),
-            None => self.page(pfn),
-        }
     }
 }
 
@@ -107,17 +125,24 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
         self.cells
     }
 
-    /// Whether any free object of the running CPU's node will do.
+    /// The running CPU's magazine.
     #[inline(always)]
-    const fn is_plain(request: &ObjRequest) -> bool {
-        request.nid.0 == NodeId::NONE.0 && !request.gfp.has(gfp::__GFP_ZERO)
+    fn magazine(&self, near: &NearCpu<'m>) -> Option<&'m CpuSlab> {
+        match NearCpu::has(self.id) {
+            true => Some(near.magazine(self.id.get().into())),
+            false => self.cpus.get(near.cpu()),
+        }
     }
 
     /// The object at hand, if there is one.
     #[inline(always)]
     pub(super) fn pop(&self) -> Option<u64> {
-        let (cpu, _pinned) = self.system.platform().pin_cpu();
-        self.cpus.get(cpu.0 as usize)?.pop()
+        let near = self.system.table().near();
+        let (near, _pinned) = self.system.platform().pin_near(near)?;
+        match NearCpu::has(self.id) {
+            true => near.magazine(self.id.get().into()).pop_near(),
+            false => self.cpus.get(near.cpu())?.pop(),
+        }
     }
 
     /// Takes an object (`kmem_cache_alloc`).
@@ -127,12 +152,12 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     /// Those of [`ObjectAllocator::alloc`](super::ObjectAllocator::alloc).
     #[inline(always)]
     pub fn alloc(&self, request: &ObjRequest) -> Result<ObjAddr> {
-        if Self::is_plain(request) {
+        if is_plain(request) {
             if let Some(object) = self.pop() {
                 return Ok(ObjAddr::new(object));
             }
         }
-        self.alloc_slow(request)
+        self.alloc_long(request).result()
     }
 
     /// Takes an object with its page's descriptor, for [`Cache::free_object`].
@@ -142,20 +167,7 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     /// As above.
     #[inline(always)]
     pub fn alloc_object(&self, request: &ObjRequest) -> Result<Object<'m>> {
-        let locals = self.system.mm.stats.locals();
-        if Self::is_plain(request) {
-            if let Some((local, _pinned)) = self.system.platform().pin_local(locals) {
-                let cpu = self.cpus.get(local.cpu().0 as usize);
-                if let Some(object) = cpu.and_then(CpuSlab::pop) {
-                    let addr = ObjAddr::new(object);
-                    let near = local.near_page(addr.pfn());
-                    let page = self.system.page_near(near, addr.pfn());
-                    let page = page.ok_or(Error::Corrupt)?;
-                    return Ok(Object { addr, page });
-                }
-            }
-        }
-        let addr = self.alloc_slow(request)?;
+        let addr = self.alloc(request)?;
         let page = self.system.page(addr.pfn()).ok_or(Error::Corrupt)?;
         Ok(Object { addr, page })
     }
@@ -168,13 +180,18 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     /// an address in no slab of the cache.
     #[inline(always)]
     pub fn free(&self, object: ObjAddr) -> Result<()> {
-        let locals = self.system.mm.stats.locals();
-        if let Some((local, _pinned)) = self.system.platform().pin_local(locals) {
-            if let (Some(page), Some(cpu)) = (
-                local.near_page(object.pfn()),
-                self.cpus.get(local.cpu().0 as usize),
-            ) {
-                if cpu.push(page.slab_key(), object.get()) {
+        let near = self.system.table().near();
+        if let Some((near, _pinned)) = self.system.platform().pin_near(near) {
+            if let Some(page) = near.page(object.pfn()) {
+                let key = page.slab_key();
+                let put = match NearCpu::has(self.id) {
+                    true => near.magazine(self.id.get().into()).push(key, object.get()),
+                    false => {
+                        let cpu = self.cpus.get(near.cpu());
+                        cpu.is_some_and(|cpu| cpu.push(key, object.get()))
+                    }
+                };
+                if put {
                     return Ok(());
                 }
             }
@@ -191,9 +208,10 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     pub fn free_object(&self, object: Object<'m>) -> Result<()> {
         let Object { addr, page } = object;
         {
-            let (cpu, _pinned) = self.system.platform().pin_cpu();
-            if let Some(cpu) = self.cpus.get(cpu.0 as usize) {
-                if cpu.push(page.slab_key(), addr.get()) {
+            let near = self.system.table().near();
+            if let Some((near, _pinned)) = self.system.platform().pin_near(near) {
+                let cpu = self.magazine(near);
+                if cpu.is_some_and(|cpu| cpu.push(page.slab_key(), addr.get())) {
                     return Ok(());
                 }
             }
@@ -203,6 +221,10 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
 
     /// The long way of an allocation.
     #[inline(never)]
+    fn alloc_long(&self, request: &ObjRequest) -> Taken {
+        Taken::of(self.alloc_slow(request))
+    }
+
     pub(super) fn alloc_slow(&self, request: &ObjRequest) -> Result<ObjAddr> {
         let (system, cells) = (&self.system, self.cells);
         let shape = cells.shape();

@@ -5,10 +5,13 @@
 //! that are larger than any cache's objects.
 
 use super::allocator::ObjRequest;
+use super::handle::is_plain;
 use super::handle::Cache;
+use super::handle::Taken;
 use super::kmalloc_info::KmallocIndex;
 use super::kmalloc_info::KmallocType;
 use super::kmalloc_info::KMALLOC_MAX_SIZE;
+use super::near::kmalloc_number;
 use super::object::CacheId;
 use super::object::ObjAddr;
 use super::system::SlabAllocator;
@@ -23,10 +26,84 @@ use crate::platform::Platform;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
+/// kmalloc at hand, for those who know what they have; see
+/// [`Cache`](super::Cache).
+pub struct Kmalloc<'a, 'm, P: Platform>(SlabAllocator<'a, 'm, P>);
+
+impl<P: Platform> Clone for Kmalloc<'_, '_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: Platform> Copy for Kmalloc<'_, '_, P> {}
+
+impl<P: Platform> Kmalloc<'_, '_, P> {
+    /// Takes an object of at least this size (`kmalloc`). With a constant for the
+    /// size it is known beforehand of which cache.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ObjectAllocator::kmalloc`](super::ObjectAllocator::kmalloc).
+    #[inline(always)]
+    pub fn alloc(&self, size: Bytes, request: &ObjRequest) -> Result<ObjAddr> {
+        let system = &self.0;
+        if is_plain(request) {
+            if let Some(index) = KmallocIndex::of(size) {
+                let row = KmallocType::of(request.gfp);
+                if let Some((near, _pinned)) = system.platform().pin_near(system.table().near()) {
+                    if let Some(object) = near.kmalloc(row, index).pop_near() {
+                        return Ok(ObjAddr::new(object));
+                    }
+                }
+            }
+        }
+        system.kmalloc_long(size, request).result()
+    }
+
+    /// Gives back what [`Kmalloc::alloc`] or any cache has given (`kfree`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ForeignPfn`] and [`Error::NotAnObject`] for what is in no slab and
+    /// was not given out as whole pages.
+    #[inline(always)]
+    pub fn free(&self, object: ObjAddr) -> Result<()> {
+        let system = &self.0;
+        if let Some((near, _pinned)) = system.platform().pin_near(system.table().near()) {
+            if let Some(page) = near.page(object.pfn()) {
+                let key = page.slab_key();
+                if near.magazine(key).push(key, object.get()) {
+                    return Ok(());
+                }
+            }
+        }
+        system.kfree_slow(object)
+    }
+}
+
 impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
+    /// kmalloc, at hand.
+    pub const fn by_size(&self) -> Kmalloc<'a, 'm, P> {
+        Kmalloc(*self)
+    }
+
     /// Notes which cache serves a size of a row.
-    pub(super) fn set_kmalloc(&self, row: KmallocType, index: KmallocIndex, id: CacheId) {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] when it is not where its CPUs look for it.
+    pub(super) fn set_kmalloc(
+        &self,
+        row: KmallocType,
+        index: KmallocIndex,
+        id: CacheId,
+    ) -> Result<()> {
+        if id.index() != kmalloc_number(row, index) {
+            return Err(Error::Corrupt);
+        }
         self.table().kmalloc[row.index() & 3][index.index().min(13)].store(id.get(), Relaxed);
+        Ok(())
     }
 
     /// There is none any more.
@@ -67,8 +144,12 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         self.cache(id)
     }
 
+    #[inline(never)]
+    fn kmalloc_long(&self, size: Bytes, request: &ObjRequest) -> Taken {
+        Taken::of(self.kmalloc_slow(size, request))
+    }
+
     /// See [`ObjectAllocator::kmalloc`](super::ObjectAllocator::kmalloc).
-    #[inline]
     pub(super) fn kmalloc_slow(&self, size: Bytes, request: &ObjRequest) -> Result<ObjAddr> {
         if size.is_zero() {
             return Ok(ObjAddr::NULL);
@@ -96,7 +177,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
 
     /// See [`ObjectAllocator::kfree`](super::ObjectAllocator::kfree), without its
     /// checks.
-    #[inline]
+    #[inline(never)]
     pub(super) fn kfree_slow(&self, object: ObjAddr) -> Result<()> {
         if object.is_null() {
             return Ok(());

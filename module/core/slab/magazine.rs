@@ -4,15 +4,15 @@
 //! of other nodes, on their way back.
 //!
 //! ```text
-//! word      allocations << 8 | top      one addition counts an allocation and
-//!                                       takes the object away: 255 = 256 - 1
+//! word      allocations << 6 | top      one addition counts an allocation and
+//!                                       takes the object away: 63 = 64 - 1
 //! floor     0, or above every top: nothing may be taken
 //! limit     the capacity, or 0: nothing may be put
 //! key       what the third word of a page's descriptor is, where it matters,
 //!           for a slab of this cache on this node; 0, which no page has, where
 //!           nothing is kept
 //!
-//! objects   [ - | 1 | 2 | ... | top | ... | capacity | ... 63 ]
+//! objects   [ - | 1 | 2 | ... | top | ... | capacity | ... 64 ]
 //! remote    [ 0 | 1 | ... | remote_len ... ]
 //! ```
 //!
@@ -26,32 +26,35 @@
 //!
 //! ```text
 //! the other                              the CPU, pinned
-//!   floor = 255, limit = 0                 looks at floor or limit: goes on, or
-//!   synchronize()                          takes the long way
+//!   no more near (near.rs)                 finds it near, or looks at floor or limit:
+//!   floor = 255, limit = 0                 goes on, or takes the long way
+//!   synchronize()
 //!   ... all that it was about to do is done, and it does no more ...
 //!   empties the magazine
-//!   limit = capacity, floor = 0  (release) looks (acquire): goes on with what is there
+//!   synchronize()
+//!   limit = capacity, floor = 0, near      goes on with what is there
 //! ```
+//!
+//! The second wait is for a section that has begun in between and is slow: it has
+//! looked at the word as it was before, and must not find the gate open.
 
 use crate::phys::cells;
 use crate::phys::NodeId;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
-use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::Ordering::Release;
 
+/// Where the number of allocations stands in the word.
+const COUNT_SHIFT: u32 = 6;
+/// How many objects a magazine can have: the part of the word that is `top`.
+pub(super) const MAX_CAPACITY: u32 = (1 << COUNT_SHIFT) - 1;
 /// The places of a magazine; the first is never used, so that `top` says where
-/// the next object is.
-const PLACES: usize = 64;
-/// How many objects a magazine can have.
-pub(super) const MAX_CAPACITY: u32 = PLACES as u32 - 1;
+/// the next object is, and there is one behind every `top`.
+const PLACES: usize = MAX_CAPACITY as usize + 2;
 /// How many objects of other nodes are gathered.
 pub(super) const REMOTE: usize = 32;
 /// Above every `top`.
 const CLOSED: u32 = 255;
-/// Where the number of allocations stands in the word.
-const COUNT_SHIFT: u32 = 8;
 
 cells! {
     /// What a CPU keeps of a cache.
@@ -76,7 +79,6 @@ cells! {
         remote_freed: AtomicU64,
         /// In how many batches.
         remote_batches: AtomicU64,
-        unused: [AtomicU64; 6],
         objects: [AtomicU64; PLACES],
         remote: [AtomicU64; REMOTE],
     }
@@ -96,6 +98,27 @@ pub(super) struct CpuCounts {
 }
 
 impl CpuSlab {
+    /// Keeps nothing.
+    pub(super) const fn closed() -> Self {
+        Self {
+            word: AtomicU64::new(0),
+            floor: AtomicU32::new(CLOSED),
+            limit: AtomicU32::new(0),
+            key: AtomicU32::new(0),
+            capacity: AtomicU32::new(0),
+            nid: AtomicU32::new(0),
+            remote_len: AtomicU32::new(0),
+            refilled: AtomicU64::new(0),
+            flushed: AtomicU64::new(0),
+            refills: AtomicU64::new(0),
+            flushes: AtomicU64::new(0),
+            remote_freed: AtomicU64::new(0),
+            remote_batches: AtomicU64::new(0),
+            objects: [const { AtomicU64::new(0) }; PLACES],
+            remote: [const { AtomicU64::new(0) }; REMOTE],
+        }
+    }
+
     /// Nothing is kept until [`CpuSlab::set_up`] says so.
     pub(super) fn init(&self) {
         self.word.store(0, Relaxed);
@@ -150,23 +173,36 @@ impl CpuSlab {
         self.capacity.load(Relaxed)
     }
 
+    #[inline(always)]
+    fn top(&self) -> u64 {
+        self.word.load(Relaxed) & u64::from(MAX_CAPACITY)
+    }
+
     /// How many are.
-    #[inline]
+    #[inline(always)]
     pub(super) fn len(&self) -> u32 {
-        u32::from(self.word.load(Relaxed) as u8)
+        self.top() as u32
     }
 
     /// Takes the object that was put last.
     #[inline(always)]
     pub(super) fn pop(&self) -> Option<u64> {
-        let word = self.word.load(Relaxed);
-        let top = u32::from(word as u8);
-        if top <= self.floor.load(Acquire) {
+        match self.len() > self.floor.load(Relaxed) {
+            true => self.pop_near(),
+            false => None,
+        }
+    }
+
+    /// The same for a magazine that was found near, and so is open.
+    #[inline(always)]
+    pub(super) fn pop_near(&self) -> Option<u64> {
+        let top = self.top();
+        if top == 0 {
             return None;
         }
-        let object = self.objects[top as usize & (PLACES - 1)].load(Relaxed);
-        self.word
-            .store(word.wrapping_add((1 << COUNT_SHIFT) - 1), Relaxed);
+        let object = self.objects[top as usize].load(Relaxed);
+        // One allocation more, one object less.
+        bump(&self.word, MAX_CAPACITY.into());
         Some(object)
     }
 
@@ -177,13 +213,12 @@ impl CpuSlab {
         if key != self.key.load(Relaxed) {
             return false;
         }
-        let word = self.word.load(Relaxed);
-        let top = u32::from(word as u8);
-        if top >= self.limit.load(Acquire) {
+        let top = self.top();
+        if top >= u64::from(self.limit.load(Relaxed)) {
             return false;
         }
-        self.objects[(top as usize + 1) & (PLACES - 1)].store(object, Relaxed);
-        self.word.store(word.wrapping_add(1), Relaxed);
+        self.objects[top as usize + 1].store(object, Relaxed);
+        bump(&self.word, 1);
         true
     }
 
@@ -196,7 +231,7 @@ impl CpuSlab {
     /// Whether nobody has taken it from its CPU.
     #[inline]
     pub(super) fn is_open(&self) -> bool {
-        self.floor.load(Acquire) == 0
+        self.floor.load(Relaxed) == 0
     }
 
     /// Takes it from its CPU, once all that are pinned now are so no more.
@@ -207,17 +242,16 @@ impl CpuSlab {
 
     /// Gives it back.
     pub(super) fn open(&self) {
-        self.limit.store(self.capacity(), Release);
-        self.floor.store(0, Release);
+        self.limit.store(self.capacity(), Relaxed);
+        self.floor.store(0, Relaxed);
     }
 
     /// Puts an object that comes from a slab, without a look at the limit.
     #[inline]
     pub(super) fn put(&self, object: u64) {
-        let word = self.word.load(Relaxed);
-        let top = word as u8 as usize;
-        self.objects[(top + 1) & (PLACES - 1)].store(object, Relaxed);
-        self.word.store(word.wrapping_add(1), Relaxed);
+        let top = self.len() as usize;
+        self.objects[top + 1].store(object, Relaxed);
+        bump(&self.word, 1);
     }
 
     /// Notes that so many came from slabs.
@@ -232,15 +266,14 @@ impl CpuSlab {
         let count = count.min(self.len());
         let len = self.len();
         for at in 1..=count {
-            each(self.objects[at as usize & (PLACES - 1)].load(Relaxed));
+            each(self.objects[at as usize & MAX_CAPACITY as usize].load(Relaxed));
         }
         for at in count.saturating_add(1)..=len {
-            let object = self.objects[at as usize & (PLACES - 1)].load(Relaxed);
-            let to = at.saturating_sub(count) as usize & (PLACES - 1);
+            let object = self.objects[at as usize & MAX_CAPACITY as usize].load(Relaxed);
+            let to = at.saturating_sub(count) as usize & MAX_CAPACITY as usize;
             self.objects[to].store(object, Relaxed);
         }
-        let word = self.word.load(Relaxed);
-        self.word.store(word.wrapping_sub(count.into()), Relaxed);
+        bump(&self.word, u64::from(count).wrapping_neg());
         if count > 0 {
             bump(&self.flushed, count.into());
             bump(&self.flushes, 1);
@@ -277,7 +310,7 @@ impl CpuSlab {
     /// Whether the object is in it, as far as can be seen from anywhere.
     pub(super) fn has(&self, object: u64) -> bool {
         let len = self.len() as usize;
-        let kept = self.objects.get(1..=len.min(PLACES - 1));
+        let kept = self.objects.get(1..=len);
         let remote = self.remote.get(..self.remote_len.load(Relaxed) as usize);
         let mut all = kept.into_iter().chain(remote).flatten();
         all.any(|place| place.load(Relaxed) == object)
@@ -286,7 +319,7 @@ impl CpuSlab {
     /// Calls `each` with every object in it, for whoever has closed it or is
     /// alone.
     pub(super) fn for_each(&self, mut each: impl FnMut(u64)) {
-        let kept = self.objects.get(1..=self.len() as usize & (PLACES - 1));
+        let kept = self.objects.get(1..=self.len() as usize);
         let remote = self.remote.get(..self.remote_len.load(Relaxed) as usize);
         for place in kept.into_iter().chain(remote).flatten() {
             each(place.load(Relaxed));
@@ -296,7 +329,7 @@ impl CpuSlab {
     /// What has happened, as far as it can be seen from anywhere.
     pub(super) fn counts(&self) -> CpuCounts {
         let word = self.word.load(Relaxed);
-        let top = u64::from(word as u8);
+        let top = word & u64::from(MAX_CAPACITY);
         let allocs = word >> COUNT_SHIFT;
         let remote_len = u64::from(self.remote_len.load(Relaxed));
         // What came and what is there or went are the same.

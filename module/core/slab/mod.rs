@@ -17,6 +17,7 @@
 //!   bootstrap.rs      how it comes up
 //! registry.rs      caches come and go
 //! handle.rs        a cache at hand: objects from this CPU's magazine, and back
+//!   near.rs           what a CPU finds with one step
 //!   magazine.rs       what a CPU keeps of a cache
 //! alloc.rs         the long way: a node's slabs, others', a new slab
 //! free.rs          and back
@@ -46,6 +47,7 @@ mod kmalloc;
 mod kmalloc_info;
 mod magazine;
 mod merge;
+mod near;
 mod node;
 mod object;
 mod objects;
@@ -88,6 +90,7 @@ pub use geometry::TRACK_SIZE;
 pub use geometry::WORD;
 pub use handle::Cache;
 pub use handle::Object;
+pub use kmalloc::Kmalloc;
 pub use kmalloc_info::kmalloc_args;
 pub use kmalloc_info::size_roundup;
 pub use kmalloc_info::KmallocIndex;

@@ -202,7 +202,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         }
         cache.cpus.store(addr.get(), Relaxed);
         cache.capacity.store(capacity, Relaxed);
-        self.table().slot(id).cpus.set(cpus);
+        self.table().set_cpus(id, cpus);
         Ok(())
     }
 
@@ -292,7 +292,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             // Who listens may have no room for it.
             let _ = self.tell_alive(cache, alive);
             self.table().slot(id).cache.set(Some(cache));
-            drained.open();
+            self.end_drain(drained);
             return Err(Error::CacheBusy);
         }
         self.remove_cache(id, cache, drained)
@@ -310,7 +310,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         &self,
         id: CacheId,
         cache: &'m CacheCells,
-        drained: Drained<'m>,
+        drained: Drained,
     ) -> Result<()> {
         let shape = cache.shape();
         for node in self.nodes(cache) {
@@ -335,12 +335,12 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         &self,
         id: CacheId,
         cache: &'m CacheCells,
-        drained: Drained<'m>,
+        drained: Drained,
     ) -> Result<()> {
         let _ = drained;
         let addr = cache.cpus.swap(0, Relaxed);
         cache.capacity.store(0, Relaxed);
-        self.table().slot(id).cpus.set(&[]);
+        self.table().set_cpus(id, &[]);
         if addr == 0 {
             return Ok(());
         }

@@ -45,7 +45,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
 
     /// `__kmem_cache_shrink`, for the holder of the layer's lock.
     fn shrink_locked(&self, id: CacheId, cache: &'m CacheCells) -> Pages {
-        let mut pages = self.drain_cpus(id, cache).open();
+        let mut pages = self.end_drain(self.drain_cpus(id, cache));
         let shape = cache.shape();
         for node in self.nodes(cache) {
             let discarded = {
@@ -100,21 +100,6 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             if pages.0 >= want {
                 break;
             }
-        }
-        pages
-    }
-
-    /// What CPUs keep of any cache goes back to its slabs.
-    fn drain_all(&self) -> Pages {
-        for (id, _) in self.table().caches() {
-            self.cpus(id).iter().for_each(|cpu| cpu.close());
-        }
-        self.platform().synchronize();
-        let mut pages = Pages::ZERO;
-        for (id, cache) in self.table().caches() {
-            let cpus = self.cpus(id);
-            pages += self.empty(cache, cpus);
-            cpus.iter().for_each(|cpu| cpu.open());
         }
         pages
     }
@@ -188,7 +173,7 @@ impl<P: Platform> Shrinker for SlabAllocator<'_, '_, P> {
         let want = control.nr_to_scan;
         let mut pages = self.reclaim_empty(control.nid, want);
         if pages.is_zero() {
-            pages += self.drain_all();
+            pages += self.drain_all(None);
             pages += self.reclaim_empty(control.nid, want);
         }
         control.reclaimed += pages;

@@ -32,11 +32,14 @@ use super::debug::Findings;
 use super::geometry::Geometry;
 use super::kmalloc_info::NR_KMALLOC_INDICES;
 use super::magazine::CpuSlab;
+use super::near::NearCpu;
+use super::near::NEAR_CPUS;
 use super::object::CacheId;
 use super::object::CacheName;
 use super::object::Constructor;
 use super::object::MAX_CACHES;
 use super::object::MAX_CACHE_NAME;
+use crate::buddy::CpuLocal;
 use crate::buddy::Deferred;
 use crate::buddy::PageList;
 use crate::error::Error;
@@ -437,6 +440,8 @@ pub struct SlabTable<'m> {
     pub(super) nr_ids: AtomicU32,
     /// The numbers of kmalloc's caches.
     pub(super) kmalloc: [[AtomicU16; NR_KMALLOC_INDICES]; KMALLOC_ROWS],
+    /// What CPUs have near.
+    near: [NearCpu<'m>; NEAR_CPUS],
     /// What reclaim has put off.
     deferred: Deferred,
     /// What debugging has for all caches.
@@ -461,14 +466,23 @@ impl<'m> SlabTable<'m> {
             sequence: AtomicU64::new(0),
             nr_ids: AtomicU32::new(1),
             kmalloc: [const { [const { AtomicU16::new(0) }; NR_KMALLOC_INDICES] }; KMALLOC_ROWS],
+            near: [const { NearCpu::new() }; NEAR_CPUS],
             deferred: Deferred::new(),
             debug: DebugState::new(),
         }
     }
 
     /// Looks where the memory is, of nodes below `nr_nodes`: for each the largest
-    /// window.
-    pub(crate) fn open(&mut self, region: &'m Region<'m>, nr_nodes: usize) {
+    /// window; and what each CPU has near.
+    pub(crate) fn open(
+        &mut self,
+        region: &'m Region<'m>,
+        nr_nodes: usize,
+        locals: &'m [CpuLocal<'m>],
+    ) {
+        for (cpu, (near, local)) in self.near.iter_mut().zip(locals).enumerate() {
+            near.open(cpu, local);
+        }
         self.nr_nodes = AtomicU32::new(nr_nodes as u32);
         for window in region.windows() {
             let segment = region.segment(window.range().start.pfn_down());
@@ -479,6 +493,11 @@ impl<'m> SlabTable<'m> {
                 }
             }
         }
+    }
+
+    /// Has the surroundings know where each CPU finds what it has near.
+    pub(crate) fn tell_near(&'m self, platform: &impl Platform) {
+        platform.set_near(&self.near);
     }
 
     /// What reclaim has put off.
@@ -525,6 +544,27 @@ impl<'m> SlabTable<'m> {
     #[inline]
     pub(super) fn slot(&self, id: CacheId) -> &Slot<'m> {
         &self.slots[id.index()]
+    }
+
+    /// Says what each CPU keeps of a cache; an empty slice for nothing.
+    pub(super) fn set_cpus(&self, id: CacheId, cpus: &'m [CpuSlab]) {
+        self.slot(id).cpus.set(cpus);
+        for cpu in 0..NEAR_CPUS {
+            self.set_near(id, cpu, cpus.get(cpu));
+        }
+    }
+
+    /// Has a cache's magazine of a CPU near, or not.
+    pub(super) fn set_near(&self, id: CacheId, cpu: usize, to: Option<&'m CpuSlab>) {
+        if let Some(near) = self.near.get(cpu) {
+            near.set(id, to);
+        }
+    }
+
+    /// What each CPU has near.
+    #[inline(always)]
+    pub(super) fn near(&self) -> &[NearCpu<'m>] {
+        &self.near
     }
 
     /// The cache of this number.

@@ -114,8 +114,8 @@ impl<'m> Statistics<'m> {
         let flats: &'m [Flat<'m>] = flats;
         let locals = PhysRange::new(range.start, locals);
         self.locals = region.place_slice(locals, self.cpus.len(), |cpu| {
-            let cpu = CpuId(cpu as u32);
-            CpuLocal::new(cpu, |highest| {
+            CpuLocal::new(|highest| {
+                let cpu = CpuId(cpu as u32);
                 let (id, local) = zone(cpu, highest)?;
                 let flat = *flats.get(id.index())?;
                 if flat.is_empty() {
@@ -170,7 +170,7 @@ fn local<'m>(
     blocks: &'m [Pageblock],
     zone: impl Fn(ZoneType) -> Option<(ZoneId, bool, Stretch<'m>)>,
 ) -> CpuLocal<'m> {
-    CpuLocal::new(cpu, |highest| {
+    CpuLocal::new(|highest| {
         let (id, local, stretch) = zone(highest)?;
         let slot = slot(zones, zones_per_cpu, cpu, id)?;
         slot.local.store(local, Relaxed);

@@ -8,6 +8,7 @@ use shadowmm_core::buddy::gfp;
 use shadowmm_core::error::Error;
 use shadowmm_core::phys::*;
 use shadowmm_core::slab::*;
+use std::sync::Mutex;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -193,12 +194,18 @@ fn free(slab: Slab, id: Option<CacheId>, object: ObjAddr) -> Result<(), Error> {
     }
 }
 
+/// Between two cases.
+static WORLD: Mutex<Option<World>> = Mutex::new(None);
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn random_steps(steps in proptest::collection::vec(step(), 1..400)) {
-        let world = World::new(&[64, 64]);
+        // A case that ends well leaves the machine as it was.
+        let kept = WORLD.lock().unwrap().take();
+        let world = kept.unwrap_or_else(|| World::new(&[64, 64]));
+        run_on(0);
         let mut model = Model::default();
         for (n, step) in steps.iter().enumerate() {
             model.step(&world, step);
@@ -218,5 +225,6 @@ proptest! {
             model.destroy(&world, 0);
         }
         world.finish();
+        *WORLD.lock().unwrap() = Some(world);
     }
 }

@@ -147,7 +147,7 @@ impl World {
 
     /// No object is anybody's: the layer goes, and every page is where it was.
     #[track_caller]
-    pub fn finish(self) {
+    pub fn finish(&self) {
         self.validate();
         let slab = self.slab();
         slab.shut_down().unwrap();

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a CPU finds with one step: where the magazines of the first caches are,
+//! kmalloc's among them, and the descriptors of the pages that most objects lie
+//! in.
+//!
+//! ```text
+//! pin --> NearCpu of the running CPU
+//!           map, start    descriptors of its node's main zone
+//!           magazines     [ - | 1 kmem_cache_node | 2 kmem_cache | 3 kmalloc-96 | ... 63 ]
+//!                           by the cache's number; one that keeps nothing where
+//!                           there is no such cache
+//! ```
+//!
+//! It is a memory of where things are, no more: what a CPU has not got here, it
+//! finds by the table.
+
+use super::kmalloc_info::KmallocIndex;
+use super::kmalloc_info::KmallocType;
+use super::magazine::CpuSlab;
+use super::object::CacheId;
+use super::registry::CACHE_CACHE;
+use crate::buddy::CpuLocal;
+use crate::page::PageDescriptor;
+use crate::phys::CellRef;
+use crate::phys::Pfn;
+
+/// Caches with numbers below this are near.
+const NEAR_CACHES: usize = 64;
+/// So many CPUs have it; those beyond take the longer way.
+pub(super) const NEAR_CPUS: usize = 64;
+
+/// A magazine that keeps nothing, for all caches that have none.
+static CLOSED: CpuSlab = CpuSlab::closed();
+
+/// What one CPU has near.
+#[repr(C, align(64))]
+pub struct NearCpu<'m> {
+    map: &'m [PageDescriptor],
+    start: u64,
+    cpu: usize,
+    magazines: [CellRef<'m, CpuSlab>; NEAR_CACHES],
+}
+
+impl<'m> NearCpu<'m> {
+    /// Nothing.
+    pub(super) const fn new() -> Self {
+        Self {
+            map: &[],
+            start: 0,
+            cpu: 0,
+            magazines: [const { CellRef::new(&CLOSED) }; NEAR_CACHES],
+        }
+    }
+
+    /// Of this CPU, and with the same descriptors as the page allocator has near.
+    pub(super) fn open(&mut self, cpu: usize, local: &CpuLocal<'m>) {
+        self.cpu = cpu;
+        (self.start, self.map) = local.near_map();
+    }
+
+    /// The descriptor of a page, if it is near.
+    #[inline(always)]
+    pub(super) fn page(&self, pfn: Pfn) -> Option<&'m PageDescriptor> {
+        self.map.get(pfn.0.wrapping_sub(self.start) as usize)
+    }
+
+    /// Which CPU it is.
+    #[inline(always)]
+    pub(super) fn cpu(&self) -> usize {
+        self.cpu
+    }
+
+    /// Whether the magazines of a cache are near.
+    #[inline(always)]
+    pub(super) const fn has(id: CacheId) -> bool {
+        id.index() < NEAR_CACHES
+    }
+
+    /// The magazine of the cache whose number is in a slab page's key, or that of
+    /// another, whose key is another, too.
+    #[inline(always)]
+    pub(super) fn magazine(&self, key: u32) -> &'m CpuSlab {
+        self.magazines[key as usize & (NEAR_CACHES - 1)].get()
+    }
+
+    /// The magazine of one of kmalloc's caches.
+    #[inline(always)]
+    pub(super) fn kmalloc(&self, row: KmallocType, index: KmallocIndex) -> &'m CpuSlab {
+        self.magazines[kmalloc_number(row, index) & (NEAR_CACHES - 1)].get()
+    }
+
+    /// Notes where the magazine of a cache is, or that it has none.
+    pub(super) fn set(&self, id: CacheId, to: Option<&'m CpuSlab>) {
+        if let Some(magazine) = self.magazines.get(id.get() as usize) {
+            magazine.set(to.unwrap_or(&CLOSED));
+        }
+    }
+}
+
+/// The number that the layer gives to a cache of kmalloc's when it comes up: row
+/// by row, behind its own two.
+#[inline(always)]
+pub(super) const fn kmalloc_number(row: KmallocType, index: KmallocIndex) -> usize {
+    CACHE_CACHE as usize + row.index() * 13 + index.index()
+}
