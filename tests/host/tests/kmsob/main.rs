@@ -16,6 +16,7 @@ mod layout;
 #[path = "../buddy/world.rs"]
 mod machine;
 mod model;
+mod naive;
 mod refusals;
 mod report;
 mod threads;
