@@ -124,6 +124,15 @@ impl<'m, P: Platform> Mm<'m, P> {
         })
     }
 
+    /// Pages of slabs on a node, or on all for none: of caches whose objects can be
+    /// reclaimed, or of the others. None before the layer is up.
+    pub fn slab_pages(&self, nid: NodeId, reclaimable: bool) -> Pages {
+        match self.slab.is_up() {
+            true => SlabAllocator::new(self).slab_pages(nid, reclaimable),
+            false => Pages::ZERO,
+        }
+    }
+
     /// Where NUMA policies have their requests served.
     pub fn policies(&self) -> Policies<'_, P, Sparse<'m>, Nodes<'m, P>> {
         Policies {
@@ -251,7 +260,9 @@ impl<'m, P: Platform> Mm<'m, P> {
             place: Some(violation),
         })?;
         let objects = self.kmsob().map_or(Ok(()), |kmsob| kmsob.validate());
-        objects.map_err(|flaw| Flaw::new("kmsob", flaw.what))
+        objects.map_err(|flaw| Flaw::new("kmsob", flaw.what))?;
+        let slab = SlabAllocator::new(self).validate();
+        slab.map_err(|flaw| Flaw::new("slab", flaw.what))
     }
 }
 

@@ -377,6 +377,15 @@ impl<P: Platform> Snapshot for Boot<'_, P> {
     }
 
     fn node_stat(&self, nid: NodeId, item: NodeStat) -> u64 {
+        let slab = |reclaimable| {
+            let mm = self.mm().ok();
+            mm.map_or(0, |mm| mm.slab_pages(nid, reclaimable).0)
+        };
+        match item {
+            NodeStat::SlabReclaimable => return slab(true),
+            NodeStat::SlabUnreclaimable => return slab(false),
+            _ => {}
+        }
         if nid == NodeId::NONE {
             return self.vm_event(item.name());
         }

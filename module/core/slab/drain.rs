@@ -77,19 +77,25 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
     /// layer's lock; how many pages that were. All are closed first, so that two
     /// waits are enough.
     pub(super) fn drain_all(&self, only: Option<CpuId>) -> Pages {
-        let mut pages = Pages::ZERO;
+        self.with_closed(only, || {
+            let caches = self.table().caches();
+            caches.map(|(id, cache)| self.empty(id, cache, only)).sum()
+        })
+    }
+
+    /// Calls `work` while nobody is at work in the magazines of one CPU or of all,
+    /// for the holder of the layer's lock. Sleeps.
+    pub(super) fn with_closed<T>(&self, only: Option<CpuId>, work: impl FnOnce() -> T) -> T {
         for (id, _) in self.table().caches() {
             self.close(id, only);
         }
         self.platform().synchronize();
-        for (id, cache) in self.table().caches() {
-            pages += self.empty(id, cache, only);
-        }
+        let result = work();
         self.platform().synchronize();
         for (id, _) in self.table().caches() {
             self.open(id, only);
         }
-        pages
+        result
     }
 
     /// Empties closed magazines.

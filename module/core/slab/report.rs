@@ -6,6 +6,7 @@
 use super::allocator::CacheCounts;
 use super::allocator::CacheNodeReport;
 use super::allocator::CacheReport;
+use super::flags::SlabFlags;
 use super::magazine::CpuSlab;
 use super::object::CacheId;
 use super::state::CacheCells;
@@ -36,6 +37,20 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
     pub(super) fn report_node(&self, id: CacheId, nid: NodeId) -> Option<CacheNodeReport> {
         let cache = self.table().cache(id).ok()?;
         Some(self.node(cache, nid)?.report())
+    }
+
+    /// Pages of slabs on a node, or on all for none: of caches whose objects can be
+    /// reclaimed, or of the others (`NR_SLAB_RECLAIMABLE_B`,
+    /// `NR_SLAB_UNRECLAIMABLE_B`).
+    pub(crate) fn slab_pages(&self, nid: NodeId, reclaimable: bool) -> Pages {
+        let is_such = |cache: &CacheCells| {
+            let flags = cache.geometry().flags;
+            flags.has(SlabFlags::RECLAIM_ACCOUNT) == reclaimable
+        };
+        let caches = self.table().caches().filter(|(_, cache)| is_such(cache));
+        let nodes = caches.flat_map(|(_, cache)| self.nodes(cache));
+        let wanted = nodes.filter(|node| nid == NodeId::NONE || node.nid() == nid);
+        wanted.map(|node| Pages(node.pages.load(Relaxed))).sum()
     }
 
     /// See [`ObjectAllocator::report`](super::ObjectAllocator::report).

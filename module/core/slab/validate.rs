@@ -42,20 +42,24 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             return Ok(());
         }
         let _lock = self.table().lock(self.platform());
-        for (id, cache) in self.table().caches() {
-            let at = At {
-                cache: Some(id),
-                object: None,
-            };
-            at.check(cache.id() == Some(id), "the cache has another number")?;
-            at.check(cache.name.get().is_some(), "the cache has no name")?;
-            let shape = cache.shape();
-            for node in self.nodes(cache) {
-                self.validate_node(id, &shape, node)?;
-            }
-            self.validate_cpus(id, cache, &shape)?;
+        self.with_closed(None, || {
+            let mut caches = self.table().caches();
+            caches.try_for_each(|(id, cache)| self.validate_cache(id, cache))
+        })
+    }
+
+    fn validate_cache(&self, id: CacheId, cache: &'m CacheCells) -> Result<(), SlabFlaw> {
+        let at = At {
+            cache: Some(id),
+            object: None,
+        };
+        at.check(cache.id() == Some(id), "the cache has another number")?;
+        at.check(cache.name.get().is_some(), "the cache has no name")?;
+        let shape = cache.shape();
+        for node in self.nodes(cache) {
+            self.validate_node(id, &shape, node)?;
         }
-        Ok(())
+        self.validate_cpus(id, &shape)
     }
 
     /// `validate_slab_node`.
@@ -138,13 +142,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
     }
 
     /// Checks that what CPUs keep is of the cache and in use by its slabs' word.
-    fn validate_cpus(
-        &self,
-        id: CacheId,
-        cache: &'m CacheCells,
-        shape: &Shape,
-    ) -> Result<(), SlabFlaw> {
-        let _ = cache;
+    fn validate_cpus(&self, id: CacheId, shape: &Shape) -> Result<(), SlabFlaw> {
         for cpu in self.cpus(id) {
             let mut result = Ok(());
             cpu.for_each(|object| {

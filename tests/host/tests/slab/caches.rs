@@ -4,6 +4,7 @@
 
 use crate::world::*;
 use shadowmm_core::error::Error;
+use shadowmm_core::phys::*;
 use shadowmm_core::slab::*;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -202,5 +203,35 @@ fn objects_that_others_may_look_at_go_after_a_wait() {
     // For the magazines, and for the pages.
     assert!(world.mm.platform.synchronized.load(Relaxed) >= waits + 2);
     world.destroy(id);
+    world.finish();
+}
+
+#[test]
+fn the_pages_of_slabs_are_counted_by_kind_and_node() {
+    let world = World::two_nodes();
+    assert_eq!(world.mm.slab_pages(NodeId::NONE, false), Pages::ZERO);
+    let slab = world.slab();
+    let args = CacheArgs {
+        flags: SlabFlags::NO_MERGE | SlabFlags::RECLAIM_ACCOUNT,
+        ..CacheArgs::new("reclaimable", 256)
+    };
+    let id = slab.create(&args).unwrap();
+    let mut objects = vec![ObjAddr::NULL; 500];
+    for node in [NodeId(0), NodeId(1)] {
+        slab.alloc_bulk(id, &KERNEL.on(node), &mut objects).unwrap();
+        let pages = world.mm.slab_pages(node, true);
+        // 500 objects, 16 to a page.
+        assert_eq!(pages, Pages(32));
+        assert_eq!(slab.free_bulk(Some(id), &objects, 0), Ok(500));
+    }
+    let mut all = Pages::ZERO;
+    let mut id = None;
+    while let Some(next) = slab.next(id) {
+        all += world.report(next).pages;
+        id = Some(next);
+    }
+    let both = [true, false].map(|kind| world.mm.slab_pages(NodeId::NONE, kind));
+    assert_eq!(both[0] + both[1], all);
+    world.destroy(slab.find("reclaimable").unwrap());
     world.finish();
 }
