@@ -168,6 +168,13 @@ errors! {
     BadFreePointer = 153, EINVAL, "a place for the free pointer is a multiple of 8 inside the object, in a cache with a constructor or TYPESAFE_BY_RCU";
     BadUserWindow = 154, EINVAL, "the part that may be copied to and from user space does not lie in the object";
 
+    // Objects of open files.
+    ObjectsHeld = 165, EBUSY, "open files hold objects; close them first";
+    ObjectNotHeld = 166, EPERM, "the open file does not hold this object";
+    BadObjectCount = 167, EINVAL, "a request is about 1 to 4096 objects";
+    OutsideObject = 168, ERANGE, "the bytes are not all the object's, or not all of its slab";
+    NeedsDebugging = 169, EOPNOTSUPP, "objects can be misused in caches of one's own with debugging alone";
+
     // validate().
     Corrupt = 100, EUCLEAN, "an invariant does not hold; validate names it";
 }

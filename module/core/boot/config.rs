@@ -9,6 +9,7 @@ use crate::firmware::parse_crashkernel;
 use crate::firmware::CrashKernel;
 use crate::phys::Bytes;
 use crate::slab::ObjectAllocatorKind;
+use crate::slab::SlabConfig;
 use crate::tunables::Tunable;
 use crate::tunables::Tunables;
 use crate::tunables::Values;
@@ -35,6 +36,8 @@ pub struct Config {
     pub tunables: [Option<Values>; NR_TUNABLES],
     /// Who makes objects of them.
     pub objects: ObjectAllocatorKind,
+    /// How the slab layer is to be.
+    pub slab: SlabConfig,
 }
 
 impl Config {

@@ -31,7 +31,10 @@ use crate::phys::Pages;
 use crate::phys::Region;
 use crate::platform::Platform;
 use crate::slab::ObjectAllocator;
+use crate::slab::ObjectAllocatorKind;
+use crate::slab::Objects;
 use crate::slab::SlabAllocator;
+use crate::slab::SlabConfig;
 use crate::slab::SlabTable;
 use crate::sparse::Sparse;
 use crate::tunables::Tunables;
@@ -61,6 +64,8 @@ pub struct Mm<'m, P: Platform> {
     pub(crate) slab: &'m SlabTable<'m>,
     /// The head of Cosmos's object pool, if that makes objects.
     pub kmsob: Option<KmsobPool<'m, P>>,
+    /// What was wanted of the slab layer.
+    pub(crate) slab_config: SlabConfig,
     /// What memblock was at the hand-off.
     pub memblock: RetiredMemblock<'m>,
     /// The knobs of `/proc/sys/vm`.
@@ -130,6 +135,35 @@ impl<'m, P: Platform> Mm<'m, P> {
         match self.slab.is_up() {
             true => SlabAllocator::new(self).slab_pages(nid, reclaimable),
             false => Pages::ZERO,
+        }
+    }
+
+    /// Who makes objects of pages. The first use brings it up.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mm::slab`].
+    pub fn objects(&self) -> Result<Objects<'_, 'm, P>, Error> {
+        Ok(match self.kmsob() {
+            Some(kmsob) => Objects::Kmsob(kmsob),
+            None => Objects::Slab(self.slab()?),
+        })
+    }
+
+    /// The same where it is up: for those who look.
+    pub fn objects_if_up(&self) -> Option<Objects<'_, 'm, P>> {
+        match self.kmsob() {
+            Some(kmsob) => Some(Objects::Kmsob(kmsob)),
+            None if self.slab.is_up() => Some(Objects::Slab(SlabAllocator::new(self))),
+            None => None,
+        }
+    }
+
+    /// Which of them it is.
+    pub fn objects_kind(&self) -> ObjectAllocatorKind {
+        match self.kmsob {
+            Some(_) => ObjectAllocatorKind::Kmsob,
+            None => ObjectAllocatorKind::Slab,
         }
     }
 

@@ -269,7 +269,7 @@ impl<'m, P: Platform> Boot<'m, P> {
             }
             Phase::Zoned(stage) => {
                 let start = stage.early.platform.now_ns();
-                let next = stage.hand_off()?;
+                let next = stage.hand_off(machine)?;
                 if machine.config.has_pagesets() {
                     next.setup_pagesets(&machine.map.cpus, None);
                 }

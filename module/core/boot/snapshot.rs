@@ -74,11 +74,13 @@ pub enum Text {
     Fallbacks = 14,
     /// Who makes objects, and Cosmos's containers.
     Kmsob = 15,
+    /// `/proc/slabinfo`.
+    Slabinfo = 16,
 }
 
 impl Text {
     /// All texts, in the order of their numbers.
-    pub const ALL: [Text; 16] = [
+    pub const ALL: [Text; 17] = [
         Self::E820,
         Self::Iomem,
         Self::Memblock,
@@ -95,6 +97,7 @@ impl Text {
         Self::Fragmentation,
         Self::Fallbacks,
         Self::Kmsob,
+        Self::Slabinfo,
     ];
 
     /// The name of its file in `/proc/shadowmm`.
@@ -116,6 +119,7 @@ impl Text {
             Self::Fragmentation => "fragmentation",
             Self::Fallbacks => "fallbacks",
             Self::Kmsob => "kmsob",
+            Self::Slabinfo => "slabinfo",
         }
     }
 
@@ -127,7 +131,7 @@ impl Text {
             Self::Nodes | Self::Buddyinfo | Self::Zoneinfo | Self::Pagetypeinfo => Stage::Zones,
             Self::UnusableIndex | Self::ExtfragIndex | Self::Fragmentation => Stage::Zones,
             Self::Meminfo | Self::Vmstat | Self::Accounting => Stage::HandOff,
-            Self::Cosmos | Self::Fallbacks | Self::Kmsob => Stage::HandOff,
+            Self::Cosmos | Self::Fallbacks | Self::Kmsob | Self::Slabinfo => Stage::HandOff,
         }
     }
 }
@@ -158,6 +162,7 @@ impl<P: Platform> Boot<'_, P> {
             Text::Fragmentation => report::extfrag::write_types(out, self),
             Text::Fallbacks => report::fallbacks::write(out, self),
             Text::Kmsob => self.write_kmsob(out),
+            Text::Slabinfo => report::slabinfo::write(out, self.mm()?.objects_if_up().as_deref()),
         };
         written.map_err(|_| Error::Corrupt)
     }

@@ -198,7 +198,7 @@ impl<'m, P: Platform> Zoned<'m, P> {
     /// # Errors
     ///
     /// What the allocator says to a block that it can't take.
-    pub fn hand_off(self) -> Result<Mm<'m, P>> {
+    pub fn hand_off(self, machine: &Machine<'m>) -> Result<Mm<'m, P>> {
         let Early {
             platform,
             mut memblock,
@@ -254,6 +254,7 @@ impl<'m, P: Platform> Zoned<'m, P> {
             areas: self.areas,
             slab,
             kmsob: self.kmsob,
+            slab_config: machine.config.slab,
             memblock,
             tunables,
             reserves,

@@ -15,6 +15,9 @@
 //!   nodes accounting fallbacks          shadowmm's own
 //! ```
 //!
+//! `slabinfo` and `slab_cache` are made of what the allocator of objects reports,
+//! as the running kernel prints them.
+//!
 //! The e820 table prints itself (`firmware::E820Table::print`).
 //!
 //! Every writer takes a [`Snapshot`] and a [`core::fmt::Write`], keeps no more
@@ -35,6 +38,8 @@ mod model;
 mod node_files;
 pub mod nodes;
 pub mod pagetypeinfo;
+pub mod slab_cache;
+pub mod slabinfo;
 mod snapshot;
 mod totals;
 pub mod vmstat;
@@ -69,6 +74,7 @@ pub use model::ResourceModel;
 pub use model::ZoneModel;
 pub use node_files::NodeFile;
 pub use node_files::NUMASTAT;
+pub use slab_cache::CacheFile;
 pub use snapshot::Snapshot;
 pub use snapshot::Stop;
 pub use snapshot::Walk;

@@ -254,6 +254,19 @@ pub trait ObjectAllocator {
             _ => Ok(()),
         }
     }
+
+    /// Says how many empty slabs of the cache a node may keep (`min_partial` of
+    /// `/sys/kernel/slab`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchCache`]; [`Error::NotSupported`] where nothing is kept so.
+    fn set_min_partial(&self, id: CacheId, _slabs: u32) -> Result<()> {
+        match self.report(id) {
+            Some(_) => Err(Error::NotSupported),
+            None => Err(Error::NoSuchCache),
+        }
+    }
 }
 
 /// What there is of a cache on one node.

@@ -28,21 +28,29 @@
 //! drain.rs         what CPUs keep is taken from them
 //! shrink.rs        what nobody uses is given up
 //! objects.rs       requests from anywhere
+//! either.rs        whichever allocator of objects was chosen at load
 //! report.rs        what there is of a cache
 //! validate.rs      all invariants, checked
+//! config.rs        the parameters of the layer
+//! holdings.rs      the objects that somebody holds, found by their address
+//! bytes.rs         what is in an object
 //! ```
 
 mod alloc;
 mod allocator;
 mod bootstrap;
 mod bulk;
+mod bytes;
+mod config;
 pub mod debug;
 mod debug_option;
 mod drain;
+mod either;
 mod flags;
 mod free;
 mod geometry;
 mod handle;
+mod holdings;
 mod kmalloc;
 mod kmalloc_info;
 mod magazine;
@@ -66,7 +74,12 @@ pub use allocator::ObjRequest;
 pub use allocator::ObjectAllocator;
 pub use allocator::ObjectAllocatorKind;
 pub use allocator::SlabFlaw;
+pub use bytes::ObjectBytes;
+pub use config::DebugParameter;
+pub use config::SlabConfig;
+pub use config::MAX_SLAB_DEBUG;
 pub use debug_option::SlabDebug;
+pub use either::Objects;
 pub use flags::Letters;
 pub use flags::SlabFlags;
 pub use geometry::boot_geometry;
@@ -90,6 +103,8 @@ pub use geometry::TRACK_SIZE;
 pub use geometry::WORD;
 pub use handle::Cache;
 pub use handle::Object;
+pub use holdings::Holding;
+pub use holdings::Holdings;
 pub use kmalloc::Kmalloc;
 pub use kmalloc_info::kmalloc_args;
 pub use kmalloc_info::size_roundup;

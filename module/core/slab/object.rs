@@ -180,7 +180,7 @@ impl CacheName {
         let is_fit = |&byte: &u8| byte.is_ascii_graphic() && byte != b'/';
         let mut text = [0; MAX_CACHE_NAME];
         let place = text.get_mut(..name.len()).ok_or(Error::BadCacheName)?;
-        if name.is_empty() || !name.as_bytes().iter().all(is_fit) {
+        if matches!(name, "" | "." | "..") || !name.as_bytes().iter().all(is_fit) {
             return Err(Error::BadCacheName);
         }
         place.copy_from_slice(name.as_bytes());

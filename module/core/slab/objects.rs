@@ -165,6 +165,11 @@ impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
         self.shrink_caches()
     }
 
+    fn set_min_partial(&self, id: CacheId, slabs: u32) -> Result<()> {
+        self.cache(id)?.cells().set_min_partial(slabs);
+        Ok(())
+    }
+
     fn report(&self, id: CacheId) -> Option<CacheReport> {
         self.report_cache(id)
     }

@@ -49,11 +49,12 @@ pub(super) const NEVER_SHARED: u32 = u32::MAX;
 
 impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
     /// What sizes depend on.
-    pub(super) fn surroundings(&self) -> Surroundings<'m> {
+    pub(super) fn surroundings(&self) -> Surroundings<'a> {
         let platform = self.platform();
         let possible = platform.nr_cpus();
         let present = (0..possible).filter(|&cpu| platform.is_online(CpuId(cpu)));
-        Surroundings::new(nr_cpus(present.count() as u32, possible))
+        let cpus = nr_cpus(present.count() as u32, possible);
+        self.mm.slab_config.surroundings(cpus)
     }
 
     /// See [`ObjectAllocator::create`](super::ObjectAllocator::create).

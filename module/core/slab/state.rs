@@ -332,6 +332,11 @@ impl CacheCells {
         }
     }
 
+    /// Says how many empty slabs a node may keep.
+    pub(super) fn set_min_partial(&self, slabs: u32) {
+        self.min_partial.store(slabs, Relaxed);
+    }
+
     /// How the slabs are laid out.
     pub(super) fn geometry(&self) -> Geometry {
         let orders = self.orders.load(Relaxed);
