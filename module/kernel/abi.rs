@@ -91,6 +91,7 @@ plain! {
     shadowmm_rec_counter shadowmm_rec_section
     shadowmm_rec_pageset shadowmm_rec_pagetype shadowmm_rec_fragmentation
     shadowmm_rec_numastat shadowmm_rec_fallback shadowmm_rec_area
+    shadowmm_rec_slab shadowmm_rec_cache shadowmm_rec_cache_node
 }
 
 request! {
@@ -105,11 +106,10 @@ request! {
     shadowmm_block;
     shadowmm_policy;
     shadowmm_contig reserved;
+    shadowmm_cache reserved;
     shadowmm_diff_play reserved;
     shadowmm_diff_state;
     shadowmm_diff_caches;
-    shadowmm_diff_objects;
-    shadowmm_diff_look;
 }
 
 plain! { shadowmm_bench }
@@ -154,7 +154,46 @@ unsafe impl Request for uapi::shadowmm_page {
     }
 }
 
-plain! { shadowmm_diff_open shadowmm_diff_step shadowmm_diff_cache shadowmm_diff_geometry shadowmm_diff_objects_step }
+plain! { shadowmm_create shadowmm_object shadowmm_objects shadowmm_kmalloc shadowmm_bytes }
+
+// SAFETY: As above.
+unsafe impl Request for uapi::shadowmm_create {
+    const FLAGS: u32 = uapi::SHADOWMM_CREATE_FREEPTR;
+
+    fn reserved(&self) -> u32 {
+        self.reserved
+    }
+}
+
+// SAFETY: As above.
+unsafe impl Request for uapi::shadowmm_object {
+    const FLAGS: u32 = uapi::SHADOWMM_OBJECT_ZERO | uapi::SHADOWMM_OBJECT_FORCE;
+
+    fn reserved(&self) -> u32 {
+        self.reserved
+    }
+}
+
+// SAFETY: As above.
+unsafe impl Request for uapi::shadowmm_objects {
+    const FLAGS: u32 = uapi::SHADOWMM_OBJECT_ZERO;
+
+    fn reserved(&self) -> u32 {
+        self.reserved
+    }
+}
+
+// SAFETY: As above.
+unsafe impl Request for uapi::shadowmm_kmalloc {
+    const FLAGS: u32 = uapi::SHADOWMM_OBJECT_ZERO;
+}
+
+// SAFETY: As above.
+unsafe impl Request for uapi::shadowmm_bytes {
+    const FLAGS: u32 = uapi::SHADOWMM_OBJECT_FORCE;
+}
+
+plain! { shadowmm_diff_open shadowmm_diff_step shadowmm_diff_cache shadowmm_diff_geometry }
 
 // SAFETY: The header starts it with a struct shadowmm_head.
 unsafe impl Request for uapi::shadowmm_diff_open {
@@ -279,6 +318,14 @@ pub(crate) fn read_array<T: Plain>(
     Ok(())
 }
 
+/// Reads `len` bytes at `address` into `into`, which has room for them.
+pub(crate) fn read_bytes(address: u64, len: usize, into: &mut KVVec<u8>) -> Result<()> {
+    let reader = UserSlice::new(UserPtr::from_addr(address as usize), len);
+    reader
+        .read_all(into, GFP_KERNEL)
+        .map_err(|_| Error::BadPointer)
+}
+
 /// Writes an array to `address`; nothing for an empty one.
 pub(crate) fn write_array<T: Plain>(address: u64, array: &[T]) -> Result {
     if array.is_empty() {
@@ -327,6 +374,31 @@ pub(crate) fn read_text(address: u64, buffer: &mut [u8]) -> Result<&str> {
         return Err(Error::BadText);
     }
     text.to_str().map_err(|_| Error::BadText)
+}
+
+/// The text of a C string field, copied to `buffer`; `None` where it has no end.
+///
+/// # Errors
+///
+/// [`Error::BadReserved`] for something behind its end, [`Error::BadText`] for
+/// what is not UTF-8.
+pub(crate) fn text_of<'a, const N: usize>(
+    field: &[c_char; N],
+    buffer: &'a mut [u8; N],
+) -> Result<Option<&'a str>> {
+    for (to, &from) in buffer.iter_mut().zip(field) {
+        *to = from as u8;
+    }
+    let Some(end) = buffer.iter().position(|&byte| byte == 0) else {
+        return Ok(None);
+    };
+    let (text, rest) = buffer.split_at(end);
+    if rest.iter().any(|&byte| byte != 0) {
+        return Err(Error::BadReserved);
+    }
+    core::str::from_utf8(text)
+        .map(Some)
+        .map_err(|_| Error::BadText)
 }
 
 /// A C string field that text is written to; what does not fit is dropped, and

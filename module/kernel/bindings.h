@@ -3,7 +3,7 @@
  * What the glue needs of the kernel and kernel::bindings does not have.
  *
  * bindgen reads this file; bindgen_parameters lists what is taken of it. The
- * functions below are those of helpers.c, params.c and procfs.c; host_zone.h and
+ * functions below are those of helpers.c, params.c, procfs.c and so on; host_zone.h and
  * host_slab.h have those of the differential test.
  */
 #ifndef SHADOWMM_BINDINGS_H
@@ -76,6 +76,11 @@ struct shadowmm_params {
 	char *allocator;
 	char *objects;
 	bool pagesets;
+	bool slab_nomerge;
+	int slab_min_order;	/* -1: none */
+	int slab_max_order;
+	unsigned int slab_min_objects;
+	char *slab_debug;	/* NULL: none */
 	/* As the files of /proc/shadowmm/vm take them; NULL where the boot decides. */
 	char *tunables[SHADOWMM_NR_TUNABLES];
 };
@@ -122,5 +127,15 @@ u64 shadowmm_proc_nodes(void);
 bool shadowmm_tunable_name(unsigned int which, char *name, size_t size);
 int shadowmm_tunable_show(struct seq_file *m, unsigned int which);
 ssize_t shadowmm_tunable_write(unsigned int which, const char *text, size_t len);
+
+/* procfs_slab.c */
+bool shadowmm_proc_slab_create(struct proc_dir_entry *parent);
+void shadowmm_proc_slab_remove(void);
+void shadowmm_proc_cache_add(unsigned int cache, const char *name);
+void shadowmm_proc_cache_link(unsigned int cache, const char *alias, const char *name);
+void shadowmm_proc_cache_remove(unsigned int cache);
+/* procfs.rs: writes a file of a cache; does what a number written to one says. */
+int shadowmm_proc_cache_show(struct seq_file *m, unsigned int file, unsigned int cache);
+int shadowmm_proc_cache_write(unsigned int file, unsigned int cache, unsigned long value);
 
 #endif

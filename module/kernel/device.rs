@@ -2,7 +2,7 @@
 
 //! `/dev/shadowmm`: requests from outside, and whom the pages belong to.
 //!
-//! Lock order: an open file's `held`, then the shadow's `sharing`, its state, a
+//! Lock order (that of objects is in slab.rs): an open file's `held`, then the shadow's `sharing`, its state, a
 //! zone. The caller's memory is never touched under any of them.
 
 use crate::abi;
@@ -18,6 +18,8 @@ use crate::records;
 use crate::shadow;
 use crate::shadow::Shadow;
 use crate::shadow::BATCH;
+use crate::slab;
+use crate::slab::FileObjects;
 use crate::uapi;
 use kernel::fs::File;
 use kernel::ioctl::_IO;
@@ -34,7 +36,6 @@ use shadowmm_core::buddy::Policy;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result as CoreResult;
 use shadowmm_core::page::PageDescriptor;
-use shadowmm_core::page::PageState;
 use shadowmm_core::phys::PageOrder;
 use shadowmm_core::phys::Pfn;
 
@@ -53,13 +54,17 @@ const EXACT: u32 = _IO(MAGIC, 0x09);
 const BLOCK: u32 = _IO(MAGIC, 0x0a);
 const POLICY: u32 = _IO(MAGIC, 0x0b);
 const CONTIG: u32 = _IO(MAGIC, 0x0c);
+const CREATE: u32 = _IO(MAGIC, 0x20);
+const CACHE: u32 = _IO(MAGIC, 0x21);
+const OBJECT: u32 = _IO(MAGIC, 0x22);
+const OBJECTS: u32 = _IO(MAGIC, 0x23);
+const KMALLOC: u32 = _IO(MAGIC, 0x24);
+const BYTES: u32 = _IO(MAGIC, 0x25);
 const BENCH: u32 = _IO(MAGIC, 0x10);
 const DIFF_OPEN: u32 = _IO(MAGIC, 0x14);
 const DIFF_PLAY: u32 = _IO(MAGIC, 0x15);
 const DIFF_STATE: u32 = _IO(MAGIC, 0x16);
 const DIFF_CACHES: u32 = _IO(MAGIC, 0x34);
-const DIFF_OBJECTS: u32 = _IO(MAGIC, 0x35);
-const DIFF_CACHE: u32 = _IO(MAGIC, 0x36);
 
 /// An open file. Its blocks go back when it is released, however that comes.
 #[pin_data(PinnedDrop)]
@@ -67,6 +72,7 @@ pub(crate) struct OpenFile {
     pub(crate) shadow: Arc<Shadow>,
     #[pin]
     pub(crate) held: Mutex<Held>,
+    pub(crate) objects: Arc<FileObjects>,
     /// Where pages come from when a request names no node.
     #[pin]
     pub(crate) policy: Mutex<Policy>,
@@ -85,17 +91,18 @@ impl MiscDevice for OpenFile {
 
     fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Pin<KBox<Self>>> {
         let shadow = shadow::current().ok_or(ENODEV)?;
+        let objects = shadow.slab.file_opened()?;
         let number = shadow.file_opened();
-        let slab_diff = SlabDiff::new(shadow.clone());
         let file = KBox::pin_init(
             pin_init!(Self {
                 shadow,
                 held <- new_mutex!(Held::new()),
+                objects,
                 policy <- new_mutex!(Policy::Local),
                 interleave: InterleavePrev::new(),
                 number,
                 diff <- new_mutex!(OpenDiff::default()),
-                slab_diff <- new_mutex!(slab_diff),
+                slab_diff <- new_mutex!(SlabDiff::default()),
             }),
             GFP_KERNEL,
         )?;
@@ -119,19 +126,17 @@ impl MiscDevice for OpenFile {
             BLOCK => abi::answer(arg, |request| me.block(request)),
             POLICY => abi::answer(arg, |request| me.policy(request)),
             CONTIG => abi::answer(arg, |request| me.contig(request)),
+            CREATE => abi::answer(arg, |request| me.create(request)),
+            CACHE => abi::answer(arg, |request| me.cache(request)),
+            OBJECT => abi::answer(arg, |request| me.object(request)),
+            OBJECTS => abi::answer(arg, |request| me.objects(request)),
+            KMALLOC => abi::answer(arg, |request| me.kmalloc(request)),
+            BYTES => abi::answer(arg, |request| me.bytes(request)),
             BENCH => abi::answer(arg, |request| bench::run(&me.shadow, request)),
             DIFF_OPEN => abi::answer(arg, |request| me.diff.lock().open(request)),
             DIFF_PLAY => abi::answer(arg, |request| me.diff.lock().play(request)),
             DIFF_STATE => abi::answer(arg, |request| me.diff.lock().state(request)),
-            DIFF_CACHES => abi::answer(arg, |request| {
-                me.slab_diff.lock().caches(request)
-            }),
-            DIFF_OBJECTS => abi::answer(arg, |request| {
-                me.slab_diff.lock().objects(request)
-            }),
-            DIFF_CACHE => abi::answer(arg, |request| {
-                me.slab_diff.lock().look(request)
-            }),
+            DIFF_CACHES => abi::answer(arg, |request| me.slab_diff.lock().caches(request)),
             _ => {
                 me.shadow.unknown_ioctl();
                 return Err(ENOTTY);
@@ -171,6 +176,7 @@ impl PinnedDrop for OpenFile {
             give_up(Some(block));
         }
         give_up(None);
+        slab::file_closed(&self.shadow, &self.objects);
         self.shadow.file_closed();
     }
 }
@@ -186,6 +192,9 @@ impl OpenFile {
     fn stage(&self, request: &mut uapi::shadowmm_stage) -> CoreResult<()> {
         let op = shadow::StageOp::from_abi(request.op)?;
         let reached = self.shadow.stage(op);
+        if let (shadow::StageOp::Reset, false) = (op, self.shadow.has_objects()) {
+            self.shadow.slab.forget_caches();
+        }
         // Also where it failed: it may have come a part of the way.
         procfs::update_nodes();
         let (stage, ns) = reached?;
@@ -272,7 +281,9 @@ impl OpenFile {
             records::page(mm, request)?;
             request.pfn = asked;
             let head = Pfn(request.head_pfn);
-            request.owner = if request.head_state != PageState::Allocated as u32 {
+            request.owner = if request.head_state == uapi::SHADOWMM_PAGE_SLAB {
+                uapi::SHADOWMM_OWNER_KERNEL
+            } else if request.head_state != uapi::SHADOWMM_PAGE_ALLOCATED {
                 uapi::SHADOWMM_OWNER_NONE
             } else if held.get(&head).is_some() || handles.owns(self.number, head) {
                 uapi::SHADOWMM_OWNER_SELF

@@ -15,6 +15,8 @@ static struct shadowmm_params params = {
 	.allocator = "buddy",
 	.objects = "slab",
 	.pagesets = true,
+	.slab_min_order = -1,
+	.slab_max_order = -1,
 };
 
 module_param_named(autoboot, params.autoboot, bool, 0444);
@@ -40,6 +42,21 @@ MODULE_PARM_DESC(objects, "Who makes objects of pages: slab (default), or kmsob,
 
 module_param_named(pagesets, params.pagesets, bool, 0444);
 MODULE_PARM_DESC(pagesets, "Let each CPU keep free pages at hand, as Linux does (default); 0: all are the zones'");
+
+module_param_named(slab_nomerge, params.slab_nomerge, bool, 0444);
+MODULE_PARM_DESC(slab_nomerge, "Keep caches apart that could share their slabs; as on the kernel's command line");
+
+module_param_named(slab_min_order, params.slab_min_order, int, 0444);
+MODULE_PARM_DESC(slab_min_order, "The least order of slabs; as on the kernel's command line");
+
+module_param_named(slab_max_order, params.slab_max_order, int, 0444);
+MODULE_PARM_DESC(slab_max_order, "The order up to which larger slabs are tried for less waste; as on the kernel's command line");
+
+module_param_named(slab_min_objects, params.slab_min_objects, uint, 0444);
+MODULE_PARM_DESC(slab_min_objects, "Objects that a slab has at least; 0 (default): as many as the CPUs suggest");
+
+module_param_named(slab_debug, params.slab_debug, charp, 0444);
+MODULE_PARM_DESC(slab_debug, "Which caches are debugged, and how; as on the kernel's command line, e.g. FZPU,kmalloc-*");
 
 /* What can be changed later in /proc/shadowmm/vm, and begins so. */
 #define TUNABLE(place, name, text)					\

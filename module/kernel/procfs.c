@@ -5,6 +5,7 @@
  *
  *	/proc/shadowmm/		files[], in the order of core's `boot::Text`; the module's own last
  *		extfrag/	as /sys/kernel/debug/extfrag
+ *		slab/		the caches; procfs_slab.c
  *		nodeN/		node_files[], in the order of core's `report::NodeFile`; as
  *				/sys/devices/system/node/nodeN, for each node that there is
  *		vm/		core's tunables, to be written, too; as /proc/sys/vm
@@ -30,6 +31,7 @@ static const char *const files[] = {
 	"fragmentation",
 	"fallbacks",
 	"kmsob",
+	"slabinfo",
 	"refusals",
 	"failure",
 	"slab_report",
@@ -137,7 +139,7 @@ bool shadowmm_proc_create(void)
 	if (!dir)
 		return false;
 	if (!proc_mkdir_mode("extfrag", 0500, dir) || !make_tunables(dir) ||
-	    !make_files(dir, files, ARRAY_SIZE(files), -1)) {
+	    !make_files(dir, files, ARRAY_SIZE(files), -1) || !shadowmm_proc_slab_create(dir)) {
 		proc_remove(dir);
 		return false;
 	}
@@ -149,6 +151,7 @@ bool shadowmm_proc_create(void)
 
 void shadowmm_proc_remove(void)
 {
+	shadowmm_proc_slab_remove();
 	mutex_lock(&lock);
 	proc_remove(shadowmm_dir);
 	shadowmm_dir = NULL;

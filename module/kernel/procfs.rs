@@ -6,10 +6,14 @@ use crate::bindings;
 use crate::shadow;
 use core::fmt;
 use kernel::bindings::seq_file;
+use kernel::ffi::c_char;
 use kernel::prelude::*;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result as CoreResult;
 use shadowmm_core::phys::NodeId;
+use shadowmm_core::slab::CacheId;
+use shadowmm_core::slab::CacheName;
+use shadowmm_core::slab::MAX_CACHE_NAME;
 use shadowmm_core::tunables::Tunable;
 use shadowmm_core::tunables::NR_TUNABLES;
 
@@ -46,6 +50,46 @@ pub(crate) fn update_nodes() {
     unsafe { bindings::shadowmm_proc_update_nodes() };
 }
 
+/// Makes the directory of a cache. The caller holds no lock that a reader may
+/// wait for, here and below; it sees to it that no two have one name.
+pub(crate) fn add_cache(id: CacheId, name: &CacheName) {
+    with_name(name, |name| {
+        // SAFETY: The name is a C string, and is copied.
+        unsafe { bindings::shadowmm_proc_cache_add(id.get().into(), name) };
+    });
+}
+
+/// Makes a link to the directory of a cache, for another name that it has.
+pub(crate) fn link_cache(id: CacheId, alias: &CacheName, name: &CacheName) {
+    with_name(alias, |alias| {
+        with_name(name, |name| {
+            // SAFETY: As above.
+            unsafe { bindings::shadowmm_proc_cache_link(id.get().into(), alias, name) };
+        });
+    });
+}
+
+/// Removes the directory of a cache, and the links to it.
+pub(crate) fn remove_cache(id: CacheId) {
+    // SAFETY: May be called for any cache, also for one that has none.
+    unsafe { bindings::shadowmm_proc_cache_remove(id.get().into()) };
+}
+
+/// Removes the directories of all caches.
+pub(crate) fn forget_caches() {
+    // SAFETY: 0 stands for all.
+    unsafe { bindings::shadowmm_proc_cache_remove(0) };
+}
+
+/// Has `use_name` use the name as C has it.
+fn with_name(name: &CacheName, use_name: impl FnOnce(*const c_char)) {
+    let mut text = [0u8; MAX_CACHE_NAME + 1];
+    for (to, from) in text.iter_mut().zip(name.as_str().bytes()) {
+        *to = from;
+    }
+    use_name(text.as_ptr().cast());
+}
+
 /// A seq_file as a place to write text to. Overflow is seq_file's to handle: it
 /// asks again with a larger buffer.
 struct SeqWriter(*mut seq_file);
@@ -72,7 +116,33 @@ unsafe extern "C" fn shadowmm_proc_show(m: *mut seq_file, file: u32, nid: i32) -
         0.. => shadow.write_node_text(NodeId(nid), file, &mut SeqWriter(m)),
         _ => shadow.write_text(file, &mut SeqWriter(m)),
     };
-    match written {
+    to_errno(written)
+}
+
+/// Writes file number `file` of core's `CacheFile` for a cache.
+///
+/// # Safety
+///
+/// `m` is the seq_file of a show callback below our directory.
+#[no_mangle]
+unsafe extern "C" fn shadowmm_proc_cache_show(m: *mut seq_file, file: u32, cache: u32) -> i32 {
+    let Some(shadow) = shadow::current() else {
+        return ENODEV.to_errno();
+    };
+    to_errno(shadow.write_cache_text(cache, file, &mut SeqWriter(m)))
+}
+
+/// Does what `value`, written to that file, says.
+#[no_mangle]
+extern "C" fn shadowmm_proc_cache_write(file: u32, cache: u32, value: usize) -> i32 {
+    let Some(shadow) = shadow::current() else {
+        return ENODEV.to_errno();
+    };
+    to_errno(shadow.cache_written(cache, file, value as u64))
+}
+
+fn to_errno(done: CoreResult<()>) -> i32 {
+    match done {
         Ok(()) => 0,
         Err(error) => -(error.errno() as i32),
     }

@@ -5,6 +5,7 @@
 //! One function for each kind of report; they translate field by field and
 //! compute nothing.
 
+mod slab;
 mod usage;
 
 use crate::abi;
@@ -138,6 +139,18 @@ pub(crate) fn reclaim(shadow: &Shadow, request: &uapi::shadowmm_reclaim) -> Core
     })
 }
 
+/// A state as the ABI numbers them. A page that a CPU keeps is a free one.
+fn page_state(state: PageState) -> u32 {
+    match state {
+        PageState::Hole => uapi::SHADOWMM_PAGE_HOLE,
+        PageState::Reserved => uapi::SHADOWMM_PAGE_RESERVED,
+        PageState::Buddy | PageState::Pageset => uapi::SHADOWMM_PAGE_BUDDY,
+        PageState::Allocated => uapi::SHADOWMM_PAGE_ALLOCATED,
+        PageState::Tail | PageState::SlabTail => uapi::SHADOWMM_PAGE_TAIL,
+        PageState::Slab => uapi::SHADOWMM_PAGE_SLAB,
+    }
+}
+
 /// What is known about a page, except whose it is.
 pub(crate) fn page(mm: &Mm<'_>, request: &mut uapi::shadowmm_page) -> CoreResult<()> {
     let pfn = Pfn(request.pfn);
@@ -146,12 +159,8 @@ pub(crate) fn page(mm: &Mm<'_>, request: &mut uapi::shadowmm_page) -> CoreResult
     request.head_pfn = block.head.0;
     request.host_pfn = host_pfn(mm.region.host_pfn(pfn));
     request.section = mm.sparse.section_of(pfn).0;
-    // A page that a CPU keeps is a free one.
-    request.state = match page.state() {
-        PageState::Pageset => PageState::Buddy,
-        state => state,
-    } as u32;
-    request.head_state = block.state as u32;
+    request.state = page_state(page.state());
+    request.head_state = page_state(block.state);
     request.order = block.order.get().into();
     request.zone = page.zone() as u32;
     request.nid = page.nid().0;
@@ -245,6 +254,18 @@ pub(crate) fn report(
         SHADOWMM_REPORT_AREAS => {
             sized::<shadowmm_rec_area>(size)?;
             shadow.with_mm(|mm| areas(mm, out))
+        }
+        SHADOWMM_REPORT_SLAB => {
+            sized::<shadowmm_rec_slab>(size)?;
+            slab::layer(shadow, out)
+        }
+        SHADOWMM_REPORT_CACHES => {
+            sized::<shadowmm_rec_cache>(size)?;
+            slab::all(shadow, out)
+        }
+        SHADOWMM_REPORT_CACHE_NODES => {
+            sized::<shadowmm_rec_cache_node>(size)?;
+            slab::nodes(shadow, out)
         }
         _ => Err(Error::BadKind),
     }

@@ -21,6 +21,7 @@ use crate::movable::Uses;
 use crate::platform::Kernel;
 use crate::region::HostMemory;
 use crate::rwsem::RwSemaphore;
+use crate::slab::SlabFiles;
 use crate::slab_report;
 use crate::uapi;
 use core::fmt;
@@ -247,6 +248,9 @@ pub(crate) struct Shadow {
     sharing: RwSemaphore<()>,
     /// The blocks that open files know by a handle.
     pub(crate) handles: Arc<Handles>,
+    /// The objects of open files.
+    #[pin]
+    pub(crate) slab: SlabFiles,
     /// How often requests were refused, by reason.
     pub(crate) refusals: Refusals,
     /// Pages that belong to open files.
@@ -272,6 +276,7 @@ impl Shadow {
                 host,
                 sharing <- RwSemaphore::outer(()),
                 handles: Arc::pin_init(Handles::new(), GFP_KERNEL)?,
+                slab <- SlabFiles::new(),
                 refusals: Refusals::new(),
                 held_pages: AtomicU64::new(0),
                 open_files: AtomicU32::new(0),
@@ -369,6 +374,9 @@ impl Shadow {
             (StageOp::Reset, _) => {
                 if self.held_pages.load(Relaxed) != 0 {
                     return Err(Error::PagesHeld);
+                }
+                if self.slab.held() != 0 {
+                    return Err(Error::ObjectsHeld);
                 }
                 self.detect(&mut state)?;
             }

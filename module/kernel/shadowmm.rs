@@ -18,6 +18,7 @@
 //! failure.rs requests that failed         daemons.c
 //! slab_report.rs what debugging of caches has found
 //! movable.rs blocks that may move         bench.rs     beside the host's allocator
+//! slab.rs    caches, and whose objects    procfs_slab.c  /proc/shadowmm/slab
 //! ```
 
 use core::sync::atomic::Ordering::Release;
@@ -27,7 +28,9 @@ use kernel::prelude::*;
 use shadowmm_core::allocator::AllocatorKind;
 use shadowmm_core::boot::Config;
 use shadowmm_core::boot::CrashParameter;
+use shadowmm_core::slab::DebugParameter;
 use shadowmm_core::slab::ObjectAllocatorKind;
+use shadowmm_core::slab::SlabConfig;
 use shadowmm_core::tunables::Tunable;
 use shadowmm_core::zone::ZoneConfig;
 
@@ -47,6 +50,7 @@ mod records;
 mod region;
 mod rwsem;
 mod shadow;
+mod slab;
 mod slab_report;
 #[expect(
     clippy::as_underscore,
@@ -149,6 +153,7 @@ fn load() -> Result<shadow::Current> {
         objects: ObjectAllocatorKind::parse(text("objects=", params.objects)?)
             .map_err(|error| shadow::refused("objects=", error))?,
         pagesets: params.pagesets,
+        slab: slab_config(params)?,
         ..Config::default()
     };
     for (which, value) in Tunable::ALL.into_iter().zip(params.tunables) {
@@ -167,6 +172,21 @@ fn load() -> Result<shadow::Current> {
     }
     shadow.announce();
     Ok(shadow::Current::new(shadow))
+}
+
+/// What the parameters say of the slab layer.
+fn slab_config(params: &bindings::shadowmm_params) -> Result<SlabConfig> {
+    let debug = match params.slab_debug.is_null() {
+        true => Ok(DebugParameter::NONE),
+        false => DebugParameter::new(text("slab_debug=", params.slab_debug)?),
+    };
+    Ok(SlabConfig {
+        merge: !params.slab_nomerge,
+        min_order: SlabConfig::order(params.slab_min_order),
+        max_order: SlabConfig::order(params.slab_max_order),
+        min_objects: params.slab_min_objects,
+        debug: debug.map_err(|error| shadow::refused("slab_debug=", error))?,
+    })
 }
 
 /// A text parameter; `name` is what it is called when it is none.

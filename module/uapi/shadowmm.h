@@ -50,13 +50,19 @@
 
 #define SHADOWMM_IOC_RECLAIM  _IO(SHADOWMM_IOC_MAGIC, 0x18) /* struct shadowmm_reclaim */
 
+/* Objects that are smaller than pages. */
+#define SHADOWMM_IOC_CREATE   _IO(SHADOWMM_IOC_MAGIC, 0x20) /* struct shadowmm_create */
+#define SHADOWMM_IOC_CACHE    _IO(SHADOWMM_IOC_MAGIC, 0x21) /* struct shadowmm_cache */
+#define SHADOWMM_IOC_OBJECT   _IO(SHADOWMM_IOC_MAGIC, 0x22) /* struct shadowmm_object */
+#define SHADOWMM_IOC_OBJECTS  _IO(SHADOWMM_IOC_MAGIC, 0x23) /* struct shadowmm_objects */
+#define SHADOWMM_IOC_KMALLOC  _IO(SHADOWMM_IOC_MAGIC, 0x24) /* struct shadowmm_kmalloc */
+#define SHADOWMM_IOC_BYTES    _IO(SHADOWMM_IOC_MAGIC, 0x25) /* struct shadowmm_bytes */
+
 /* For the differential test; CAP_SYS_ADMIN (else EPERM). */
 #define SHADOWMM_IOC_DIFF_OPEN  _IO(SHADOWMM_IOC_MAGIC, 0x14) /* struct shadowmm_diff_open */
 #define SHADOWMM_IOC_DIFF_PLAY  _IO(SHADOWMM_IOC_MAGIC, 0x15) /* struct shadowmm_diff_play */
 #define SHADOWMM_IOC_DIFF_STATE _IO(SHADOWMM_IOC_MAGIC, 0x16) /* struct shadowmm_diff_state */
 #define SHADOWMM_IOC_DIFF_CACHES _IO(SHADOWMM_IOC_MAGIC, 0x34) /* struct shadowmm_diff_caches */
-#define SHADOWMM_IOC_DIFF_OBJECTS _IO(SHADOWMM_IOC_MAGIC, 0x35) /* struct shadowmm_diff_objects */
-#define SHADOWMM_IOC_DIFF_CACHE _IO(SHADOWMM_IOC_MAGIC, 0x36) /* struct shadowmm_diff_look */
 
 #define SHADOWMM_NR_ORDERS 11
 #define SHADOWMM_NR_ZONES 4
@@ -190,6 +196,7 @@ enum shadowmm_page_state {
 	SHADOWMM_PAGE_BUDDY = 2,
 	SHADOWMM_PAGE_ALLOCATED = 3,
 	SHADOWMM_PAGE_TAIL = 4,
+	SHADOWMM_PAGE_SLAB = 5,		/* the first page of a slab */
 };
 
 enum shadowmm_page_owner {
@@ -335,6 +342,155 @@ struct shadowmm_policy {
 	__aligned_u64 nodes;	/* bit n for node n; 0 for LOCAL; GET: out */
 };
 
+/*
+ * Caches of objects. A cache is there for everybody from CREATE until somebody
+ * destroys it, or the boot starts anew. Objects belong to the open file that
+ * took them, until it frees them or is closed. The first of these requests
+ * brings the layer up, which takes some pages for itself.
+ */
+#define SHADOWMM_CACHE_NAME 64	/* bytes of a cache's name, with the NUL */
+
+enum shadowmm_ctor {
+	SHADOWMM_CTOR_NONE = 0,
+	SHADOWMM_CTOR_FILL = 1,	/* fills the object with the byte `ctor_arg` */
+	SHADOWMM_CTOR_FAIL = 2,	/* works for `ctor_arg` objects, and fails from then on */
+};
+
+/* Flag of CREATE: `freeptr_offset` says where the free pointer goes. */
+#define SHADOWMM_CREATE_FREEPTR 0x1
+
+/*
+ * CREATE: a cache. Where one that is there already does as well, it is that
+ * one under another name, as in Linux; it is gone when it was destroyed as
+ * often as it was created.
+ */
+struct shadowmm_create {
+	struct shadowmm_head head;
+	__u32 object_size;
+	__u32 align;		/* a power of two, or 0 */
+	__u32 flags;		/* Linux's SLAB_* bits of the running kernel */
+	__u32 ctor;		/* enum shadowmm_ctor */
+	__u32 ctor_arg;		/* 0 for SHADOWMM_CTOR_NONE */
+	__u32 useroffset;	/* the part of an object that may be copied to users */
+	__u32 usersize;
+	__u32 freeptr_offset;	/* 0 without its flag */
+	__u32 sheaf_capacity;	/* how many objects a CPU keeps; 0: as Linux would */
+	__u32 cache;		/* out: its number, never 0 */
+	__u32 aliases;		/* out: 0, or how many other names the cache has */
+	__u32 reserved;
+	char name[SHADOWMM_CACHE_NAME];	/* printable, without blanks and slashes; zero behind it */
+};
+
+enum shadowmm_cache_op {
+	SHADOWMM_CACHE_FIND = 0,	/* by its name */
+	/*
+	 * Refused with EBUSY while objects are alive: what is alive is said in `text` then,
+	 * which is written although the request is refused.
+	 */
+	SHADOWMM_CACHE_DESTROY = 1,
+	SHADOWMM_CACHE_SHRINK = 2,	/* its free slabs go back; with cache 0 those of all */
+	SHADOWMM_CACHE_VALIDATE = 3,	/* checks it; `text` says what does not hold */
+	SHADOWMM_CACHE_MIN_PARTIAL = 4,	/* how many slabs a node keeps although they are free */
+};
+
+/* CACHE: what is done with caches. A field that the operation does not need is zero. */
+struct shadowmm_cache {
+	struct shadowmm_head head;
+	__u32 op;		/* enum shadowmm_cache_op */
+	__u32 cache;		/* FIND: out */
+	__aligned_u64 value;	/* SHRINK: out: pages given back; MIN_PARTIAL: in */
+	__u32 capacity;		/* bytes that fit into text; what is longer is cut */
+	__u32 reserved;
+	__aligned_u64 text;	/* char *, gets a text with a NUL; unused when capacity is 0 */
+	char name[SHADOWMM_CACHE_NAME];	/* FIND */
+};
+
+/* Flag of OBJECT, OBJECTS and KMALLOC, where they allocate: the bytes are zero (__GFP_ZERO). */
+#define SHADOWMM_OBJECT_ZERO 0x1
+/*
+ * Flag of OBJECT where it frees, and of BYTES: `object` need not be the file's. For those who try out
+ * debugging: CAP_SYS_ADMIN (else EPERM); in a cache with SLAB_CONSISTENCY_CHECKS, red zones or poison
+ * that was made by CREATE; not an object that another file has.
+ */
+#define SHADOWMM_OBJECT_FORCE 0x2
+
+enum shadowmm_object_op {
+	SHADOWMM_OBJECT_ALLOC = 0,
+	SHADOWMM_OBJECT_FREE = 1,
+};
+
+/* OBJECT: an object of a cache, owned by the open file until it is freed or the file closed. */
+struct shadowmm_object {
+	struct shadowmm_head head;
+	__u32 op;		/* enum shadowmm_object_op */
+	__u32 cache;
+	__u32 gfp;		/* ALLOC: as in struct shadowmm_alloc; FREE: 0 */
+	__s32 nid;		/* ALLOC: the preferred node or -1; FREE: 0 */
+	__aligned_u64 object;	/* its shadow physical address; ALLOC: out */
+	__s32 object_nid;	/* out, ALLOC */
+	__u32 reserved;
+};
+
+#define SHADOWMM_MAX_OBJECTS 4096
+
+/*
+ * OBJECTS: many objects. ALLOC takes all or, where that can't be, none. FREE goes through `objects` up
+ * to the first that can't be freed, as BULK does with pages; with cache 0 each goes to the cache that it
+ * is from.
+ */
+struct shadowmm_objects {
+	struct shadowmm_head head;
+	__u32 op;		/* enum shadowmm_object_op */
+	__u32 cache;
+	__u32 gfp;		/* as in struct shadowmm_object */
+	__s32 nid;		/* likewise */
+	__u32 count;		/* entries of objects: 1 to SHADOWMM_MAX_OBJECTS */
+	__u32 done;		/* out: objects that were allocated or freed */
+	__u32 stopped;		/* out: 0, or the reason's code */
+	__u32 reserved;
+	__aligned_u64 objects;	/* __u64 *; ALLOC writes it, FREE reads it */
+};
+
+enum shadowmm_kmalloc_op {
+	SHADOWMM_KMALLOC_ALLOC = 0,	/* kmalloc(), kzalloc() */
+	SHADOWMM_KMALLOC_REALLOC = 1,	/* krealloc(): `object` may be 0; with size 0 it is freed */
+	SHADOWMM_KMALLOC_FREE = 2,	/* kfree(): an object of whatever cache */
+	SHADOWMM_KMALLOC_SIZE = 3,	/* ksize() */
+	SHADOWMM_KMALLOC_ROUNDUP = 4,	/* kmalloc_size_roundup(): what `size` would get */
+};
+
+/* KMALLOC: an object of the general caches, by its size. A field that the operation does not need is zero. */
+struct shadowmm_kmalloc {
+	struct shadowmm_head head;
+	__u32 op;		/* enum shadowmm_kmalloc_op */
+	__u32 gfp;		/* ALLOC, REALLOC: as in struct shadowmm_alloc */
+	__s32 nid;		/* likewise */
+	__s32 object_nid;	/* out, ALLOC and REALLOC; -1 for no object */
+	__aligned_u64 size;	/* bytes; ALLOC, REALLOC, ROUNDUP */
+	__aligned_u64 object;	/* ALLOC, REALLOC: out, 0 where nothing is left */
+	__aligned_u64 usable;	/* out, but for FREE: bytes that it has */
+};
+
+enum shadowmm_bytes_op {
+	SHADOWMM_BYTES_READ = 0,
+	SHADOWMM_BYTES_WRITE = 1,
+};
+
+/*
+ * BYTES: an object's content. READ gives what is the object's own, and nothing else. WRITE may go
+ * beyond it with CAP_SYS_ADMIN (else EPERM), as far as its slab reaches: an overflow, to be found by
+ * debugging.
+ */
+struct shadowmm_bytes {
+	struct shadowmm_head head;	/* flags: SHADOWMM_OBJECT_FORCE */
+	__u32 op;		/* enum shadowmm_bytes_op */
+	__u32 cache;		/* with the flag: the cache that the object is or was of; else 0 */
+	__aligned_u64 object;
+	__aligned_s64 offset;	/* from the object's first byte */
+	__aligned_u64 len;	/* at least 1 */
+	__aligned_u64 buf;
+};
+
 /* What REPORT can tell, and the records in which it does. */
 enum shadowmm_report_kind {
 	SHADOWMM_REPORT_STATUS = 0,	/* one struct shadowmm_rec_status */
@@ -354,6 +510,9 @@ enum shadowmm_report_kind {
 	SHADOWMM_REPORT_NUMASTAT = 14,	/* struct shadowmm_rec_numastat */
 	SHADOWMM_REPORT_FALLBACKS = 15,	/* struct shadowmm_rec_fallback */
 	SHADOWMM_REPORT_AREAS = 24,	/* struct shadowmm_rec_area; none but with allocator=cosmos */
+	SHADOWMM_REPORT_SLAB = 30,	/* one struct shadowmm_rec_slab */
+	SHADOWMM_REPORT_CACHES = 31,	/* struct shadowmm_rec_cache; none before the layer is up */
+	SHADOWMM_REPORT_CACHE_NODES = 32, /* struct shadowmm_rec_cache_node, by cache and node */
 };
 
 /*
@@ -570,6 +729,75 @@ struct shadowmm_rec_area {
 	__aligned_u64 frees[SHADOWMM_NR_ORDERS];
 };
 
+enum shadowmm_objects_by {
+	SHADOWMM_OBJECTS_BY_SLAB = 0,	/* slabs, as in Linux */
+	SHADOWMM_OBJECTS_BY_KMSOB = 1,	/* containers, after Cosmos */
+};
+
+/* The layer of caches. */
+struct shadowmm_rec_slab {
+	__u32 up;		/* 0: nobody has used it yet */
+	__u32 by;		/* enum shadowmm_objects_by */
+	__aligned_u64 held_objects;	/* owned by open files */
+	__aligned_u64 caches;
+	__aligned_u64 pages;	/* of all their slabs */
+};
+
+/* A cache. Sizes are in bytes, and those of slabs in objects. */
+struct shadowmm_rec_cache {
+	__u32 cache;		/* its number */
+	__s32 refcount;		/* 1 more than it has other names; -1: it is never shared */
+	char name[SHADOWMM_CACHE_NAME];
+	__u32 object_size;	/* as it was asked for */
+	__u32 size;		/* with what is between objects */
+	__u32 inuse;		/* up to where the object's own data and red zone reach */
+	__u32 offset;		/* of the free pointer */
+	__u32 align;
+	__u32 red_left_pad;
+	__u32 flags;		/* Linux's SLAB_* bits */
+	__u32 order;
+	__u32 objects_per_slab;
+	__u32 min_order;	/* when memory is short */
+	__u32 min_objects;
+	__u32 min_partial;	/* slabs that a node keeps although they are free */
+	__u32 sheaf_capacity;
+	__u32 ctor;		/* enum shadowmm_ctor */
+	__u32 ctor_arg;
+	__u32 useroffset;
+	__u32 usersize;
+	__u32 reserved;
+	__aligned_u64 active_objects;	/* that somebody has */
+	__aligned_u64 total_objects;
+	__aligned_u64 cached_objects;	/* free ones that CPUs keep */
+	__aligned_u64 slabs;
+	__aligned_u64 pages;
+	/* How often. */
+	__aligned_u64 alloc_fastpath;	/* objects from what the CPU keeps */
+	__aligned_u64 alloc_slowpath;	/* objects from a slab */
+	__aligned_u64 free_fastpath;
+	__aligned_u64 free_slowpath;
+	__aligned_u64 free_remote;	/* objects that went back to another node, */
+	__aligned_u64 remote_batches;	/* in so many batches */
+	__aligned_u64 refills;		/* what a CPU keeps was filled, */
+	__aligned_u64 flushes;		/* or emptied in part, */
+	__aligned_u64 cpu_flush;	/* or taken from it */
+	__aligned_u64 alloc_slab;	/* slabs that were made */
+	__aligned_u64 free_slab;	/* slabs that went back */
+	__aligned_u64 order_fallback;	/* slabs that are smaller, for lack of memory */
+	__aligned_u64 failed;		/* objects that could not be had */
+};
+
+/* What a cache has on a node. */
+struct shadowmm_rec_cache_node {
+	__u32 cache;
+	__s32 nid;
+	__aligned_u64 full;	/* slabs without a free object */
+	__aligned_u64 partial;
+	__aligned_u64 empty;	/* slabs without an object in use */
+	__aligned_u64 total_objects;
+	__aligned_u64 objects;	/* in use, seen from the slabs: what CPUs keep counts */
+};
+
 /*
  * VALIDATE: checks every invariant of the running shadow. The request succeeds
  * if it could look; what it found is in `what`.
@@ -742,16 +970,14 @@ struct shadowmm_diff_state {
 };
 
 /*
- * The differential test of the slab layer: caches of the running kernel, and
- * pairs of one there and one in the shadow, from which the same objects are
- * taken. What is kept is given back when the file is closed.
+ * The differential test of the slab layer: caches of the running kernel. What
+ * is kept is destroyed when the file is closed.
  */
 
 enum shadowmm_diff_caches_op {
 	SHADOWMM_DIFF_MEASURE = 0,	/* creates each, looks at it and destroys it */
 	SHADOWMM_DIFF_KEEP = 1,		/* creates each, looks at it and keeps it, for looking at it in sysfs */
-	SHADOWMM_DIFF_DROP = 2,		/* destroys all that are kept, their objects first; no caches are named */
-	SHADOWMM_DIFF_PAIR = 3,		/* as KEEP, and creates the same in the shadow; they are numbered from 0 */
+	SHADOWMM_DIFF_DROP = 2,		/* destroys all that are kept; no caches are named */
 };
 
 #define SHADOWMM_DIFF_CTOR 0x1		/* with a constructor, which does nothing */
@@ -801,48 +1027,6 @@ struct shadowmm_diff_caches {
 	__u32 nr;		/* at most 1024 */
 	__aligned_u64 caches;	/* struct shadowmm_diff_cache * */
 	__aligned_u64 geometries; /* struct shadowmm_diff_geometry *, as many */
-};
-
-enum shadowmm_diff_objects_op {
-	SHADOWMM_DIFF_TAKE = 0,		/* an object for each of `count` slots from `slot` on, one by one */
-	SHADOWMM_DIFF_TAKE_BULK = 1,	/* the same at once, for up to 256 slots */
-	SHADOWMM_DIFF_GIVE = 2,		/* the objects of `count` slots from `slot` on go back, one by one */
-	SHADOWMM_DIFF_GIVE_BULK = 3,	/* the same at once, those of the pair `cache`, for up to 256 slots */
-	SHADOWMM_DIFF_SHRINK = 4,	/* both give up what nobody uses of the pair */
-};
-
-/* A step, on both sides. Taking passes over slots that have an object, giving over those that have none. */
-struct shadowmm_diff_objects_step {
-	__u32 op;		/* enum shadowmm_diff_objects_op */
-	__u32 cache;		/* the pair; not for GIVE */
-	__u32 slot;		/* below 65536, as all of them */
-	__u32 count;
-};
-
-/* DIFF_OBJECTS: plays steps on both. */
-struct shadowmm_diff_objects {
-	struct shadowmm_head head;
-	__u32 nr;		/* at most 65536 */
-	__u32 failed;		/* out: objects that one side or both could not give; the other has taken its back */
-	__aligned_u64 steps;	/* struct shadowmm_diff_objects_step * */
-};
-
-/* DIFF_CACHE: what there is of a pair; what the kernel counts stands in sysfs. */
-struct shadowmm_diff_look {
-	struct shadowmm_head head;
-	__u32 cache;		/* the pair */
-	__u32 fallbacks;	/* out: slabs of the shadow that are smaller than they should be, so far */
-	__aligned_u64 live;	/* out: objects that slots have */
-	__aligned_u64 host_used;	/* out: slabs of the kernel that these lie in */
-	__aligned_u64 shadow_used;	/* out: slabs of the shadow that these lie in, if there were no fallbacks */
-	__aligned_u64 slabs;	/* out: slabs of the shadow, of them: */
-	__aligned_u64 partial;	/* out: with free and other objects */
-	__aligned_u64 empty;	/* out: with free objects only */
-	__aligned_u64 total;	/* out: objects in them */
-	__aligned_u64 objects;	/* out: those that are in no slab's freelist */
-	__aligned_u64 cached;	/* out: those of them that CPUs keep */
-	__aligned_u64 active;	/* out: those that somebody has */
-	__aligned_u64 pages;	/* out: pages of the slabs */
 };
 
 #endif /* _UAPI_SHADOWMM_H */

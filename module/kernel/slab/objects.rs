@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests about objects: OBJECT, OBJECTS, KMALLOC.
+//!
+//! Each is checked whole, then gets the memory for its own bookkeeping, and only
+//! then changes something.
+
+use super::cache_id;
+use super::check_capable;
+use super::check_flags;
+use super::check_unused;
+use super::leave_room;
+use super::make_room;
+use super::node_of;
+use super::object_request;
+use crate::abi;
+use crate::device::OpenFile;
+use crate::shadow::Mm;
+use crate::uapi;
+use core::sync::atomic::Ordering::Relaxed;
+use kernel::prelude::*;
+use shadowmm_core::error::Error;
+use shadowmm_core::error::Result as CoreResult;
+use shadowmm_core::phys::Bytes;
+use shadowmm_core::slab::size_roundup;
+use shadowmm_core::slab::CacheId;
+use shadowmm_core::slab::Holding;
+use shadowmm_core::slab::ObjAddr;
+use shadowmm_core::slab::ObjRequest;
+use shadowmm_core::slab::ObjectAllocator;
+use shadowmm_core::slab::SlabFlags;
+
+impl OpenFile {
+    /// OBJECT.
+    pub(crate) fn object(&self, request: &mut uapi::shadowmm_object) -> CoreResult<()> {
+        match request.op {
+            uapi::SHADOWMM_OBJECT_ALLOC => {
+                check_flags(&request.head, uapi::SHADOWMM_OBJECT_ZERO)?;
+                check_unused(&[request.object])?;
+                let wanted = object_request(&request.head, request.gfp, request.nid)?;
+                let id = cache_id(request.cache)?;
+                let (object, nid) =
+                    self.take_object(Some(id), |objects| objects.alloc(id, &wanted))?;
+                request.object = object.get();
+                request.object_nid = nid;
+                Ok(())
+            }
+            uapi::SHADOWMM_OBJECT_FREE => {
+                check_flags(&request.head, uapi::SHADOWMM_OBJECT_FORCE)?;
+                check_unused(&[request.gfp.into(), request.nid as u64])?;
+                let id = cache_id(request.cache)?;
+                let object = ObjAddr::new(request.object);
+                if request.head.flags & uapi::SHADOWMM_OBJECT_FORCE != 0 {
+                    return self.force_free(id, object);
+                }
+                self.give_object(object, |objects| objects.free(id, object, 0))
+            }
+            _ => Err(Error::BadKind),
+        }
+    }
+
+    /// Takes an object for the file: what it is, and where. NULL is nobody's.
+    fn take_object(
+        &self,
+        cache: Option<CacheId>,
+        take: impl FnOnce(&dyn ObjectAllocator) -> CoreResult<ObjAddr>,
+    ) -> CoreResult<(ObjAddr, i32)> {
+        let slab = &self.shadow.slab;
+        let taken = {
+            let _calm = slab.forcing.read();
+            let mut table = self.objects.table.lock();
+            make_room(&mut table, 1)?;
+            self.shadow.with_mm(|mm| {
+                let object = take(&*mm.objects()?)?;
+                if object.is_null() {
+                    return Ok((object, -1));
+                }
+                slab.held.fetch_add(1, Relaxed);
+                table.insert(Holding { object, cache });
+                Ok((object, node_of(mm, object)))
+            })?
+        };
+        self.shadow.objects_used();
+        Ok(taken)
+    }
+
+    /// Gives one of the file's objects back.
+    fn give_object(
+        &self,
+        object: ObjAddr,
+        give: impl FnOnce(&dyn ObjectAllocator) -> CoreResult<()>,
+    ) -> CoreResult<()> {
+        let slab = &self.shadow.slab;
+        let _calm = slab.forcing.read();
+        let mut table = self.objects.table.lock();
+        table.get(object).ok_or(Error::ObjectNotHeld)?;
+        self.shadow.with_mm(|mm| {
+            give(&*mm.objects()?)?;
+            slab.held.fetch_sub(1, Relaxed);
+            Ok(())
+        })?;
+        table.remove(object);
+        leave_room(&mut table);
+        Ok(())
+    }
+
+    /// Does with an object what its owner alone may, or nobody: it is to be found
+    /// out by the debugging of its cache.
+    pub(super) fn force(
+        &self,
+        id: CacheId,
+        object: ObjAddr,
+        misuse: impl FnOnce(&Mm<'_>) -> CoreResult<()>,
+    ) -> CoreResult<()> {
+        check_capable()?;
+        let slab = &self.shadow.slab;
+        let _alone = slab.forcing.write();
+        let ours = self.objects.table.lock().get(object).is_some();
+        if !ours && slab.is_held(object) {
+            return Err(Error::ObjectNotHeld);
+        }
+        self.shadow.with_mm(|mm| {
+            let cache = mm.objects_if_up().and_then(|objects| objects.report(id));
+            let cache = cache.ok_or(Error::NoSuchCache)?;
+            if !cache.geometry.flags.has(SlabFlags::DEBUG) || !slab.is_created(id) {
+                return Err(Error::NeedsDebugging);
+            }
+            misuse(mm)
+        })
+    }
+
+    fn force_free(&self, id: CacheId, object: ObjAddr) -> CoreResult<()> {
+        self.force(id, object, |mm| {
+            mm.objects()?.free(id, object, 0)?;
+            if self.objects.table.lock().remove(object).is_some() {
+                self.shadow.slab.held.fetch_sub(1, Relaxed);
+            }
+            Ok(())
+        })
+    }
+
+    /// OBJECTS.
+    pub(crate) fn objects(&self, request: &mut uapi::shadowmm_objects) -> CoreResult<()> {
+        if !(1..=uapi::SHADOWMM_MAX_OBJECTS).contains(&request.count) {
+            return Err(Error::BadObjectCount);
+        }
+        let count = request.count as usize;
+        match request.op {
+            uapi::SHADOWMM_OBJECT_ALLOC => {
+                let wanted = object_request(&request.head, request.gfp, request.nid)?;
+                let id = cache_id(request.cache)?;
+                self.take_objects(id, &wanted, count, request.objects)?;
+                request.done = request.count;
+                request.stopped = 0;
+                Ok(())
+            }
+            uapi::SHADOWMM_OBJECT_FREE => {
+                check_flags(&request.head, 0)?;
+                check_unused(&[request.gfp.into(), request.nid as u64])?;
+                let id = match request.cache {
+                    0 => None,
+                    number => Some(cache_id(number)?),
+                };
+                let mut objects =
+                    KVVec::with_capacity(count, GFP_KERNEL).map_err(|_| Error::NoHostMemory)?;
+                abi::read_array(request.objects, request.count, |object: u64| {
+                    let pushed = objects.push(ObjAddr::new(object), GFP_KERNEL);
+                    pushed.map_err(|_| Error::NoHostMemory)
+                })?;
+                let (done, stopped) = self.give_objects(id, &objects)?;
+                if let (0, Some(error)) = (done, stopped) {
+                    return Err(error);
+                }
+                request.done = done as u32;
+                request.stopped = stopped.map_or(0, Error::code);
+                Ok(())
+            }
+            _ => Err(Error::BadKind),
+        }
+    }
+
+    fn take_objects(
+        &self,
+        id: CacheId,
+        wanted: &ObjRequest,
+        count: usize,
+        address: u64,
+    ) -> CoreResult<()> {
+        let objects = KVVec::from_elem(ObjAddr::NULL, count, GFP_KERNEL);
+        let mut objects = objects.map_err(|_| Error::NoHostMemory)?;
+        // Where the answer can't be written, nothing may have been done.
+        abi::write_numbers(address, count, objects.iter().map(|object| object.get()))?;
+        {
+            let slab = &self.shadow.slab;
+            let _calm = slab.forcing.read();
+            let mut table = self.objects.table.lock();
+            make_room(&mut table, count)?;
+            self.shadow.with_mm(|mm| {
+                mm.objects()?.alloc_bulk(id, wanted, &mut objects)?;
+                slab.held.fetch_add(count as u64, Relaxed);
+                Ok(())
+            })?;
+            for &object in &objects {
+                table.insert(Holding {
+                    object,
+                    cache: Some(id),
+                });
+            }
+        }
+        self.shadow.objects_used();
+        let numbers = objects.iter().map(|object| object.get());
+        abi::write_numbers(address, count, numbers).inspect_err(|_| {
+            // The memory was there a moment ago. Without their addresses the
+            // objects are of no use to anybody.
+            let _ = self.give_objects(Some(id), &objects);
+        })
+    }
+
+    /// Gives objects back, up to the first that can't be: how many, and why no
+    /// more.
+    fn give_objects(
+        &self,
+        id: Option<CacheId>,
+        objects: &[ObjAddr],
+    ) -> CoreResult<(usize, Option<Error>)> {
+        let slab = &self.shadow.slab;
+        let _calm = slab.forcing.read();
+        let mut table = self.objects.table.lock();
+        self.shadow
+            .with_mm(|mm| {
+                let allocator = mm.objects()?;
+                let mut done = 0;
+                let mut stopped = None;
+                for &object in objects {
+                    match table.get(object) {
+                        None => stopped = Some(Error::ObjectNotHeld),
+                        Some(holding) if id.is_some() && holding.cache != id => {
+                            stopped = Some(Error::WrongCache);
+                        }
+                        Some(_) => {
+                            table.remove(object);
+                            done += 1;
+                            continue;
+                        }
+                    }
+                    break;
+                }
+                slab.held.fetch_sub(done as u64, Relaxed);
+                let given = objects.get(..done).unwrap_or(objects);
+                let freed = match given {
+                    [] => 0,
+                    given => allocator.free_bulk(id, given, 0)?,
+                };
+                if freed < done {
+                    // They stay in their slab, as in Linux; debugging has said why.
+                    return Ok((freed, Some(Error::SlabDamaged)));
+                }
+                Ok((done, stopped))
+            })
+            .inspect(|_| leave_room(&mut table))
+    }
+}
+
+impl OpenFile {
+    /// KMALLOC.
+    pub(crate) fn kmalloc(&self, request: &mut uapi::shadowmm_kmalloc) -> CoreResult<()> {
+        let (gfp, nid) = (request.gfp, request.nid);
+        let size = Bytes(request.size);
+        let object = ObjAddr::new(request.object);
+        let takes = matches!(
+            request.op,
+            uapi::SHADOWMM_KMALLOC_ALLOC | uapi::SHADOWMM_KMALLOC_REALLOC
+        );
+        if !takes {
+            check_flags(&request.head, 0)?;
+            check_unused(&[gfp.into(), nid as u64])?;
+        }
+        match request.op {
+            uapi::SHADOWMM_KMALLOC_ALLOC => {
+                check_unused(&[object.get()])?;
+                let wanted = object_request(&request.head, gfp, nid)?;
+                let taken = self.take_object(None, |objects| objects.kmalloc(size, &wanted))?;
+                self.sized(request, taken)
+            }
+            uapi::SHADOWMM_KMALLOC_REALLOC => {
+                let wanted = object_request(&request.head, gfp, nid)?;
+                let taken = if object.is_null() {
+                    self.take_object(None, |objects| objects.krealloc(None, size, &wanted))?
+                } else {
+                    self.resize_object(object, size, &wanted)?
+                };
+                self.sized(request, taken)
+            }
+            uapi::SHADOWMM_KMALLOC_FREE => {
+                check_unused(&[size.0])?;
+                self.give_object(object, |objects| objects.kfree(object, 0))
+            }
+            uapi::SHADOWMM_KMALLOC_SIZE => {
+                check_unused(&[size.0])?;
+                request.usable = self.usable(object)?;
+                Ok(())
+            }
+            uapi::SHADOWMM_KMALLOC_ROUNDUP => {
+                check_unused(&[object.get()])?;
+                request.usable = size_roundup(size).0;
+                Ok(())
+            }
+            _ => Err(Error::BadKind),
+        }
+    }
+
+    /// Answers with an object that has a size.
+    fn sized(
+        &self,
+        request: &mut uapi::shadowmm_kmalloc,
+        (object, nid): (ObjAddr, i32),
+    ) -> CoreResult<()> {
+        request.object = object.get();
+        request.object_nid = nid;
+        request.usable = match object.is_null() {
+            true => 0,
+            false => self.usable(object)?,
+        };
+        Ok(())
+    }
+
+    fn usable(&self, object: ObjAddr) -> CoreResult<u64> {
+        let table = self.objects.table.lock();
+        table.get(object).ok_or(Error::ObjectNotHeld)?;
+        self.shadow.with_mm(|mm| Ok(mm.objects()?.ksize(object)?.0))
+    }
+
+    /// Gives one of the file's objects another size: it may be another one then.
+    fn resize_object(
+        &self,
+        object: ObjAddr,
+        size: Bytes,
+        wanted: &ObjRequest,
+    ) -> CoreResult<(ObjAddr, i32)> {
+        let slab = &self.shadow.slab;
+        let _calm = slab.forcing.read();
+        let mut table = self.objects.table.lock();
+        table.get(object).ok_or(Error::ObjectNotHeld)?;
+        let (resized, nid) = self.shadow.with_mm(|mm| {
+            let resized = mm.objects()?.krealloc(Some(object), size, wanted)?;
+            if resized.is_null() {
+                slab.held.fetch_sub(1, Relaxed);
+                return Ok((resized, -1));
+            }
+            Ok((resized, node_of(mm, resized)))
+        })?;
+        if resized != object {
+            table.remove(object);
+            if !resized.is_null() {
+                // The one that went has left its place.
+                table.insert(Holding {
+                    object: resized,
+                    cache: None,
+                });
+            }
+        }
+        leave_room(&mut table);
+        Ok((resized, nid))
+    }
+}
