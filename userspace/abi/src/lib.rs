@@ -58,6 +58,25 @@ layout! {
     shadowmm_contig = 56 {
         op: 16, gfp: 20, nid: 24, page_nid: 28, pages: 32, pfn: 40, page_zone: 48, reserved: 52,
     }
+    shadowmm_create = 128 {
+        head: 0, object_size: 16, align: 20, flags: 24, ctor: 28, ctor_arg: 32, useroffset: 36,
+        usersize: 40, freeptr_offset: 44, sheaf_capacity: 48, cache: 52, aliases: 56, reserved: 60,
+        name: 64,
+    }
+    shadowmm_cache = 112 {
+        head: 0, op: 16, cache: 20, value: 24, capacity: 32, reserved: 36, text: 40, name: 48,
+    }
+    shadowmm_object = 48 {
+        head: 0, op: 16, cache: 20, gfp: 24, nid: 28, object: 32, object_nid: 40, reserved: 44,
+    }
+    shadowmm_objects = 56 {
+        head: 0, op: 16, cache: 20, gfp: 24, nid: 28, count: 32, done: 36, stopped: 40, reserved: 44,
+        objects: 48,
+    }
+    shadowmm_kmalloc = 56 {
+        head: 0, op: 16, gfp: 20, nid: 24, object_nid: 28, size: 32, object: 40, usable: 48,
+    }
+    shadowmm_bytes = 56 { head: 0, op: 16, cache: 20, object: 24, offset: 32, len: 40, buf: 48 }
     shadowmm_bench = 72 {
         head: 0, shape: 16, order: 20, blocks: 24, done: 28, operations: 32, tsc_khz: 36, host: 40,
         pagesets: 44, cpu: 48, reserved: 52, shadow_ticks: 56, host_ticks: 64,
@@ -107,5 +126,19 @@ layout! {
     shadowmm_rec_area = 424 {
         nid: 0, zone: 4, kind: 8, start_pfn: 24, end_pfn: 32, max: 40, free: 48, divisions: 56,
         merges: 64, objects: 72, nr_free: 160, allocs: 248, frees: 336,
+    }
+    shadowmm_rec_slab = 32 { up: 0, by: 4, held_objects: 8, caches: 16, pages: 24 }
+    shadowmm_rec_cache = 288 {
+        cache: 0, refcount: 4, name: 8, object_size: 72, size: 76, inuse: 80, offset: 84, align: 88,
+        red_left_pad: 92, flags: 96, order: 100, objects_per_slab: 104, min_order: 108,
+        min_objects: 112, min_partial: 116, sheaf_capacity: 120, ctor: 124, ctor_arg: 128,
+        useroffset: 132, usersize: 136, reserved: 140, active_objects: 144, total_objects: 152,
+        cached_objects: 160, slabs: 168, pages: 176, alloc_fastpath: 184, alloc_slowpath: 192,
+        free_fastpath: 200, free_slowpath: 208, free_remote: 216, remote_batches: 224,
+        refills: 232, flushes: 240, cpu_flush: 248, alloc_slab: 256, free_slab: 264,
+        order_fallback: 272, failed: 280,
+    }
+    shadowmm_rec_cache_node = 48 {
+        cache: 0, nid: 4, full: 8, partial: 16, empty: 24, total_objects: 32, objects: 40,
     }
 }

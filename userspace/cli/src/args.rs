@@ -3,6 +3,7 @@
 //! The command line.
 
 mod page;
+mod slab;
 
 use clap::ArgGroup;
 use clap::Args;
@@ -13,6 +14,15 @@ use std::path::PathBuf;
 pub use page::Alloc;
 pub use page::Contig;
 pub use page::Page;
+pub use slab::address;
+pub use slab::Alloc as SlabAlloc;
+pub use slab::Create;
+pub use slab::Kmalloc;
+pub use slab::List;
+pub use slab::Slab;
+pub use slab::Sort;
+pub use slab::Take;
+pub use slab::Top;
 
 /// A second Linux memory manager, running inside this kernel: look at it, use it, compare it.
 ///
@@ -151,6 +161,9 @@ pub enum Command {
     /// Allocate, split, merge, share, free and look at pages
     #[command(subcommand)]
     Page(Page),
+    /// Caches of objects that are smaller than pages: make, look at, use and destroy them
+    #[command(subcommand)]
+    Slab(Slab),
     /// Give the zones back the free pages that CPUs keep at hand
     ///
     /// A page that was freed goes to its CPU's pageset first, and is in no free list until that is
@@ -196,7 +209,7 @@ pub enum Command {
     Compare(Compare),
     /// The whole story on live numbers, from the firmware's map to the comparison
     #[command(
-        after_long_help = "JSON: machine, version, status, segments, e820, resources, memblock, section_pages, sections, nodes, zones, accounts, compare: the reports that the screens are made of."
+        after_long_help = "JSON: machine, version, status, segments, e820, resources, memblock, section_pages, sections, nodes, zones, accounts, slab, compare: the reports that the screens are made of."
     )]
     Tour(Tour),
     /// What the shadow costs beside the host, measured in turn

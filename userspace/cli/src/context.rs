@@ -9,8 +9,11 @@ use crate::render::Screen;
 use serde::Serialize;
 use shadowmm_client::Device;
 use std::io;
+use std::io::IsTerminal;
 use std::io::Write;
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 /// A report: one model, as text and as JSON.
 pub trait Report: Serialize {
@@ -59,6 +62,33 @@ impl Context {
             self.write(&json(report, false)?)
         } else {
             self.show(report)
+        }
+    }
+
+    /// Shows a report again every so many seconds, `count` times or for ever. A
+    /// terminal has it always in the same place.
+    pub fn watch<R: Report>(
+        &self,
+        seconds: u64,
+        count: Option<u64>,
+        read: impl Fn() -> Result<R>,
+    ) -> Result<()> {
+        let clear = !self.json && io::stdout().is_terminal();
+        let mut looks = 0;
+        loop {
+            let report = read()?;
+            if clear {
+                // Home, and away with what was there.
+                self.write("\x1b[H\x1b[2J")?;
+            } else if looks > 0 && !self.json {
+                self.write("\n")?;
+            }
+            self.show_line(&report)?;
+            looks += 1;
+            if count == Some(looks) {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_secs(seconds));
         }
     }
 

@@ -22,6 +22,7 @@ mod fragmentation;
 mod gfp;
 mod host;
 mod render;
+mod slab_flags;
 #[cfg(test)]
 mod testing;
 
@@ -101,6 +102,7 @@ fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Vmstat { all } => commands::vmstat::run(context, *all),
         Command::Accounting => commands::accounting::run(context),
         Command::Page(page) => commands::page::run(context, page),
+        Command::Slab(slab) => commands::slab::run(context, slab),
         Command::Cosmos => commands::cosmos::run(context),
         Command::Compare(args) => commands::compare::run(context, args),
         Command::Tour(args) => commands::tour::run(context, args),

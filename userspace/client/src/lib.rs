@@ -10,10 +10,12 @@
 //!   contig.rs     ranges in one piece
 //!   pages.rs      many at once, exact sizes; blocks split, merged, shared
 //!   policy.rs     from which nodes pages come
+//!   caches.rs     caches of objects: made, found, shrunk, destroyed, told of
+//!   objects.rs    objects of caches, and by their size; what is in them
 //!   areas.rs      what the page manager after Cosmos tells about itself
 //!   bench.rs      the shadow's page allocator measured beside the host's
 //!   diff.rs       the same steps on the kernel's zones and on copies of them
-//!   diff_slab.rs  caches of the kernel's slab allocator, and pairs with the shadow's
+//!   diff_slab.rs  caches of the kernel's slab allocator
 //!   report.rs     the model: what shadowmm tells about itself, as plain data
 //!   usage.rs      of it, how the page allocator's memory is used
 //!   error.rs      why a request failed, in a sentence
@@ -25,11 +27,13 @@
 mod areas;
 mod bench;
 mod boot;
+mod caches;
 mod contig;
 mod device;
 mod diff;
 mod diff_slab;
 mod error;
+mod objects;
 mod page;
 mod pages;
 mod policy;
@@ -51,6 +55,14 @@ pub use boot::Map;
 pub use boot::MapSource;
 pub use boot::MemoryAffinity;
 pub use boot::Stage;
+pub use caches::Cache;
+pub use caches::CacheArgs;
+pub use caches::CacheNode;
+pub use caches::Constructor;
+pub use caches::Created;
+pub use caches::NotDestroyed;
+pub use caches::ObjectsBy;
+pub use caches::SlabLayer;
 pub use contig::Contig;
 pub use device::Device;
 pub use device::Validation;
@@ -65,14 +77,15 @@ pub use diff::Side;
 pub use diff::Step;
 pub use diff::Verdict;
 pub use diff::MAX_STEPS;
-pub use diff_slab::Asked;
 pub use diff_slab::HostAnswer;
-pub use diff_slab::ObjectStep;
-pub use diff_slab::PairState;
 pub use diff_slab::MAX_HOST_CACHES;
-pub use diff_slab::NR_OBJECT_SLOTS;
 pub use error::Error;
 pub use error::Result;
+pub use objects::Freed;
+pub use objects::Kmalloced;
+pub use objects::Object;
+pub use objects::ObjectRequest;
+pub use objects::MAX_OBJECTS;
 pub use page::AllocRequest;
 pub use page::Block;
 pub use page::Page;

@@ -97,6 +97,8 @@ pub enum PageState {
     Allocated,
     /// Inside a block, not its first page.
     Tail,
+    /// The first page of a slab.
+    Slab,
 }
 
 impl PageState {
@@ -107,6 +109,7 @@ impl PageState {
             abi::SHADOWMM_PAGE_BUDDY => Ok(Self::Buddy),
             abi::SHADOWMM_PAGE_ALLOCATED => Ok(Self::Allocated),
             abi::SHADOWMM_PAGE_TAIL => Ok(Self::Tail),
+            abi::SHADOWMM_PAGE_SLAB => Ok(Self::Slab),
             other => Err(Error::Unexpected {
                 what: "look at the page",
                 value: u64::from(other),
@@ -122,6 +125,7 @@ impl PageState {
             Self::Buddy => "buddy",
             Self::Allocated => "allocated",
             Self::Tail => "tail",
+            Self::Slab => "slab",
         }
     }
 }

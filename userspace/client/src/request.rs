@@ -51,13 +51,17 @@ requests! {
     shadowmm_block = REQUEST_BLOCK;
     shadowmm_policy = REQUEST_POLICY;
     shadowmm_contig = REQUEST_CONTIG;
+    shadowmm_create = REQUEST_CREATE;
+    shadowmm_cache = REQUEST_CACHE;
+    shadowmm_object = REQUEST_OBJECT;
+    shadowmm_objects = REQUEST_OBJECTS;
+    shadowmm_kmalloc = REQUEST_KMALLOC;
+    shadowmm_bytes = REQUEST_BYTES;
     shadowmm_bench = REQUEST_BENCH;
     shadowmm_diff_open = REQUEST_DIFF_OPEN;
     shadowmm_diff_play = REQUEST_DIFF_PLAY;
     shadowmm_diff_state = REQUEST_DIFF_STATE;
     shadowmm_diff_caches = REQUEST_DIFF_CACHES;
-    shadowmm_diff_objects = REQUEST_DIFF_OBJECTS;
-    shadowmm_diff_look = REQUEST_DIFF_CACHE;
 }
 
 /// A record of a report.
@@ -102,6 +106,9 @@ records! {
     shadowmm_rec_numastat = SHADOWMM_REPORT_NUMASTAT, "read the nodes' counters";
     shadowmm_rec_fallback = SHADOWMM_REPORT_FALLBACKS, "read the fallbacks";
     shadowmm_rec_area = SHADOWMM_REPORT_AREAS, "read the areas";
+    shadowmm_rec_slab = SHADOWMM_REPORT_SLAB, "look at the slab layer";
+    shadowmm_rec_cache = SHADOWMM_REPORT_CACHES, "read the caches";
+    shadowmm_rec_cache_node = SHADOWMM_REPORT_CACHE_NODES, "read the caches' slabs";
 }
 
 /// The text of a C array: up to its first NUL, or all of it.

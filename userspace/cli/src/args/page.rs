@@ -77,7 +77,7 @@ pub enum Page {
     },
     /// What is known about a page
     #[command(
-        after_long_help = "JSON: pfn, state, head_pfn, head_state, order, nid, zone, zone_name, section, count, owner, host_pfn. state is one of hole, reserved, buddy, allocated, tail; owner one of none, self, other, kernel."
+        after_long_help = "JSON: pfn, state, head_pfn, head_state, order, nid, zone, zone_name, section, count, owner, host_pfn. state is one of hole, reserved, buddy, allocated, tail, slab; owner one of none, self, other, kernel."
     )]
     Show {
         /// Its number, decimal or 0x…
@@ -261,7 +261,7 @@ fn nodes(text: &str) -> Result<Nodes, String> {
 }
 
 /// A number of bytes, with K or M for its unit.
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let (digits, unit) = match text.strip_suffix(['K', 'k']) {
         Some(digits) => (digits, 1 << 10),
         None => match text.strip_suffix(['M', 'm']) {

@@ -21,10 +21,6 @@ use serde::Serialize;
 use shadowmm_client::Device;
 use shadowmm_client::Zone;
 use shadowmm_client::NR_ORDERS;
-use std::io;
-use std::io::IsTerminal;
-use std::thread;
-use std::time::Duration;
 
 /// All zones that the host or the shadow has.
 #[derive(Debug, Serialize)]
@@ -307,23 +303,9 @@ pub fn run(context: &Context, args: &args::Compare) -> Result<()> {
     let Some(seconds) = args.watch else {
         return context.show(&CompareReport::read(context, &device)?);
     };
-    let clear = !context.json && io::stdout().is_terminal();
-    let mut looks = 0;
-    loop {
-        let report = CompareReport::read(context, &device)?;
-        if clear {
-            // Home, and away with what was there.
-            context.write("\x1b[H\x1b[2J")?;
-        } else if looks > 0 && !context.json {
-            context.write("\n")?;
-        }
-        context.show_line(&report)?;
-        looks += 1;
-        if args.count == Some(looks) {
-            return Ok(());
-        }
-        thread::sleep(Duration::from_secs(seconds));
-    }
+    context.watch(seconds, args.count, || {
+        CompareReport::read(context, &device)
+    })
 }
 
 #[cfg(test)]

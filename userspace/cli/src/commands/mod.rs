@@ -20,6 +20,7 @@ pub mod pagetypes;
 pub mod reclaim;
 pub mod sections;
 pub mod shell;
+pub mod slab;
 pub mod status;
 pub mod tour;
 pub mod tune;

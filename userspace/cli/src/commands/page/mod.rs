@@ -65,11 +65,13 @@ impl PageReport {
             PageState::Reserved => "memblock has kept it".to_owned(),
             PageState::Buddy => format!("the first page of a free block of {size}"),
             PageState::Allocated => format!("the first page of an allocated block of {size}"),
+            PageState::Slab => format!("the first page of a slab of {size}"),
             PageState::Tail => format!(
-                "inside the {} block of {size} from {}",
+                "inside the {} of {size} from {}",
                 match page.head_state {
-                    PageState::Allocated => "allocated",
-                    _ => "free",
+                    PageState::Allocated => "allocated block",
+                    PageState::Slab => "slab",
+                    _ => "free block",
                 },
                 page.head_pfn
             ),

@@ -4,14 +4,16 @@
 //!
 //! ```text
 //! 1 machine -> 2 firmware -> 3 memblock -> 4 sparse -> 5 zones -> 6 buddy
-//!                                 -> 7 accounting -> 8 a page's life -> 9 comparison
+//!               -> 7 accounting -> 8 a page's life -> 9 objects -> 10 comparison
 //! ```
 //!
 //! Each screen is some two dozen lines: two or three sentences, and the part
 //! of a report that they are about (screens.rs). The eighth allocates pages and
-//! looks at what that does to the free areas (life.rs).
+//! looks at what that does to the free areas (life.rs), the ninth does the same
+//! with objects and the slabs of a cache (objects.rs).
 
 mod life;
+mod objects;
 mod screens;
 
 use super::accounting::AccountingReport;
@@ -22,6 +24,7 @@ use super::iomem::IomemReport;
 use super::memblock::MemblockReport;
 use super::nodes::NodesReport;
 use super::sections::SectionsReport;
+use super::slab::ListReport;
 use super::zones::ZonesReport;
 use crate::args;
 use crate::context::json;
@@ -59,6 +62,7 @@ struct Facts {
     zones: ZonesReport,
     #[serde(flatten)]
     accounting: AccountingReport,
+    slab: ListReport,
     compare: CompareReport,
 }
 
@@ -76,6 +80,7 @@ impl Facts {
             nodes: NodesReport::read(device)?,
             zones: ZonesReport::read(device)?,
             accounting: AccountingReport::read(device)?,
+            slab: ListReport::read(device, &args::List::default())?,
             compare: CompareReport::read(context, device)?,
         })
     }
@@ -100,10 +105,10 @@ pub fn run(context: &Context, args: &args::Tour) -> Result<()> {
         if number > 1 {
             screen.blank();
         }
-        screen.title(&format!("{number}/9  {title}"));
+        screen.title(&format!("{number}/10  {title}"));
         fill(&mut screen)?;
         context.write(screen.text())?;
-        if pause && number < 9 {
+        if pause && number < 10 {
             wait(context)?;
         }
         Ok::<(), Error>(())
@@ -115,7 +120,10 @@ pub fn run(context: &Context, args: &args::Tour) -> Result<()> {
         })?;
     }
     show(8, "A page's life", &|screen| life::tell(&device, screen))?;
-    show(9, "The shadow beside the host", &|screen| {
+    show(9, "Objects smaller than a page", &|screen| {
+        objects::tell(&device, screen)
+    })?;
+    show(10, "The shadow beside the host", &|screen| {
         // Not the look from before the pages were allocated and freed.
         screens::comparison(&CompareReport::read(context, &device)?, screen);
         Ok(())
@@ -172,6 +180,7 @@ mod tests {
             nodes: commands::nodes::tests::sample(),
             zones: commands::zones::tests::sample(),
             accounting: commands::accounting::tests::sample(),
+            slab: commands::slab::sample(),
             compare: commands::compare::tests::sample(),
         }
     }
@@ -204,6 +213,7 @@ mod tests {
                 "section_pages",
                 "sections",
                 "segments",
+                "slab",
                 "status",
                 "version",
                 "zones",

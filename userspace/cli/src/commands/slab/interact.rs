@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `shadowmm slab alloc --interactive` and `kmalloc --interactive`: do what the
+//! lines of stdin say.
+
+use super::alloc::Freed;
+use super::alloc::SizedObject;
+use super::alloc::Taken;
+use crate::args;
+use crate::context::Context;
+use crate::context::Report;
+use crate::error::Error;
+use crate::error::Result;
+use crate::render::plural;
+use crate::render::Screen;
+use serde::Serialize;
+use shadowmm_client::Device;
+use shadowmm_client::ObjectRequest;
+use std::io;
+use std::io::BufRead;
+
+/// What a line may be.
+pub const LINES: &str =
+    "alloc [COUNT], free OBJECT, read OBJECT, write OBJECT OFFSET BYTE..., quit";
+
+/// What a line may be where objects have sizes.
+pub const SIZED_LINES: &str = "realloc OBJECT SIZE, free OBJECT, size OBJECT, quit";
+
+/// What is in an object.
+#[derive(Debug, Serialize)]
+struct Content {
+    object: u64,
+    bytes: Vec<u8>,
+}
+
+impl Report for Content {
+    fn print(&self, screen: &mut Screen) {
+        // As many in a line as fit, a power of two.
+        let room = screen.width().saturating_sub(6) / 3;
+        let each = 1 << room.max(1).ilog2().min(4);
+        for (number, bytes) in self.bytes.chunks(each).enumerate() {
+            let text: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            screen.line(&format!("{:4}  {}", number * each, text.join(" ")));
+        }
+    }
+}
+
+/// Bytes that were written.
+#[derive(Debug, Serialize)]
+struct Written {
+    object: u64,
+    offset: i64,
+    written: u64,
+}
+
+impl Report for Written {
+    fn print(&self, screen: &mut Screen) {
+        screen.para(&format!(
+            "{} written to {:#x} from {} on.",
+            plural(self.written, "byte"),
+            self.object,
+            self.offset
+        ));
+    }
+}
+
+/// How many bytes an object has.
+#[derive(Debug, Serialize)]
+struct Size {
+    object: u64,
+    usable_bytes: u64,
+}
+
+impl Report for Size {
+    fn print(&self, screen: &mut Screen) {
+        screen.para(&format!(
+            "{:#x} has {}.",
+            self.object,
+            plural(self.usable_bytes, "byte")
+        ));
+    }
+}
+
+/// Does what the lines of stdin say with objects of a cache, until there are no
+/// more. What the device holds then goes back with it.
+pub fn run(
+    context: &Context,
+    device: &Device,
+    cache: u32,
+    name: &str,
+    request: &ObjectRequest,
+) -> Result<()> {
+    each_line(|words| match *words {
+        ["alloc"] => context.show_line(&Taken::of(device, cache, name, request, 1)?),
+        ["alloc", count] => {
+            let count = u32::try_from(number(count)?).unwrap_or(u32::MAX);
+            context.show_line(&Taken::of(device, cache, name, request, count)?)
+        }
+        ["free", object] => context.show_line(&Freed::of(device, cache, number(object)?)?),
+        ["read", object] => {
+            let object = number(object)?;
+            let size = device.caches()?.into_iter().find(|it| it.cache == cache);
+            let mut bytes = vec![0; size.map_or(0, |it| it.object_size as usize)];
+            device.read_object(object, 0, &mut bytes)?;
+            context.show_line(&Content { object, bytes })
+        }
+        ["write", object, offset, ref bytes @ ..] if !bytes.is_empty() => {
+            let object = number(object)?;
+            let offset = match offset.strip_prefix('-') {
+                Some(back) => i64::try_from(number(back)?)
+                    .unwrap_or(i64::MAX)
+                    .wrapping_neg(),
+                None => i64::try_from(number(offset)?).unwrap_or(i64::MAX),
+            };
+            let bytes: Vec<u8> = bytes.iter().map(|text| byte(text)).collect::<Result<_>>()?;
+            device.write_object(object, offset, &bytes)?;
+            context.show_line(&Written {
+                object,
+                offset,
+                written: bytes.len() as u64,
+            })
+        }
+        _ => Err(unknown(words, LINES)),
+    })
+}
+
+/// The same with objects that have sizes.
+pub fn run_sized(context: &Context, device: &Device, request: &ObjectRequest) -> Result<()> {
+    each_line(|words| match *words {
+        ["realloc", object, size] => {
+            let object = Some(number(object)?).filter(|&object| object != 0);
+            let object = device.krealloc(object, number(size)?, request)?;
+            context.show_line(&SizedObject::from(object))
+        }
+        ["free", object] => context.show_line(&Freed::of_any(device, number(object)?)?),
+        ["size", object] => {
+            let object = number(object)?;
+            let usable_bytes = device.ksize(object)?;
+            context.show_line(&Size {
+                object,
+                usable_bytes,
+            })
+        }
+        _ => Err(unknown(words, SIZED_LINES)),
+    })
+}
+
+fn each_line(obey: impl Fn(&[&str]) -> Result<()>) -> Result<()> {
+    for line in io::stdin().lock().lines() {
+        let line = line.map_err(|error| Error::failed(format!("could not read stdin: {error}")))?;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let done = match words[..] {
+            [] => Ok(()),
+            ["quit" | "q"] => break,
+            _ => obey(&words),
+        };
+        match done {
+            Ok(()) => {}
+            Err(Error::Output(error)) => return Err(Error::Output(error)),
+            // Whoever types goes on typing.
+            Err(error) => eprintln!("shadowmm: {error}"),
+        }
+    }
+    Ok(())
+}
+
+fn unknown(words: &[&str], lines: &str) -> Error {
+    Error::failed(format!("{:?} is not one of: {lines}", words.join(" ")))
+}
+
+fn number(text: &str) -> Result<u64> {
+    args::address(text).map_err(|_| {
+        Error::failed(format!(
+            "{text:?}: a number is decimal, or hexadecimal with 0x"
+        ))
+    })
+}
+
+fn byte(text: &str) -> Result<u8> {
+    let byte = number(text)?;
+    u8::try_from(byte).map_err(|_| Error::failed(format!("{text:?}: a byte is at most 255")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn they_fit_and_their_keys_stay() {
+        let content = Content {
+            object: 0x1000,
+            bytes: (0..=255).collect(),
+        };
+        testing::fits(&content);
+        testing::keys(&content, "object bytes");
+        assert!(testing::text(&content, 80).starts_with("   0  00 01 02"));
+        let written = Written {
+            object: 0x1000,
+            offset: -8,
+            written: 8,
+        };
+        testing::fits(&written);
+        testing::keys(&written, "object offset written");
+        let size = Size {
+            object: 0x1000,
+            usable_bytes: 128,
+        };
+        testing::fits(&size);
+        testing::keys(&size, "object usable_bytes");
+    }
+
+    #[test]
+    fn numbers_and_bytes_are_read() {
+        assert_eq!(number("0x10").ok(), Some(16));
+        assert_eq!(byte("255").ok(), Some(255));
+        assert!(byte("256").is_err());
+        assert!(number("ten").is_err());
+    }
+}

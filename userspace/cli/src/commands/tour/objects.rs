@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The tour's screen about objects that are smaller than pages: a cache is made,
+//! used and destroyed, and its slabs say what happened.
+
+use crate::commands::slab::CacheDetails;
+use crate::error::Result;
+use crate::render::bytes;
+use crate::render::count;
+use crate::render::plural;
+use crate::render::Screen;
+use shadowmm_client::CacheArgs;
+use shadowmm_client::Device;
+use shadowmm_client::ObjectRequest;
+use shadowmm_client::Reason;
+use shadowmm_client::PAGE_SIZE;
+use shadowmm_core::slab::SlabFlags;
+use std::collections::BTreeMap;
+
+/// The cache's name.
+const NAME: &str = "tour_inode";
+/// Bytes of its objects: those of an inode.
+const SIZE: u32 = 600;
+/// Slabs that are filled.
+const SLABS: usize = 6;
+
+/// Makes the cache, or takes it over from a tour that was ended in the middle.
+fn cache(device: &Device) -> Result<u32> {
+    let args = CacheArgs {
+        name: NAME.to_owned(),
+        object_size: SIZE,
+        flags: SlabFlags::NO_MERGE.bits(),
+        ..CacheArgs::default()
+    };
+    match device.create_cache(&args) {
+        Ok(created) => Ok(created.cache),
+        Err(error) if error.reason() == Some(Reason::CacheExists) => Ok(device.find_cache(NAME)?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Tells it while doing it.
+pub fn tell(device: &Device, screen: &mut Screen) -> Result<()> {
+    let number = cache(device)?;
+    let told = with_cache(device, number, screen);
+    // Whatever has come of it, the cache goes.
+    let gone = device
+        .destroy_cache(number)
+        .map_err(|refused| refused.error);
+    told.and(gone.map_err(Into::into))
+}
+
+fn with_cache(device: &Device, number: u32, screen: &mut Screen) -> Result<()> {
+    let details = CacheDetails::of(device, number)?;
+    let cache = details.cache();
+    let per_slab = cache.objects_per_slab as usize;
+    let slab_bytes = PAGE_SIZE << cache.order.min(10);
+    screen.para(&format!(
+        "Most of what a kernel keeps is far smaller than a page: an inode has some {SIZE} bytes, and a page for each would waste most of it. kmem_cache_create() makes a cache for objects of one size; it takes slabs of the buddy system, blocks of {} here, and parts each into {} objects.",
+        bytes(slab_bytes),
+        cache.objects_per_slab,
+    ));
+    screen.blank();
+    details.object(screen);
+
+    let request = ObjectRequest::default();
+    let mut slabs: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for _ in 0..SLABS {
+        for object in device.alloc_objects(number, &request, per_slab)? {
+            slabs.entry(object / slab_bytes).or_default().push(object);
+        }
+    }
+    // One slab loses all, one half of its objects.
+    let mut freed: Vec<u64> = Vec::new();
+    for (index, objects) in slabs.values().enumerate() {
+        freed.extend(match index {
+            0 => objects.as_slice(),
+            1 => &objects[objects.len() / 2..],
+            _ => &[],
+        });
+    }
+    for objects in freed.chunks(per_slab.max(1)) {
+        device.free_objects(Some(number), objects)?;
+    }
+    screen.blank();
+    screen.para(&format!(
+        "{} were taken, which fills {}, and then {} given back: all of one slab, half of another. What a CPU gets back it keeps for the next who asks, without a lock; the rest goes to its slab:",
+        plural((SLABS * per_slab) as u64, "object"),
+        plural(slabs.len() as u64, "slab"),
+        count(freed.len() as u64),
+    ));
+    screen.blank();
+    CacheDetails::of(device, number)?.picture(screen);
+    let shrunk = device.shrink_cache(Some(number))?;
+    for objects in slabs.values() {
+        let left: Vec<u64> = objects
+            .iter()
+            .filter(|object| !freed.contains(object))
+            .copied()
+            .collect();
+        for objects in left.chunks(per_slab.max(1)) {
+            device.free_objects(Some(number), objects)?;
+        }
+    }
+    screen.blank();
+    screen.para(&format!(
+        "When memory is short, the CPUs give up what they keep, and slabs without an object in use go back: {} just did. /proc/shadowmm/slabinfo has all caches, for slabtop and vmstat -m; shadowmm slab list shows them.",
+        plural(shrunk, "page"),
+    ));
+    Ok(())
+}
