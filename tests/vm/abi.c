@@ -121,7 +121,7 @@ __u64 everything(void)
 
 /* --- refusals ------------------------------------------------------------------ */
 
-#define MAX_REASONS 96
+#define MAX_REASONS 160
 
 struct counters {
 	struct shadowmm_rec_counter all[MAX_REASONS];
@@ -212,6 +212,8 @@ int run(void)
 	test_pages();
 	test_many();
 	test_reports();
+	test_slab();
+	/* After its boots nothing is left of the slab layer. */
 	test_maps();
 	expect("in the end all is as it was", everything() == start);
 	return failures != 0;

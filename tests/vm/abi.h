@@ -64,7 +64,20 @@ struct reason {
 	REASON(UnknownRequest, 88, ENOTTY)    \
 	REASON(TooManyPages, 89, E2BIG)       \
 	REASON(NoPages, 90, EINVAL)           \
-	REASON(BadPolicy, 91, EINVAL)
+	REASON(BadPolicy, 91, EINVAL)         \
+	REASON(NotPermitted, 110, EPERM)      \
+	REASON(BadCacheName, 130, EINVAL)     \
+	REASON(CacheExists, 131, EEXIST)      \
+	REASON(NoSuchCache, 132, ENOENT)      \
+	REASON(CacheBusy, 133, EBUSY)         \
+	REASON(WrongCache, 136, EINVAL)       \
+	REASON(ObjectFree, 137, EALREADY)     \
+	REASON(AllocTooLarge, 140, E2BIG)     \
+	REASON(ObjectsHeld, 165, EBUSY)       \
+	REASON(ObjectNotHeld, 166, EPERM)     \
+	REASON(BadObjectCount, 167, EINVAL)   \
+	REASON(OutsideObject, 168, ERANGE)    \
+	REASON(NeedsDebugging, 169, EOPNOTSUPP)
 
 #define DECLARE(name, code, error) extern const struct reason name;
 REASONS(DECLARE)
@@ -104,6 +117,7 @@ void test_requests(void);	/* abi_requests.c: heads, sizes, pointers */
 void test_pages(void);		/* abi_pages.c: allocate, free, look */
 void test_many(void);		/* abi_many.c: bulk, exact sizes, split, merge, references, policies */
 void test_reports(void);	/* abi_reports.c: records, room for them, the stages' order */
+void test_slab(void);	/* abi_slab.c: caches, objects, what is in them */
 void test_maps(void);		/* abi_maps.c: maps and crash kernels */
 
 #endif

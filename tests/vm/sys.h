@@ -10,8 +10,8 @@
 
 #include <linux/types.h>
 
-enum { EPERM = 1, ENOENT = 2, ENXIO = 6, E2BIG = 7, EAGAIN = 11, ENOMEM = 12, EFAULT = 14, EBUSY = 16,
-       EINVAL = 22, ENOTTY = 25, ENOSPC = 28, ERANGE = 34, EOVERFLOW = 75, ENODATA = 61, EALREADY = 114 };
+enum { EPERM = 1, ENOENT = 2, ENXIO = 6, E2BIG = 7, EAGAIN = 11, ENOMEM = 12, EFAULT = 14, EBUSY = 16, EEXIST = 17,
+       EINVAL = 22, ENOTTY = 25, ENOSPC = 28, ERANGE = 34, EOVERFLOW = 75, ENODATA = 61, EOPNOTSUPP = 95, EALREADY = 114 };
 enum { O_RDONLY = 0, O_RDWR = 2, PROT_NONE = 0, PROT_READ = 1, PROT_WRITE = 2, PAGE = 4096 };
 
 long sys_open(const char *path, int flags);
