@@ -110,6 +110,8 @@ request! {
     shadowmm_diff_play reserved;
     shadowmm_diff_state;
     shadowmm_diff_caches;
+    shadowmm_diff_objects;
+    shadowmm_diff_look;
 }
 
 plain! { shadowmm_bench }
@@ -193,7 +195,7 @@ unsafe impl Request for uapi::shadowmm_bytes {
     const FLAGS: u32 = uapi::SHADOWMM_OBJECT_FORCE;
 }
 
-plain! { shadowmm_diff_open shadowmm_diff_step shadowmm_diff_cache shadowmm_diff_geometry }
+plain! { shadowmm_diff_open shadowmm_diff_step shadowmm_diff_cache shadowmm_diff_geometry shadowmm_diff_objects_step }
 
 // SAFETY: The header starts it with a struct shadowmm_head.
 unsafe impl Request for uapi::shadowmm_diff_open {

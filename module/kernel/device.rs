@@ -65,6 +65,8 @@ const DIFF_OPEN: u32 = _IO(MAGIC, 0x14);
 const DIFF_PLAY: u32 = _IO(MAGIC, 0x15);
 const DIFF_STATE: u32 = _IO(MAGIC, 0x16);
 const DIFF_CACHES: u32 = _IO(MAGIC, 0x34);
+const DIFF_OBJECTS: u32 = _IO(MAGIC, 0x35);
+const DIFF_CACHE: u32 = _IO(MAGIC, 0x36);
 
 /// An open file. Its blocks go back when it is released, however that comes.
 #[pin_data(PinnedDrop)]
@@ -93,6 +95,7 @@ impl MiscDevice for OpenFile {
         let shadow = shadow::current().ok_or(ENODEV)?;
         let objects = shadow.slab.file_opened()?;
         let number = shadow.file_opened();
+        let slab_diff = SlabDiff::new(shadow.clone());
         let file = KBox::pin_init(
             pin_init!(Self {
                 shadow,
@@ -102,7 +105,7 @@ impl MiscDevice for OpenFile {
                 interleave: InterleavePrev::new(),
                 number,
                 diff <- new_mutex!(OpenDiff::default()),
-                slab_diff <- new_mutex!(SlabDiff::default()),
+                slab_diff <- new_mutex!(slab_diff),
             }),
             GFP_KERNEL,
         )?;
@@ -136,7 +139,15 @@ impl MiscDevice for OpenFile {
             DIFF_OPEN => abi::answer(arg, |request| me.diff.lock().open(request)),
             DIFF_PLAY => abi::answer(arg, |request| me.diff.lock().play(request)),
             DIFF_STATE => abi::answer(arg, |request| me.diff.lock().state(request)),
-            DIFF_CACHES => abi::answer(arg, |request| me.slab_diff.lock().caches(request)),
+            DIFF_CACHES => abi::answer(arg, |request| {
+                me.slab_diff.lock().caches(request)
+            }),
+            DIFF_OBJECTS => abi::answer(arg, |request| {
+                me.slab_diff.lock().objects(request)
+            }),
+            DIFF_CACHE => abi::answer(arg, |request| {
+                me.slab_diff.lock().look(request)
+            }),
             _ => {
                 me.shadow.unknown_ioctl();
                 return Err(ENOTTY);

@@ -39,6 +39,38 @@ struct kmem_cache *shadowmm_host_cache_create(const char *name, const struct sha
 	return kmem_cache_create(name, args->object_size, &request, (slab_flags_t __force)args->flags);
 }
 
+int shadowmm_host_cache_shrink(struct kmem_cache *cache)
+{
+	return kmem_cache_shrink(cache);
+}
+
+void *shadowmm_host_object_alloc(struct kmem_cache *cache)
+{
+	return kmem_cache_alloc(cache, GFP_KERNEL);
+}
+
+/* All or none. */
+bool shadowmm_host_object_alloc_bulk(struct kmem_cache *cache, size_t count, void **objects)
+{
+	return kmem_cache_alloc_bulk(cache, GFP_KERNEL, count, objects);
+}
+
+void shadowmm_host_object_free(struct kmem_cache *cache, void *object)
+{
+	kmem_cache_free(cache, object);
+}
+
+void shadowmm_host_object_free_bulk(struct kmem_cache *cache, size_t count, void **objects)
+{
+	kmem_cache_free_bulk(cache, count, objects);
+}
+
+/* The first page of the slab that an object lies in. */
+unsigned long shadowmm_host_object_slab(const void *object)
+{
+	return page_to_pfn(virt_to_head_page(object));
+}
+
 /* Nothing of it is allocated. Waits for grace periods. */
 void shadowmm_host_cache_destroy(struct kmem_cache *cache)
 {

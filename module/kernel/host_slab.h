@@ -41,6 +41,12 @@ struct shadowmm_host_geometry {
 
 struct kmem_cache *shadowmm_host_cache_create(const char *name, const struct shadowmm_host_cache_args *args);
 void shadowmm_host_cache_destroy(struct kmem_cache *cache);
+int shadowmm_host_cache_shrink(struct kmem_cache *cache);
+void *shadowmm_host_object_alloc(struct kmem_cache *cache);
+bool shadowmm_host_object_alloc_bulk(struct kmem_cache *cache, size_t count, void **objects);
+void shadowmm_host_object_free(struct kmem_cache *cache, void *object);
+void shadowmm_host_object_free_bulk(struct kmem_cache *cache, size_t count, void **objects);
+unsigned long shadowmm_host_object_slab(const void *object);
 void shadowmm_host_cache_geometry(struct kmem_cache *cache, struct shadowmm_host_geometry *geometry);
 
 #endif /* SHADOWMM_HOST_SLAB_H */

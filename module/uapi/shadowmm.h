@@ -63,6 +63,8 @@
 #define SHADOWMM_IOC_DIFF_PLAY  _IO(SHADOWMM_IOC_MAGIC, 0x15) /* struct shadowmm_diff_play */
 #define SHADOWMM_IOC_DIFF_STATE _IO(SHADOWMM_IOC_MAGIC, 0x16) /* struct shadowmm_diff_state */
 #define SHADOWMM_IOC_DIFF_CACHES _IO(SHADOWMM_IOC_MAGIC, 0x34) /* struct shadowmm_diff_caches */
+#define SHADOWMM_IOC_DIFF_OBJECTS _IO(SHADOWMM_IOC_MAGIC, 0x35) /* struct shadowmm_diff_objects */
+#define SHADOWMM_IOC_DIFF_CACHE _IO(SHADOWMM_IOC_MAGIC, 0x36) /* struct shadowmm_diff_look */
 
 #define SHADOWMM_NR_ORDERS 11
 #define SHADOWMM_NR_ZONES 4
@@ -970,14 +972,16 @@ struct shadowmm_diff_state {
 };
 
 /*
- * The differential test of the slab layer: caches of the running kernel. What
- * is kept is destroyed when the file is closed.
+ * The differential test of the slab layer: caches of the running kernel, and
+ * pairs of one there and one in the shadow, from which the same objects are
+ * taken. What is kept is given back when the file is closed.
  */
 
 enum shadowmm_diff_caches_op {
 	SHADOWMM_DIFF_MEASURE = 0,	/* creates each, looks at it and destroys it */
 	SHADOWMM_DIFF_KEEP = 1,		/* creates each, looks at it and keeps it, for looking at it in sysfs */
-	SHADOWMM_DIFF_DROP = 2,		/* destroys all that are kept; no caches are named */
+	SHADOWMM_DIFF_DROP = 2,		/* destroys all that are kept, their objects first; no caches are named */
+	SHADOWMM_DIFF_PAIR = 3,		/* as KEEP, and creates the same in the shadow; they are numbered from 0 */
 };
 
 #define SHADOWMM_DIFF_CTOR 0x1		/* with a constructor, which does nothing */
@@ -1027,6 +1031,48 @@ struct shadowmm_diff_caches {
 	__u32 nr;		/* at most 1024 */
 	__aligned_u64 caches;	/* struct shadowmm_diff_cache * */
 	__aligned_u64 geometries; /* struct shadowmm_diff_geometry *, as many */
+};
+
+enum shadowmm_diff_objects_op {
+	SHADOWMM_DIFF_TAKE = 0,		/* an object for each of `count` slots from `slot` on, one by one */
+	SHADOWMM_DIFF_TAKE_BULK = 1,	/* the same at once, for up to 256 slots */
+	SHADOWMM_DIFF_GIVE = 2,		/* the objects of `count` slots from `slot` on go back, one by one */
+	SHADOWMM_DIFF_GIVE_BULK = 3,	/* the same at once, those of the pair `cache`, for up to 256 slots */
+	SHADOWMM_DIFF_SHRINK = 4,	/* both give up what nobody uses of the pair */
+};
+
+/* A step, on both sides. Taking passes over slots that have an object, giving over those that have none. */
+struct shadowmm_diff_objects_step {
+	__u32 op;		/* enum shadowmm_diff_objects_op */
+	__u32 cache;		/* the pair; not for GIVE */
+	__u32 slot;		/* below 65536, as all of them */
+	__u32 count;
+};
+
+/* DIFF_OBJECTS: plays steps on both. */
+struct shadowmm_diff_objects {
+	struct shadowmm_head head;
+	__u32 nr;		/* at most 65536 */
+	__u32 failed;		/* out: objects that one side or both could not give; the other has taken its back */
+	__aligned_u64 steps;	/* struct shadowmm_diff_objects_step * */
+};
+
+/* DIFF_CACHE: what there is of a pair; what the kernel counts stands in sysfs. */
+struct shadowmm_diff_look {
+	struct shadowmm_head head;
+	__u32 cache;		/* the pair */
+	__u32 fallbacks;	/* out: slabs of the shadow that are smaller than they should be, so far */
+	__aligned_u64 live;	/* out: objects that slots have */
+	__aligned_u64 host_used;	/* out: slabs of the kernel that these lie in */
+	__aligned_u64 shadow_used;	/* out: slabs of the shadow that these lie in, if there were no fallbacks */
+	__aligned_u64 slabs;	/* out: slabs of the shadow, of them: */
+	__aligned_u64 partial;	/* out: with free and other objects */
+	__aligned_u64 empty;	/* out: with free objects only */
+	__aligned_u64 total;	/* out: objects in them */
+	__aligned_u64 objects;	/* out: those that are in no slab's freelist */
+	__aligned_u64 cached;	/* out: those of them that CPUs keep */
+	__aligned_u64 active;	/* out: those that somebody has */
+	__aligned_u64 pages;	/* out: pages of the slabs */
 };
 
 #endif /* _UAPI_SHADOWMM_H */

@@ -129,8 +129,10 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         let words = words.ok_or(Error::Corrupt)?;
         let slab = Slab::new(pfn, page, words, shape);
         self.set_up_checked(shape, &slab);
-        slab.init_freelist(shape, self.platform().random());
+        // First the objects, then the free pointers, which may lie in them: as in
+        // Linux, a constructor leaves that place alone, or what it writes is lost.
         let constructed = cache.map_or(Ok(()), |cache| construct(cache, shape, &slab));
+        slab.init_freelist(shape, self.platform().random());
         if let Err(error) = constructed {
             // It is an allocated block still, but for the count.
             page.set_count(1);

@@ -8,7 +8,10 @@
 //! twin.rs        the copies
 //! play.rs        steps on both, and what differs
 //! text.rs        a side's state as a text
-//! slab.rs        caches of the kernel's slab allocator, through host_slab.c
+//!
+//! host_cache.rs  caches of the kernel's slab allocator, through host_slab.c
+//! slab.rs        what it makes of requests; pairs of a cache there and one here
+//! objects.rs     the same objects from both
 //! ```
 //!
 //! What is taken from the kernel belongs to the open file and goes back with
@@ -16,7 +19,9 @@
 //! copies, and put back: its counters of these zones are exact, its pagesets of
 //! them do not expire, and keep nothing if that is asked for.
 
+mod host_cache;
 mod host_zone;
+mod objects;
 mod play;
 mod slab;
 mod text;

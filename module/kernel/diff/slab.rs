@@ -1,123 +1,75 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Caches of the kernel's slab allocator: what it makes of a request.
+//! Caches of the kernel's slab allocator: what it makes of a request; and pairs of
+//! one there and one in the shadow.
 
+use super::host_cache::is_harmless;
+use super::host_cache::HostCache;
 use super::no_memory;
+use super::objects::Slots;
 use super::permitted;
 use crate::abi;
-use crate::bindings;
+use crate::shadow::Shadow;
 use crate::uapi;
-use core::ptr::NonNull;
 use kernel::prelude::*;
 use kernel::str::CStr;
+use kernel::sync::Arc;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result as CoreResult;
-use shadowmm_core::slab::calculate_alignment;
+use shadowmm_core::slab::CacheArgs;
+use shadowmm_core::slab::CacheId;
+use shadowmm_core::slab::Constructor;
+use shadowmm_core::slab::ObjectAllocator;
 use shadowmm_core::slab::SlabFlags;
 
 /// How many caches one request may ask for.
 const MAX_CACHES: u32 = 1024;
-/// No cache that could be has larger objects or alignments, in bytes. Above, the
-/// kernel's arithmetic may overflow.
-const SANE: u32 = 16 << 20;
-/// The size of a cache line of the kernel's alignment.
-const CACHE_LINE: u32 = 64;
 
-/// A cache of the kernel, which is ours.
-struct HostCache(NonNull<kernel::bindings::kmem_cache>);
+/// A cache of the kernel, and its like in the shadow.
+pub(super) struct Pair {
+    pub(super) host: HostCache,
+    pub(super) shadow: Option<CacheId>,
+}
 
-// SAFETY: Caches may be used and destroyed by any task.
-unsafe impl Send for HostCache {}
-
-impl HostCache {
-    /// Asks the kernel for a cache; `None` when it has refused.
-    fn new(wanted: &uapi::shadowmm_diff_cache, name: &CStr) -> Option<Self> {
-        let args = bindings::shadowmm_host_cache_args {
-            object_size: wanted.object_size,
-            align: wanted.align,
-            flags: wanted.flags,
-            useroffset: wanted.useroffset,
-            usersize: wanted.usersize,
-            freeptr_offset: wanted.freeptr_offset,
-            sheaf_capacity: wanted.sheaf_capacity,
-            use_freeptr_offset: wanted.options & uapi::SHADOWMM_DIFF_FREEPTR != 0,
-            ctor: wanted.options & uapi::SHADOWMM_DIFF_CTOR != 0,
-        };
-        // SAFETY: Both live until it returns; the kernel copies the name. The
-        // caller has looked at the request.
-        NonNull::new(unsafe {
-            bindings::shadowmm_host_cache_create(name.as_char_ptr(), &raw const args)
-        })
-        .map(Self)
-    }
-
-    fn geometry(&self) -> uapi::shadowmm_diff_geometry {
-        let mut of = bindings::shadowmm_host_geometry::default();
-        // SAFETY: The cache is there as long as `self`.
-        unsafe { bindings::shadowmm_host_cache_geometry(self.0.as_ptr(), &raw mut of) };
-        uapi::shadowmm_diff_geometry {
-            asked: uapi::SHADOWMM_DIFF_CREATED,
-            object_size: of.object_size,
-            size: of.size,
-            inuse: of.inuse,
-            offset: of.offset,
-            align: of.align,
-            red_left_pad: of.red_left_pad,
-            flags: of.flags,
-            order: of.order,
-            objects: of.objects,
-            min_order: of.min_order,
-            min_objects: of.min_objects,
-            min_partial: of.min_partial,
-            sheaf_capacity: of.sheaf_capacity,
-        }
+impl Pair {
+    /// The shadow's; none when the pair was asked for without.
+    pub(super) fn shadow(&self) -> CoreResult<CacheId> {
+        self.shadow.ok_or(Error::NoSuchCache)
     }
 }
 
-impl Drop for HostCache {
-    fn drop(&mut self) {
-        // SAFETY: It is ours, none of its objects is allocated, and nobody has it
-        // any more.
-        unsafe { bindings::shadowmm_host_cache_destroy(self.0.as_ptr()) };
-    }
-}
-
-/// Whether the kernel can be asked for this cache without harm to itself.
-fn is_harmless(wanted: &uapi::shadowmm_diff_cache) -> bool {
-    let hwcache = match wanted.flags & SlabFlags::HWCACHE_ALIGN.bits() {
-        0 => SlabFlags::NONE,
-        _ => SlabFlags::HWCACHE_ALIGN,
-    };
-    let align = calculate_alignment(hwcache, wanted.align, wanted.object_size, CACHE_LINE);
-    let behind = wanted.object_size.checked_sub(wanted.usersize);
-    wanted.object_size <= SANE
-        && align.is_ok_and(|align| align <= SANE)
-        && (wanted.usersize != 0 || wanted.useroffset == 0)
-        && behind.is_some_and(|behind| wanted.useroffset <= behind)
-}
-
-/// What an open file has of the kernel's caches.
-#[derive(Default)]
+/// What an open file has of the kernel's caches, and of the shadow's to compare
+/// them with.
 pub(crate) struct SlabDiff {
-    kept: KVVec<HostCache>,
+    shadow: Arc<Shadow>,
+    pub(super) slots: Slots,
+    pub(super) pairs: KVVec<Pair>,
 }
 
 impl SlabDiff {
+    /// Nothing yet.
+    pub(crate) fn new(shadow: Arc<Shadow>) -> Self {
+        Self {
+            shadow,
+            slots: Slots::NEW,
+            pairs: KVVec::new(),
+        }
+    }
+
     /// DIFF_CACHES.
     pub(crate) fn caches(&mut self, request: &uapi::shadowmm_diff_caches) -> CoreResult<()> {
         permitted()?;
         if request.nr > MAX_CACHES {
             return Err(Error::BadSize);
         }
-        let keep = match request.op {
-            uapi::SHADOWMM_DIFF_MEASURE => false,
-            uapi::SHADOWMM_DIFF_KEEP => true,
+        match request.op {
+            uapi::SHADOWMM_DIFF_MEASURE | uapi::SHADOWMM_DIFF_KEEP | uapi::SHADOWMM_DIFF_PAIR => {}
             uapi::SHADOWMM_DIFF_DROP if request.nr == 0 => {
-                self.kept = KVVec::new();
+                self.drop_all();
                 return Ok(());
             }
             _ => return Err(Error::BadKind),
-        };
+        }
         let mut wanted = KVVec::new();
         abi::read_array(
             request.caches,
@@ -131,7 +83,7 @@ impl SlabDiff {
         )?;
         let mut found = KVVec::with_capacity(wanted.len(), GFP_KERNEL).map_err(no_memory)?;
         for cache in &wanted {
-            let geometry = self.ask(cache, keep)?;
+            let geometry = self.ask(cache, request.op)?;
             found.push(geometry, GFP_KERNEL).map_err(no_memory)?;
         }
         abi::write_array(request.geometries, &found)
@@ -140,7 +92,7 @@ impl SlabDiff {
     fn ask(
         &mut self,
         wanted: &uapi::shadowmm_diff_cache,
-        keep: bool,
+        op: u32,
     ) -> CoreResult<uapi::shadowmm_diff_geometry> {
         let name = CStr::from_bytes_until_nul(&wanted.name).map_err(|_| Error::BadText)?;
         let without = |asked| uapi::shadowmm_diff_geometry {
@@ -150,16 +102,83 @@ impl SlabDiff {
         if !is_harmless(wanted) {
             return Ok(without(uapi::SHADOWMM_DIFF_NOT_ASKED));
         }
-        if keep {
-            self.kept.reserve(1, GFP_KERNEL).map_err(no_memory)?;
-        }
-        let Some(cache) = HostCache::new(wanted, name) else {
+        self.pairs.reserve(1, GFP_KERNEL).map_err(no_memory)?;
+        let Some(host) = HostCache::new(wanted, name) else {
             return Ok(without(uapi::SHADOWMM_DIFF_REFUSED));
         };
-        let geometry = cache.geometry();
-        if keep {
-            self.kept.push(cache, GFP_KERNEL).map_err(no_memory)?;
+        let geometry = host.geometry();
+        let shadow = match op {
+            uapi::SHADOWMM_DIFF_PAIR => Some(self.create(wanted, name)?),
+            _ => None,
+        };
+        if op != uapi::SHADOWMM_DIFF_MEASURE {
+            let pair = Pair { host, shadow };
+            self.pairs.push(pair, GFP_KERNEL).map_err(no_memory)?;
         }
         Ok(geometry)
+    }
+
+    /// The same cache in the shadow.
+    fn create(&self, wanted: &uapi::shadowmm_diff_cache, name: &CStr) -> CoreResult<CacheId> {
+        let has = |option| wanted.options & option != 0;
+        let args = CacheArgs {
+            name: name.to_str().map_err(|_| Error::BadText)?,
+            object_size: wanted.object_size,
+            align: wanted.align,
+            flags: SlabFlags::from_bits(wanted.flags)?,
+            ctor: match has(uapi::SHADOWMM_DIFF_CTOR) {
+                true => Constructor::Fill(0),
+                false => Constructor::None,
+            },
+            useroffset: wanted.useroffset,
+            usersize: wanted.usersize,
+            freeptr_offset: has(uapi::SHADOWMM_DIFF_FREEPTR).then_some(wanted.freeptr_offset),
+            sheaf_capacity: wanted.sheaf_capacity,
+        };
+        self.shadow.with_mm(|mm| mm.slab()?.create(&args))
+    }
+
+    /// DIFF_OBJECTS.
+    pub(crate) fn objects(&mut self, request: &mut uapi::shadowmm_diff_objects) -> CoreResult<()> {
+        permitted()?;
+        let (shadow, slots, pairs) = (&self.shadow, &mut self.slots, &self.pairs);
+        request.failed = slots.play(shadow, pairs, request)?;
+        Ok(())
+    }
+
+    /// DIFF_CACHE.
+    pub(crate) fn look(&self, request: &mut uapi::shadowmm_diff_look) -> CoreResult<()> {
+        permitted()?;
+        let pair = self.pairs.get(request.cache as usize);
+        let pair = pair.ok_or(Error::NoSuchCache)?;
+        self.slots.look(&self.shadow, pair, request)
+    }
+
+    /// Gives all objects back, and then the caches.
+    fn drop_all(&mut self) {
+        let pairs = core::mem::replace(&mut self.pairs, KVVec::new());
+        self.slots.give_all(&self.shadow, &pairs);
+        for id in pairs.iter().filter_map(|pair| pair.shadow) {
+            // A boot that was begun anew has taken them with it; there is nothing
+            // to be done about what can't be destroyed.
+            let _ = self
+                .shadow
+                .with_mm(|mm| mm.slab()?.destroy(id, &mut Nobody));
+        }
+    }
+}
+
+impl Drop for SlabDiff {
+    fn drop(&mut self) {
+        self.drop_all();
+    }
+}
+
+/// Who does not want to know what is alive.
+struct Nobody;
+
+impl core::fmt::Write for Nobody {
+    fn write_str(&mut self, _: &str) -> core::fmt::Result {
+        Ok(())
     }
 }

@@ -15,7 +15,7 @@
 //!   areas.rs      what the page manager after Cosmos tells about itself
 //!   bench.rs      the shadow's page allocator measured beside the host's
 //!   diff.rs       the same steps on the kernel's zones and on copies of them
-//!   diff_slab.rs  caches of the kernel's slab allocator
+//!   diff_slab.rs  caches of the kernel's slab allocator, and pairs with the shadow's
 //!   report.rs     the model: what shadowmm tells about itself, as plain data
 //!   usage.rs      of it, how the page allocator's memory is used
 //!   error.rs      why a request failed, in a sentence
@@ -77,8 +77,12 @@ pub use diff::Side;
 pub use diff::Step;
 pub use diff::Verdict;
 pub use diff::MAX_STEPS;
+pub use diff_slab::Asked;
 pub use diff_slab::HostAnswer;
+pub use diff_slab::ObjectStep;
+pub use diff_slab::PairState;
 pub use diff_slab::MAX_HOST_CACHES;
+pub use diff_slab::NR_OBJECT_SLOTS;
 pub use error::Error;
 pub use error::Result;
 pub use objects::Freed;

@@ -62,6 +62,8 @@ requests! {
     shadowmm_diff_play = REQUEST_DIFF_PLAY;
     shadowmm_diff_state = REQUEST_DIFF_STATE;
     shadowmm_diff_caches = REQUEST_DIFF_CACHES;
+    shadowmm_diff_objects = REQUEST_DIFF_OBJECTS;
+    shadowmm_diff_look = REQUEST_DIFF_CACHE;
 }
 
 /// A record of a report.

@@ -31,7 +31,7 @@ pub struct Cli {
 pub enum Command {
     /// The page allocator: every block, all counts, all free lists.
     Buddy(Buddy),
-    /// The slab layer: how caches are laid out.
+    /// The slab layer: how caches are laid out, and what they come to have.
     Slab(Slab),
 }
 
@@ -87,14 +87,20 @@ pub struct Slab {
     /// Compare so many entries at most.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// A random choice of entries, the same for the same number; of all kinds
-    /// where none are named.
+    /// A random choice of entries, the same for the same number, of all kinds where
+    /// none are named; without --geometry the workload's seed.
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
     /// Compare also what the kernel shows in /sys/kernel/slab and /proc/slabinfo,
     /// and kmalloc's caches.
     #[arg(long)]
     pub sysfs: bool,
+    /// How many steps of a random workload, without --geometry.
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub steps: u64,
+    /// After so many steps both sides of all caches are compared.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub look: u64,
     /// So many files ask at the same time; a cache's end takes the kernel long.
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub threads: usize,

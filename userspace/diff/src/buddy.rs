@@ -4,15 +4,13 @@
 
 use crate::args::Buddy;
 use crate::args::Cli;
+use crate::cpus::numbers;
+use crate::cpus::Cpus;
 use crate::generate::Generator;
 use crate::quiet;
 use crate::quiet::Quiet;
 use crate::told;
 use crate::Result;
-use nix::sched::sched_getaffinity;
-use nix::sched::sched_setaffinity;
-use nix::sched::CpuSet;
-use nix::unistd::Pid;
 use serde::Serialize;
 use shadowmm_client::Device;
 use shadowmm_client::Diff;
@@ -92,7 +90,7 @@ pub fn run(cli: &Cli, args: &Buddy) -> Result<bool> {
     if args.no_pagesets {
         // What a CPU has kept can only be taken from it there; it all goes to
         // the zone.
-        for index in 0..cpus.0.len() {
+        for index in 0..cpus.count() {
             cpus.run_on(index)?;
             device.diff(&options).map_err(told)?;
         }
@@ -120,7 +118,7 @@ pub fn run(cli: &Cli, args: &Buddy) -> Result<bool> {
         zones,
         pagesets: !args.no_pagesets,
         pages,
-        cpus: cpus.0.len(),
+        cpus: cpus.count(),
         counts: run.counts,
         divergence,
     };
@@ -149,48 +147,6 @@ fn idle_node() -> Result<u32> {
     })
 }
 
-/// The numbers of a list like `0-2,5`.
-fn numbers(list: &str) -> Vec<u32> {
-    let mut numbers = Vec::new();
-    for range in list.trim().split(',') {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        if let (Ok(first), Ok(last)) = (first.parse(), last.parse::<u32>()) {
-            numbers.extend(first..=last);
-        }
-    }
-    numbers
-}
-
-/// The CPUs that the test may run on.
-struct Cpus(Vec<usize>);
-
-impl Cpus {
-    fn new() -> Result<Self> {
-        let set = sched_getaffinity(Pid::from_raw(0)).map_err(|error| error.to_string())?;
-        let all = 0..CpuSet::count();
-        Ok(Self(
-            all.filter(|&cpu| set.is_set(cpu).unwrap_or(false))
-                .collect(),
-        ))
-    }
-
-    /// Whether there is no other CPU. Where there is one, the kernel refreshes
-    /// the statistics of all at the same time, and which CPU's pages go to the
-    /// zone first is chance.
-    fn is_alone(&self) -> bool {
-        let online = fs::read_to_string("/sys/devices/system/cpu/online");
-        self.0.len() == 1 && online.is_ok_and(|list| numbers(&list).len() == 1)
-    }
-
-    /// Goes on on this one.
-    fn run_on(&self, index: usize) -> Result<()> {
-        let mut set = CpuSet::new();
-        set.set(self.0[index])
-            .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
-            .map_err(|error| format!("could not go to CPU {}: {error}", self.0[index]))
-    }
-}
-
 /// A run, as far as it has come.
 struct Run<'d> {
     generator: Generator,
@@ -212,7 +168,7 @@ impl Run<'_> {
         }
         while self.equal < steps {
             if self.generator.random().chance(20) {
-                let cpu = self.generator.random().below(cpus.0.len());
+                let cpu = self.generator.random().below(cpus.count());
                 cpus.run_on(cpu)?;
             }
             let now = (steps - self.equal).min(BATCH);
@@ -370,16 +326,4 @@ fn print(report: &Report) {
     }
     println!("the kernel after it:\n{}", first.host_state);
     println!("the shadow after it:\n{}", first.shadow_state);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_of_nodes_are_read() {
-        assert_eq!(numbers("0-2,5\n"), [0, 1, 2, 5]);
-        assert_eq!(numbers("3"), [3]);
-        assert!(numbers("\n").is_empty());
-    }
 }

@@ -6,6 +6,7 @@
 //! ```text
 //! args.rs        the command line
 //! random.rs      numbers by a seed
+//! cpus.rs        the CPUs that a test runs on
 //! quiet.rs       the kernel's periodic work, put off
 //! buddy.rs       the page allocator: the run, and what is said of it
 //!   generate.rs  the steps
@@ -14,10 +15,13 @@
 //!   cases.rs     the kinds of caches
 //!   geometry.rs  every size, alignment and kind
 //!   sysfs.rs     what the kernel shows
+//!   workload.rs  random objects from caches on both sides
+//!     bounds.rs  what must hold of both
 //! ```
 
 mod args;
 mod buddy;
+mod cpus;
 mod generate;
 mod quiet;
 mod random;

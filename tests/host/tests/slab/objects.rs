@@ -305,3 +305,26 @@ fn a_constructor_that_fails_loses_nothing() {
     world.destroy(id);
     world.finish();
 }
+
+/// A constructor that fills all of the object meets the free pointers in it.
+#[test]
+fn free_pointers_inside_constructed_objects_are_whole() {
+    let world = World::two_nodes();
+    let args = CacheArgs {
+        flags: SlabFlags::NO_MERGE,
+        ctor: Constructor::Fill(0),
+        freeptr_offset: Some(48),
+        ..CacheArgs::new("constructed", 100)
+    };
+    let slab = world.slab();
+    let id = slab.create(&args).unwrap();
+    let mut objects = [ObjAddr::NULL; 200];
+    slab.alloc_bulk(id, &KERNEL, &mut objects).unwrap();
+    assert_eq!(objects.iter().collect::<HashSet<_>>().len(), 200);
+    assert_eq!(world.report(id).active_objects, 200);
+    assert_eq!(slab.free_bulk(Some(id), &objects, 0), Ok(200));
+    slab.shrink(id).unwrap();
+    assert_eq!(world.report(id).nodes.slabs, 0);
+    world.destroy(id);
+    world.finish();
+}

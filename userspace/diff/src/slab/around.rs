@@ -3,6 +3,7 @@
 //! What the kernel's slab allocator goes by: the CPUs, and the parameters that it
 //! was booted with.
 
+use crate::cpus::numbers;
 use crate::Result;
 use shadowmm_core::phys::PageOrder;
 use shadowmm_core::slab::nr_cpus;
@@ -10,7 +11,7 @@ use shadowmm_core::slab::SlabDebug;
 use shadowmm_core::slab::Surroundings;
 use std::fs;
 
-/// The largest cache line file that is looked for.
+/// Where the kernel tells how large a cache line is.
 const CACHE_LINE: &str = "/sys/devices/system/cpu/cpu0/cache/index0/coherency_line_size";
 
 /// The kernel's parameters, and the CPUs.
@@ -80,18 +81,6 @@ fn parameters(line: &str) -> Vec<(String, String)> {
             (name.replace('-', "_"), value.trim_matches('"').to_owned())
         })
         .collect()
-}
-
-/// The numbers of a list like `0-2,5`.
-pub fn numbers(list: &str) -> Vec<u32> {
-    let mut numbers = Vec::new();
-    for range in list.trim().split(',') {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        if let (Ok(first), Ok(last)) = (first.parse(), last.parse::<u32>()) {
-            numbers.extend(first..=last);
-        }
-    }
-    numbers
 }
 
 #[cfg(test)]

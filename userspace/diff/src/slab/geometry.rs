@@ -14,6 +14,7 @@ use crate::random::Random;
 use crate::told;
 use crate::Result;
 use serde::Serialize;
+use shadowmm_client::Asked;
 use shadowmm_client::Device;
 use shadowmm_client::HostAnswer;
 use shadowmm_core::slab::boot_geometry;
@@ -229,7 +230,11 @@ impl Work<'_> {
             .iter()
             .map(|entry| entry.case.args(&entry.name, entry.size, entry.align))
             .collect();
-        let answers = device.host_caches(&args, self.shown).map_err(told)?;
+        let what = match self.shown {
+            true => Asked::Keep,
+            false => Asked::Measure,
+        };
+        let answers = device.host_caches(&args, what).map_err(told)?;
         let info = match self.shown {
             true => Some(SlabInfo::read()?),
             false => None,

@@ -3,9 +3,11 @@
 //! The slab layer beside the running kernel's.
 
 mod around;
+mod bounds;
 mod cases;
 mod geometry;
 mod sysfs;
+mod workload;
 
 use crate::args::Cli;
 use crate::args::Slab;
@@ -13,5 +15,8 @@ use crate::Result;
 
 /// Runs the test; whether nothing differed.
 pub fn run(cli: &Cli, args: &Slab) -> Result<bool> {
-    geometry::run(cli, args)
+    match args.geometry {
+        true => geometry::run(cli, args),
+        false => workload::run(cli, args),
+    }
 }

@@ -38,6 +38,15 @@ impl SlabInfo {
     }
 }
 
+/// The number that the kernel shows of a cache, for all nodes together.
+pub fn count(cache: &str, attribute: &str) -> Result<u64> {
+    let path = Path::new("/sys/kernel/slab").join(cache).join(attribute);
+    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let text = fs::read_to_string(&path).map_err(|error| told(&error))?;
+    let first = text.split_whitespace().next().unwrap_or("");
+    first.parse().map_err(|error| told(&error))
+}
+
 /// Compares what the kernel shows of the cache with what it should be: how many
 /// numbers were the same, or what is not, with both.
 pub fn compare(

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Objects of pairs of caches, in numbered slots: the same steps on both sides, one
+//! after the other on the same CPU.
+
+use super::host_cache::HostObject;
+use super::no_memory;
+use super::slab::Pair;
+use crate::abi;
+use crate::shadow::Mm;
+use crate::shadow::Shadow;
+use crate::uapi;
+use kernel::prelude::*;
+use shadowmm_core::buddy::gfp;
+use shadowmm_core::error::Error;
+use shadowmm_core::error::Result as CoreResult;
+use shadowmm_core::phys::PAGE_SIZE;
+use shadowmm_core::slab::ObjAddr;
+use shadowmm_core::slab::ObjRequest;
+use shadowmm_core::slab::ObjectAllocator;
+
+/// How many slots there are.
+const NR_SLOTS: usize = 1 << 16;
+/// How many steps one request may play.
+const MAX_STEPS: u32 = 1 << 16;
+/// How many objects are taken or given at once.
+const MAX_BULK: usize = 256;
+
+/// The shadow's requests, like the kernel's.
+const REQUEST: ObjRequest = ObjRequest::new(gfp::GFP_KERNEL);
+
+/// A slot's object, on both sides.
+#[derive(Clone, Copy)]
+struct Twins {
+    pair: u32,
+    host: HostObject,
+    shadow: ObjAddr,
+}
+
+/// The slots.
+pub(super) struct Slots(KVVec<Option<Twins>>);
+
+impl Slots {
+    /// None yet: they come with the first step.
+    pub(super) const NEW: Self = Self(KVVec::new());
+
+    /// Plays a request's steps; how many objects could not be had.
+    pub(super) fn play(
+        &mut self,
+        shadow: &Shadow,
+        pairs: &[Pair],
+        request: &uapi::shadowmm_diff_objects,
+    ) -> CoreResult<u32> {
+        if request.nr > MAX_STEPS {
+            return Err(Error::BadSize);
+        }
+        if self.0.is_empty() {
+            self.0 = KVVec::from_elem(None, NR_SLOTS, GFP_KERNEL).map_err(no_memory)?;
+        }
+        let mut steps = KVVec::new();
+        abi::read_array(
+            request.steps,
+            request.nr,
+            |step: uapi::shadowmm_diff_objects_step| {
+                steps.push(step, GFP_KERNEL).map_err(no_memory)
+            },
+        )?;
+        let mut failed = 0u32;
+        for step in &steps {
+            let missing = shadow.with_mm(|mm| self.step(mm, pairs, step))?;
+            failed = failed.saturating_add(missing);
+        }
+        Ok(failed)
+    }
+
+    fn step(
+        &mut self,
+        mm: &Mm<'_>,
+        pairs: &[Pair],
+        step: &uapi::shadowmm_diff_objects_step,
+    ) -> CoreResult<u32> {
+        let first = step.slot as usize;
+        let end = first.checked_add(step.count as usize);
+        let slots = end.and_then(|end| self.0.get_mut(first..end));
+        let slots = slots.ok_or(Error::BadSize)?;
+        let pair = || pairs.get(step.cache as usize).ok_or(Error::NoSuchCache);
+        match step.op {
+            uapi::SHADOWMM_DIFF_TAKE => take(mm, pair()?, step.cache, slots),
+            uapi::SHADOWMM_DIFF_TAKE_BULK => take_bulk(mm, pair()?, step.cache, slots),
+            uapi::SHADOWMM_DIFF_GIVE => {
+                for slot in slots {
+                    if let Some(twins) = slot.take() {
+                        give(mm, pairs, twins)?;
+                    }
+                }
+                Ok(0)
+            }
+            uapi::SHADOWMM_DIFF_GIVE_BULK => give_bulk(mm, pair()?, step.cache, slots),
+            uapi::SHADOWMM_DIFF_SHRINK => {
+                let pair = pair()?;
+                pair.host.shrink();
+                mm.slab()?.shrink(pair.shadow()?)?;
+                Ok(0)
+            }
+            _ => Err(Error::BadKind),
+        }
+    }
+
+    /// Gives all objects back.
+    pub(super) fn give_all(&mut self, shadow: &Shadow, pairs: &[Pair]) {
+        for slot in &mut self.0 {
+            let Some(twins) = slot.take() else { continue };
+            if shadow.with_mm(|mm| give(mm, pairs, twins)).is_err() {
+                // The shadow may have begun its boot anew; the kernel's object was
+                // given back all the same.
+                continue;
+            }
+        }
+    }
+
+    /// What there is of a pair.
+    pub(super) fn look(
+        &self,
+        shadow: &Shadow,
+        pair: &Pair,
+        request: &mut uapi::shadowmm_diff_look,
+    ) -> CoreResult<()> {
+        let id = pair.shadow()?;
+        let report = shadow.with_mm(|mm| mm.slab()?.report(id).ok_or(Error::NoSuchCache))?;
+        let mut slabs = [KVVec::new(), KVVec::new()];
+        // A slab lies at a multiple of its own size.
+        let size = report.geometry.order.pages().bytes().0.max(PAGE_SIZE);
+        request.live = 0;
+        for twins in self.0.iter().flatten() {
+            if twins.pair != request.cache {
+                continue;
+            }
+            request.live += 1;
+            let [host, shadow] = &mut slabs;
+            host.push(twins.host.slab(), GFP_KERNEL)
+                .map_err(no_memory)?;
+            let slab = twins.shadow.get() / size;
+            shadow.push(slab, GFP_KERNEL).map_err(no_memory)?;
+        }
+        let [host, shadow] = slabs.each_mut().map(|slabs| distinct(slabs));
+        request.host_used = host;
+        request.shadow_used = shadow;
+        request.fallbacks = report.counts.order_fallback.min(u32::MAX.into()) as u32;
+        request.slabs = report.nodes.slabs;
+        request.partial = report.nodes.partial;
+        request.empty = report.nodes.empty;
+        request.total = report.nodes.total_objects;
+        request.objects = report.nodes.objects;
+        request.cached = report.cached;
+        request.active = report.active_objects;
+        request.pages = report.pages.0;
+        Ok(())
+    }
+}
+
+/// How many different numbers there are.
+fn distinct(numbers: &mut [u64]) -> u64 {
+    numbers.sort_unstable();
+    let mut count = 0;
+    let mut last = None;
+    for number in numbers.iter() {
+        if last != Some(number) {
+            count += 1;
+        }
+        last = Some(number);
+    }
+    count
+}
+
+/// An object for each empty slot; how many could not be had.
+fn take(mm: &Mm<'_>, pair: &Pair, number: u32, slots: &mut [Option<Twins>]) -> CoreResult<u32> {
+    let id = pair.shadow()?;
+    let objects = mm.slab()?;
+    let mut failed = 0;
+    for slot in slots.iter_mut().filter(|slot| slot.is_none()) {
+        let Some(host) = pair.host.alloc() else {
+            failed += 1;
+            continue;
+        };
+        match objects.alloc(id, &REQUEST) {
+            Ok(shadow) => {
+                *slot = Some(Twins {
+                    pair: number,
+                    host,
+                    shadow,
+                });
+            }
+            Err(_) => {
+                // SAFETY: The cache has just given it, and nobody has seen it.
+                unsafe { pair.host.free(host) };
+                failed += 1;
+            }
+        }
+    }
+    Ok(failed)
+}
+
+/// The same at once.
+fn take_bulk(
+    mm: &Mm<'_>,
+    pair: &Pair,
+    number: u32,
+    slots: &mut [Option<Twins>],
+) -> CoreResult<u32> {
+    let id = pair.shadow()?;
+    let count = slots.iter().filter(|slot| slot.is_none()).count();
+    let mut host = [None; MAX_BULK];
+    let mut shadow = [ObjAddr::NULL; MAX_BULK];
+    let host = host.get_mut(..count).ok_or(Error::BadSize)?;
+    let shadow = shadow.get_mut(..count).ok_or(Error::BadSize)?;
+    if count == 0 {
+        return Ok(0);
+    }
+    if !pair.host.alloc_bulk(host) {
+        return Ok(count as u32);
+    }
+    if mm.slab()?.alloc_bulk(id, &REQUEST, shadow).is_err() {
+        for object in host.iter().flatten() {
+            // SAFETY: The cache has just given it, and nobody has seen it.
+            unsafe { pair.host.free(*object) };
+        }
+        return Ok(count as u32);
+    }
+    let empty = slots.iter_mut().filter(|slot| slot.is_none());
+    for (slot, (host, shadow)) in empty.zip(host.iter().zip(shadow.iter())) {
+        *slot = host.map(|host| Twins {
+            pair: number,
+            host,
+            shadow: *shadow,
+        });
+    }
+    Ok(0)
+}
+
+/// Gives an object back on both sides.
+fn give(mm: &Mm<'_>, pairs: &[Pair], twins: Twins) -> CoreResult<()> {
+    let pair = pairs.get(twins.pair as usize).ok_or(Error::NoSuchCache)?;
+    // SAFETY: It came from this cache, and the slot was its only holder.
+    unsafe { pair.host.free(twins.host) };
+    mm.slab()?.free(pair.shadow()?, twins.shadow, 0)
+}
+
+/// The same for all of one pair, at once.
+fn give_bulk(
+    mm: &Mm<'_>,
+    pair: &Pair,
+    number: u32,
+    slots: &mut [Option<Twins>],
+) -> CoreResult<u32> {
+    let id = pair.shadow()?;
+    let mut host = [HostObject::DANGLING; MAX_BULK];
+    let mut shadow = [ObjAddr::NULL; MAX_BULK];
+    let mut count = 0;
+    for slot in slots.iter_mut() {
+        let Some(twins) = slot.filter(|twins| twins.pair == number) else {
+            continue;
+        };
+        let (Some(to), Some(other)) = (host.get_mut(count), shadow.get_mut(count)) else {
+            break;
+        };
+        (*to, *other) = (twins.host, twins.shadow);
+        *slot = None;
+        count += 1;
+    }
+    let host = host.get_mut(..count).unwrap_or_default();
+    let shadow = shadow.get(..count).unwrap_or_default();
+    if count == 0 {
+        return Ok(0);
+    }
+    // SAFETY: They came from this cache, and the slots were their only holders.
+    unsafe { pair.host.free_bulk(host) };
+    match mm.slab()?.free_bulk(Some(id), shadow, 0)? {
+        freed if freed == count => Ok(0),
+        _ => Err(Error::ObjectFree),
+    }
+}

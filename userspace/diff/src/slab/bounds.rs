@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What must hold of a pair of caches whatever was done to it: what is derived in
+//! tests/differential/README.md.
+//!
+//! ```text
+//! live                  objects that are taken: the same on both sides
+//! used                  slabs that they lie in
+//! cached                free objects that a side keeps outside its slabs' freelists
+//!
+//!   objects = live + cached,  cached <= what the per-CPU layer can hold
+//!   used <= slabs <= used + cached + empty,  empty <= min_partial on each node
+//! ```
+
+use serde::Serialize;
+use shadowmm_client::PairState;
+use shadowmm_core::slab::Geometry;
+use shadowmm_core::slab::SlabFlags;
+
+/// Linux keeps so many full sheaves in a node's barn (`MAX_FULL_SHEAVES`).
+const MAX_FULL_SHEAVES: u64 = 10;
+/// A CPU of Linux has a main and a spare sheaf.
+const CPU_SHEAVES: u64 = 2;
+/// What a CPU of the shadow keeps at most: its magazine, and objects on their way to
+/// other nodes (`slab/magazine.rs`).
+const MAGAZINE: u64 = 63 + 32;
+
+/// The machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// CPUs.
+    pub cpus: u64,
+    /// Nodes.
+    pub nodes: u64,
+}
+
+/// What the kernel counts of a cache (`/sys/kernel/slab/NAME`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HostState {
+    /// `slabs`.
+    pub slabs: u64,
+    /// `total_objects`.
+    pub total: u64,
+    /// `objects`: those that are in no slab's freelist, as `active_objs` of slabinfo.
+    pub objects: u64,
+    /// `partial`: slabs with free objects.
+    pub partial: u64,
+}
+
+/// What the two sides have of a pair.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Look {
+    /// The kernel.
+    pub host: HostState,
+    /// The shadow, and the slots.
+    pub shadow: PairState,
+}
+
+impl Look {
+    /// Free objects that the kernel keeps in sheaves.
+    fn host_cached(&self) -> u64 {
+        self.host.objects.saturating_sub(self.shadow.live)
+    }
+
+    /// Whether both have the same numbers of slabs and objects.
+    pub fn is_equal(&self) -> bool {
+        let ours = &self.shadow;
+        let host = (self.host.slabs, self.host.total, self.host.objects);
+        host == (ours.slabs, ours.total, ours.objects)
+    }
+
+    /// How far the numbers of slabs are apart.
+    pub fn slabs_apart(&self) -> u64 {
+        self.host.slabs.abs_diff(self.shadow.slabs)
+    }
+
+    /// What does not hold. `shrunk`: both have just given up what nobody uses.
+    pub fn flaw(&self, of: &Geometry, machine: &Machine, shrunk: bool) -> Option<String> {
+        let (host, ours) = (&self.host, &self.shadow);
+        let live = ours.live;
+        let empty = u64::from(of.min_partial) * machine.nodes;
+        let sheaves = CPU_SHEAVES * machine.cpus + MAX_FULL_SHEAVES * machine.nodes;
+        let capacity = u64::from(of.sheaf_capacity);
+        let (mut sheaves, mut magazines) = (sheaves * capacity, MAGAZINE * machine.cpus);
+        if of.flags.has(SlabFlags::DEBUG) {
+            magazines = 0;
+        }
+        if shrunk {
+            (sheaves, magazines) = (0, 0);
+        }
+        let objects = u64::from(of.objects);
+        let rcu = of.flags.has(SlabFlags::TYPESAFE_BY_RCU);
+        let checks: [(&str, u64, std::ops::RangeInclusive<u64>); 11] = [
+            ("objects of the kernel", host.objects, live..=live + sheaves),
+            ("active objects of the shadow", ours.active, live..=live),
+            (
+                "objects that the shadow's CPUs keep",
+                ours.cached,
+                0..=magazines,
+            ),
+            (
+                "objects of the shadow",
+                ours.objects,
+                live + ours.cached..=live + ours.cached,
+            ),
+            (
+                "all objects of the kernel",
+                host.total,
+                host.slabs * objects..=host.slabs * objects,
+            ),
+            (
+                "all objects of the shadow",
+                ours.total,
+                ours.slabs * objects..=ours.slabs * objects,
+            ),
+            ("pages of the shadow", ours.pages, {
+                let pages = ours.slabs << of.order.get();
+                pages..=pages
+            }),
+            ("slabs of the kernel", host.slabs, {
+                let most = ours.host_used + self.host_cached() + empty;
+                ours.host_used..=if shrunk { ours.host_used } else { most }
+            }),
+            ("slabs of the shadow", ours.slabs, {
+                let most = ours.shadow_used + ours.cached + empty;
+                ours.shadow_used..=match (shrunk, rcu) {
+                    (true, _) => ours.shadow_used,
+                    (false, true) => u64::MAX,
+                    (false, false) => most,
+                }
+            }),
+            ("empty slabs of the shadow", ours.empty, {
+                let most = if rcu { u64::MAX } else { empty };
+                0..=if shrunk { 0 } else { most }
+            }),
+            // All that is not full stands on the kernel's list.
+            ("partial slabs of the kernel", host.partial, 0..=host.slabs),
+        ];
+        // Where memory was short, slabs are of other sizes.
+        if ours.fallbacks != 0 {
+            return None;
+        }
+        let wrong = checks
+            .into_iter()
+            .find(|(_, found, range)| !range.contains(found));
+        wrong.map(|(what, found, range)| match range.start() == range.end() {
+            true => format!("{what}: {found}, not {}", range.start()),
+            false => format!(
+                "{what}: {found}, not from {} to {}",
+                range.start(),
+                range.end()
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shadowmm_core::slab::geometry;
+    use shadowmm_core::slab::CacheArgs;
+    use shadowmm_core::slab::Surroundings;
+
+    /// 100 objects of 64 bytes in 2 slabs of 64 on both sides; each keeps 20.
+    fn look() -> Look {
+        Look {
+            host: HostState {
+                slabs: 2,
+                total: 128,
+                objects: 120,
+                partial: 1,
+            },
+            shadow: PairState {
+                live: 100,
+                host_used: 2,
+                shadow_used: 2,
+                slabs: 2,
+                partial: 1,
+                total: 128,
+                objects: 120,
+                cached: 20,
+                active: 100,
+                pages: 2,
+                ..PairState::default()
+            },
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_said() {
+        let args = CacheArgs::new("cache", 64);
+        let of = geometry(&args, &Surroundings::new(2)).unwrap();
+        let machine = Machine { cpus: 2, nodes: 1 };
+        let flaw = |change: fn(&mut Look), shrunk| {
+            let mut look = look();
+            change(&mut look);
+            look.flaw(&of, &machine, shrunk)
+        };
+        assert_eq!(flaw(|_| (), false), None);
+        assert_eq!(
+            flaw(|_| (), true).as_deref(),
+            Some("objects of the kernel: 120, not 100")
+        );
+        // 14 sheaves of 60 objects, and 5 empty slabs.
+        let most = |look: &mut Look| {
+            (look.host.slabs, look.host.total) = (2 + 840 + 5, 847 * 64);
+            look.host.objects = 940;
+        };
+        assert_eq!(flaw(most, false), None);
+        assert!(flaw(|look| look.host.objects = 941, false).is_some());
+        assert!(flaw(|look| look.shadow.active = 99, false).is_some());
+        assert!(flaw(|look| look.shadow.slabs = 1, false).is_some());
+        assert!(flaw(|look| look.shadow.empty = 6, false).is_some());
+        assert!(flaw(|look| look.shadow.pages = 3, false).is_some());
+        assert!(look().is_equal());
+        assert_eq!(look().slabs_apart(), 0);
+    }
+}
