@@ -139,15 +139,9 @@ impl MiscDevice for OpenFile {
             DIFF_OPEN => abi::answer(arg, |request| me.diff.lock().open(request)),
             DIFF_PLAY => abi::answer(arg, |request| me.diff.lock().play(request)),
             DIFF_STATE => abi::answer(arg, |request| me.diff.lock().state(request)),
-            DIFF_CACHES => abi::answer(arg, |request| {
-                me.slab_diff.lock().caches(request)
-            }),
-            DIFF_OBJECTS => abi::answer(arg, |request| {
-                me.slab_diff.lock().objects(request)
-            }),
-            DIFF_CACHE => abi::answer(arg, |request| {
-                me.slab_diff.lock().look(request)
-            }),
+            DIFF_CACHES => abi::answer(arg, |request| me.slab_diff.lock().caches(request)),
+            DIFF_OBJECTS => abi::answer(arg, |request| me.slab_diff.lock().objects(request)),
+            DIFF_CACHE => abi::answer(arg, |request| me.slab_diff.lock().look(request)),
             _ => {
                 me.shadow.unknown_ioctl();
                 return Err(ENOTTY);
