@@ -7,8 +7,8 @@
 //! CPU's magazine       handle.rs         no lock
 //!   | empty
 //!   v
-//! refill               half a magazine from the node's slabs, pinned, under its
-//!   | none there       lock
+//! refill               a magazine from the node's slabs, pinned, under its lock
+//!   | none there
 //!   v
 //! take_objects         not pinned:
 //!   the wished-for node's slabs
@@ -168,12 +168,12 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         }
     }
 
-    /// Fills the pinned CPU's magazine from its node's slabs, up to half.
+    /// Fills the pinned CPU's magazine from its node's slabs.
     pub(super) fn refill(&self, cache: &'m CacheCells, shape: &Shape, cpu: &'m CpuSlab) {
         let Some(node) = self.node(cache, cpu.nid()) else {
             return;
         };
-        let want = cpu.capacity().div_ceil(2);
+        let want = cpu.capacity();
         let locked = self.lock_node(shape, node);
         let taken = locked.take(want, |object| cpu.put(object.get()));
         if taken > 0 {

@@ -7,8 +7,9 @@
 //!   | full               | another node's       | nothing is kept per CPU
 //!   v                    v                      v
 //! flush              gather             the object's slab, under its node's
-//!   the half that      32 of them, then   lock
-//!   was put first      node by node
+//!   what was put       32 of them, then   lock
+//!   first, three       node by node
+//!   quarters
 //! ```
 
 use super::magazine::CpuSlab;
@@ -59,8 +60,9 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
                 self.set_up_cpu(cache, cpu);
                 let key = page.slab_key();
                 if cpu.keeps(key) {
-                    let half = cpu.capacity().div_ceil(2);
-                    let discarded = self.flush(cache, &shape, cpu, half);
+                    // Some stay for whoever takes one next.
+                    let most = cpu.capacity().saturating_sub(cpu.capacity() / 4).max(1);
+                    let discarded = self.flush(cache, &shape, cpu, most);
                     let kept = cpu.push(key, object.get());
                     drop(pinned);
                     self.free_discarded(discarded);

@@ -206,7 +206,13 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
     /// when all of its slab are free.
     #[inline]
     pub(super) fn give(&self, object: ObjAddr, discarded: &mut Discarded) -> Result<()> {
-        let slab = self.system.slab_around(self.shape, object);
+        let pfn = object.pfn();
+        let page = self.system.page(pfn).ok_or(Error::NotAnObject)?;
+        if page.slab_cache() != Some(self.shape.id) || page.nid() != self.cells.nid() {
+            return Err(Error::NotAnObject);
+        }
+        let head = page.slab_head(pfn).ok_or(Error::NotAnObject)?;
+        let slab = self.system.slab(self.shape, head);
         let slab = slab.ok_or(Error::NotAnObject)?;
         let index = slab.index(self.shape, object.get());
         self.give_in(&slab, index.ok_or(Error::NotAnObject)?, discarded)

@@ -97,7 +97,7 @@ impl<'m> Slab<'m> {
     }
 
     /// Where the object of this index begins.
-    #[inline]
+    #[inline(always)]
     pub(super) fn object(&self, shape: &Shape, index: u32) -> ObjAddr {
         let offset = u64::from(index).wrapping_mul(shape.geometry.size.into());
         let first = self.pfn.addr().0 + u64::from(shape.geometry.red_left_pad);
@@ -105,7 +105,7 @@ impl<'m> Slab<'m> {
     }
 
     /// The index of the object that begins at `addr`, if one does.
-    #[inline]
+    #[inline(always)]
     pub(super) fn index(&self, shape: &Shape, addr: u64) -> Option<u32> {
         let first = self.pfn.addr().0 + u64::from(shape.geometry.red_left_pad);
         let offset = addr.wrapping_sub(first);
@@ -125,7 +125,7 @@ impl<'m> Slab<'m> {
     }
 
     /// Where the object's free pointer is.
-    #[inline]
+    #[inline(always)]
     fn pointer(&self, shape: &Shape, index: u32) -> Option<(&'m AtomicU64, u64)> {
         let geometry = &shape.geometry;
         let at = u64::from(index)
@@ -138,7 +138,7 @@ impl<'m> Slab<'m> {
     }
 
     /// The free object behind this one in the freelist (`get_freepointer`).
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_free(&self, shape: &Shape, index: u32) -> Result<Option<u32>, Broken> {
         let (word, mask) = self.pointer(shape, index).ok_or(Broken)?;
         match word.load(Relaxed) ^ mask {
@@ -148,7 +148,7 @@ impl<'m> Slab<'m> {
     }
 
     /// Says which one is (`set_freepointer`).
-    #[inline]
+    #[inline(always)]
     pub(super) fn set_next_free(&self, shape: &Shape, index: u32, next: Option<u32>) {
         if let Some((word, mask)) = self.pointer(shape, index) {
             let next = next.map_or(0, |next| self.object(shape, next).get());
@@ -231,10 +231,13 @@ impl<'m> Slab<'m> {
         let objects = self.objects.max(1);
         let at = |value: u64| (value % u64::from(objects)) as u32;
         let first = at(random >> 32);
-        let step = coprime_step(at(random), objects);
+        let step = at(coprime_step(at(random), objects).into());
         let mut index = first;
         for left in (0..objects).rev() {
-            let next = at(u64::from(index) + u64::from(step));
+            let mut next = index.wrapping_add(step);
+            if next >= objects {
+                next = next.wrapping_sub(objects);
+            }
             self.set_next_free(shape, index, (left > 0).then_some(next));
             index = next;
         }
