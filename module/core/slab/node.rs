@@ -31,6 +31,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::page::PageDescriptor;
 use crate::phys::Pfn;
+use crate::phys::PhysAddr;
 use crate::platform::Platform;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -208,14 +209,51 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
     pub(super) fn give(&self, object: ObjAddr, discarded: &mut Discarded) -> Result<()> {
         let pfn = object.pfn();
         let page = self.system.page(pfn).ok_or(Error::NotAnObject)?;
-        if page.slab_cache() != Some(self.shape.id) || page.nid() != self.cells.nid() {
+        if page.slab_key() != PageDescriptor::slab_key_of(self.cells.nid(), self.shape.id) {
             return Err(Error::NotAnObject);
         }
-        let head = page.slab_head(pfn).ok_or(Error::NotAnObject)?;
-        let slab = self.system.slab(self.shape, head);
+        let pfn = page.slab_head(pfn).ok_or(Error::NotAnObject)?;
+        if self.give_between(object, pfn) {
+            return Ok(());
+        }
+        let slab = self.system.slab(self.shape, pfn);
         let slab = slab.ok_or(Error::NotAnObject)?;
         let index = slab.index(self.shape, object.get());
         self.give_in(&slab, index.ok_or(Error::NotAnObject)?, discarded)
+    }
+
+    /// The same where it is the most ordinary thing: other objects of the slab that
+    /// begins at `pfn` are free, others are not, and it stays on its list. `false`
+    /// when nothing was done.
+    #[inline(always)]
+    fn give_between(&self, object: ObjAddr, pfn: Pfn) -> bool {
+        let (shape, geometry) = (self.shape, &self.shape.geometry);
+        let Some(head) = self.system.page(pfn) else {
+            return false;
+        };
+        let (Some(next), inuse @ 2..) = head.slab_counts() else {
+            return false;
+        };
+        let start = pfn.addr().0.wrapping_add(geometry.red_left_pad.into());
+        let offset = object.get().wrapping_sub(start);
+        let index = offset.wrapping_mul(shape.inverse.into()) >> 32;
+        let size = u64::from(geometry.size);
+        // Smaller slabs go the other way.
+        let fits = head.order() == geometry.order && index < geometry.objects.into();
+        if !fits || index.wrapping_mul(size) != offset || index == next.into() {
+            return false;
+        }
+        let at = object.get().wrapping_add(geometry.offset.into());
+        let window = self.system.table().window(self.cells.nid());
+        let word = window.and_then(|window| window.cells::<AtomicU64>(PhysAddr(at)));
+        let Some(word) = word else {
+            return false;
+        };
+        let next = start.wrapping_add(u64::from(next).wrapping_mul(size));
+        word.store(next ^ shape.free_pointer_mask(at), Relaxed);
+        head.set_slab_counts(Some(index as u16), inuse.wrapping_sub(1));
+        add(&self.cells.free, 1);
+        true
     }
 
     /// The same for an object of this index in a slab of the node.

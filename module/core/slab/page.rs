@@ -133,7 +133,7 @@ impl<'m> Slab<'m> {
             .wrapping_add(geometry.red_left_pad.into())
             .wrapping_add(geometry.offset.into());
         let word = self.words.get(at as usize / 8)?;
-        let mask = shape.random ^ (self.pfn.addr().0.wrapping_add(at)).swap_bytes();
+        let mask = shape.free_pointer_mask(self.pfn.addr().0.wrapping_add(at));
         Some((word, mask))
     }
 

@@ -401,6 +401,13 @@ impl Shape {
             random,
         }
     }
+
+    /// With what the free pointer that lies at this address is hidden
+    /// (`freelist_ptr_encode`).
+    #[inline(always)]
+    pub(super) const fn free_pointer_mask(&self, at: u64) -> u64 {
+        self.random ^ at.swap_bytes()
+    }
 }
 
 /// How a cache's slabs are read.
