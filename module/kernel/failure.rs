@@ -24,6 +24,18 @@ kernel::sync::global_lock! {
 /// A text that grows; what there is no memory for is left out.
 pub(crate) struct Text(KVVec<u8>);
 
+impl Text {
+    /// Nothing yet.
+    pub(crate) const fn new() -> Self {
+        Self(KVVec::new())
+    }
+
+    /// What there is.
+    pub(crate) fn as_str(&self) -> &str {
+        core::str::from_utf8(&self.0).unwrap_or("")
+    }
+}
+
 impl Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let kept = self.0.extend_from_slice(text.as_bytes(), GFP_KERNEL);
@@ -41,7 +53,7 @@ pub(crate) fn tell(
     if KEPT.allow(now_ns).is_none() && logged.is_none() {
         return;
     }
-    let mut text = Text(KVVec::new());
+    let mut text = Text::new();
     // Half of it is better than nothing.
     let _ = writeln!(text, "{failure}").and_then(|()| memory(&mut text));
     if let Some(missed) = logged {

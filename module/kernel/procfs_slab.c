@@ -30,6 +30,8 @@ static const struct {
 	{ "alloc_slowpath" },	  { "free_fastpath" },	{ "free_slowpath" },
 	{ "alloc_slab" },	  { "free_slab" },	{ "order_fallback" },
 	{ "sheaf_refill" },	  { "sheaf_flush" },
+	/* Not core's: what debugging has found, and the files of /sys/kernel/debug/slab. */
+	{ "findings" },		  { "alloc_traces" },	{ "free_traces" },
 };
 
 /* A file's number: its place in the table, and above it the number of its cache. */

@@ -18,6 +18,9 @@ use shadowmm_core::slab::debug::Finding;
 /// How many bytes of reports are kept.
 const KEPT: usize = 64 << 10;
 
+/// How long a line of the log is at most: names of Rust's are long.
+const LINE: usize = 320;
+
 /// How often reports go to the log: ten in five seconds (`printk_ratelimit`).
 static LOGGED: RateLimit = RateLimit::new(5_000_000_000, 10);
 /// Whether the last report went there; what belongs to it does, too.
@@ -66,7 +69,7 @@ impl Write for Ring {
 /// Text for the log, a line at a time; what is longer than a line of reports can
 /// be is cut.
 struct Lines {
-    line: [u8; 160],
+    line: [u8; LINE],
     len: usize,
 }
 
@@ -103,7 +106,7 @@ pub(crate) fn tell(
     }
     if LOGS.load(Relaxed) {
         let mut lines = Lines {
-            line: [0; 160],
+            line: [0; LINE],
             len: 0,
         };
         let _ = text(&mut lines);

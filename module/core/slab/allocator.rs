@@ -13,6 +13,8 @@
 //! what is no object, of another cache's object or of one that is free already is
 //! refused, and has changed nothing.
 
+use super::debug::Location;
+use super::debug::TrackItem;
 use super::geometry::CacheArgs;
 use super::geometry::Geometry;
 use super::object::CacheId;
@@ -253,6 +255,35 @@ pub trait ObjectAllocator {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Writes what debugging has found in a cache so far, a kind and its count on
+    /// each line.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchCache`]; [`Error::NotSupported`] where nothing is debugged;
+    /// [`Error::Corrupt`] for one of `out`.
+    fn write_findings(&self, _id: CacheId, _out: &mut dyn fmt::Write) -> Result<()> {
+        Err(Error::NotSupported)
+    }
+
+    /// Writes who has allocated, or freed before, the objects of a cache that are
+    /// in use (`alloc_traces`, `free_traces`); `table` is where that is gathered. How
+    /// many objects there was no room for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchCache`]; [`Error::NotSupported`] where owners are not tracked;
+    /// [`Error::Corrupt`] for one of `out`.
+    fn write_traces(
+        &self,
+        _id: CacheId,
+        _item: TrackItem,
+        _table: &mut [Location],
+        _out: &mut dyn fmt::Write,
+    ) -> Result<u64> {
+        Err(Error::NotSupported)
     }
 
     /// Says how many empty slabs of the cache a node may keep (`min_partial` of

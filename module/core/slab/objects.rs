@@ -8,6 +8,8 @@ use super::allocator::ObjRequest;
 use super::allocator::ObjectAllocator;
 use super::allocator::SlabFlaw;
 use super::debug::Finding;
+use super::debug::Location;
+use super::debug::TrackItem;
 use super::geometry::CacheArgs;
 use super::handle::Cache;
 use super::object::CacheId;
@@ -202,5 +204,22 @@ impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
 
     fn validate(&self) -> Result<(), SlabFlaw> {
         self.validate_all()
+    }
+
+    fn write_findings(&self, id: CacheId, out: &mut dyn fmt::Write) -> Result<()> {
+        for (finding, count) in self.findings(id)?.iter() {
+            writeln!(out, "{} {count}", finding.name()).map_err(|_| Error::Corrupt)?;
+        }
+        Ok(())
+    }
+
+    fn write_traces(
+        &self,
+        id: CacheId,
+        item: TrackItem,
+        table: &mut [Location],
+        out: &mut dyn fmt::Write,
+    ) -> Result<u64> {
+        self.gather_traces(id, item, table, out)
     }
 }

@@ -7,6 +7,7 @@ use super::check_unused;
 use super::MAX_TEXT;
 use crate::abi;
 use crate::device::OpenFile;
+use crate::failure::Text;
 use crate::procfs;
 use crate::shadow::Shadow;
 use crate::uapi;
@@ -17,11 +18,16 @@ use shadowmm_core::error::Error;
 use shadowmm_core::error::Result as CoreResult;
 use shadowmm_core::phys::Pages;
 use shadowmm_core::report::CacheFile;
+use shadowmm_core::slab::debug::Location;
+use shadowmm_core::slab::debug::TrackItem;
 use shadowmm_core::slab::CacheArgs;
 use shadowmm_core::slab::CacheId;
 use shadowmm_core::slab::CacheName;
 use shadowmm_core::slab::Constructor;
 use shadowmm_core::slab::SlabFlags;
+
+/// For how many places that allocate there is room at most.
+const MAX_PLACES: usize = 4096;
 
 /// What a constructor is to do.
 fn constructor(kind: u32, arg: u32) -> CoreResult<Constructor> {
@@ -266,14 +272,47 @@ impl Shadow {
         file: u32,
         out: &mut dyn fmt::Write,
     ) -> CoreResult<()> {
-        let file = CacheFile::ALL.get(file as usize).ok_or(Error::BadKind)?;
         let id = cache_id(cache)?;
+        let Some(file) = CacheFile::ALL.get(file as usize) else {
+            let behind = file.wrapping_sub(CacheFile::ALL.len() as u32);
+            return self.write_debug_text(id, behind, out);
+        };
         self.with_mm(|mm| {
             let objects = mm.objects_if_up().ok_or(Error::NoSuchCache)?;
             let cache = objects.report(id).ok_or(Error::NoSuchCache)?;
             let written = file.write(out, &cache, &*objects);
             written.map_err(|_| Error::Corrupt)
         })
+    }
+
+    /// Writes one of the files behind core's, which debugging has something to tell
+    /// in: findings, alloc_traces, free_traces.
+    fn write_debug_text(&self, id: CacheId, file: u32, out: &mut dyn fmt::Write) -> CoreResult<()> {
+        let item = match file {
+            0 => {
+                return self.with_mm(|mm| {
+                    let objects = mm.objects_if_up().ok_or(Error::NoSuchCache)?;
+                    objects.write_findings(id, out)
+                })
+            }
+            1 => TrackItem::Alloc,
+            2 => TrackItem::Free,
+            _ => return Err(Error::BadKind),
+        };
+        let mut places = 64;
+        loop {
+            let table = KVVec::from_elem(Location::NONE, places, GFP_KERNEL);
+            let mut table = table.map_err(|_| Error::NoHostMemory)?;
+            let mut text = Text::new();
+            let left_out = self.with_mm(|mm| {
+                let objects = mm.objects_if_up().ok_or(Error::NoSuchCache)?;
+                objects.write_traces(id, item, &mut table, &mut text)
+            })?;
+            if left_out == 0 || places >= MAX_PLACES {
+                return out.write_str(text.as_str()).map_err(|_| Error::Corrupt);
+            }
+            places *= 4;
+        }
     }
 
     /// Does what a number says that was written to a file of a cache, as Linux

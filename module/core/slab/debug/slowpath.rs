@@ -287,15 +287,9 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         Ok(&self.table().cache(id)?.findings)
     }
 
-    /// Writes who has allocated, or freed before, the objects of a cache that are
-    /// in use; `table` is where that is gathered. How many objects there was no
-    /// room for.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoSuchCache`]; [`Error::NotSupported`] where owners are not tracked,
-    /// as Linux has no such file then; [`Error::Corrupt`] for one of `out`.
-    pub fn write_traces(
+    /// See [`ObjectAllocator::write_traces`](crate::slab::ObjectAllocator::write_traces);
+    /// where owners are not tracked, Linux has no such file.
+    pub(in crate::slab) fn gather_traces(
         &self,
         id: CacheId,
         item: TrackItem,

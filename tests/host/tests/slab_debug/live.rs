@@ -20,10 +20,12 @@ use shadowmm_core::slab::debug::*;
 use shadowmm_core::slab::CacheArgs;
 use shadowmm_core::slab::CacheId;
 use shadowmm_core::slab::Constructor;
+use shadowmm_core::slab::DebugParameter;
 use shadowmm_core::slab::ObjAddr;
 use shadowmm_core::slab::ObjRequest;
 use shadowmm_core::slab::ObjectAllocator;
 use shadowmm_core::slab::SlabAllocator;
+use shadowmm_core::slab::SlabConfig;
 use shadowmm_core::slab::SlabFlags;
 use shadowmm_host_tests::machine::backing;
 use shadowmm_host_tests::machine::builtin;
@@ -42,10 +44,25 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With `slab_debug=`, unless it is empty.
+    fn with(option: &str) -> Self {
         let backing = backing(&[48, 48]);
         let map = builtin(&backing);
         let store = Box::leak(Box::new(Store::new()));
-        let config = Config::default();
+        let debug = match option {
+            "" => DebugParameter::NONE,
+            text => DebugParameter::new(text).unwrap(),
+        };
+        let config = Config {
+            slab: SlabConfig {
+                debug,
+                ..SlabConfig::default()
+            },
+            ..Config::default()
+        };
         let boot = Boot::detect(store, &map, &backing, config, Witness::default());
         let boot = Box::leak(Box::new(boot.unwrap()));
         boot.run().unwrap();
@@ -383,6 +400,43 @@ fn what_kmalloc_gives_beyond_what_was_asked_for_is_red() {
 }
 
 #[test]
+fn with_the_option_all_caches_are_debugged_and_nothing_is_found_in_them() {
+    for option in ["FZPU", "FZ", "P", "U", "T", "FZPUT"] {
+        let machine = Machine::with(option);
+        let slab = machine.slab();
+        let named = slab.find("kmem_cache").unwrap();
+        let report = slab.report(named).unwrap();
+        assert!(report.geometry.flags.has(SlabFlags::DEBUG), "{option}");
+        let mut held = vec![];
+        let mut seed = 1u64;
+        for _ in 0..3000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let size = Bytes(seed >> 33 & 0x7ff | 1);
+            if seed >> 60 < 9 || held.is_empty() {
+                held.push(slab.kmalloc(size, &KERNEL).unwrap());
+            } else {
+                let object = held.swap_remove((seed >> 40) as usize % held.len());
+                slab.kfree(object, CALLER).unwrap();
+            }
+        }
+        machine.validate();
+        let id = machine.create("one", 48, SlabFlags::TYPESAFE_BY_RCU);
+        let object = machine.alloc(id);
+        machine.free(id, object).unwrap();
+        machine.destroy(id);
+        for object in held {
+            slab.kfree(object, CALLER).unwrap();
+        }
+        if option.contains('T') {
+            let said = machine.said();
+            assert!(said.starts_with("TRACE kmem_cache"), "{said}");
+            continue;
+        }
+        machine.finish();
+    }
+}
+
+#[test]
 fn a_constructor_s_objects_are_not_poisoned_and_come_as_it_made_them() {
     let machine = Machine::new();
     let mut args = CacheArgs::new("made", 64);
@@ -419,6 +473,10 @@ fn who_holds_objects_is_told_by_place() {
         "      5 function_51729+0x0/0x10 age=0 pid=77 cpus=1 nodes=0\n        \
          function_51729+0x0/0x10\n        function_4096+0x0/0x10\n\n"
     );
+    let mut counted = String::new();
+    machine.slab().write_findings(cache, &mut counted).unwrap();
+    assert!(counted.starts_with("left_redzone 0\nright_redzone 0\n"));
+    assert_eq!(counted.lines().count(), NR_FINDINGS);
     let (stacks, pages, missed) = machine.slab().depot_counts();
     assert_eq!((stacks, pages, missed), (1, 1, 0));
     let mut alive = String::new();
@@ -433,5 +491,22 @@ fn who_holds_objects_is_told_by_place() {
         machine.free(cache, object).unwrap();
     }
     machine.destroy(cache);
+    machine.finish();
+}
+
+#[test]
+fn without_memory_for_stacks_objects_are_to_be_had() {
+    let machine = Machine::with("U");
+    let slab = machine.slab();
+    let mut held = vec![];
+    let request = ObjRequest::new(gfp::GFP_KERNEL | gfp::__GFP_NOWARN).by(CALLER);
+    while let Ok(object) = slab.kmalloc(Bytes(8192), &request) {
+        held.push(object);
+    }
+    assert!(held.len() > 4_000, "{}", held.len());
+    machine.validate();
+    for object in held {
+        slab.kfree(object, CALLER).unwrap();
+    }
     machine.finish();
 }

@@ -90,7 +90,8 @@ pub enum Slab {
 const ALLOC_HELP: &str = "\
 Lines of --interactive: alloc [COUNT], free OBJECT, read OBJECT, write OBJECT OFFSET BYTE..., quit. \
 Numbers may be hexadecimal with 0x. write goes beyond the object with the right to, for debugging \
-to find.
+to find; so do, in a cache with debugging, force free OBJECT [CACHE] and force write OBJECT OFFSET \
+BYTE..., for which OBJECT need be none.
 
 JSON: cache, name, objects: [{object, nid}]; with --bulk nid is null. Each line of --interactive is \
 answered by an object on a line: alloc as this command; free with cache, object, freed; read with object, \

@@ -234,6 +234,16 @@ impl Freed {
         })
     }
 
+    /// Frees what may be no object of the cache, for debugging to find out.
+    pub fn forced(device: &Device, cache: u32, object: u64) -> Result<Self> {
+        device.force_free_object(cache, object)?;
+        Ok(Self {
+            cache: Some(cache),
+            object,
+            freed: true,
+        })
+    }
+
     /// Frees an object of whatever cache.
     pub fn of_any(device: &Device, object: u64) -> Result<Self> {
         device.kfree(object)?;

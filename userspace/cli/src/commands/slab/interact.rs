@@ -20,8 +20,8 @@ use std::io;
 use std::io::BufRead;
 
 /// What a line may be.
-pub const LINES: &str =
-    "alloc [COUNT], free OBJECT, read OBJECT, write OBJECT OFFSET BYTE..., quit";
+pub const LINES: &str = "alloc [COUNT], free OBJECT, read OBJECT, write OBJECT OFFSET BYTE..., \
+     force free OBJECT [CACHE], force write OBJECT OFFSET BYTE..., quit";
 
 /// What a line may be where objects have sizes.
 pub const SIZED_LINES: &str = "realloc OBJECT SIZE, free OBJECT, size OBJECT, quit";
@@ -51,6 +51,16 @@ struct Written {
     object: u64,
     offset: i64,
     written: u64,
+}
+
+impl Written {
+    fn of(object: u64, offset: i64, bytes: &[u8]) -> Self {
+        Self {
+            object,
+            offset,
+            written: bytes.len() as u64,
+        }
+    }
 }
 
 impl Report for Written {
@@ -104,24 +114,43 @@ pub fn run(
             device.read_object(object, 0, &mut bytes)?;
             context.show_line(&Content { object, bytes })
         }
-        ["write", object, offset, ref bytes @ ..] if !bytes.is_empty() => {
-            let object = number(object)?;
-            let offset = match offset.strip_prefix('-') {
-                Some(back) => i64::try_from(number(back)?)
-                    .unwrap_or(i64::MAX)
-                    .wrapping_neg(),
-                None => i64::try_from(number(offset)?).unwrap_or(i64::MAX),
-            };
-            let bytes: Vec<u8> = bytes.iter().map(|text| byte(text)).collect::<Result<_>>()?;
+        ["write", ref place @ ..] => {
+            let (object, offset, bytes) = bytes_to_write(words, place)?;
             device.write_object(object, offset, &bytes)?;
-            context.show_line(&Written {
-                object,
-                offset,
-                written: bytes.len() as u64,
-            })
+            context.show_line(&Written::of(object, offset, &bytes))
+        }
+        ["force", "write", ref place @ ..] => {
+            let (object, offset, bytes) = bytes_to_write(words, place)?;
+            device.force_write_object(cache, object, offset, &bytes)?;
+            context.show_line(&Written::of(object, offset, &bytes))
+        }
+        ["force", "free", object] => {
+            context.show_line(&Freed::forced(device, cache, number(object)?)?)
+        }
+        ["force", "free", object, of] => {
+            let cache = super::find(device, of)?;
+            context.show_line(&Freed::forced(device, cache, number(object)?)?)
         }
         _ => Err(unknown(words, LINES)),
     })
+}
+
+/// What a line says is to be written: to which object, from where on, and what.
+fn bytes_to_write(words: &[&str], place: &[&str]) -> Result<(u64, i64, Vec<u8>)> {
+    let [object, offset, bytes @ ..] = place else {
+        return Err(unknown(words, LINES));
+    };
+    if bytes.is_empty() {
+        return Err(unknown(words, LINES));
+    }
+    let offset = match offset.strip_prefix('-') {
+        Some(back) => i64::try_from(number(back)?)
+            .unwrap_or(i64::MAX)
+            .wrapping_neg(),
+        None => i64::try_from(number(offset)?).unwrap_or(i64::MAX),
+    };
+    let bytes = bytes.iter().map(|text| byte(text)).collect::<Result<_>>()?;
+    Ok((number(object)?, offset, bytes))
 }
 
 /// The same with objects that have sizes.
