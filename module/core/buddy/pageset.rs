@@ -776,30 +776,32 @@ impl Pageset {
     fn spill(&self, index: usize, map: &impl MemMap, pages: u32) {
         let len = self.magazines.len(index);
         let pages = pages.min(len);
+        let mut lowest = self.magazines.lowest(index, pages).iter();
+        let mut next = || lowest.next().map(|pfn| pfn.load(Relaxed));
+        let Some(mut top) = next() else { return };
         let list = self.list(index);
+        // A page of a pageset has a descriptor.
+        let Some(mut below) = map.page(Pfn(top.into())) else {
+            return;
+        };
         let head = list.head.load(Relaxed);
-        let mut below = link(head).and_then(|head| map.page(head));
-        let mut top = head;
-        let mut linked = 0i32;
-        for this in self.magazines.lowest(index, pages) {
-            let this = this.load(Relaxed);
+        match link(head).and_then(|head| map.page(head)) {
+            Some(head) => head.set_prev_link(PageLink::of(top)),
+            None => list.tail.store(top, Relaxed),
+        }
+        below.set_next_link(PageLink::of(head));
+        while let Some(this) = next() {
             let Some(page) = map.page(Pfn(this.into())) else {
-                continue;
+                break;
             };
             page.set_next_link(PageLink::of(top));
-            match below {
-                Some(below) => below.set_prev_link(PageLink::of(this)),
-                None => list.tail.store(this, Relaxed),
-            }
-            below = Some(page);
+            below.set_prev_link(PageLink::of(this));
+            below = page;
             top = this;
-            linked = linked.wrapping_add(1);
         }
-        if let Some(top) = below {
-            top.set_prev_link(PageLink::NONE);
-        }
+        below.set_prev_link(PageLink::NONE);
         list.head.store(top, Relaxed);
-        self.add_listed(PageOrder::ZERO, linked);
+        self.add_listed(PageOrder::ZERO, pages as i32);
         self.magazines.lower(index, pages, len);
     }
 
