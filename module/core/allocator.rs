@@ -128,6 +128,22 @@ where
         }
     }
 
+    #[inline]
+    fn alloc_page_here(&self, request: &AllocRequest) -> Result<PageRef<'_>> {
+        match self {
+            Self::Buddy(buddy) => buddy.alloc_page_here(request),
+            Self::Cosmos(cosmos) => cosmos.alloc_page(request),
+        }
+    }
+
+    #[inline]
+    fn free_page_here(&self, page: PageRef<'_>, order: PageOrder) -> Result<()> {
+        match self {
+            Self::Buddy(buddy) => buddy.free_page_here(page, order),
+            Self::Cosmos(cosmos) => cosmos.free_page(page, order),
+        }
+    }
+
     fn descriptor(&self, pfn: Pfn) -> Option<&PageDescriptor> {
         match self {
             Self::Buddy(buddy) => buddy.descriptor(pfn),

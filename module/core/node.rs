@@ -160,6 +160,8 @@ pub struct Nodes<'m, P: Platform> {
     limits: ZoneLimits,
     data: [PhysRange; MAX_NODES],
     zones: [&'m [Zone<P>]; MAX_NODES],
+    /// The same, by [`ZoneId`]: what every block of pages asks for.
+    by_id: [Option<&'m Zone<P>>; ZoneId::COUNT],
     nodes: [Option<&'m Node<'m, P>>; MAX_NODES],
     /// What the page allocator looks up as it goes, by [`Tunable`].
     tunables: [AtomicU32; NR_TUNABLES],
@@ -188,6 +190,7 @@ impl<'m, P: Platform> Nodes<'m, P> {
                 end: PhysAddr::ZERO,
             }; MAX_NODES],
             zones: [&[]; MAX_NODES],
+            by_id: [None; ZoneId::COUNT],
             nodes: [None; MAX_NODES],
             tunables: [const { AtomicU32::new(0) }; NR_TUNABLES],
         }
@@ -304,8 +307,12 @@ impl<'m, P: Platform> Nodes<'m, P> {
             let (span, present) = spans.get(i).copied().unwrap_or_default();
             Zone::new(kind, nid, span, present)
         })?;
+        let zones: &'m [Zone<P>] = zones;
         if let Some(slot) = nid.index().and_then(|index| self.zones.get_mut(index)) {
             *slot = zones;
+            for zone in zones {
+                self.by_id[ZoneId::new(nid, zone.kind).index()] = Some(zone);
+            }
         }
         Ok(())
     }
@@ -429,7 +436,7 @@ impl<'m, P: Platform> Nodes<'m, P> {
 impl<P: Platform> ZoneTable<P> for Nodes<'_, P> {
     #[inline]
     fn zone(&self, id: ZoneId) -> Option<&Zone<P>> {
-        Nodes::zone(self, id.nid(), id.kind())
+        self.by_id[id.index()]
     }
 
     #[inline]

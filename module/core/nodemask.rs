@@ -35,6 +35,7 @@ impl NodeMask {
     }
 
     /// Whether `nid` is in it (`node_isset`).
+    #[inline]
     pub const fn contains(self, nid: NodeId) -> bool {
         self.0 & bit(nid) != 0
     }

@@ -85,6 +85,9 @@ const SHARED: u32 = 1 << 7;
 /// What changes in the bits of a page between its owner and a pageset.
 const OWNER_TO_PAGESET: u32 =
     (PageState::Allocated as u32 ^ PageState::Pageset as u32) << STATE_SHIFT;
+/// The same between its owner and a free list.
+const OWNER_TO_BUDDY: u32 =
+    (PageState::Allocated as u32 ^ PageState::Buddy as u32) << STATE_SHIFT;
 /// Where the first page of a free block keeps which list it is on.
 const LIST_SHIFT: u32 = 8;
 /// What all pages of a cache's slabs on one node have in common.
@@ -185,6 +188,9 @@ impl ZoneType {
 pub struct ZoneId(u8);
 
 impl ZoneId {
+    /// Every index is below it.
+    pub const COUNT: usize = 1 << u8::BITS;
+
     /// The zone of kind `zone` on node `nid`; a node outside `0..MAX_NODES`
     /// counts as node 0, as in [`PageDescriptor::init`].
     #[inline]
@@ -219,7 +225,7 @@ impl ZoneId {
     }
 
     /// As an index: the node's number times [`NR_ZONE_TYPES`] plus the kind's.
-    #[inline]
+    #[inline(always)]
     pub const fn index(self) -> usize {
         self.0 as usize
     }
@@ -508,6 +514,49 @@ impl PageDescriptor {
     /// and so one reference: what the hot paths deal in.
     pub(crate) const fn plain_bits(zone: ZoneId) -> u32 {
         ((zone.0 as u32) << ZONE_SHIFT) | ((PageState::Allocated as u32) << STATE_SHIFT)
+    }
+
+    /// The same for a block of `order`, made of those of one page.
+    #[inline(always)]
+    pub(crate) const fn with_order(plain: u32, order: PageOrder) -> u32 {
+        plain | ((order.get() as u32) << ORDER_SHIFT)
+    }
+
+    /// The bits of a free block where those of an allocated one without a flag
+    /// are `allocated`; which list it is on is left out.
+    #[inline(always)]
+    pub(crate) const fn free_bits(allocated: u32) -> u32 {
+        allocated ^ OWNER_TO_BUDDY
+    }
+
+    /// The bits of a block twice as large, in the same state.
+    #[inline(always)]
+    pub(crate) const fn next_order(bits: u32) -> u32 {
+        bits.wrapping_add(1 << ORDER_SHIFT)
+    }
+
+    /// Whether the third word is `bits`, which have no flag, but for its flags.
+    #[inline(always)]
+    pub(crate) fn is_like(&self, bits: u32) -> bool {
+        self.bits.load(Relaxed) & !FLAGS == bits
+    }
+
+    /// Whether order and state are those of `bits`.
+    #[inline(always)]
+    pub(crate) fn is_nearly(&self, bits: u32) -> bool {
+        (self.bits.load(Relaxed) ^ bits) & (0xff << STATE_SHIFT) == 0
+    }
+
+    /// Makes the third word `bits`.
+    #[inline(always)]
+    pub(crate) fn set_bits(&self, bits: u32) {
+        self.bits.store(bits, Relaxed);
+    }
+
+    /// The same for the first page of a free block on list `list`.
+    #[inline(always)]
+    pub(crate) fn set_free_bits(&self, bits: u32, list: u8) {
+        self.set_bits(bits | (u32::from(list) << LIST_SHIFT));
     }
 
     /// The third word as it is.

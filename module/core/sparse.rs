@@ -450,6 +450,7 @@ impl<'m> Sparse<'m> {
     }
 
     /// The section that `pfn` would lie in (`pfn_to_section_nr`).
+    #[inline]
     pub fn section_of(&self, pfn: Pfn) -> SectionNr {
         SectionNr(pfn.0 >> self.order.get())
     }

@@ -265,6 +265,12 @@ impl<P: Platform> Zone<P> {
                     .has_block(order, mt == MigrateType::Movable, false))
     }
 
+    /// Whether so many free pages are far more than the watermarks of the zone.
+    #[inline(always)]
+    pub(crate) fn is_far_more(&self, free: u64) -> bool {
+        free > self.floor.load(Relaxed)
+    }
+
     /// Whether single pages need every check, if that has changed since it was
     /// last asked. For the holder of the zone's lock, before it lets go.
     #[inline]

@@ -89,6 +89,18 @@ impl<'a, A: PageAllocator> Side for Ours<'a, '_, A> {
         }
     }
 
+    #[inline(always)]
+    fn alloc_here(&self, request: &AllocRequest) -> Option<PageRef<'a>> {
+        self.allocator.alloc_page_here(request).ok()
+    }
+
+    #[inline(always)]
+    fn free_here(&self, block: PageRef<'a>, request: &AllocRequest) {
+        if let Err(error) = self.allocator.free_page_here(block, request.order()) {
+            not_freed(error);
+        }
+    }
+
     #[inline]
     fn alloc_bulk(&self, request: &AllocRequest, blocks: &mut [PageRef<'a>]) -> usize {
         self.allocator.alloc_page_bulk(request, blocks).unwrap_or(0)

@@ -15,6 +15,7 @@
 //! and so on     see slowpath.rs
 //! ```
 
+use super::block;
 use super::fallback::RmqueueMode;
 use super::gfp;
 use super::gfp::Gfp;
@@ -59,6 +60,8 @@ pub struct AllocRequest {
     kind: u8,
     /// The same for a single page alone.
     single: u8,
+    /// The same for a block of an order that no CPU keeps.
+    block: u8,
 }
 
 impl AllocRequest {
@@ -73,6 +76,10 @@ impl AllocRequest {
             single: match order.get() {
                 0 => Self::kind_of(gfp, order),
                 _ => u8::MAX,
+            },
+            block: match block::is_for_zone(order) {
+                true => Self::kind_of(gfp, order),
+                false => u8::MAX,
             },
         }
     }
@@ -100,6 +107,12 @@ impl AllocRequest {
     #[inline]
     pub(super) const fn single(&self) -> u8 {
         self.single
+    }
+
+    /// The same for a block of an order that no CPU keeps.
+    #[inline]
+    pub(super) const fn block(&self) -> u8 {
+        self.block
     }
 
     /// Which zone, and how hard to try.
@@ -146,6 +159,7 @@ impl AllocRequest {
                 nid,
                 kind: u8::MAX,
                 single: u8::MAX,
+                block: u8::MAX,
                 ..self
             },
         }
@@ -157,6 +171,7 @@ impl AllocRequest {
             nodes: Some(nodes),
             kind: u8::MAX,
             single: u8::MAX,
+            block: u8::MAX,
             ..self
         }
     }
@@ -171,6 +186,7 @@ impl AllocRequest {
                 nodes: self.nodes,
                 kind: u8::MAX,
                 single: u8::MAX,
+                block: u8::MAX,
                 ..anew
             },
         }

@@ -243,6 +243,27 @@ pub trait PageAllocator {
         self.free(page.pfn, order)
     }
 
+    /// [`PageAllocator::alloc_page`] with more of it inlined: for a request that is
+    /// a constant where it is made, so that what is not for its order falls away.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::alloc`].
+    #[inline(always)]
+    fn alloc_page_here(&self, request: &AllocRequest) -> Result<PageRef<'_>> {
+        self.alloc_page(request)
+    }
+
+    /// [`PageAllocator::free_page`], likewise where the order is a constant.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::free`].
+    #[inline(always)]
+    fn free_page_here(&self, page: PageRef<'_>, order: PageOrder) -> Result<()> {
+        self.free_page(page, order)
+    }
+
     /// Fills `pages` with single pages from its start on, as
     /// [`PageAllocator::alloc_bulk`] does (`alloc_pages_bulk`).
     ///

@@ -88,19 +88,33 @@ impl FreeAreas {
         block: FreeBlock<'_>,
         place: Placement,
     ) {
+        block.page.set_buddy(block.order, block.mt as u8);
+        self.link(counts, map, block, place);
+    }
+
+    /// The same for a block that is a free one already.
+    #[inline(always)]
+    pub(super) fn link(
+        &mut self,
+        counts: &FreeCounts,
+        map: &impl MemMap,
+        block: FreeBlock<'_>,
+        place: Placement,
+    ) {
         let FreeBlock {
             pfn,
             page,
             order,
             mt,
         } = block;
-        page.set_buddy(order, mt as u8);
         let list = self.list_mut(order, mt);
-        match place {
-            Placement::Head => list.push_head(map, pfn, page),
-            Placement::Tail => list.push_tail(map, pfn, page),
+        let is_only = match place {
+            Placement::Head => list.link_head(map, pfn, page),
+            Placement::Tail => list.link_tail(map, pfn, page),
+        };
+        if is_only {
+            counts.set_order(order, mt.index());
         }
-        counts.set_order(order, mt.index());
         counts.add_block(order, mt);
     }
 
@@ -277,6 +291,13 @@ impl FreeCounts {
     #[inline]
     pub(super) fn add_pages(&self, pages: Pages, mt: MigrateType) {
         self.account(pages.0, mt);
+    }
+
+    /// Counts so many pages as free, where those that have gone were of a type
+    /// that can become another. For the holder of the zone's lock.
+    #[inline(always)]
+    pub(super) fn set_free_pages(&self, pages: u64) {
+        self.free_pages.store(pages, Relaxed);
     }
 
     /// Counts `pages` fewer of type `mt` as free (`account_freepages`). For the

@@ -71,25 +71,51 @@ impl PageList {
     /// Puts `page`, which is on no list, before all others (`list_add`).
     #[inline]
     pub fn push_head(&mut self, map: &impl MemMap, pfn: Pfn, page: &PageDescriptor) {
-        page.set_prev_link(PageLink::NONE);
-        page.set_next_link(self.head);
-        match self.head.pfn().and_then(|head| map.page(head)) {
-            Some(head) => head.set_prev_link(pfn.into()),
-            None => self.tail = pfn.into(),
-        }
-        self.head = pfn.into();
+        self.link_head(map, pfn, page);
     }
 
     /// Puts `page`, which is on no list, behind all others (`list_add_tail`).
     #[inline]
     pub fn push_tail(&mut self, map: &impl MemMap, pfn: Pfn, page: &PageDescriptor) {
+        self.link_tail(map, pfn, page);
+    }
+
+    /// [`PageList::push_head`], and whether it is the only page then.
+    #[inline(always)]
+    pub(super) fn link_head(
+        &mut self,
+        map: &impl MemMap,
+        pfn: Pfn,
+        page: &PageDescriptor,
+    ) -> bool {
+        page.set_prev_link(PageLink::NONE);
+        page.set_next_link(self.head);
+        let head = self.head.pfn().and_then(|head| map.page(head));
+        match head {
+            Some(head) => head.set_prev_link(pfn.into()),
+            None => self.tail = pfn.into(),
+        }
+        self.head = pfn.into();
+        head.is_none()
+    }
+
+    /// [`PageList::push_tail`], and whether it is the only page then.
+    #[inline(always)]
+    pub(super) fn link_tail(
+        &mut self,
+        map: &impl MemMap,
+        pfn: Pfn,
+        page: &PageDescriptor,
+    ) -> bool {
         page.set_prev_link(self.tail);
         page.set_next_link(PageLink::NONE);
-        match self.tail.pfn().and_then(|tail| map.page(tail)) {
+        let tail = self.tail.pfn().and_then(|tail| map.page(tail));
+        match tail {
             Some(tail) => tail.set_next_link(pfn.into()),
             None => self.head = pfn.into(),
         }
         self.tail = pfn.into();
+        tail.is_none()
     }
 
     /// Takes the first page out, whose descriptor is `page`; whether it was the

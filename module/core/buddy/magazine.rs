@@ -121,6 +121,7 @@ impl Magazines {
     }
 
     /// The page that comes next.
+    #[inline]
     pub(super) fn top(&self, mt: usize) -> Option<u32> {
         let last = self.len(mt).checked_sub(1)?;
         Some(self.get(mt, last))

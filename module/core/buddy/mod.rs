@@ -5,6 +5,7 @@
 //! ```text
 //! gfp.rs           the flags of a request
 //! fast.rs          a single page, when nothing stands in its way
+//! block.rs         a block that no CPU keeps, likewise
 //! direct.rs        a block of any size, when nothing stands in its way
 //!   local.rs          what one CPU needs for that
 //!   magazine.rs       the hot ends of its pagesets
@@ -64,6 +65,7 @@
 //!
 mod alloc;
 mod allocator;
+mod block;
 mod bulk;
 mod compaction;
 mod contig;

@@ -183,6 +183,12 @@ const ALL_ROOM: i32 = MIGRATE_PCPTYPES as i32 * ROOM as i32;
 /// Any of them. No page has these bits together with `Allocated`.
 const CLOSED: u32 = 0xffff;
 
+/// Whether such a word of a gate forbids anything.
+#[inline(always)]
+pub(super) const fn is_closed(gate: u32) -> bool {
+    gate & CLOSED != 0
+}
+
 /// The pages of one zone on one CPU. See the file's head for who may touch it.
 #[repr(C)]
 pub struct Pageset {
@@ -516,6 +522,7 @@ impl Pageset {
     }
 
     /// Up to how many pages may stay, and tunes that (`nr_pcp_high`).
+    #[inline]
     fn nr_high(&self, batch: i32, free_high: bool, is_below_high: bool) -> i32 {
         let min = self.high_min.load(Relaxed);
         let max = self.high_max.load(Relaxed);
@@ -549,6 +556,7 @@ impl Pageset {
     }
 
     /// How many pages go when there are too many (`nr_pcp_free`).
+    #[inline]
     fn nr_free(&self, batch: i32, high: i32, free_high: bool) -> i32 {
         if free_high {
             return self.total().min(batch << BATCH_SCALE_MAX);
@@ -647,11 +655,13 @@ impl Pageset {
     }
 
     /// How many pages a drain gives back under one hold of the zone's lock.
+    #[inline]
     pub(super) fn drain_batch(&self) -> i32 {
         self.batch.load(Relaxed) << BATCH_SCALE_MAX
     }
 
     /// The batch.
+    #[inline]
     pub(super) fn batch(&self) -> i32 {
         self.batch.load(Relaxed)
     }
@@ -721,6 +731,8 @@ impl Pageset {
     fn list(&self, index: usize) -> &PcpList {
         &self.lists[index.min(NR_PCP_LISTS - 1)]
     }
+
+    #[inline]
 
     fn add_listed(&self, order: PageOrder, blocks: i32) {
         let pages = blocks << (order.get() & 15);

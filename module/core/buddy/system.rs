@@ -23,6 +23,7 @@ use super::allocator::BlockInfo;
 use super::allocator::FreeReport;
 use super::allocator::PageAllocator;
 use super::allocator::PageRef;
+use super::block;
 use super::free_area::FreeAreas;
 use super::free_area::Placement;
 use super::gfp::Gfp;
@@ -259,6 +260,9 @@ where
     /// What an allocation does that has no page at hand.
     #[inline(never)]
     fn alloc_page_slow(&self, request: &AllocRequest) -> Result<PageRef<'_>> {
+        if let Some(page) = self.alloc_block_fast(request) {
+            return Ok(page);
+        }
         let taken = match self.alloc_direct(request) {
             Some(page) => Ok(page),
             None => self.alloc_long(request),
@@ -297,6 +301,15 @@ where
         match self.free_fast_movable(page) {
             true => Ok(()),
             false => self.free_slow(page.pfn, PageOrder::ZERO),
+        }
+    }
+
+    /// A block that is no single page goes back from its only owner.
+    #[inline(never)]
+    fn free_block(&self, page: PageRef<'_>, order: PageOrder) -> Result<()> {
+        match block::is_for_zone(order) && self.free_block_fast(page, order) {
+            true => Ok(()),
+            false => self.free_slow(page.pfn, order),
         }
     }
 
@@ -430,11 +443,27 @@ where
     #[inline(always)]
     fn free_page(&self, page: PageRef<'_>, order: PageOrder) -> Result<()> {
         if order != PageOrder::ZERO {
-            return self.free_slow(page.pfn, order);
+            return self.free_block(page, order);
         }
         match self.free_fast(page) {
             true => Ok(()),
             false => self.free_page_slow(page),
+        }
+    }
+
+    #[inline(always)]
+    fn alloc_page_here(&self, request: &AllocRequest) -> Result<PageRef<'_>> {
+        match self.alloc_block_fast(request) {
+            Some(page) => Ok(page),
+            None => self.alloc_page(request),
+        }
+    }
+
+    #[inline(always)]
+    fn free_page_here(&self, page: PageRef<'_>, order: PageOrder) -> Result<()> {
+        match block::is_for_zone(order) && self.free_block_fast(page, order) {
+            true => Ok(()),
+            false => self.free_page(page, order),
         }
     }
 

@@ -39,11 +39,13 @@ macro_rules! quantity {
             pub const MAX: Self = Self(u64::MAX);
 
             /// Whether this is zero.
+            #[inline]
             pub const fn is_zero(self) -> bool {
                 self.0 == 0
             }
 
             /// The sum, or `None` when it leaves the type's range.
+            #[inline]
             pub const fn checked_add(self, other: Self) -> Option<Self> {
                 match self.0.checked_add(other.0) {
                     Some(sum) => Some(Self(sum)),
@@ -55,6 +57,7 @@ macro_rules! quantity {
         /// Saturates at the largest value.
         impl Add for $name {
             type Output = Self;
+            #[inline]
             fn add(self, other: Self) -> Self {
                 Self(self.0.saturating_add(other.0))
             }
@@ -63,24 +66,28 @@ macro_rules! quantity {
         /// Saturates at zero.
         impl Sub for $name {
             type Output = Self;
+            #[inline]
             fn sub(self, other: Self) -> Self {
                 Self(self.0.saturating_sub(other.0))
             }
         }
 
         impl core::ops::AddAssign for $name {
+            #[inline]
             fn add_assign(&mut self, other: Self) {
                 *self = *self + other;
             }
         }
 
         impl core::ops::SubAssign for $name {
+            #[inline]
             fn sub_assign(&mut self, other: Self) {
                 *self = *self - other;
             }
         }
 
         impl core::iter::Sum for $name {
+            #[inline]
             fn sum<I: Iterator<Item = Self>>(iter: I) -> Self {
                 iter.fold(Self::ZERO, |a, b| a + b)
             }
@@ -99,16 +106,19 @@ quantity! {
 
 impl Bytes {
     /// How many whole pages fit.
+    #[inline]
     pub const fn pages_down(self) -> Pages {
         Pages(self.0 >> PAGE_SHIFT)
     }
 
     /// How many pages are needed to hold this much.
+    #[inline]
     pub const fn pages_up(self) -> Pages {
         Pages((self.0 >> PAGE_SHIFT) + (self.0 & (PAGE_SIZE - 1) != 0) as u64)
     }
 
     /// In KiB, rounded down: the unit of `/proc/meminfo`.
+    #[inline]
     pub const fn kib(self) -> u64 {
         self.0 >> 10
     }
@@ -116,17 +126,20 @@ impl Bytes {
 
 impl Pages {
     /// In bytes; saturates.
+    #[inline]
     pub const fn bytes(self) -> Bytes {
         Bytes(self.0.saturating_mul(PAGE_SIZE))
     }
 
     /// In KiB: the unit of `/proc/meminfo`; saturates.
+    #[inline]
     pub const fn kib(self) -> u64 {
         self.0.saturating_mul(PAGE_SIZE >> 10)
     }
 
     /// The order of the smallest block that has room for so many (`get_order`);
     /// `None` for no page, and for more than the largest block has.
+    #[inline]
     pub const fn order_up(self) -> Option<PageOrder> {
         match self.0 {
             0 => None,
@@ -147,17 +160,20 @@ impl PhysAddr {
     pub const MAX: Self = Self(u64::MAX);
 
     /// The page that this address lies in (`PFN_DOWN`).
+    #[inline]
     pub const fn pfn_down(self) -> Pfn {
         Pfn(self.0 >> PAGE_SHIFT)
     }
 
     /// The first page that starts at or after this address (`PFN_UP`).
+    #[inline]
     pub const fn pfn_up(self) -> Pfn {
         Pfn((self.0 >> PAGE_SHIFT) + (self.0 & (PAGE_SIZE - 1) != 0) as u64)
     }
 
     /// Rounded down to a multiple of `align`, a power of two.
     /// Any other `align` leaves the address as it is.
+    #[inline]
     pub const fn align_down(self, align: Bytes) -> Self {
         if align.0.is_power_of_two() {
             Self(self.0 & !(align.0 - 1))
@@ -168,6 +184,7 @@ impl PhysAddr {
 
     /// Rounded up to a multiple of `align`, a power of two; `None` past the end.
     /// Any other `align` leaves the address as it is.
+    #[inline]
     pub const fn align_up(self, align: Bytes) -> Option<Self> {
         if !align.0.is_power_of_two() {
             return Some(self);
@@ -179,6 +196,7 @@ impl PhysAddr {
     }
 
     /// The address `size` further on, or `None` past the end.
+    #[inline]
     pub const fn checked_add(self, size: Bytes) -> Option<Self> {
         match self.0.checked_add(size.0) {
             Some(end) => Some(Self(end)),
@@ -190,6 +208,7 @@ impl PhysAddr {
 /// Saturates at the end of the address space.
 impl Add<Bytes> for PhysAddr {
     type Output = Self;
+    #[inline]
     fn add(self, size: Bytes) -> Self {
         Self(self.0.saturating_add(size.0))
     }
@@ -198,6 +217,7 @@ impl Add<Bytes> for PhysAddr {
 /// Saturates at zero.
 impl Sub<Bytes> for PhysAddr {
     type Output = Self;
+    #[inline]
     fn sub(self, size: Bytes) -> Self {
         Self(self.0.saturating_sub(size.0))
     }
@@ -206,6 +226,7 @@ impl Sub<Bytes> for PhysAddr {
 /// The distance between two addresses; zero when `other` lies above.
 impl Sub for PhysAddr {
     type Output = Bytes;
+    #[inline]
     fn sub(self, other: Self) -> Bytes {
         Bytes(self.0.saturating_sub(other.0))
     }
@@ -221,26 +242,31 @@ pub struct Pfn(pub u64);
 
 impl Pfn {
     /// The address of the frame's first byte; saturates.
+    #[inline]
     pub const fn addr(self) -> PhysAddr {
         PhysAddr(self.0.saturating_mul(PAGE_SIZE))
     }
 
     /// Whether a block of `order` may start here.
+    #[inline]
     pub const fn is_aligned(self, order: PageOrder) -> bool {
         self.0 & (order.pages().0 - 1) == 0
     }
 
     /// The first page of the block of `order` that this page lies in.
+    #[inline]
     pub const fn align_down(self, order: PageOrder) -> Self {
         Self(self.0 & !(order.pages().0 - 1))
     }
 
     /// The first block of `order` that starts at or after this page; saturates.
+    #[inline]
     pub const fn align_up(self, order: PageOrder) -> Self {
         Self(self.0.saturating_add(order.pages().0 - 1) & !(order.pages().0 - 1))
     }
 
     /// The other half of the next larger block (`__find_buddy_pfn`).
+    #[inline]
     pub const fn buddy(self, order: PageOrder) -> Self {
         Self(self.0 ^ order.pages().0)
     }
@@ -249,6 +275,7 @@ impl Pfn {
 /// Saturates at the largest frame number.
 impl Add<Pages> for Pfn {
     type Output = Self;
+    #[inline]
     fn add(self, pages: Pages) -> Self {
         Self(self.0.saturating_add(pages.0))
     }
@@ -257,6 +284,7 @@ impl Add<Pages> for Pfn {
 /// The distance between two frames; zero when `other` lies above.
 impl Sub for Pfn {
     type Output = Pages;
+    #[inline]
     fn sub(self, other: Self) -> Pages {
         Pages(self.0.saturating_sub(other.0))
     }
@@ -286,6 +314,7 @@ impl PageOrder {
     pub const PAGEBLOCK: Self = Self(PAGEBLOCK_ORDER);
 
     /// `order` as a type, or `None` above [`MAX_PAGE_ORDER`].
+    #[inline]
     pub const fn new(order: u32) -> Option<Self> {
         if order <= MAX_PAGE_ORDER as u32 {
             Some(Self(order as u8))
@@ -295,21 +324,25 @@ impl PageOrder {
     }
 
     /// All orders, smallest first.
+    #[inline]
     pub fn all() -> impl DoubleEndedIterator<Item = Self> + Clone {
         (0..=MAX_PAGE_ORDER).map(Self)
     }
 
     /// As a number.
+    #[inline]
     pub const fn get(self) -> u8 {
         self.0
     }
 
     /// As an index below [`NR_PAGE_ORDERS`].
+    #[inline]
     pub const fn index(self) -> usize {
         self.0 as usize
     }
 
     /// How many pages a block of this order has.
+    #[inline]
     pub const fn pages(self) -> Pages {
         // The mask changes no order; it tells the compiler that the shift
         // can't overflow, so that no check is left in the hot paths.
@@ -317,11 +350,13 @@ impl PageOrder {
     }
 
     /// The next larger order, if there is one.
+    #[inline]
     pub const fn up(self) -> Option<Self> {
         Self::new(self.0 as u32 + 1)
     }
 
     /// The next smaller order, if there is one.
+    #[inline]
     pub const fn down(self) -> Option<Self> {
         match self.0.checked_sub(1) {
             Some(order) => Some(Self(order)),
@@ -343,6 +378,7 @@ impl NodeId {
     pub const UNSET: Self = Self(MAX_NODES as i32);
 
     /// The node with this number, or `None` outside `0..MAX_NODES`.
+    #[inline]
     pub const fn new(id: u32) -> Option<Self> {
         if id < MAX_NODES as u32 {
             Some(Self(id as i32))
@@ -352,6 +388,7 @@ impl NodeId {
     }
 
     /// As an index below [`MAX_NODES`]; `None` for no node.
+    #[inline]
     pub const fn index(self) -> Option<usize> {
         if self.0 >= 0 && (self.0 as usize) < MAX_NODES {
             Some(self.0 as usize)
@@ -361,12 +398,14 @@ impl NodeId {
     }
 
     /// Whether this names no node.
+    #[inline]
     pub const fn is_none(self) -> bool {
         self.index().is_none()
     }
 }
 
 impl Default for NodeId {
+    #[inline]
     fn default() -> Self {
         Self::NONE
     }
@@ -394,6 +433,7 @@ pub struct PhysRange {
 
 impl PhysRange {
     /// From `start`, `size` bytes long; the end saturates.
+    #[inline]
     pub fn new(start: PhysAddr, size: Bytes) -> Self {
         Self {
             start,
@@ -402,21 +442,25 @@ impl PhysRange {
     }
 
     /// The length; zero where the end is not above the start.
+    #[inline]
     pub fn size(self) -> Bytes {
         self.end - self.start
     }
 
     /// Whether there is nothing in it.
+    #[inline]
     pub fn is_empty(self) -> bool {
         self.end <= self.start
     }
 
     /// Whether `addr` lies in it.
+    #[inline]
     pub fn contains(self, addr: PhysAddr) -> bool {
         self.start <= addr && addr < self.end
     }
 
     /// What lies in both; empty where they do not meet.
+    #[inline]
     pub fn intersect(self, other: Self) -> Self {
         let start = self.start.max(other.start);
         Self {
@@ -426,6 +470,7 @@ impl PhysRange {
     }
 
     /// The pages that lie in it whole.
+    #[inline]
     pub fn whole_pages(self) -> PfnRange {
         PfnRange {
             start: self.start.pfn_up(),
@@ -445,21 +490,25 @@ pub struct PfnRange {
 
 impl PfnRange {
     /// How many pages; zero where the end is not above the start.
+    #[inline]
     pub fn pages(self) -> Pages {
         self.end - self.start
     }
 
     /// Whether there is nothing in it.
+    #[inline]
     pub fn is_empty(self) -> bool {
         self.end <= self.start
     }
 
     /// Whether `pfn` lies in it.
+    #[inline]
     pub fn contains(self, pfn: Pfn) -> bool {
         self.start <= pfn && pfn < self.end
     }
 
     /// What lies in both; empty where they do not meet.
+    #[inline]
     pub fn intersect(self, other: Self) -> Self {
         let start = self.start.max(other.start);
         Self {
@@ -469,6 +518,7 @@ impl PfnRange {
     }
 
     /// The bytes of these pages.
+    #[inline]
     pub fn bytes(self) -> PhysRange {
         PhysRange {
             start: self.start.addr(),

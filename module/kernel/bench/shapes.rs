@@ -40,6 +40,18 @@ pub trait Side {
     /// Gives back a block that was taken by this request.
     fn free(&self, block: Self::Block, request: &Self::Request);
 
+    /// The same where the request is a constant.
+    #[inline(always)]
+    fn alloc_here(&self, request: &Self::Request) -> Option<Self::Block> {
+        self.alloc(request)
+    }
+
+    /// The same where the request is a constant.
+    #[inline(always)]
+    fn free_here(&self, block: Self::Block, request: &Self::Request) {
+        self.free(block, request);
+    }
+
     /// Takes single pages in one call, and says how many.
     fn alloc_bulk(&self, request: &Self::Request, blocks: &mut [Self::Block]) -> usize;
 
@@ -189,8 +201,8 @@ fn hot_pairs<S: Side, const ORDER: u32>(side: &S) -> Option<()> {
     };
     let mut left = PAIRS;
     while left != 0 {
-        let block = side.alloc(request)?;
-        side.free(block, request);
+        let block = side.alloc_here(request)?;
+        side.free_here(block, request);
         left -= 1;
     }
     Some(())

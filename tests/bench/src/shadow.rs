@@ -91,6 +91,18 @@ impl<'m> Side for Shadow<'m> {
             .expect("what was taken goes back");
     }
 
+    #[inline(always)]
+    fn alloc_here(&self, request: &AllocRequest) -> Option<PageRef<'m>> {
+        self.buddy.alloc_page_here(request).ok()
+    }
+
+    #[inline(always)]
+    fn free_here(&self, block: PageRef<'m>, request: &AllocRequest) {
+        self.buddy
+            .free_page_here(block, request.order())
+            .expect("what was taken goes back");
+    }
+
     #[inline]
     fn alloc_bulk(&self, request: &AllocRequest, blocks: &mut [PageRef<'m>]) -> usize {
         self.buddy.alloc_page_bulk(request, blocks).unwrap_or(0)

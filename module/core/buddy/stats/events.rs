@@ -31,6 +31,7 @@ macro_rules! vm_events {
         pub(super) const NR_VM_EVENTS: usize = 2 * NR_ZONE_TYPES + VmEvent::NAMES.len();
 
         impl VmEvent {
+            #[inline]
             pub(super) const fn index(self) -> usize {
                 match self {
                     Self::PgAlloc(zone) => zone.index(),
