@@ -86,8 +86,7 @@ const SHARED: u32 = 1 << 7;
 const OWNER_TO_PAGESET: u32 =
     (PageState::Allocated as u32 ^ PageState::Pageset as u32) << STATE_SHIFT;
 /// The same between its owner and a free list.
-const OWNER_TO_BUDDY: u32 =
-    (PageState::Allocated as u32 ^ PageState::Buddy as u32) << STATE_SHIFT;
+const OWNER_TO_BUDDY: u32 = (PageState::Allocated as u32 ^ PageState::Buddy as u32) << STATE_SHIFT;
 /// Where the first page of a free block keeps which list it is on.
 const LIST_SHIFT: u32 = 8;
 /// What all pages of a cache's slabs on one node have in common.

@@ -82,12 +82,7 @@ impl PageList {
 
     /// [`PageList::push_head`], and whether it is the only page then.
     #[inline(always)]
-    pub(super) fn link_head(
-        &mut self,
-        map: &impl MemMap,
-        pfn: Pfn,
-        page: &PageDescriptor,
-    ) -> bool {
+    pub(super) fn link_head(&mut self, map: &impl MemMap, pfn: Pfn, page: &PageDescriptor) -> bool {
         page.set_prev_link(PageLink::NONE);
         page.set_next_link(self.head);
         let head = self.head.pfn().and_then(|head| map.page(head));
@@ -101,12 +96,7 @@ impl PageList {
 
     /// [`PageList::push_tail`], and whether it is the only page then.
     #[inline(always)]
-    pub(super) fn link_tail(
-        &mut self,
-        map: &impl MemMap,
-        pfn: Pfn,
-        page: &PageDescriptor,
-    ) -> bool {
+    pub(super) fn link_tail(&mut self, map: &impl MemMap, pfn: Pfn, page: &PageDescriptor) -> bool {
         page.set_prev_link(self.tail);
         page.set_next_link(PageLink::NONE);
         let tail = self.tail.pfn().and_then(|tail| map.page(tail));

@@ -733,7 +733,6 @@ impl Pageset {
     }
 
     #[inline]
-
     fn add_listed(&self, order: PageOrder, blocks: i32) {
         let pages = blocks << (order.get() & 15);
         let listed = self.listed.load(Relaxed).wrapping_add(pages);
