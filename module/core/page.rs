@@ -378,6 +378,15 @@ impl PageDescriptor {
         self.bits.store(Self::plain_bits(zone) | order, Relaxed);
     }
 
+    /// Makes a page that is known to be of `zone` one that a CPU keeps, with the
+    /// count that its next owner will find.
+    #[inline]
+    pub(crate) fn set_kept_in(&self, zone: ZoneId) {
+        let bits = Self::plain_bits(zone) ^ OWNER_TO_PAGESET;
+        self.bits.store(bits, Relaxed);
+        self.count.store(1, Relaxed);
+    }
+
     /// Makes a page that is known to be of `zone` the inside of a block.
     #[inline]
     pub(crate) fn set_tail_in(&self, zone: ZoneId) {

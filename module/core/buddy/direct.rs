@@ -122,12 +122,23 @@ where
         let Some((local, _pinned)) = self.platform.pin_local(self.stats.locals()) else {
             return false;
         };
-        let [normal, movable] = local.back();
-        let back = match normal.flat.page(pfn) {
-            Some(page) if page.zone_id() == normal.zone => normal,
-            _ => movable,
+        let [normal, _] = local.back();
+        let other;
+        let (back, page) = match normal.flat.page(pfn) {
+            Some(page) if page.zone_id() == normal.zone => (normal, page),
+            page => {
+                let Some(page) = page.or_else(|| self.map.page(pfn)) else {
+                    return false;
+                };
+                let id = page.zone_id();
+                let Some(back) = local.back_to(id, self.stats.flat(id)) else {
+                    return false;
+                };
+                other = back;
+                (&other, page)
+            }
         };
-        let (Some(page), Some(zone)) = (back.flat.page(pfn), self.zones.zone(back.zone)) else {
+        let Some(zone) = self.zones.zone(back.zone) else {
             return false;
         };
         let freed = match pageset::is_allowed(order) {

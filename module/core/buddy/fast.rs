@@ -77,15 +77,18 @@ where
         set.gate() == page.bits() && Self::push_hot(normal, set, pfn, || page.toggle_owner())
     }
 
-    /// The same for a page of the zone for movable pages.
-    pub(super) fn free_fast_movable(&self, page: PageRef<'_>) -> bool {
+    /// The same for a page of any other zone: each CPU keeps pages of all.
+    pub(super) fn free_fast_other(&self, page: PageRef<'_>) -> bool {
         let PageRef { pfn, page } = page;
         let Some((local, _pinned)) = self.platform.pin_local(self.stats.locals()) else {
             return false;
         };
-        let [_, movable] = local.back();
-        let set = movable.set();
-        set.gate() == page.bits() && Self::push_hot(movable, set, pfn, || page.toggle_owner())
+        let id = page.zone_id();
+        let Some(back) = local.back_to(id, self.stats.flat(id)) else {
+            return false;
+        };
+        let set = back.set();
+        set.gate() == page.bits() && Self::push_hot(&back, set, pfn, || page.toggle_owner())
     }
 
     /// Takes a page back from somebody who says that it is his: of several who

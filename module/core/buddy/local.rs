@@ -10,6 +10,7 @@
 //!     zone       which zone it is
 //!   back       for the zones that most pages come from
 //!     slot, flat, zone   as above
+//!   slots      what the CPU has of any zone, for the pages of all others
 //! ```
 //!
 //! It is made once, at boot, and never changes: what may change is the pageset's
@@ -85,6 +86,13 @@ impl<'m> Flat<'m> {
     #[inline(always)]
     pub(super) fn page(&self, pfn: Pfn) -> Option<&'m PageDescriptor> {
         self.map.get(pfn.0.wrapping_sub(self.start) as usize)
+    }
+
+    /// The descriptors of so many pages from this one on, all of the zone.
+    #[inline]
+    pub(super) fn pages(&self, pfn: Pfn, len: u32) -> Option<&'m [PageDescriptor]> {
+        let from = pfn.0.wrapping_sub(self.start) as usize;
+        self.map.get(from..)?.get(..len as usize)
     }
 
     /// What is kept about the page block that a page lies in.
@@ -174,11 +182,15 @@ pub struct CpuLocal<'m> {
     out: [Out<'m>; PLAIN_KINDS],
     /// Of the first zones for `Normal` and `Movable`.
     back: [Back<'m>; 2],
+    /// What the CPU has of each zone.
+    slots: &'m [ZoneStats],
 }
 
 impl<'m> CpuLocal<'m> {
-    /// The ways to the zones that `route` tells for each highest kind.
+    /// The ways to the zones that `route` tells for each highest kind. `slots` are
+    /// what the CPU has of each zone, by its number.
     pub(super) fn new(
+        slots: &'m [ZoneStats],
         route: impl Fn(ZoneType) -> Option<(ZoneId, &'m ZoneStats, Flat<'m>)>,
     ) -> Self {
         let closed = (ZoneId::new(NodeId(0), ZoneType::Dma), &CLOSED, Flat::EMPTY);
@@ -193,6 +205,7 @@ impl<'m> CpuLocal<'m> {
                 let (zone, slot, flat) = route(highest);
                 Back { slot, flat, zone }
             }),
+            slots,
         }
     }
 
@@ -213,5 +226,14 @@ impl<'m> CpuLocal<'m> {
     #[inline(always)]
     pub(super) fn back(&self) -> &[Back<'m>; 2] {
         &self.back
+    }
+
+    /// The way back to any zone, whose descriptors are `flat`; `None` where these
+    /// do not lie in one piece.
+    #[inline]
+    pub(super) fn back_to(&self, zone: ZoneId, flat: &Flat<'m>) -> Option<Back<'m>> {
+        let slot = self.slots.get(zone.index())?;
+        let flat = *flat;
+        (!flat.is_empty()).then_some(Back { slot, flat, zone })
     }
 }

@@ -935,6 +935,69 @@ impl Pageset {
         }
     }
 
+    /// Fills an empty list with up to `pages` single pages, which `take` gives in
+    /// runs of neighbours, in their order: it is told how many more there may be.
+    #[inline]
+    pub(super) fn fill_runs<'a, M: MemMap>(
+        &self,
+        index: usize,
+        pages: i32,
+        map: &'a M,
+        zone: ZoneId,
+        mut take: impl FnMut(u32) -> Option<(Pfn, &'a [PageDescriptor])>,
+    ) {
+        let mut left = pages.max(0) as u32;
+        // The first is the head, so it goes to the top.
+        let room = left.min(FILL);
+        let mut at = room;
+        while left > 0 {
+            let Some((pfn, run)) = take(left) else { break };
+            left = left.saturating_sub(run.len() as u32);
+            let hot = run.len().min(at as usize);
+            let (hot, cold) = run.split_at_checked(hot).unwrap_or((&[], run));
+            let mut this = pfn.0 as u32;
+            for page in hot {
+                page.set_kept_in(zone);
+                at = at.wrapping_sub(1);
+                self.magazines.put(index, at, this);
+                this = this.wrapping_add(1);
+            }
+            self.link_run_tail(index, map, zone, this, cold);
+        }
+        self.magazines.lower(index, at, room);
+    }
+
+    /// Puts neighbours, of which the first is `first`, behind all others.
+    #[inline]
+    fn link_run_tail(
+        &self,
+        index: usize,
+        map: &impl MemMap,
+        zone: ZoneId,
+        first: u32,
+        run: &[PageDescriptor],
+    ) {
+        let Some(end) = run.last() else { return };
+        let list = self.list(index);
+        let mut before = list.tail.load(Relaxed);
+        match link(before).and_then(|tail| map.page(tail)) {
+            Some(tail) => tail.set_next_link(PageLink::of(first)),
+            None => list.head.store(first, Relaxed),
+        }
+        let mut this = first;
+        for page in run {
+            let next = this.wrapping_add(1);
+            page.set_kept_in(zone);
+            page.set_prev_link(PageLink::of(before));
+            page.set_next_link(PageLink::of(next));
+            before = this;
+            this = next;
+        }
+        end.set_next_link(PageLink::NONE);
+        list.tail.store(before, Relaxed);
+        self.add_listed(PageOrder::ZERO, run.len() as i32);
+    }
+
     /// Takes blocks off a list's end, the last one first, as long as there are
     /// some and not more than `most` pages are gone; how many pages those were.
     #[inline]

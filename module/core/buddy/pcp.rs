@@ -42,6 +42,7 @@ use crate::tunables::Tunable;
 use crate::zone::Watermark;
 use crate::zone::Zone;
 use core::ops::Range;
+use core::slice;
 
 impl<P, M, Z> BuddySystem<'_, P, M, Z>
 where
@@ -142,6 +143,21 @@ where
         pageset.note_traffic();
         let mut areas = zone.free.lock();
         let mut locked = self.locked_on(zone, id, &mut areas, &map);
+        if order == PageOrder::ZERO && !self.platform.is_traced(TracePoint::PageAllocZoneLocked) {
+            pageset.fill_runs(index, batch, &map, id, |most| {
+                // CMA might be asked first.
+                let cma = flags.has(AllocFlags::CMA) && !zone.free_counts.free_cma().is_zero();
+                if mode == RmqueueMode::Normal && !cma {
+                    let run = locked.rmqueue_run(map.flat, most, mt);
+                    if run.is_some() {
+                        return run;
+                    }
+                }
+                let pfn = locked.rmqueue(order, mt, flags, &mut mode)?;
+                Some((pfn, slice::from_ref(map.page(pfn)?)))
+            });
+            return;
+        }
         pageset.fill(index, batch, &map, || {
             let pfn = locked.rmqueue(order, mt, flags, &mut mode)?;
             let page = map.page(pfn)?;

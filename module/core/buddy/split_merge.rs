@@ -31,6 +31,7 @@ use super::free_area::FreeAreas;
 use super::free_area::FreeBlock;
 use super::free_area::FreeCounts;
 use super::free_area::Placement;
+use super::local::Flat;
 use super::migratetype::MigrateType;
 use super::pageset;
 use super::stats::Statistics;
@@ -114,8 +115,52 @@ impl<'a, P: Platform, M: MemMap> LockedZone<'a, P, M> {
         Some(pfn)
     }
 
-    /// The same where there is a block of that very order, which is left with
-    /// nothing to split: `None`, and nothing is done, where there is none.
+    /// Takes up to `most` single pages at once: those that as many calls of
+    /// [`LockedZone::rmqueue_smallest`] would give, in their order, without any of
+    /// the halves that these would put on lists and take off again. Nobody is told.
+    ///
+    /// The smallest block of the type is used up from its start: the lists below it
+    /// are empty, so each page that follows comes from the halves of those before.
+    /// What is left of it in the end is one block at most for each order.
+    pub(super) fn rmqueue_run<'f>(
+        &mut self,
+        flat: &Flat<'f>,
+        most: u32,
+        mt: MigrateType,
+    ) -> Option<(Pfn, &'f [PageDescriptor])> {
+        let high = self.counts().smallest_from(PageOrder::ZERO, mt)?;
+        let pfn = self.areas.list(high, mt).first()?;
+        let size = high.pages().0 as u32;
+        let len = size.min(most);
+        let block = flat.pages(pfn, size)?;
+        let (pages, rest) = block.split_at_checked(len as usize)?;
+        let page = block.first()?;
+        self.areas.remove(self.counts(), self.map, page, high, mt);
+        let mut at = len;
+        let mut rest = rest;
+        while let Some(page) = rest.first() {
+            // `pfn` is aligned to the whole block.
+            let half = PageOrder::new(at.trailing_zeros())?;
+            let upper = Pfn(pfn.0 | u64::from(at));
+            page.set_tail_in(self.id);
+            let block = FreeBlock {
+                pfn: upper,
+                page,
+                order: half,
+                mt,
+            };
+            self.areas
+                .add(self.counts(), self.map, block, Placement::Head);
+            let pages = half.pages().0 as u32;
+            at = at.wrapping_add(pages);
+            rest = rest.get(pages as usize..).unwrap_or(&[]);
+        }
+        self.counts().remove_pages(Pages(len.into()), mt);
+        Some((pfn, pages))
+    }
+
+    /// Takes a block as [`LockedZone::rmqueue_smallest`] does where there is one of
+    /// that very order, which is left with nothing to split: `None`, and nothing is done, where there is none.
     #[inline(always)]
     pub(super) fn rmqueue_exact(
         &mut self,

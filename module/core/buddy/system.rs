@@ -298,7 +298,7 @@ where
     #[cold]
     #[inline(never)]
     fn free_page_slow(&self, page: PageRef<'_>) -> Result<()> {
-        match self.free_fast_movable(page) {
+        match self.free_fast_other(page) {
             true => Ok(()),
             false => self.free_slow(page.pfn, PageOrder::ZERO),
         }

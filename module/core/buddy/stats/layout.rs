@@ -114,8 +114,8 @@ impl<'m> Statistics<'m> {
         let flats: &'m [Flat<'m>] = flats;
         let locals = PhysRange::new(range.start, locals);
         self.locals = region.place_slice(locals, self.cpus.len(), |cpu| {
-            CpuLocal::new(|highest| {
-                let cpu = CpuId(cpu as u32);
+            let cpu = CpuId(cpu as u32);
+            CpuLocal::new(row(zones, zones_per_cpu, cpu), |highest| {
                 let (id, local) = zone(cpu, highest)?;
                 let flat = *flats.get(id.index())?;
                 if flat.is_empty() {
@@ -170,7 +170,7 @@ fn local<'m>(
     blocks: &'m [Pageblock],
     zone: impl Fn(ZoneType) -> Option<(ZoneId, bool, Stretch<'m>)>,
 ) -> CpuLocal<'m> {
-    CpuLocal::new(|highest| {
+    CpuLocal::new(row(zones, zones_per_cpu, cpu), |highest| {
         let (id, local, stretch) = zone(highest)?;
         let slot = slot(zones, zones_per_cpu, cpu, id)?;
         slot.local.store(local, Relaxed);
@@ -178,10 +178,14 @@ fn local<'m>(
     })
 }
 
+/// What a CPU has of all zones.
+fn row(zones: &[ZoneStats], zones_per_cpu: usize, cpu: CpuId) -> &[ZoneStats] {
+    let first = (cpu.0 as usize).wrapping_mul(zones_per_cpu);
+    let row = zones.get(first..first.saturating_add(zones_per_cpu));
+    row.unwrap_or(&[])
+}
+
 /// What a CPU has of a zone.
 fn slot(zones: &[ZoneStats], zones_per_cpu: usize, cpu: CpuId, id: ZoneId) -> Option<&ZoneStats> {
-    let first = (cpu.0 as usize).wrapping_mul(zones_per_cpu);
-    let own = id.index() < zones_per_cpu;
-    let slot = own.then(|| zones.get(first.wrapping_add(id.index())));
-    slot.flatten()
+    row(zones, zones_per_cpu, cpu).get(id.index())
 }
