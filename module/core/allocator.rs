@@ -144,6 +144,24 @@ where
         }
     }
 
+    fn alloc_page_bulk<'p>(
+        &'p self,
+        request: &AllocRequest,
+        pages: &mut [PageRef<'p>],
+    ) -> Result<usize> {
+        match self {
+            Self::Buddy(buddy) => buddy.alloc_page_bulk(request, pages),
+            Self::Cosmos(cosmos) => cosmos.alloc_page_bulk(request, pages),
+        }
+    }
+
+    fn free_page_bulk(&self, pages: &[PageRef<'_>]) -> usize {
+        match self {
+            Self::Buddy(buddy) => buddy.free_page_bulk(pages),
+            Self::Cosmos(cosmos) => cosmos.free_page_bulk(pages),
+        }
+    }
+
     fn descriptor(&self, pfn: Pfn) -> Option<&PageDescriptor> {
         match self {
             Self::Buddy(buddy) => buddy.descriptor(pfn),

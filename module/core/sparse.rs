@@ -77,10 +77,10 @@ impl Stretch<'_> {
         map: &[],
     };
 
-    /// Whether all of `range` is in it.
-    fn covers(&self, range: PfnRange) -> bool {
+    /// How much of `range` is in it.
+    fn shared_with(&self, range: PfnRange) -> Pages {
         let end = self.start + Pages(self.map.len() as u64);
-        self.start <= range.start && range.end <= end
+        range.end.min(end) - range.start.max(self.start)
     }
 }
 
@@ -333,11 +333,13 @@ impl<'m> Sparse<'m> {
         self.near_blocks
     }
 
-    /// The stretch that has the descriptors of all of `range`.
+    /// The stretch that has most of the descriptors of `range`: not all of them
+    /// where the range begins in a section that belongs to the node before.
     pub fn stretch(&self, range: PfnRange) -> Option<Stretch<'m>> {
         self.stretches
             .iter()
-            .find(|stretch| stretch.covers(range))
+            .filter(|stretch| !stretch.shared_with(range).is_zero())
+            .max_by_key(|stretch| stretch.shared_with(range))
             .copied()
     }
 
@@ -552,6 +554,14 @@ impl MemMap for Sparse<'_> {
     #[inline]
     fn page(&self, pfn: Pfn) -> Option<&PageDescriptor> {
         Sparse::page(self, pfn)
+    }
+
+    /// Those of one section.
+    #[inline]
+    fn pages(&self, pfn: Pfn, len: u32) -> Option<&[PageDescriptor]> {
+        let index = (pfn.0 & self.index_mask) as usize;
+        let map = self.section(self.section_of(pfn))?.map;
+        map.get(index..)?.get(..len as usize)
     }
 
     #[inline]

@@ -14,6 +14,7 @@
 
 use super::alloc::AllocRequest;
 use super::allocator::PageAllocator;
+use super::allocator::PageRef;
 use super::free_area::Placement;
 use super::pieces;
 use super::system::BuddySystem;
@@ -67,6 +68,51 @@ where
         }
         *first = self.alloc(&request)?;
         Ok(1)
+    }
+
+    /// Fills `pages` with single pages from its start on, each as one request
+    /// would get it: many at once from the magazine, and where that is empty one
+    /// that fills it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::alloc`], when there is not one page.
+    pub(super) fn take_page_refs<'p>(
+        &'p self,
+        request: &AllocRequest,
+        pages: &mut [PageRef<'p>],
+    ) -> Result<usize> {
+        let mut done = 0usize;
+        loop {
+            let left = pages.get_mut(done..).unwrap_or_default();
+            let taken = self.alloc_fast_run(request, left);
+            done = done.saturating_add(taken);
+            let Some(place) = left.get_mut(taken) else {
+                return Ok(done);
+            };
+            match self.alloc_page(request) {
+                Ok(page) => *place = page,
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => return Ok(done),
+            }
+            done = done.saturating_add(1);
+        }
+    }
+
+    /// Gives single pages back that are the caller's alone, each as one free would,
+    /// and says how many were taken.
+    pub(super) fn free_page_refs(&self, pages: &[PageRef<'_>]) -> usize {
+        let (mut rest, mut freed) = (pages, 0usize);
+        loop {
+            let taken = self.free_fast_run(rest);
+            freed = freed.saturating_add(taken);
+            let Some((&page, others)) = rest.get(taken..).and_then(<[_]>::split_first) else {
+                return freed;
+            };
+            let is_taken = self.free_page(page, PageOrder::ZERO).is_ok();
+            freed = freed.saturating_add(usize::from(is_taken));
+            rest = others;
+        }
     }
 
     /// Gives single pages back; neighbours that stand side by side in `pages` go

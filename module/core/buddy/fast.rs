@@ -24,6 +24,7 @@
 use super::alloc::AllocRequest;
 use super::allocator::PageRef;
 use super::local::list_of;
+use super::local::other_page;
 use super::local::Back;
 use super::local::PLAIN_KINDS;
 use super::pageset::Pageset;
@@ -33,6 +34,7 @@ use super::ZoneTable;
 use crate::phys::PageOrder;
 use crate::phys::Pfn;
 use crate::platform::Platform;
+use core::sync::atomic::Ordering::Relaxed;
 
 impl<'a, P, M, Z> BuddySystem<'a, P, M, Z>
 where
@@ -62,6 +64,73 @@ where
         page.toggle_owner();
         set.note_hot_alloc();
         Some(PageRef { pfn, page })
+    }
+
+    /// Gives out as many of the hottest pages as there are in the magazine, and says
+    /// how many: as that many calls of [`BuddySystem::alloc_fast`] would.
+    #[inline]
+    pub(super) fn alloc_fast_run<'p>(
+        &'p self,
+        request: &AllocRequest,
+        pages: &mut [PageRef<'p>],
+    ) -> usize {
+        let kind = request.single();
+        if usize::from(kind) >= PLAIN_KINDS {
+            return 0;
+        }
+        let Some((local, _pinned)) = self.platform.pin_local(self.stats.locals()) else {
+            return 0;
+        };
+        let Some(out) = local.out(kind) else { return 0 };
+        let (set, list) = (out.set(), list_of(kind));
+        if !set.is_open() {
+            return 0;
+        }
+        let magazines = set.magazines();
+        let mut taken = 0u8;
+        let hottest = magazines.hottest(list).iter().rev();
+        for (place, pfn) in pages.iter_mut().zip(hottest) {
+            let pfn = Pfn(pfn.load(Relaxed).into());
+            let Some(page) = (match out.flat.page(pfn) {
+                Some(page) => Some(page),
+                None => other_page(self.map, pfn),
+            }) else {
+                break;
+            };
+            page.toggle_owner();
+            *place = PageRef { pfn, page };
+            taken = taken.wrapping_add(1);
+        }
+        magazines.pop_many(list, taken);
+        set.note_hot_allocs(taken.into());
+        taken.into()
+    }
+
+    /// Takes pages back, as long as each could go the short way, and says how many:
+    /// as that many calls of [`BuddySystem::free_fast`] would.
+    #[inline]
+    pub(super) fn free_fast_run(&self, pages: &[PageRef<'_>]) -> usize {
+        let Some((local, _pinned)) = self.platform.pin_local(self.stats.locals()) else {
+            return 0;
+        };
+        let [normal, _] = local.back();
+        let set = normal.set();
+        let magazines = set.magazines();
+        let mut freed = 0u32;
+        for &PageRef { pfn, page } in pages {
+            if set.gate() != page.bits() {
+                break;
+            }
+            let Some(list) = normal.list(pfn) else { break };
+            let Some(place) = magazines.place(list) else {
+                break;
+            };
+            page.toggle_owner();
+            magazines.push_at(list, place, pfn.0 as u32);
+            freed = freed.wrapping_add(1);
+        }
+        set.note_hot_frees(freed);
+        freed as usize
     }
 
     /// Takes a page back from its only owner; `false` when it must go the long

@@ -14,8 +14,8 @@
 //! ```
 //!
 //! It is made once, at boot, and never changes: what may change is the pageset's
-//! gate. A zone whose descriptors do not lie in one piece has none here, and its
-//! pages go the long way.
+//! gate. The descriptors are those of the zone that lie in one piece: nearly all,
+//! but for a section that it shares with the zone before. Others are looked up.
 
 use super::migratetype::MigrateType;
 use super::migratetype::Pageblock;
@@ -50,7 +50,7 @@ pub(super) const fn list_of(kind: u8) -> usize {
 /// comes to.
 static CLOSED: ZoneStats = ZoneStats::new();
 
-/// The descriptors of a zone, in one piece.
+/// The descriptors of a zone, as far as they lie in one piece.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(super) struct Flat<'m> {
@@ -117,6 +117,12 @@ impl<M: MemMap> MemMap for FlatFirst<'_, M> {
         }
     }
 
+    #[inline]
+    fn pages(&self, pfn: Pfn, len: u32) -> Option<&[PageDescriptor]> {
+        let pages = self.flat.pages(pfn, len);
+        pages.or_else(|| self.all.pages(pfn, len))
+    }
+
     #[inline(always)]
     fn pageblock(&self, pfn: Pfn) -> Option<&Pageblock> {
         match self.flat.pageblock(pfn) {
@@ -131,10 +137,11 @@ impl<M: MemMap> MemMap for FlatFirst<'_, M> {
     }
 }
 
-/// A page of another zone, at the border.
+/// A page of another zone, at the border, or one whose descriptor does not lie with
+/// those of its zone.
 #[cold]
 #[inline(never)]
-fn other_page(all: &impl MemMap, pfn: Pfn) -> Option<&PageDescriptor> {
+pub(super) fn other_page(all: &impl MemMap, pfn: Pfn) -> Option<&PageDescriptor> {
     all.page(pfn)
 }
 
@@ -229,7 +236,7 @@ impl<'m> CpuLocal<'m> {
     }
 
     /// The way back to any zone, whose descriptors are `flat`; `None` where these
-    /// do not lie in one piece.
+    /// are not known.
     #[inline]
     pub(super) fn back_to(&self, zone: ZoneId, flat: &Flat<'m>) -> Option<Back<'m>> {
         let slot = self.slots.get(zone.index())?;

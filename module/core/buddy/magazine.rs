@@ -120,6 +120,24 @@ impl Magazines {
         has.then(|| self.pages[usize::from(top)].load(Relaxed))
     }
 
+    /// The pages that may be given out without a thought, the next one last. They
+    /// stay where they are.
+    #[inline]
+    pub(super) fn hottest(&self, mt: usize) -> &[AtomicU32] {
+        let magazine = self.magazine(mt);
+        let top = usize::from(magazine.top.load(Relaxed));
+        let floor = usize::from(magazine.floor.load(Relaxed));
+        let pages = self.pages.get(floor.wrapping_add(1)..=top);
+        pages.unwrap_or(&[])
+    }
+
+    /// Takes so many of the pages that [`Magazines::hottest`] has found.
+    #[inline]
+    pub(super) fn pop_many(&self, mt: usize, pages: u8) {
+        let top = &self.magazine(mt).top;
+        top.store(top.load(Relaxed).wrapping_sub(pages), Relaxed);
+    }
+
     /// The page that comes next.
     #[inline]
     pub(super) fn top(&self, mt: usize) -> Option<u32> {

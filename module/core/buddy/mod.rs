@@ -177,6 +177,12 @@ pub trait MemMap {
     /// same page, always: the lists run through them.
     fn page(&self, pfn: Pfn) -> Option<&PageDescriptor>;
 
+    /// The descriptors of `len` pages from `pfn` on, if these lie side by side.
+    #[inline]
+    fn pages(&self, _pfn: Pfn, _len: u32) -> Option<&[PageDescriptor]> {
+        None
+    }
+
     /// What is kept about the page block that `pfn` lies in. A map that keeps
     /// nothing has Unmovable page blocks throughout.
     #[inline]

@@ -315,6 +315,24 @@ impl Pageset {
         self.free_count.store(free_count.wrapping_add(1), Relaxed);
     }
 
+    /// So many single pages were given out of a magazine.
+    #[inline]
+    pub(super) fn note_hot_allocs(&self, pages: u32) {
+        let free_count = self.free_count.load(Relaxed);
+        self.free_count.store(free_count >> pages.min(31), Relaxed);
+        let allocs = self.allocs.load(Relaxed);
+        self.allocs
+            .store(allocs.wrapping_add(pages.into()), Relaxed);
+    }
+
+    /// So many single pages came back to magazines.
+    #[inline]
+    pub(super) fn note_hot_frees(&self, pages: u32) {
+        let free_count = self.free_count.load(Relaxed);
+        self.free_count
+            .store(free_count.wrapping_add(pages as i32), Relaxed);
+    }
+
     /// How many single pages were given out of the magazines.
     pub(super) fn hot_allocs(&self) -> u64 {
         self.allocs.load(Relaxed)

@@ -148,7 +148,7 @@ where
                 // CMA might be asked first.
                 let cma = flags.has(AllocFlags::CMA) && !zone.free_counts.free_cma().is_zero();
                 if mode == RmqueueMode::Normal && !cma {
-                    let run = locked.rmqueue_run(map.flat, most, mt);
+                    let run = locked.rmqueue_run(most, mt);
                     if run.is_some() {
                         return run;
                     }

@@ -31,7 +31,6 @@ use super::free_area::FreeAreas;
 use super::free_area::FreeBlock;
 use super::free_area::FreeCounts;
 use super::free_area::Placement;
-use super::local::Flat;
 use super::migratetype::MigrateType;
 use super::pageset;
 use super::stats::Statistics;
@@ -122,17 +121,16 @@ impl<'a, P: Platform, M: MemMap> LockedZone<'a, P, M> {
     /// The smallest block of the type is used up from its start: the lists below it
     /// are empty, so each page that follows comes from the halves of those before.
     /// What is left of it in the end is one block at most for each order.
-    pub(super) fn rmqueue_run<'f>(
+    pub(super) fn rmqueue_run(
         &mut self,
-        flat: &Flat<'f>,
         most: u32,
         mt: MigrateType,
-    ) -> Option<(Pfn, &'f [PageDescriptor])> {
+    ) -> Option<(Pfn, &'a [PageDescriptor])> {
         let high = self.counts().smallest_from(PageOrder::ZERO, mt)?;
         let pfn = self.areas.list(high, mt).first()?;
         let size = high.pages().0 as u32;
         let len = size.min(most);
-        let block = flat.pages(pfn, size)?;
+        let block = self.map.pages(pfn, size)?;
         let (pages, rest) = block.split_at_checked(len as usize)?;
         let page = block.first()?;
         self.areas.remove(self.counts(), self.map, page, high, mt);
@@ -142,7 +140,6 @@ impl<'a, P: Platform, M: MemMap> LockedZone<'a, P, M> {
             // `pfn` is aligned to the whole block.
             let half = PageOrder::new(at.trailing_zeros())?;
             let upper = Pfn(pfn.0 | u64::from(at));
-            page.set_tail_in(self.id);
             let block = FreeBlock {
                 pfn: upper,
                 page,

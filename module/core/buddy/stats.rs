@@ -52,12 +52,12 @@ pub struct Statistics<'m> {
     zones: &'m [ZoneStats],
     zones_per_cpu: usize,
     locals: &'m [CpuLocal<'m>],
-    /// The descriptors of each zone, where these lie in one piece.
+    /// The descriptors of each zone, as far as they lie in one piece.
     flats: &'m [Flat<'m>],
 }
 
 impl<'m> Statistics<'m> {
-    /// The descriptors of a zone, where these lie in one piece.
+    /// The descriptors of a zone, as far as they lie in one piece.
     #[inline]
     pub(super) fn flat(&self, zone: ZoneId) -> &Flat<'m> {
         self.flats.get(zone.index()).unwrap_or(&Flat::EMPTY)

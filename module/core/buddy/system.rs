@@ -53,6 +53,7 @@ use crate::trace::tell;
 use crate::trace::TraceEvent;
 use crate::trace::TracePoint;
 use crate::zone::Zone;
+use core::slice;
 
 /// The buddy system: a view of what it works on, made anew wherever it is
 /// needed. All of its state lives in the zones, the descriptors and the slots.
@@ -263,6 +264,11 @@ where
         if let Some(page) = self.alloc_block_fast(request) {
             return Ok(page);
         }
+        let mut page = PageRef::none();
+        if self.alloc_fast_run(request, slice::from_mut(&mut page)) == 1 {
+            // Its descriptor does not lie with those of its zone.
+            return Ok(page);
+        }
         let taken = match self.alloc_direct(request) {
             Some(page) => Ok(page),
             None => self.alloc_long(request),
@@ -465,6 +471,18 @@ where
             true => Ok(()),
             false => self.free_page(page, order),
         }
+    }
+
+    fn alloc_page_bulk<'p>(
+        &'p self,
+        request: &AllocRequest,
+        pages: &mut [PageRef<'p>],
+    ) -> Result<usize> {
+        self.take_page_refs(&request.of_order(PageOrder::ZERO), pages)
+    }
+
+    fn free_page_bulk(&self, pages: &[PageRef<'_>]) -> usize {
+        self.free_page_refs(pages)
     }
 
     fn descriptor(&self, pfn: Pfn) -> Option<&PageDescriptor> {

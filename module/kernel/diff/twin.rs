@@ -142,6 +142,12 @@ impl MemMap for Map<'_> {
     }
 
     #[inline]
+    fn pages(&self, pfn: Pfn, len: u32) -> Option<&[PageDescriptor]> {
+        let first = pfn.0.checked_sub(self.start.0)? as usize;
+        self.pages.get(first..)?.get(..len as usize)
+    }
+
+    #[inline]
     fn pageblock(&self, pfn: Pfn) -> Option<&Pageblock> {
         self.blocks.get((pfn.0 >> PAGEBLOCK_ORDER) as usize)
     }

@@ -135,12 +135,16 @@ enum Step {
     RunOn(u32),
     Alloc(How, Gfp, u32, i32),
     Bulk(Gfp, usize),
+    /// The same by their descriptors.
+    PageBulk(Gfp, usize),
     Exact(Gfp, u64),
     /// The one that is held at this place, by its descriptor if that is known.
     Free(usize),
     /// So many from this place on, in the order in which they are held or the
     /// other way round.
     FreeBulk(usize, usize, bool),
+    /// The same by their descriptors, as far as these are known.
+    FreePageBulk(usize, usize, bool),
     /// What is held is freed, and freed again.
     FreeTwice(usize),
     /// What is held, at another order.
@@ -234,6 +238,28 @@ impl<const SHORT: bool> Machine<SHORT> {
                     self.keep(pfn, PageOrder::ZERO, None);
                 }
                 Ok(pages.iter().map(|pfn| pfn.0).collect())
+            }
+            Step::PageBulk(gfp, count) => {
+                let mut pages = vec![PageRef::none(); count];
+                let request = AllocRequest::new(gfp, PageOrder::ZERO);
+                let taken = buddy.alloc_page_bulk(&request, &mut pages)?;
+                pages.truncate(taken);
+                for &page in &pages {
+                    self.keep(page.pfn(), PageOrder::ZERO, Some(page));
+                }
+                Ok(pages.iter().map(|page| page.pfn().0).collect())
+            }
+            Step::FreePageBulk(from, count, reverse) => {
+                let end = (from + count).min(self.held.len());
+                let known = |held: &Held| held.order == PageOrder::ZERO && held.page.is_some();
+                let (single, other): (Vec<_>, Vec<_>) = self.held.drain(from..end).partition(known);
+                let mut pages: Vec<_> = single.iter().filter_map(|held| held.page).collect();
+                if reverse {
+                    pages.reverse();
+                }
+                let freed = buddy.free_page_bulk(&pages) as u64;
+                other.into_iter().try_for_each(|held| self.free(held))?;
+                Ok(vec![freed])
             }
             Step::Exact(gfp, pages) => {
                 let request = AllocRequest::new(gfp, PageOrder::ZERO);
@@ -451,7 +477,10 @@ impl Phase {
                 Step::Alloc(how, gfp, order, dice.of(&[NodeId::NONE.0, 0, 1]))
             }
             3 => Step::Alloc(How::Page, gfp, 0, NodeId::NONE.0),
-            4 => Step::Bulk(gfp, dice.below(130)),
+            4 => match dice.below(2) {
+                0 => Step::Bulk(gfp, dice.below(130)),
+                _ => Step::PageBulk(gfp, dice.below(130)),
+            },
             5 => Step::Exact(gfp, dice.below(40) as u64),
             6 => Step::Decay,
             7 => match dice.below(3) {
@@ -467,7 +496,8 @@ impl Phase {
                 0 => Step::Update,
                 _ => Step::Decay,
             },
-            12 | 13 => Step::FreeBulk(place, dice.below(100), dice.below(2) == 0),
+            12 => Step::FreeBulk(place, dice.below(100), dice.below(2) == 0),
+            13 => Step::FreePageBulk(place, dice.below(100), dice.below(2) == 0),
             14 => Step::FreeTwice(place),
             15 => Step::WrongOrder(place),
             16 => Step::Share(place),

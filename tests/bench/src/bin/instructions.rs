@@ -31,6 +31,9 @@ const SHAPES: [(&str, Shape); 14] = [
     ("return, a page", Shape::Return),
 ];
 
+/// A CPU of the other node.
+const FAR_CPU: u32 = shadowmm_bench::platform::NR_CPUS - 1;
+
 fn main() {
     let counts = callgrind::is_running();
     Threads::run_on(0, 0);
@@ -39,6 +42,7 @@ fn main() {
     let mut lots = Lots::new(0x9e37_79b9);
     let mut blocks = vec![PageRef::none(); shapes::ROOM];
     measure("", &SHAPES, &side, &mut blocks, &mut lots);
+    exchange(&side, &mut blocks);
     let held = shapes::fragment(&side, &mut blocks);
     let (held, rest) = blocks.split_at_mut(held);
     let some = [
@@ -53,6 +57,36 @@ fn main() {
     }
     if !counts {
         println!("Nothing was counted: run tests/bench/instructions.");
+    }
+}
+
+/// Pages are taken on a CPU of the other node and freed on this one, as often as
+/// the pagesets of both need to get used to it.
+fn exchange<'m>(side: &Shadow<'m>, blocks: &mut [PageRef<'m>]) {
+    let request = shapes::Side::request(side, 0);
+    let blocks = &mut blocks[..shapes::BULK];
+    for round in 0..16 {
+        let counts = round == 15;
+        let start = || {
+            if counts {
+                callgrind::start()
+            }
+        };
+        let stop = |what: &str| {
+            let name = CString::new(format!("{what} /{}", shapes::BULK));
+            if counts {
+                callgrind::stop(&name.expect("a name without a NUL"));
+            }
+        };
+        Threads::run_on(FAR_CPU, 1);
+        start();
+        let taken = shapes::take(side, &request, blocks);
+        stop("exchange: alloc, a page");
+        assert_eq!(taken, blocks.len());
+        Threads::run_on(0, 0);
+        start();
+        shapes::give_back(side, &request, blocks);
+        stop("exchange: free, a page");
     }
 }
 
