@@ -69,7 +69,7 @@ fn measure<S: Side>(group: &mut BenchmarkGroup<'_, WallTime>, who: &str, side: &
 
 fn alone(criterion: &mut Criterion) {
     CPU0.run_here();
-    let mm = shadow::boot(&[128, 128], true);
+    let mm = shadow::boot(&shadow::MIB, true);
     let side = Shadow::of(mm);
     let frames = Frames::new(1 << 16);
     for (name, shape) in SHAPES {
@@ -81,7 +81,7 @@ fn alone(criterion: &mut Criterion) {
 
 fn fragmented(criterion: &mut Criterion) {
     CPU0.run_here();
-    let mm = shadow::boot(&[128, 128], true);
+    let mm = shadow::boot(&shadow::MIB, true);
     let side = Shadow::of(mm);
     let mut pages = vec![Shadow::none(); shapes::ROOM];
     let frames = Frames::new(1 << 16);
@@ -100,7 +100,7 @@ fn fragmented(criterion: &mut Criterion) {
 
 fn together(criterion: &mut Criterion) {
     CPU0.run_here();
-    let mm = shadow::boot(&[128, 128], true);
+    let mm = shadow::boot(&shadow::MIB, true);
     let side = Shadow::of(mm);
     for (name, shape) in [
         ("CPUs at once, pair of order 0", Shape::HotPair(0)),

@@ -23,6 +23,11 @@ use shadowmm_host_tests::machine::builtin;
 /// A shadow that runs until the process ends.
 pub type HostMm = Mm<'static, Threads>;
 
+/// How large the nodes are that is measured on: a CPU may keep an eighth of a node,
+/// divided by the CPUs that share it, so that 1,024 pages stay with it as they do in
+/// the guest.
+pub const MIB: [usize; 2] = [512, 512];
+
 /// Boots the built-in machine with so many MiB on each node.
 pub fn boot(mib: &[usize], pagesets: bool) -> &'static HostMm {
     let backing = backing(mib);

@@ -37,7 +37,7 @@ const FAR_CPU: u32 = shadowmm_bench::platform::NR_CPUS - 1;
 fn main() {
     let counts = callgrind::is_running();
     Threads::run_on(0, 0);
-    let mm = shadow::boot(&[128, 128], true);
+    let mm = shadow::boot(&shadow::MIB, true);
     let side = Shadow::of(mm);
     let mut lots = Lots::new(0x9e37_79b9);
     let mut blocks = vec![PageRef::none(); shapes::ROOM];
