@@ -213,7 +213,6 @@ int run(void)
 	test_many();
 	test_reports();
 	test_slab();
-	/* After its boots nothing is left of the slab layer. */
 	test_maps();
 	expect("in the end all is as it was", everything() == start);
 	return failures != 0;

@@ -670,6 +670,9 @@ void test_slab(void)
 	destroy(fd, second);
 	names(fd);
 	accepted("SHRINK of all", fd, SHADOWMM_IOC_CACHE, &shrink);
+	/* The layer keeps pages of its own until a new boot. */
+	stage("RESET, with nothing held", fd, SHADOWMM_STAGE_RESET, SHADOWMM_STAGE_DETECT);
+	stage("RUN", fd, SHADOWMM_STAGE_RUN, SHADOWMM_STAGE_HANDOFF);
 	sys_close(other);
 	sys_close(fd);
 }
