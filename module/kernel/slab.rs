@@ -133,7 +133,7 @@ impl SlabFiles {
 
     fn is_created(&self, id: CacheId) -> bool {
         let bits = self.created.get(id.index() / 64);
-        bits.is_some_and(|bits| bits.load(Relaxed) >> (id.index() % 64) & 1 != 0)
+        bits.is_some_and(|bits| (bits.load(Relaxed) >> (id.index() % 64)) & 1 != 0)
     }
 
     /// Whether any open file has the object.

@@ -387,7 +387,8 @@ enum shadowmm_cache_op {
 	SHADOWMM_CACHE_FIND = 0,	/* by its name */
 	/*
 	 * Refused with EBUSY while objects are alive: what is alive is said in `text` then,
-	 * which is written although the request is refused.
+	 * which is written although the request is refused, and slabs without an object in
+	 * use have gone back.
 	 */
 	SHADOWMM_CACHE_DESTROY = 1,
 	SHADOWMM_CACHE_SHRINK = 2,	/* its free slabs go back; with cache 0 those of all */

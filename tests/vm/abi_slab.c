@@ -604,9 +604,12 @@ static void in_use(int fd, __u32 cache)
 {
 	static char text[4096], little[8];
 	struct shadowmm_cache request = with_cache(SHADOWMM_CACHE_DESTROY, cache);
+	struct shadowmm_cache shrink = with_cache(SHADOWMM_CACHE_SHRINK, cache);
 	struct shadowmm_stage reset = REQUEST(shadowmm_stage);
 	__u64 object = take(fd, cache);
 
+	/* What nobody uses goes back also where the rest can't. */
+	accepted("SHRINK", fd, SHADOWMM_IOC_CACHE, &shrink);
 	request.capacity = sizeof(text);
 	request.text = address(text);
 	refused("DESTROY: in use", fd, SHADOWMM_IOC_CACHE, &request, &CacheBusy);

@@ -120,6 +120,10 @@ pub struct Machine<'m> {
 }
 
 /// The stage that has been reached.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one of it, which its owner has in a box"
+)]
 enum Phase<'m, P: Platform> {
     Detected(Detected<'m, P>),
     Early(Early<'m, P>),

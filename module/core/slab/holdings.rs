@@ -49,7 +49,7 @@ impl Holding {
             return None;
         }
         let cache = self.cache.map_or(0, CacheId::get);
-        Some(u64::from(cache) << CACHE_SHIFT | PRESENT | number)
+        Some((u64::from(cache) << CACHE_SHIFT) | PRESENT | number)
     }
 
     fn from_word(word: u64) -> Option<Self> {
