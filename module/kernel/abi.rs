@@ -126,6 +126,16 @@ unsafe impl Request for uapi::shadowmm_bench {
     }
 }
 
+plain! { shadowmm_bench_slab }
+// SAFETY: As above.
+unsafe impl Request for uapi::shadowmm_bench_slab {
+    const FLAGS: u32 = uapi::SHADOWMM_BENCH_NO_SHADOW | uapi::SHADOWMM_BENCH_NO_HOST;
+
+    fn reserved(&self) -> u32 {
+        self.reserved
+    }
+}
+
 plain! { shadowmm_alloc shadowmm_free shadowmm_page }
 
 // SAFETY: The header starts it with a struct shadowmm_head.

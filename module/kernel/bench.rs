@@ -16,7 +16,18 @@
     unreachable_pub,
     reason = "the same file is a public module of tests/bench"
 )]
+mod object_shapes;
+pub(crate) mod objects;
+#[expect(
+    unreachable_pub,
+    reason = "the same file is a public module of tests/bench"
+)]
 mod shapes;
+#[expect(
+    unreachable_pub,
+    reason = "the same file is a public module of tests/bench"
+)]
+mod sizes;
 
 use crate::abi;
 use crate::bindings;
@@ -314,55 +325,58 @@ impl What {
     }
 }
 
-/// Pages to be taken on another CPU.
-struct Errand<'a, S: Side> {
-    side: &'a S,
-    blocks: &'a mut [S::Block],
-    taken: usize,
-    ticks: u64,
-}
-
-/// Takes the pages of an [`Errand`].
+/// Does what a [`on_cpu`] was given.
 ///
 /// # Safety
 ///
-/// `errand` leads to one, which is nobody else's meanwhile.
-unsafe extern "C" fn take_there<S: Side>(errand: *mut c_void) -> c_long {
+/// `work` leads to an `Option<F>`, which is nobody else's meanwhile.
+unsafe extern "C" fn do_there<F: FnOnce()>(work: *mut c_void) -> c_long {
     // SAFETY: The caller's promise.
-    let errand = unsafe { &mut *errand.cast::<Errand<'_, S>>() };
-    let request = errand.side.request(0);
-    let start = ticks();
-    errand.taken = shapes::take(errand.side, &request, errand.blocks);
-    errand.ticks = ticks().wrapping_sub(start);
+    let work = unsafe { &mut *work.cast::<Option<F>>() };
+    if let Some(work) = work.take() {
+        work();
+    }
     0
+}
+
+/// Has something done on a CPU, and waits until it is. It must not care which
+/// thread does it.
+///
+/// # Errors
+///
+/// [`Error::CpuOffline`] where there is no such CPU.
+fn on_cpu<F: FnOnce()>(cpu: u32, work: F) -> Result<()> {
+    let mut work = Some(work);
+    // SAFETY: The work outlives the call, which waits until it is done, and it is
+    // not touched meanwhile.
+    let done = unsafe {
+        let work: *mut Option<F> = &raw mut work;
+        bindings::shadowmm_bench_on_cpu(cpu, Some(do_there::<F>), work.cast())
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(Error::CpuOffline),
+    }
 }
 
 /// A block of pages that are taken on `cpu` and freed on this CPU: what both took
 /// by the CPUs' counters; `None` when pages ran out.
 fn exchange<S: Side>(side: &S, cpu: u32, blocks: &mut [S::Block]) -> Result<Option<u64>> {
     let blocks = blocks.get_mut(..shapes::BULK).unwrap_or_default();
-    let mut errand = Errand {
-        side,
-        blocks,
-        taken: 0,
-        ticks: 0,
-    };
-    // SAFETY: The errand outlives the call, which waits until it is done, and it
-    // is not touched meanwhile.
-    let done = unsafe {
-        let errand: *mut Errand<'_, S> = &raw mut errand;
-        bindings::shadowmm_bench_on_cpu(cpu, Some(take_there::<S>), errand.cast())
-    };
-    if done != 0 {
-        return Err(Error::CpuOffline);
-    }
     let request = side.request(0);
-    let taken = errand.blocks.get(..errand.taken).unwrap_or_default();
+    let mut count = 0;
+    let mut taking = 0;
+    on_cpu(cpu, || {
+        let start = ticks();
+        count = shapes::take(side, &request, blocks);
+        taking = ticks().wrapping_sub(start);
+    })?;
+    let taken = blocks.get(..count).unwrap_or_default();
     let start = ticks();
     shapes::give_back(side, &request, taken);
     let freeing = ticks().wrapping_sub(start);
     let all = taken.len() == shapes::BULK;
-    Ok(all.then_some(errand.ticks.wrapping_add(freeing)))
+    Ok(all.then_some(taking.wrapping_add(freeing)))
 }
 
 fn shape_of(request: &uapi::shadowmm_bench) -> Result<Shape> {

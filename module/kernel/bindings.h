@@ -65,6 +65,10 @@ unsigned int shadowmm_bench_host(void);
 int shadowmm_bench_node(void);
 long shadowmm_bench_on_cpu(unsigned int cpu, long (*job)(void *), void *arg);
 
+/* bench_slab.c */
+struct kmem_cache *shadowmm_bench_cache(const char *name, unsigned int size);
+long shadowmm_bench_read(const char *path);
+
 /* params.c; the tunables in the order of core's table. */
 #define SHADOWMM_NR_TUNABLES 8
 struct shadowmm_params {

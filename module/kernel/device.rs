@@ -61,6 +61,7 @@ const OBJECTS: u32 = _IO(MAGIC, 0x23);
 const KMALLOC: u32 = _IO(MAGIC, 0x24);
 const BYTES: u32 = _IO(MAGIC, 0x25);
 const BENCH: u32 = _IO(MAGIC, 0x10);
+const BENCH_SLAB: u32 = _IO(MAGIC, 0x11);
 const DIFF_OPEN: u32 = _IO(MAGIC, 0x14);
 const DIFF_PLAY: u32 = _IO(MAGIC, 0x15);
 const DIFF_STATE: u32 = _IO(MAGIC, 0x16);
@@ -136,6 +137,7 @@ impl MiscDevice for OpenFile {
             KMALLOC => abi::answer(arg, |request| me.kmalloc(request)),
             BYTES => abi::answer(arg, |request| me.bytes(request)),
             BENCH => abi::answer(arg, |request| bench::run(&me.shadow, request)),
+            BENCH_SLAB => abi::answer(arg, |request| bench::objects::run(&me.shadow, request)),
             DIFF_OPEN => abi::answer(arg, |request| me.diff.lock().open(request)),
             DIFF_PLAY => abi::answer(arg, |request| me.diff.lock().play(request)),
             DIFF_STATE => abi::answer(arg, |request| me.diff.lock().state(request)),

@@ -47,6 +47,7 @@
 #define SHADOWMM_IOC_POLICY   _IO(SHADOWMM_IOC_MAGIC, 0x0b) /* struct shadowmm_policy */
 #define SHADOWMM_IOC_CONTIG   _IO(SHADOWMM_IOC_MAGIC, 0x0c) /* struct shadowmm_contig */
 #define SHADOWMM_IOC_BENCH    _IO(SHADOWMM_IOC_MAGIC, 0x10) /* struct shadowmm_bench */
+#define SHADOWMM_IOC_BENCH_SLAB _IO(SHADOWMM_IOC_MAGIC, 0x11) /* struct shadowmm_bench_slab */
 
 #define SHADOWMM_IOC_RECLAIM  _IO(SHADOWMM_IOC_MAGIC, 0x18) /* struct shadowmm_reclaim */
 
@@ -869,6 +870,47 @@ struct shadowmm_bench {
 	__u32 host;		/* out: SHADOWMM_BENCH_INIT_ON_ALLOC ... */
 	__u32 pagesets;		/* out: 1: the shadow's CPUs keep pages of their own */
 	__u32 cpu;		/* EXCHANGE: the other CPU; else 0 */
+	__u32 reserved;
+	__aligned_u64 shadow_ticks;	/* __u64 *, for as many as blocks; untouched with NO_SHADOW */
+	__aligned_u64 host_ticks;	/* __u64 *, likewise */
+};
+
+/* What BENCH_SLAB measures. module/kernel/bench/object_shapes.rs has the loops. */
+enum shadowmm_bench_slab_shape {
+	SHADOWMM_BENCH_SLAB_PAIR = 0,	/* an object of a cache is taken and given back at once */
+	SHADOWMM_BENCH_SLAB_KMALLOC_PAIR = 1, /* the same by size */
+	SHADOWMM_BENCH_SLAB_CALLED_PAIR = 2, /* the same by size, through calls that are not inlined */
+	SHADOWMM_BENCH_SLAB_ALLOC = 3,	/* 1,000 objects, one by one */
+	SHADOWMM_BENCH_SLAB_FREE_IN_ORDER = 4, /* they go back in the order in which they came */
+	SHADOWMM_BENCH_SLAB_FREE_SHUFFLED = 5, /* they go back in an order drawn by lot */
+	SHADOWMM_BENCH_SLAB_IN_ORDER = 6, /* they come and go back in order */
+	SHADOWMM_BENCH_SLAB_SHUFFLED = 7, /* they come and go back in an order drawn by lot */
+	SHADOWMM_BENCH_SLAB_ALLOC_BULK = 8, /* 1,000 objects in one call */
+	SHADOWMM_BENCH_SLAB_FREE_BULK = 9, /* they go back in one call */
+	SHADOWMM_BENCH_SLAB_REMOTE = 10, /* objects that another CPU has taken go back on this */
+	SHADOWMM_BENCH_SLAB_EXCHANGE = 11, /* the same with the taking */
+	SHADOWMM_BENCH_SLAB_MIXED = 12,	/* of 256 objects one goes and another comes, of sizes as a kernel's are */
+	SHADOWMM_BENCH_SLAB_PAGES = 13,	/* the pages of 10,000 objects */
+	SHADOWMM_BENCH_SLAB_PAGES_LEFT = 14, /* those of 1,000 of them that stay, drawn by lot */
+};
+
+#define SHADOWMM_BENCH_SLAB_MAX_SIZE 8192
+
+/*
+ * BENCH_SLAB: measures the slab layers of shadow and host, as BENCH does the page
+ * allocators. PAGES and PAGES_LEFT give pages in place of the counter's readings.
+ */
+struct shadowmm_bench_slab {
+	struct shadowmm_head head; /* flags: SHADOWMM_BENCH_NO_SHADOW, _NO_HOST */
+	__u32 shape;		/* enum shadowmm_bench_slab_shape */
+	__u32 size;		/* of the objects, 1 to SHADOWMM_BENCH_SLAB_MAX_SIZE bytes; not used by MIXED */
+	__u32 blocks;		/* how many, 1 to SHADOWMM_BENCH_MAX_BLOCKS */
+	__u32 done;		/* out: how many were measured */
+	__u32 operations;	/* out: pairs, objects, or for pages 1, in a block */
+	__u32 tsc_khz;		/* out: how often the counter counts, as the host has found */
+	__u32 host;		/* out: SHADOWMM_BENCH_INIT_ON_ALLOC ... */
+	__u32 magazine;		/* out: how many of these objects a CPU of the shadow may keep */
+	__u32 cpu;		/* REMOTE, EXCHANGE: the other CPU; else 0 */
 	__u32 reserved;
 	__aligned_u64 shadow_ticks;	/* __u64 *, for as many as blocks; untouched with NO_SHADOW */
 	__aligned_u64 host_ticks;	/* __u64 *, likewise */

@@ -302,7 +302,7 @@ impl Lots {
     }
 
     /// A number below `below`, which is not 0 (xorshift).
-    fn draw(&mut self, below: usize) -> usize {
+    pub fn draw(&mut self, below: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -20,7 +20,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 const CPU0: Cpu = Cpu { number: 0, nid: 0 };
-const CPU1: Cpu = Cpu { number: 1, nid: 0 };
+const CPU1: Cpu = Cpu { number: 2, nid: 0 };
 const CPU1_FAR: Cpu = Cpu { number: 1, nid: 1 };
 
 const SHAPES: [(&str, Shape); 11] = [

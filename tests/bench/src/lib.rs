@@ -8,13 +8,27 @@
 //! frames.rs     a public crate's frame allocator
 //! threads.rs    several CPUs at once
 //! callgrind.rs  counts instructions under valgrind
+//! figures.rs    the smallest block and the one in the middle
 //! shapes        the loops, shared with the module
+//!
+//! objects.rs    the slab layer of such a shadow
+//! heaps.rs      public crates' allocators of objects
+//! drawn.rs      what was drawn by lot for their loops
+//! object_shapes the loops, shared with the module; sizes: how large objects are
 //! ```
 
 pub mod callgrind;
+pub mod drawn;
+pub mod figures;
 pub mod frames;
+pub mod heaps;
+#[path = "../../../module/kernel/bench/object_shapes.rs"]
+pub mod object_shapes;
+pub mod objects;
 pub mod platform;
 pub mod shadow;
 #[path = "../../../module/kernel/bench/shapes.rs"]
 pub mod shapes;
+#[path = "../../../module/kernel/bench/sizes.rs"]
+pub mod sizes;
 pub mod threads;

@@ -5,4 +5,8 @@
 //! ```text
 //! tests/shuttle   core's own code, as the checker schedules it
 //! tests/loom.rs   the protocol of claims, with all of a memory model's freedom
+//!
+//! checked         core once more, of its own text, each atomic access a place to switch
+//! tests/slab      its slab layer, as the checker schedules it
+//! tests/magazine.rs  the slab layer's magazines, with all of a memory model's freedom
 //! ```

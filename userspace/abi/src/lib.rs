@@ -81,6 +81,10 @@ layout! {
         head: 0, shape: 16, order: 20, blocks: 24, done: 28, operations: 32, tsc_khz: 36, host: 40,
         pagesets: 44, cpu: 48, reserved: 52, shadow_ticks: 56, host_ticks: 64,
     }
+    shadowmm_bench_slab = 72 {
+        head: 0, shape: 16, size: 20, blocks: 24, done: 28, operations: 32, tsc_khz: 36, host: 40,
+        magazine: 44, cpu: 48, reserved: 52, shadow_ticks: 56, host_ticks: 64,
+    }
     shadowmm_diff_open = 56 { nid: 16, nr_zones: 20, seed: 24, nr_slots: 32, managed: 40, free: 48 }
     shadowmm_diff_step = 16 { op: 0, gfp: 4, order: 8, slot: 12 }
     shadowmm_diff_play = 176 {

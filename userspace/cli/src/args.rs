@@ -322,7 +322,20 @@ pub enum Bench {
     /// The page allocator: pairs, bulks, refills, in fragments
     #[command(after_long_help = BENCH_HELP)]
     Page(BenchOptions),
+    /// The slab layer: pairs, bulks, remote frees, mixed sizes, memory
+    #[command(after_long_help = BENCH_SLAB_HELP)]
+    Slab(BenchOptions),
 }
+
+const BENCH_SLAB_HELP: &str = "\
+As 'bench page', of objects; and the pages that the same objects take on both sides, with all that \
+is kept for later. Each side has a cache of its own, which is merged with no other.
+
+JSON: accelerator, kernel, unit (instructions or ns), magazine: objects of 256 bytes that a CPU of \
+the shadow keeps, host_options: {init_on_alloc, init_on_free, page_poison, debug_pagealloc}; rows: \
+[{bench, shape, per, unit, blocks, shadow, host, ratio}], unit also pages, shadow and host {min, \
+median} of one operation, ratio shadow to host of the minima; missing: [{shape, why}]; differences: \
+what the host does that the shadow does not.";
 
 const BENCH_HELP: &str = "\
 A block of operations of the shadow and one of the host in turn, on one CPU, many of each; shown \
@@ -335,7 +348,7 @@ init_on_free, page_poison, debug_pagealloc}; rows: [{bench, shape, per, unit, bl
 ratio}], shadow and host {min, median} of one operation, ratio shadow to host of the minima; \
 missing: [{shape, why}]; differences: what the host does that the shadow does not.";
 
-/// Options of `bench page`.
+/// Options of `bench`.
 #[derive(Args, Debug)]
 pub struct BenchOptions {
     /// A twentieth of the blocks: rougher medians

@@ -79,6 +79,16 @@ pub enum BenchSides {
     Host,
 }
 
+impl BenchSides {
+    pub(crate) fn to_abi(self) -> u32 {
+        match self {
+            Self::Both => 0,
+            Self::Shadow => abi::SHADOWMM_BENCH_NO_HOST,
+            Self::Host => abi::SHADOWMM_BENCH_NO_SHADOW,
+        }
+    }
+}
+
 /// What the host does besides, by its boot parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct HostOptions {
@@ -90,6 +100,18 @@ pub struct HostOptions {
     pub page_poison: bool,
     /// Free pages are not mapped.
     pub debug_pagealloc: bool,
+}
+
+impl HostOptions {
+    pub(crate) fn from_abi(options: u32) -> Self {
+        let is_on = |option| options & option != 0;
+        Self {
+            init_on_alloc: is_on(abi::SHADOWMM_BENCH_INIT_ON_ALLOC),
+            init_on_free: is_on(abi::SHADOWMM_BENCH_INIT_ON_FREE),
+            page_poison: is_on(abi::SHADOWMM_BENCH_PAGE_POISON),
+            debug_pagealloc: is_on(abi::SHADOWMM_BENCH_DEBUG_PAGEALLOC),
+        }
+    }
 }
 
 /// What came out.
@@ -118,11 +140,7 @@ impl Device {
         let mut shadow = vec![0u64; room];
         let mut host = vec![0u64; room];
         let (shape, order, cpu) = bench.shape.to_abi();
-        let mut flags = match bench.sides {
-            BenchSides::Both => 0,
-            BenchSides::Shadow => abi::SHADOWMM_BENCH_NO_HOST,
-            BenchSides::Host => abi::SHADOWMM_BENCH_NO_SHADOW,
-        };
+        let mut flags = bench.sides.to_abi();
         if bench.fragmented {
             flags |= abi::SHADOWMM_BENCH_FRAGMENTED;
         }
@@ -157,16 +175,10 @@ impl Device {
         } else {
             done
         });
-        let is_on = |option| request.host & option != 0;
         Ok(Measured {
             operations: request.operations,
             tsc_khz: request.tsc_khz,
-            host_options: HostOptions {
-                init_on_alloc: is_on(abi::SHADOWMM_BENCH_INIT_ON_ALLOC),
-                init_on_free: is_on(abi::SHADOWMM_BENCH_INIT_ON_FREE),
-                page_poison: is_on(abi::SHADOWMM_BENCH_PAGE_POISON),
-                debug_pagealloc: is_on(abi::SHADOWMM_BENCH_DEBUG_PAGEALLOC),
-            },
+            host_options: HostOptions::from_abi(request.host),
             pagesets: request.pagesets != 0,
             shadow,
             host,

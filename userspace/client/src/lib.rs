@@ -26,6 +26,7 @@
 
 mod areas;
 mod bench;
+mod bench_slab;
 mod boot;
 mod caches;
 mod contig;
@@ -48,6 +49,9 @@ pub use bench::BenchShape;
 pub use bench::BenchSides;
 pub use bench::HostOptions;
 pub use bench::Measured;
+pub use bench_slab::SlabBench;
+pub use bench_slab::SlabBenchShape;
+pub use bench_slab::SlabMeasured;
 pub use boot::Boot;
 pub use boot::CpuAffinity;
 pub use boot::E820Range;

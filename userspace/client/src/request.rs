@@ -58,6 +58,7 @@ requests! {
     shadowmm_kmalloc = REQUEST_KMALLOC;
     shadowmm_bytes = REQUEST_BYTES;
     shadowmm_bench = REQUEST_BENCH;
+    shadowmm_bench_slab = REQUEST_BENCH_SLAB;
     shadowmm_diff_open = REQUEST_DIFF_OPEN;
     shadowmm_diff_play = REQUEST_DIFF_PLAY;
     shadowmm_diff_state = REQUEST_DIFF_STATE;

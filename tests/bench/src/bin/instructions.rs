@@ -4,6 +4,11 @@
 //! and reads the dumps.
 
 use shadowmm_bench::callgrind;
+use shadowmm_bench::drawn::Drawn;
+use shadowmm_bench::object_shapes;
+use shadowmm_bench::object_shapes::ObjectShape;
+use shadowmm_bench::object_shapes::ObjectSide;
+use shadowmm_bench::objects::Objects;
 use shadowmm_bench::platform::Threads;
 use shadowmm_bench::shadow;
 use shadowmm_bench::shadow::Shadow;
@@ -34,6 +39,24 @@ const SHAPES: [(&str, Shape); 14] = [
 /// A CPU of the other node.
 const FAR_CPU: u32 = shadowmm_bench::platform::NR_CPUS - 1;
 
+const OBJECT_SHAPES: [(&str, ObjectShape, u32); 15] = [
+    ("kmalloc pair, 8", ObjectShape::KmallocPair, 8),
+    ("kmalloc pair, 64", ObjectShape::KmallocPair, 64),
+    ("kmalloc pair, 256", ObjectShape::KmallocPair, 256),
+    ("kmalloc pair, 1024", ObjectShape::KmallocPair, 1024),
+    ("kmalloc pair, 64, called", ObjectShape::CalledPair, 64),
+    ("cache pair, 64", ObjectShape::CachePair, 64),
+    ("cache pair, 256", ObjectShape::CachePair, 256),
+    ("take 1,000 of 256, an object", ObjectShape::Alloc, 256),
+    ("free in order, an object", ObjectShape::FreeInOrder, 256),
+    ("free shuffled, an object", ObjectShape::FreeShuffled, 256),
+    ("both in order, an object", ObjectShape::InOrder, 256),
+    ("both shuffled, an object", ObjectShape::Shuffled, 256),
+    ("take in one call, an object", ObjectShape::AllocBulk, 256),
+    ("free in one call, an object", ObjectShape::FreeBulk, 256),
+    ("mixed sizes, a pair", ObjectShape::Mixed, 64),
+];
+
 fn main() {
     let counts = callgrind::is_running();
     Threads::run_on(0, 0);
@@ -51,6 +74,18 @@ fn main() {
     ];
     measure("in fragments: ", &some, &side, rest, &mut lots);
     shapes::give_back(&side, &shapes::Side::request(&side, 0), held);
+    let mut drawn = Drawn::new();
+    let plan = drawn.plan();
+    for (name, shape, size) in OBJECT_SHAPES {
+        let objects = Objects::new(mm, size);
+        let mut places = vec![Objects::none(); object_shapes::ROOM];
+        measured(name, shape.operations(), |clock| {
+            shape
+                .run(&objects, size as usize, &mut places, &plan, &clock)
+                .expect("memory");
+        });
+        objects.destroy();
+    }
     mm.buddy().drain_all_pages();
     if let Err(flaw) = mm.validate() {
         panic!("{flaw}");
@@ -98,24 +133,30 @@ fn measure<'m>(
     lots: &mut Lots,
 ) {
     for &(name, shape) in shapes {
-        let name = format!("{prefix}{name} /{}", shape.operations());
-        let name = CString::new(name).expect("a name without a NUL");
-        // The clock's two readings: count from the first to the second.
-        let begun = Cell::new(false);
-        let counting = Cell::new(false);
-        let clock = || {
-            if counting.get() {
-                if begun.replace(!begun.get()) {
-                    callgrind::stop(&name);
-                } else {
-                    callgrind::start();
-                }
-            }
-            0
-        };
-        for round in 0..4 {
-            counting.set(round == 3);
+        measured(&format!("{prefix}{name}"), shape.operations(), |clock| {
             shape.run(side, blocks, lots, &clock).expect("memory");
+        });
+    }
+}
+
+/// Runs a block a few times, and counts the last.
+fn measured(name: &str, operations: usize, mut block: impl FnMut(&dyn Fn() -> u64)) {
+    let name = CString::new(format!("{name} /{operations}")).expect("a name without a NUL");
+    // The clock's two readings: count from the first to the second.
+    let begun = Cell::new(false);
+    let counting = Cell::new(false);
+    let clock = || {
+        if counting.get() {
+            if begun.replace(!begun.get()) {
+                callgrind::stop(&name);
+            } else {
+                callgrind::start();
+            }
         }
+        0
+    };
+    for round in 0..4 {
+        counting.set(round == 3);
+        block(&clock);
     }
 }

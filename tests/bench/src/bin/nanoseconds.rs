@@ -3,6 +3,9 @@
 //! The shapes in nanoseconds, with the smallest block and the one in the
 //! middle: what holds on a machine where others work, too.
 
+use shadowmm_bench::figures::cost;
+use shadowmm_bench::figures::row;
+use shadowmm_bench::figures::Cost;
 use shadowmm_bench::frames::Frames;
 use shadowmm_bench::shadow;
 use shadowmm_bench::shadow::HostMm;
@@ -39,21 +42,12 @@ const FRAGMENTED: [(&str, Shape); 2] = [
 ];
 
 const CPU0: Cpu = Cpu { number: 0, nid: 0 };
-const CPU1: Cpu = Cpu { number: 1, nid: 0 };
+const CPU1: Cpu = Cpu { number: 2, nid: 0 };
 const CPU1_FAR: Cpu = Cpu { number: 1, nid: 1 };
-
-/// What an operation took, in nanoseconds: smallest block, and the middle one.
-type Cost = (f64, f64);
 
 /// A clock's reading takes about as long as a few pairs: those are read once for
 /// so many blocks.
 const RUNS: usize = 64;
-
-fn cost(mut blocks: Vec<u64>, operations: usize) -> Cost {
-    blocks.sort_unstable();
-    let each = |ns: u64| ns as f64 / operations as f64;
-    (each(blocks[0]), each(blocks[blocks.len() / 2]))
-}
 
 fn measure<S: Side>(side: &S, shape: Shape, blocks: &mut [S::Block]) -> Cost {
     let mut lots = Lots::new(7);
@@ -77,13 +71,6 @@ fn measure<S: Side>(side: &S, shape: Shape, blocks: &mut [S::Block]) -> Cost {
     }
 }
 
-fn row(name: &str, (min, median): Cost, beside: Option<Cost>) {
-    let beside = beside.map_or(String::new(), |(min, median)| {
-        format!("{min:9.1} {median:9.1}")
-    });
-    println!("{name:<46} {min:8.2} {median:8.2} {beside}");
-}
-
 fn alone(mm: &HostMm) {
     let side = Shadow::of(mm);
     let frames = Frames::new(1 << 16);
@@ -92,7 +79,7 @@ fn alone(mm: &HostMm) {
     for (name, shape) in SHAPES {
         let ours = measure(&side, shape, &mut pages);
         let theirs = measure(&frames, shape, &mut numbers);
-        row(name, ours, Some(theirs));
+        row(name, ours, &[Some(theirs)]);
     }
     let held = shapes::fragment(&side, &mut pages);
     let (held, rest) = pages.split_at_mut(held);
@@ -100,7 +87,7 @@ fn alone(mm: &HostMm) {
     for (name, shape) in FRAGMENTED {
         let ours = measure(&side, shape, rest);
         let theirs = measure(&frames, shape, &mut numbers[also_held..]);
-        row(name, ours, Some(theirs));
+        row(name, ours, &[Some(theirs)]);
     }
     shapes::give_back(&side, &side.request(0), held);
     side.drain();
@@ -116,17 +103,17 @@ fn together(mm: &HostMm) {
             _ => "alloc 1,024",
         };
         let mut one = || measure(&side, shape, &mut pages);
-        row(&format!("{what}: one CPU"), one(), None);
+        row(&format!("{what}: one CPU"), one(), &[]);
         for (who, other) in [("the same node", CPU1), ("another node", CPU1_FAR)] {
             let cost = threads::beside(mm, &[other], shape, &mut one);
-            row(&format!("{what}: beside one of {who}"), cost, None);
+            row(&format!("{what}: beside one of {who}"), cost, &[]);
         }
     }
     let rounds = threads::exchange(mm, [CPU0, CPU1], 300);
     row(
         "two CPUs free each other's: a page, both ways",
         cost(rounds, shapes::BULK),
-        None,
+        &[],
     );
 }
 

@@ -3,7 +3,10 @@
 //! `shadowmm bench page`: what the shadow's page allocator costs beside the
 //! host's, in the same boot, by the same loops.
 
+mod slab;
 mod together;
+
+pub use slab::slab;
 
 use crate::args::BenchOptions;
 use crate::context::Context;
@@ -29,6 +32,8 @@ enum Unit {
     Instructions,
     /// On a processor.
     Ns,
+    /// Not of time: memory.
+    Pages,
 }
 
 impl Unit {
@@ -45,6 +50,15 @@ impl Unit {
         match self {
             Self::Instructions => "instructions",
             Self::Ns => "nanoseconds",
+            Self::Pages => "pages",
+        }
+    }
+
+    /// What makes units of the counter's ticks.
+    fn scale(self, tsc_khz: u32) -> f64 {
+        match self {
+            Self::Instructions | Self::Pages => 1.0,
+            Self::Ns => 1e6 / f64::from(tsc_khz.max(1)),
         }
     }
 }
@@ -87,6 +101,29 @@ struct Row {
     host: Cost,
     /// Shadow to host, of the minima.
     ratio: f64,
+}
+
+impl Row {
+    fn new(
+        bench: &'static str,
+        shape: &'static str,
+        per: &'static str,
+        unit: Unit,
+        blocks: u32,
+        shadow: Cost,
+        host: Cost,
+    ) -> Self {
+        Self {
+            bench,
+            shape,
+            per,
+            unit,
+            blocks,
+            shadow,
+            host,
+            ratio: (shadow.min / host.min * 10_000.0).round() / 10_000.0,
+        }
+    }
 }
 
 /// What can't be measured here.
@@ -246,89 +283,124 @@ const ROWS: [(&str, &str, BenchShape, u32, bool); 17] = [
 
 impl BenchReport {
     fn row(name: &'static str, per: &'static str, unit: Unit, measured: &Measured) -> Option<Row> {
-        let scale = match unit {
-            Unit::Instructions => 1.0,
-            Unit::Ns => 1e6 / f64::from(measured.tsc_khz.max(1)),
-        };
+        let scale = unit.scale(measured.tsc_khz);
         let cost = |blocks: &[u64]| Cost::of(blocks, measured.operations, scale);
-        let shadow = cost(&measured.shadow)?;
-        let host = cost(&measured.host)?;
-        Some(Row {
-            bench: "page",
-            shape: name,
+        Some(Row::new(
+            "page",
+            name,
             per,
             unit,
-            blocks: measured.shadow.len() as u32,
-            shadow,
-            host,
-            ratio: (shadow.min / host.min * 10_000.0).round() / 10_000.0,
-        })
+            measured.shadow.len() as u32,
+            cost(&measured.shadow)?,
+            cost(&measured.host)?,
+        ))
+    }
+}
+
+/// What is measured, and where.
+struct BenchSubject<'a> {
+    what: &'a str,
+    unit: Unit,
+    kernel: Option<&'a str>,
+    accelerator: &'a str,
+    /// How the shadow is set.
+    shadow: &'a str,
+    host_options: &'a HostOptions,
+}
+
+impl BenchSubject<'_> {
+    fn print(&self, screen: &mut Screen) {
+        screen.heading(&format!(
+            "The {} of shadow and host, in {}",
+            self.what,
+            self.unit.name()
+        ));
+        screen.para(&format!(
+            "{}, accelerator {}; the shadow {}; the host {}.",
+            self.kernel.unwrap_or("an unknown kernel"),
+            self.accelerator,
+            self.shadow,
+            options(self.host_options)
+        ));
+        screen.blank();
+    }
+}
+
+/// The table of what operations cost, and how it came.
+fn costs<'a>(screen: &mut Screen, rows: impl IntoIterator<Item = &'a Row>) {
+    let mut table = Table::new([
+        Column::text("shape"),
+        Column::text("per"),
+        Column::number("shadow"),
+        Column::number("median"),
+        Column::number("host"),
+        Column::number("median"),
+        Column::number("ratio"),
+    ])
+    .tight();
+    for row in rows {
+        table.row([
+            row.shape.to_owned(),
+            row.per.to_owned(),
+            format!("{:.1}", row.shadow.min),
+            format!("{:.1}", row.shadow.median),
+            format!("{:.1}", row.host.min),
+            format!("{:.1}", row.host.median),
+            format!("{:.1} %", row.ratio * 100.0),
+        ]);
+    }
+    table.print(screen);
+    screen.blank();
+    screen.para(
+        "Blocks of shadow and host in turn, on one CPU; the smallest block and the one in the \
+         middle; the ratio is that of the smallest. Where CPUs work at once, each side has its \
+         turn.",
+    );
+}
+
+/// What the figures do not say.
+fn footer(
+    screen: &mut Screen,
+    host_options: &HostOptions,
+    differences: &[&str],
+    missing: &[Missing],
+) {
+    if *host_options != HostOptions::default() {
+        screen.warning(
+            "The host does more than the shadow by its boot parameters. For the like of \
+             both: init_on_alloc=0 init_on_free=0, without page_poison and debug_pagealloc.",
+        );
+    }
+    screen.blank();
+    screen.para("What the host's path does that the shadow's does not:");
+    for difference in differences {
+        screen.para(&format!("- {difference}"));
+    }
+    if !missing.is_empty() {
+        screen.blank();
+        screen.para("Not measured here:");
+    }
+    for missing in missing {
+        screen.para(&format!("- {}: {}", missing.shape, missing.why));
     }
 }
 
 impl Report for BenchReport {
     fn print(&self, screen: &mut Screen) {
-        screen.heading(&format!(
-            "The page allocator of shadow and host, in {}",
-            self.unit.name()
-        ));
-        let kernel = self.kernel.as_deref().unwrap_or("an unknown kernel");
-        let pagesets = match self.pagesets {
-            true => "pagesets on",
-            false => "pagesets off: every page comes from the zone and goes back there",
-        };
-        screen.para(&format!(
-            "{kernel}, accelerator {}; the shadow has {pagesets}; the host {}.",
-            self.accelerator,
-            options(&self.host_options)
-        ));
-        screen.blank();
-        let mut table = Table::new([
-            Column::text("shape"),
-            Column::text("per"),
-            Column::number("shadow"),
-            Column::number("median"),
-            Column::number("host"),
-            Column::number("median"),
-            Column::number("ratio"),
-        ])
-        .tight();
-        for row in &self.rows {
-            table.row([
-                row.shape.to_owned(),
-                row.per.to_owned(),
-                format!("{:.1}", row.shadow.min),
-                format!("{:.1}", row.shadow.median),
-                format!("{:.1}", row.host.min),
-                format!("{:.1}", row.host.median),
-                format!("{:.1} %", row.ratio * 100.0),
-            ]);
+        BenchSubject {
+            what: "page allocator",
+            unit: self.unit,
+            kernel: self.kernel.as_deref(),
+            accelerator: &self.accelerator,
+            shadow: match self.pagesets {
+                true => "has pagesets on",
+                false => "has pagesets off: every page comes from the zone and goes back there",
+            },
+            host_options: &self.host_options,
         }
-        table.print(screen);
-        screen.blank();
-        screen.para(
-            "Blocks of shadow and host in turn, on one CPU; the smallest block and the one in \
-             the middle; the ratio is that of the smallest. Where CPUs work at once, each side \
-             has its turn.",
-        );
-        if self.host_options != HostOptions::default() {
-            screen.warning(
-                "The host does more than the shadow by its boot parameters. For the like of \
-                 both: init_on_alloc=0 init_on_free=0, without page_poison and debug_pagealloc.",
-            );
-        }
-        screen.blank();
-        screen.para("What the host's path does that the shadow's does not:");
-        for difference in self.differences {
-            screen.para(&format!("- {difference}"));
-        }
-        if !self.missing.is_empty() {
-            screen.blank();
-            screen.para("Not measured here:");
-        }
-        for missing in &self.missing {
-            screen.para(&format!("- {}: {}", missing.shape, missing.why));
-        }
+        .print(screen);
+        costs(screen, &self.rows);
+        footer(screen, &self.host_options, self.differences, &self.missing);
     }
 }
 
@@ -343,20 +415,25 @@ fn options(options: &HostOptions) -> String {
     texts.join(" ")
 }
 
+/// The accelerator, and what can be counted under it.
+fn unit(context: &Context, bench: &str) -> Result<(String, Unit)> {
+    let accelerator = host::machine::accelerator(&context.root);
+    match Unit::of(&accelerator) {
+        Some(unit) => Ok((accelerator, unit)),
+        None => Err(Error::Failed {
+            what: "under emulation time tells nothing about the code that is measured".to_owned(),
+            advice: Some(format!(
+                "Count instructions in its place: make guest ACCEL=icount CMD='shadowmm bench \
+                 {bench}', or run it with KVM."
+            )),
+        }),
+    }
+}
+
 /// Measures the page allocators.
 pub fn page(context: &Context, args: &BenchOptions) -> Result<()> {
     let device = context.open()?;
-    let accelerator = host::machine::accelerator(&context.root);
-    let Some(unit) = Unit::of(&accelerator) else {
-        return Err(Error::Failed {
-            what: "under emulation time tells nothing about the code that is measured".to_owned(),
-            advice: Some(
-                "Count instructions in its place: make guest ACCEL=icount CMD='shadowmm bench \
-                 page', or run it with KVM."
-                    .to_owned(),
-            ),
-        });
-    };
+    let (accelerator, unit) = unit(context, "page")?;
     together::stay_on(together::here(&context.root)?)?;
     let mut rows = Vec::new();
     let mut pagesets = false;

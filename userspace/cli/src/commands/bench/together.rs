@@ -26,10 +26,10 @@ const EXCHANGE: &str = "one CPU takes 1,024, another frees them";
 const ONE_NODE: &str = "CPUs of one node at once";
 const NODES: &str = "CPUs of several nodes at once";
 
-const ONE_CPU: &str = "there is one CPU (make guest CPUS=2)";
+pub const ONE_CPU: &str = "there is one CPU (make guest CPUS=2)";
 const ONE_NODE_EACH: &str = "no node has two CPUs (make guest NODES=1 CPUS=2)";
 const ONE_OF_ALL: &str = "there is one node with CPUs (make guest NODES=2 CPUS=2)";
-const TURNS: &str = "CPUs take turns where instructions are counted; it needs KVM, or see \
+pub const TURNS: &str = "CPUs take turns where instructions are counted; it needs KVM, or see \
                      tests/bench, which measures the same code on the host";
 
 /// What the CPUs do at once: of one node, and of several.
@@ -58,7 +58,7 @@ const SHAPES: [(&str, &str, &str, BenchShape, u32); 3] = [
 ];
 
 /// The CPUs that are up.
-fn online(root: &Path) -> Result<Vec<u32>> {
+pub fn online(root: &Path) -> Result<Vec<u32>> {
     let list = host::read(root, "sys/devices/system/cpu/online")?;
     let cpus = host::map::parse_list(&list).filter(|cpus| !cpus.is_empty());
     cpus.ok_or_else(|| Error::failed("could not tell which CPUs are up"))
@@ -78,7 +78,7 @@ pub fn stay_on(cpu: u32) -> Result<()> {
 }
 
 /// The CPUs of each node that has some.
-fn nodes(root: &Path) -> Vec<Vec<u32>> {
+pub fn nodes(root: &Path) -> Vec<Vec<u32>> {
     let nodes = host::numbered(root, "sys/devices/system/node", "node").unwrap_or_default();
     let cpus = nodes.into_iter().filter_map(|node| {
         let path = format!("sys/devices/system/node/node{node}/cpulist");
@@ -162,23 +162,7 @@ fn at_once(
         fragmented: false,
         sides,
     };
-    let barrier = Barrier::new(cpus.len());
-    let one = |cpu| {
-        // Whoever failed before the barrier meets the others there all the same.
-        let device = stay_on(cpu).and_then(|()| context.open());
-        barrier.wait();
-        Ok::<_, Error>(device?.bench(&bench)?)
-    };
-    let all = std::thread::scope(|scope| {
-        let threads: Vec<_> = cpus
-            .iter()
-            .map(|&cpu| scope.spawn(move || one(cpu)))
-            .collect();
-        let joined = threads.into_iter().map(|thread| thread.join());
-        joined
-            .map(|result| result.unwrap_or_else(|_| Err(Error::failed("a thread failed"))))
-            .collect::<Result<Vec<Measured>>>()
-    })?;
+    let all = on_all(context, cpus, |device| Ok(device.bench(&bench)?))?;
     let mut all = all.into_iter();
     let first = all
         .next()
@@ -188,4 +172,29 @@ fn at_once(
         sum.host.extend(one.host);
         sum
     }))
+}
+
+/// Has all these CPUs do the same at once.
+pub fn on_all<T: Send>(
+    context: &Context,
+    cpus: &[u32],
+    work: impl Fn(&Device) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let barrier = Barrier::new(cpus.len());
+    let one = &|cpu| {
+        // Whoever failed before the barrier meets the others there all the same.
+        let device = stay_on(cpu).and_then(|()| context.open());
+        barrier.wait();
+        work(&device?)
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = cpus
+            .iter()
+            .map(|&cpu| scope.spawn(move || one(cpu)))
+            .collect();
+        let joined = threads.into_iter().map(|thread| thread.join());
+        joined
+            .map(|result| result.unwrap_or_else(|_| Err(Error::failed("a thread failed"))))
+            .collect()
+    })
 }

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The magazines of the slab layer under loom: core's own text
+//! (`slab/magazine.rs`) with loom's atomics, in every interleaving of its
+//! accesses and with every value that a relaxed load may see.
+//!
+//! ```text
+//! the CPU, pinned                       another
+//!   pop, push: the word and the gate      close, synchronize
+//!                                         take all, synchronize
+//!                                         open
+//! ```
+//!
+//! Whatever happens, each object is in one place. `synchronize` is that of
+//! `tests/loom.rs`: a section that had begun has ended when it returns; one that
+//! begins meanwhile may still be there, as slow as it likes.
+
+use loom::sync::Arc;
+use loom::sync::Mutex;
+use loom::thread;
+use magazine::CpuSlab;
+use phys::New;
+
+mod phys {
+    use loom::sync::atomic::AtomicU32;
+    use loom::sync::atomic::AtomicU64;
+
+    pub use shadowmm_core::phys::NodeId;
+
+    /// What cells are made of, made anew.
+    pub trait New {
+        fn new() -> Self;
+    }
+
+    impl New for AtomicU32 {
+        fn new() -> Self {
+            Self::new(0)
+        }
+    }
+
+    impl New for AtomicU64 {
+        fn new() -> Self {
+            Self::new(0)
+        }
+    }
+
+    impl<T: New, const N: usize> New for [T; N] {
+        fn new() -> Self {
+            std::array::from_fn(|_| T::new())
+        }
+    }
+
+    macro_rules! cells {
+        (
+            $(#[$meta:meta])*
+            $vis:vis struct $name:ident {
+                $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty,)*
+            }
+        ) => {
+            $(#[$meta])*
+            $vis struct $name {
+                $($(#[$field_meta])* $field_vis $field: $type,)*
+            }
+
+            impl super::phys::New for $name {
+                fn new() -> Self {
+                    Self { $($field: super::phys::New::new(),)* }
+                }
+            }
+        };
+    }
+    pub(crate) use cells;
+}
+
+#[allow(dead_code, reason = "core's text, of which a part is run")]
+mod magazine {
+    include!(concat!(env!("OUT_DIR"), "/magazine.rs"));
+}
+
+/// What is done in a section.
+#[derive(Clone, Copy)]
+enum Step {
+    Pop,
+    Push(u64),
+}
+
+const KEY: u32 = 7;
+
+/// Which of its waits the other leaves out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Without {
+    Nothing,
+    First,
+    Second,
+}
+
+/// The CPU does the steps, each in a section, while another takes what it has.
+fn run(steps: &'static [Step], without: Without) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(move || {
+        let cpu = <CpuSlab as New>::new();
+        cpu.init();
+        cpu.set_up(4, KEY, phys::NodeId(0));
+        assert!(cpu.push(KEY, 8) && cpu.push(KEY, 16));
+        let shared = Arc::new((cpu, Mutex::new(false)));
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let (cpu, pinned) = &*shared;
+                let synchronize = |which| {
+                    while without != which && *pinned.lock().unwrap() {
+                        thread::yield_now();
+                    }
+                };
+                let mut taken = vec![];
+                cpu.close();
+                synchronize(Without::First);
+                cpu.take_lowest(u32::MAX, |object| taken.push(object));
+                synchronize(Without::Second);
+                cpu.open();
+                taken
+            })
+        };
+        let (cpu, pinned) = &*shared;
+        let mut all = vec![];
+        let mut expected = vec![8, 16];
+        for step in steps {
+            *pinned.lock().unwrap() = true;
+            match *step {
+                Step::Pop => all.extend(cpu.pop()),
+                Step::Push(object) => {
+                    expected.push(object);
+                    // If it has no room, to its slab, which nobody else knows of.
+                    if !cpu.push(KEY, object) {
+                        all.push(object);
+                    }
+                }
+            }
+            *pinned.lock().unwrap() = false;
+        }
+        all.extend(other.join().unwrap());
+        cpu.for_each(|object| all.push(object));
+        all.sort_unstable();
+        assert_eq!(all, expected, "an object is in two places, or in none");
+    });
+}
+
+#[test]
+fn each_object_is_in_one_place_while_the_magazine_is_taken() {
+    run(&[Step::Push(24), Step::Pop], Without::Nothing);
+}
+
+#[test]
+fn two_pops_while_it_is_taken() {
+    run(&[Step::Pop, Step::Pop], Without::Nothing);
+}
+
+#[test]
+#[should_panic(expected = "in two places")]
+fn without_the_first_wait_an_object_is_in_two_places() {
+    run(&[Step::Push(24), Step::Pop], Without::First);
+}
+
+/// A section that began in between has seen the word as it was before.
+#[test]
+#[should_panic(expected = "in two places")]
+fn without_the_second_wait_an_object_is_in_two_places() {
+    run(&[Step::Pop, Step::Pop], Without::Second);
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Core's own slab layer under a concurrency checker: `shuttle` decides at each
+//! access of core to an atomic which thread goes on, at random, and can repeat
+//! what it did.
+//!
+//! For that core is compiled once more (`checked/`), from its own text, with
+//! atomics that tell the checker before each access. So magazines, the claim
+//! that closes them, slabs, lists and descriptors, all of which are made of
+//! atomics, are interleaved access by access; raw locks are core's words. What it
+//! does not say: what a CPU may see of another's accesses in which order. For the
+//! magazines `tests/magazine.rs` does.
+//!
+//! In every schedule: no object is given out twice, none is lost, all invariants
+//! hold, and all pages are back in the end.
+
+extern crate shadowmm_core_checked as shadowmm_core;
+
+mod world;
+
+use shadowmm_core::error::Error;
+use shadowmm_core::phys::CpuId;
+use shadowmm_core::slab::ObjAddr;
+use shadowmm_core::slab::ObjectAllocator;
+use shuttle::scheduler::PctScheduler;
+use shuttle::scheduler::RandomScheduler;
+use shuttle::sync::Mutex;
+use shuttle::thread;
+use shuttle::Config;
+use shuttle::FailurePersistence;
+use shuttle::Runner;
+use world::*;
+
+/// How many schedules each test has of each kind.
+const SCHEDULES: usize = 150;
+
+/// Lets threads of a machine run in many schedules: at random, and with few
+/// switches at random places, which finds what needs a long wait somewhere.
+fn check(flaw: Flaw, size: u32, work: fn(&Machine<'_, '_>)) {
+    let mut config = Config::new();
+    config.stack_size = 1 << 20;
+    if flaw != Flaw::None {
+        config.failure_persistence = FailurePersistence::None;
+    }
+    let once = move || with_machine(flaw, size, work);
+    Runner::new(RandomScheduler::new(SCHEDULES), config.clone()).run(once);
+    Runner::new(PctScheduler::new(4, SCHEDULES), config).run(once);
+}
+
+/// Takes and frees on one CPU, a few at a time.
+fn churn(machine: &Machine<'_, '_>, cpu: u32, rounds: usize) {
+    run_on(cpu);
+    for round in 0..rounds {
+        let held: Vec<_> = (0..=round % 3).map(|_| machine.take()).collect();
+        held.into_iter().for_each(|object| machine.free(object));
+    }
+}
+
+fn a_cpu_and_shrink(machine: &Machine<'_, '_>) {
+    thread::scope(|scope| {
+        scope.spawn(|| churn(machine, 0, 4));
+        scope.spawn(|| {
+            run_on(1);
+            machine.slab.shrink(machine.id).unwrap();
+            machine.slab.shrink(machine.id).unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_cpu_has_its_magazine_while_the_cache_is_shrunk() {
+    check(Flaw::None, 256, a_cpu_and_shrink);
+}
+
+/// What the checker is worth: without the wait it finds both at it at once.
+#[test]
+#[should_panic]
+fn without_synchronize_a_schedule_fails() {
+    check(Flaw::NoSynchronize, 256, a_cpu_and_shrink);
+}
+
+#[test]
+fn a_cpu_goes_away_while_others_shrink() {
+    check(Flaw::None, 256, |machine| {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::scope(|scope| {
+                    scope.spawn(|| churn(machine, 0, 3));
+                });
+                run_on(2);
+                machine.slab.drain_cpu(CpuId(0));
+                churn(machine, 2, 2);
+            });
+            scope.spawn(|| {
+                run_on(1);
+                machine.slab.shrink_all();
+            });
+        });
+    });
+}
+
+/// Objects of one node are freed on another, whose CPU gathers them, while the
+/// first takes more.
+#[test]
+fn remote_frees_go_back_while_their_node_refills() {
+    check(Flaw::None, 256, |machine| {
+        let away = Mutex::new(Vec::<ObjAddr>::new());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                run_on(0);
+                for _ in 0..4 {
+                    let object = machine.take();
+                    away.lock().unwrap().push(object);
+                }
+                churn(machine, 0, 2);
+            });
+            scope.spawn(|| {
+                run_on(1);
+                for _ in 0..3 {
+                    while let Some(object) = pop(&away) {
+                        machine.free(object);
+                    }
+                    thread::yield_now();
+                }
+                machine.slab.drain_cpu(CpuId(1));
+            });
+        });
+        run_on(2);
+        while let Some(object) = pop(&away) {
+            machine.free(object);
+        }
+    });
+}
+
+fn pop(away: &Mutex<Vec<ObjAddr>>) -> Option<ObjAddr> {
+    away.lock().unwrap().pop()
+}
+
+/// Who destroys a cache is refused while an object lives, wherever its free is
+/// on its way, and the cache is gone when it is not refused.
+#[test]
+fn a_cache_is_destroyed_beside_the_last_remote_free() {
+    check(Flaw::None, 256, |machine| {
+        run_on(0);
+        let object = machine.take();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                run_on(1);
+                machine.free(object);
+            });
+            scope.spawn(|| {
+                run_on(2);
+                let mut alive = String::new();
+                match machine.slab.destroy(machine.id, &mut alive) {
+                    Ok(()) => assert!(alive.is_empty()),
+                    // By the time of the report it may have come.
+                    Err(error) => assert_eq!(error, Error::CacheBusy),
+                }
+            });
+        });
+    });
+}
+
+/// Two CPUs free to one slab past their magazines while it becomes empty and
+/// goes.
+fn one_slab_becomes_empty(machine: &Machine<'_, '_>) {
+    run_on(0);
+    let objects: Vec<_> = (0..4).map(|_| machine.take()).collect();
+    let (some, others) = objects.split_at(2);
+    thread::scope(|scope| {
+        for (cpu, objects) in [(0, some), (2, others)] {
+            scope.spawn(move || {
+                run_on(cpu);
+                objects.iter().for_each(|&object| machine.free(object));
+                machine.slab.drain_cpu(CpuId(cpu));
+            });
+        }
+        scope.spawn(|| {
+            run_on(1);
+            machine.slab.shrink(machine.id).unwrap();
+        });
+    });
+}
+
+#[test]
+fn two_cpus_free_to_one_slab_while_it_becomes_empty() {
+    check(Flaw::None, 1024, one_slab_becomes_empty);
+}
+
+/// What the checker is worth: with locks that keep nobody out it finds it.
+#[test]
+#[should_panic]
+fn without_the_nodes_lock_a_schedule_fails() {
+    check(Flaw::NoLock, 1024, |machine| {
+        thread::scope(|scope| {
+            for cpu in [0, 2] {
+                scope.spawn(move || churn(machine, cpu, 4));
+            }
+            scope.spawn(|| {
+                run_on(1);
+                machine.slab.shrink(machine.id).unwrap();
+            });
+        });
+    });
+}
