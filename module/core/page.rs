@@ -612,7 +612,7 @@ impl PageDescriptor {
     /// node. Never 0.
     #[inline]
     pub(crate) const fn slab_key_of(nid: NodeId, cache: u16) -> u32 {
-        (ZoneId::new(nid, ZoneType::Dma).0 as u32) << ZONE_SHIFT
+        ((ZoneId::new(nid, ZoneType::Dma).0 as u32) << ZONE_SHIFT)
             | ((PageState::Slab as u32) << STATE_SHIFT)
             | cache as u32
     }

@@ -72,7 +72,7 @@ fn page_gfp(gfp: Gfp, flags: SlabFlags, order: PageOrder) -> Gfp {
     }
 }
 
-impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
+impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     /// A block of pages for a slab, in one piece of host memory. What is not is
     /// kept until another is found, or it would come again.
     fn alloc_slab_page(&self, gfp: Gfp, order: PageOrder, nid: NodeId) -> Result<Pfn> {

@@ -48,7 +48,7 @@ struct Boot<'m> {
     caches: &'m CacheCells,
 }
 
-impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
+impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     /// Brings the layer up, if it is not yet.
     ///
     /// # Errors

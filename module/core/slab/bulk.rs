@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::phys::NodeId;
 use crate::platform::Platform;
 
-impl<'m, P: Platform> Cache<'_, 'm, P> {
+impl<P: Platform> Cache<'_, '_, P> {
     /// Takes as many objects as there are places, or none.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ pub(super) struct Drained {
     pub(super) pages: Pages,
 }
 
-impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
+impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     /// Closes a cache's magazines, of one CPU or of all: once
     /// [`Platform::synchronize`] has waited nobody is at work in them.
     fn close(&self, id: CacheId, only: Option<CpuId>) {

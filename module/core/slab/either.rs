@@ -16,7 +16,7 @@ pub enum Objects<'a, 'm, P: Platform> {
     Kmsob(KmsobOf<'a, 'm, P>),
 }
 
-impl<'a, 'm, P: Platform> Deref for Objects<'a, 'm, P> {
+impl<'a, P: Platform> Deref for Objects<'a, '_, P> {
     type Target = dyn ObjectAllocator + 'a;
 
     fn deref(&self) -> &Self::Target {

@@ -27,7 +27,7 @@ use crate::phys::NodeId;
 use crate::phys::Pages;
 use crate::platform::Platform;
 
-impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
+impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     /// Gives an object back that is the cache's. What can be seen at once of its
     /// not being so is refused.
     ///

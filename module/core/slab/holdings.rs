@@ -116,7 +116,8 @@ impl<W: DerefMut<Target = [u64]>> Holdings<W> {
     /// nothing is done, and the new ones are given back.
     pub fn move_to(&mut self, words: W) -> W {
         let fits = words.len().is_power_of_two() && self.len < words.len();
-        if !fits && !(words.is_empty() && self.len == 0) {
+        let none = words.is_empty() && self.len == 0;
+        if !(fits || none) {
             return words;
         }
         let old = core::mem::replace(self, Self::new(words)).words;

@@ -35,7 +35,7 @@ static CLOSED: CpuSlab = CpuSlab::closed();
 
 /// What one CPU has near.
 #[repr(C, align(64))]
-pub struct NearCpu<'m> {
+pub(super) struct NearCpu<'m> {
     map: &'m [PageDescriptor],
     start: u64,
     cpu: usize,

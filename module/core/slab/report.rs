@@ -32,7 +32,7 @@ impl NodeCells {
     }
 }
 
-impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
+impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     /// See [`ObjectAllocator::node_report`](super::ObjectAllocator::node_report).
     pub(super) fn report_node(&self, id: CacheId, nid: NodeId) -> Option<CacheNodeReport> {
         let cache = self.table().cache(id).ok()?;

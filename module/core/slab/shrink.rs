@@ -26,7 +26,7 @@ use core::sync::atomic::Ordering::Relaxed;
 /// Slabs with up to so many free objects are sorted (`SHRINK_PROMOTE_MAX`).
 const SHRINK_PROMOTE_MAX: u32 = 32;
 
-impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
+impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     /// See [`ObjectAllocator::shrink`](super::ObjectAllocator::shrink).
     pub(super) fn shrink_cache(&self, id: CacheId) -> Result<Pages> {
         let _lock = self.table().lock(self.platform());

@@ -312,7 +312,7 @@ impl CacheCells {
     /// Says how the slabs are laid out. With slabs there, only what a merge
     /// changes may be other than before.
     pub(super) fn set_geometry(&self, geometry: &Geometry) {
-        let orders = u32::from(geometry.order.get()) | u32::from(geometry.min_order.get()) << 8;
+        let orders = u32::from(geometry.order.get()) | (u32::from(geometry.min_order.get()) << 8);
         for (cell, value) in [
             (&self.object_size, geometry.object_size),
             (&self.size, geometry.size),

@@ -35,7 +35,7 @@ impl At {
     }
 }
 
-impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
+impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     /// See [`ObjectAllocator::validate`](super::ObjectAllocator::validate).
     pub(super) fn validate_all(&self) -> Result<(), SlabFlaw> {
         if !self.table().is_up() {

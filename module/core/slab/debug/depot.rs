@@ -134,7 +134,7 @@ impl<'a, M: DepotMemory> Depot<'a, M> {
             word.store(entry, Relaxed);
         }
         loop {
-            first.store(u64::from(head) | u64::from(hash) << 32, Relaxed);
+            first.store(u64::from(head) | (u64::from(hash) << 32), Relaxed);
             match bucket.compare_exchange(head, handle, Release, Acquire) {
                 Ok(_) => break,
                 Err(other) => head = other,

@@ -145,7 +145,7 @@ impl<P> Cache<'_, P> {
             for index in first..end {
                 let bit = index - first;
                 let word = free.get(bit as usize / 64).copied().unwrap_or(0);
-                if !each(self.layout.object(index), word >> (bit % 64) & 1 == 1) {
+                if !each(self.layout.object(index), (word >> (bit % 64)) & 1 == 1) {
                     return;
                 }
             }

@@ -102,7 +102,7 @@ impl<P: Platform> Cache<'_, P> {
         )?;
         write!(out, " fp=0x{fp:016x} flags=")?;
         let (nid, zone) = (slab.zone.nid(), slab.zone.kind());
-        let mut flags = NO_LAST_CPUPID << 30 | (zone as u64) << 51;
+        let mut flags = (NO_LAST_CPUPID << 30) | ((zone as u64) << 51);
         flags |= u64::from(nid.0.unsigned_abs()) << 54;
         let named = [
             (slab.is_partial, PG_WORKINGSET, "workingset|"),

@@ -54,7 +54,7 @@ pub(in crate::slab) struct Asked {
     pub(in crate::slab) track: Track,
 }
 
-impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
+impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     /// Whether a cache's objects come and go here (`kmem_cache_debug`).
     #[inline]
     pub(in crate::slab) const fn is_checked(shape: &Shape) -> bool {

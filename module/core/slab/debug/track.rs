@@ -76,7 +76,7 @@ impl Track {
     /// Stores it.
     pub fn store(&self, slab: SlabBytes<'_>, layout: &Layout, object: u32, item: TrackItem) {
         let at = object + layout.track(item);
-        let handle = u64::from(self.stack.0) | u64::from(self.cpu) << 32;
+        let handle = u64::from(self.stack.0) | (u64::from(self.cpu) << 32);
         let words = [self.addr, handle, u64::from(self.pid), self.when];
         for (place, word) in (at..).step_by(8).zip(words) {
             slab.set_word(place, word);

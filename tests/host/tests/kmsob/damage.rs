@@ -74,28 +74,28 @@ fn validate_names_what_is_broken() {
             "a list of free objects has one that is not free",
         ),
         (own + 32 + 24, 0, nonsense),
-        (own + 32 + 32, 2 | 235 << 32, nonsense),
+        (own + 32 + 32, 2 | (235 << 32), nonsense),
         (
             own + 32 + 32,
-            1 | 236 << 32,
+            1 | (236 << 32),
             "a container counts other objects than it has",
         ),
         (
             own + 32 + 40,
-            3 | 32 << 32,
+            3 | (32 << 32),
             "a container counts other objects than it has",
         ),
-        (own + 32 + 40, 37 | 33 << 32, nonsense),
+        (own + 32 + 40, 37 | (33 << 32), nonsense),
         (
             own + 32 + 48,
-            2 | 1 << 32,
+            2 | (1 << 32),
             "a container's own block has another size",
         ),
         (own + 32 + 48, 1, "there are other blocks than extensions"),
         (own + 32 + 64, 0, "there are other blocks than extensions"),
         (
             extension + 16,
-            119 | 85 << 32,
+            119 | (85 << 32),
             "a block counts other objects than are used",
         ),
         (objects[1].get() + 8, 0, "a free object was written to"),
@@ -134,7 +134,7 @@ proptest! {
     #[test]
     fn nonsense_in_the_pages_ends_in_errors(
         writes in prop::collection::vec((0u64..6 * 512, prop_oneof![
-            any::<u64>(), 0u64..200_000, (1u64..32, 0u64..512).prop_map(|(page, at)| page << 12 | at << 3),
+            any::<u64>(), 0u64..200_000, (1u64..32, 0u64..512).prop_map(|(page, at)| (page << 12) | (at << 3)),
         ]), 1..40),
         requests in prop::collection::vec((1u64..3000, any::<bool>()), 0..60),
     ) {

@@ -28,7 +28,7 @@ fn worlds() -> impl Iterator<Item = World> {
     let sizes = [1, 7, 8, 9, 24, 60, 64, 100, 192, 1000, 4096, 8192];
     sizes.into_iter().flat_map(move |size| {
         (0..64).map(move |bits| {
-            let chosen = (0..6).filter(|bit| bits >> bit & 1 == 1);
+            let chosen = (0..6).filter(|bit| (bits >> bit) & 1 == 1);
             let chosen: Vec<_> = chosen.map(|bit| single[bit]).collect();
             World::new(size, flags(&chosen) | SlabFlags::CONSISTENCY_CHECKS)
         })

@@ -49,7 +49,7 @@ fn fetched(depot: &Depot<'_, &Memory>, stack: StackHandle) -> Vec<u64> {
 /// A stack of its own for each number, of 1 to 16 addresses.
 fn stack(number: u64) -> Vec<u64> {
     let len = number % 16 + 1;
-    (0..len).map(|frame| number << 8 | frame).collect()
+    (0..len).map(|frame| (number << 8) | frame).collect()
 }
 
 #[test]

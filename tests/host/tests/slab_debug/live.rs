@@ -326,7 +326,7 @@ fn freelists_of_caches_that_are_not_debugged_are_hardened() {
     // Free pointers are neither 0 nor an address.
     let word = |object| -> u64 {
         (256..264).fold(0, |word, at| {
-            word << 8 | u64::from(machine.peek(object, at))
+            (word << 8) | u64::from(machine.peek(object, at))
         })
     };
     assert!(objects[..2].iter().all(|&object| word(object) >> 32 != 0));
@@ -411,7 +411,7 @@ fn with_the_option_all_caches_are_debugged_and_nothing_is_found_in_them() {
         let mut seed = 1u64;
         for _ in 0..3000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let size = Bytes(seed >> 33 & 0x7ff | 1);
+            let size = Bytes(((seed >> 33) & 0x7ff) | 1);
             if seed >> 60 < 9 || held.is_empty() {
                 held.push(slab.kmalloc(size, &KERNEL).unwrap());
             } else {
