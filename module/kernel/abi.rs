@@ -399,7 +399,7 @@ pub(crate) fn text_of<'a, const N: usize>(
     buffer: &'a mut [u8; N],
 ) -> Result<Option<&'a str>> {
     for (to, &from) in buffer.iter_mut().zip(field) {
-        *to = from as u8;
+        *to = from;
     }
     let Some(end) = buffer.iter().position(|&byte| byte == 0) else {
         return Ok(None);
