@@ -604,7 +604,8 @@ impl<'m> SlabTable<'m> {
     /// The lock, if it is free.
     pub(super) fn try_lock(&self) -> Option<TableLock<'_>> {
         let taken = self.lock.compare_exchange(0, 1, Acquire, Relaxed);
-        taken.is_ok().then_some(TableLock(&self.lock))
+        // Made only then: one that is dropped frees the lock.
+        taken.is_ok().then(|| TableLock(&self.lock))
     }
 }
 
