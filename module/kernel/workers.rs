@@ -60,12 +60,12 @@ extern "C" fn shadowmm_worker_cpu_online(cpu: u32) {
 }
 
 /// A CPU is gone: what it kept goes back, and its share to the others of its
-/// node (`page_alloc_cpu_dead`). Its counts stay where they are: they are
+/// node (`slub_cpu_dead`, `page_alloc_cpu_dead`). Its counts stay where they are: they are
 /// summed over all CPUs that could be.
 #[no_mangle]
 extern "C" fn shadowmm_worker_cpu_dead(cpu: u32) {
     with_mm(|mm| {
-        mm.buddy().drain_pages(CpuId(cpu));
+        mm.drain_dead(CpuId(cpu));
         Ok(())
     });
     share_out(None);

@@ -232,6 +232,13 @@ impl<'m, P: Platform> Mm<'m, P> {
         });
     }
 
+    /// What a CPU that is gone has kept goes back: its objects first, which may give
+    /// pages back (`slub_cpu_dead`, `page_alloc_cpu_dead`).
+    pub fn drain_dead(&self, cpu: CpuId) {
+        SlabAllocator::new(self).drain_cpu(cpu);
+        self.buddy().drain_pages(cpu);
+    }
+
     /// Gives the zones of a node, or of all, back what the CPUs keep of them
     /// (`drain_all_pages`), and says how many pages those were.
     ///

@@ -139,3 +139,31 @@ fn nothing_is_lost() {
     }
     world.finish();
 }
+
+#[test]
+fn caches_come_and_go_on_all_cpus() {
+    let world = World::two_nodes();
+    thread::scope(|scope| {
+        for cpu in 0..3u32 {
+            let world = &world;
+            scope.spawn(move || {
+                run_on(cpu);
+                let slab = world.slab();
+                for round in 0..1500 {
+                    let mut args = CacheArgs::new("", 96);
+                    let name = format!("cpu{cpu}-{round}");
+                    args.name = &name;
+                    args.flags = SlabFlags::NO_MERGE;
+                    let id = slab.create(&args).unwrap();
+                    let report = slab.report(id).unwrap();
+                    assert_eq!(report.name.as_str(), name, "the number is another cache's");
+                    let object = slab.alloc(id, &KERNEL).unwrap();
+                    slab.free(id, object, 0).unwrap();
+                    slab.destroy(id, &mut String::new()).unwrap();
+                }
+            });
+        }
+    });
+    world.validate();
+    world.finish();
+}
