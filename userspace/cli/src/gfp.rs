@@ -2,6 +2,7 @@
 
 //! The flags of a request, by Linux's names.
 
+use crate::flag_names;
 use shadowmm_core::buddy::gfp;
 use shadowmm_core::buddy::gfp::Gfp;
 
@@ -22,28 +23,12 @@ const NAMES: &[(&str, Gfp)] = names! {
 /// The bits of names joined by `|`, commas or white space. A number in their
 /// place goes through as it is, for the module to judge.
 pub fn parse(text: &str) -> Result<u32, String> {
-    let mut bits = 0;
-    let mut words = text
-        .split(|c: char| c == '|' || c == ',' || c.is_whitespace())
-        .filter(|word| !word.is_empty())
-        .peekable();
-    if words.peek().is_none() {
-        return Err("no flag is named".to_owned());
-    }
-    for word in words {
-        let number = word
-            .strip_prefix("0x")
-            .and_then(|digits| u32::from_str_radix(digits, 16).ok());
-        let named = NAMES
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(word))
-            .map(|(_, flags)| flags.bits());
-        bits |= named.or(number).ok_or_else(|| {
-            let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
-            format!("there is no flag {word:?}; there are {}", names.join(", "))
-        })?;
-    }
-    Ok(bits)
+    let named = |word: &str| {
+        let mut all = NAMES.iter();
+        let found = all.find(|(name, _)| name.eq_ignore_ascii_case(word));
+        found.map(|(_, flags)| flags.bits())
+    };
+    flag_names::parse(text, named, || NAMES.iter().map(|(name, _)| *name))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod commands;
 mod context;
 mod e820;
 mod error;
+mod flag_names;
 mod fragmentation;
 mod gfp;
 mod host;

@@ -2,36 +2,22 @@
 
 //! The flags of a cache, by Linux's names.
 
+use crate::flag_names;
 use shadowmm_core::slab::SlabFlags;
 
 /// The bits of names joined by `|`, commas or white space, with or without
 /// `SLAB_` before them. A number in their place goes through as it is, for the
 /// module to judge.
 pub fn parse(text: &str) -> Result<u32, String> {
-    let mut bits = 0;
-    let mut words = text
-        .split(|c: char| c == '|' || c == ',' || c.is_whitespace())
-        .filter(|word| !word.is_empty())
-        .peekable();
-    if words.peek().is_none() {
-        return Err("no flag is named".to_owned());
-    }
-    for word in words {
-        let number = word
-            .strip_prefix("0x")
-            .and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    let named = |word: &str| {
         let upper = word.to_ascii_uppercase();
         let bare = upper.strip_prefix("SLAB_").unwrap_or(&upper);
-        let named = SlabFlags::NAMES
-            .iter()
-            .find(|(_, name)| *name == bare)
-            .map(|(flag, _)| flag.bits());
-        bits |= named.or(number).ok_or_else(|| {
-            let names: Vec<&str> = SlabFlags::NAMES.iter().map(|(_, name)| *name).collect();
-            format!("there is no flag {word:?}; there are {}", names.join(", "))
-        })?;
-    }
-    Ok(bits)
+        let mut all = SlabFlags::NAMES.iter();
+        let found = all.find(|(_, name)| *name == bare);
+        found.map(|(flag, _)| flag.bits())
+    };
+    let all = || SlabFlags::NAMES.iter().map(|(_, name)| *name);
+    flag_names::parse(text, named, all)
 }
 
 /// The bits of the letters of `slab_debug=`.

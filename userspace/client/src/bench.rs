@@ -114,6 +114,45 @@ impl HostOptions {
     }
 }
 
+/// Where the module writes what each block of both sides took.
+pub(crate) struct Blocks {
+    pub(crate) shadow: Vec<u64>,
+    pub(crate) host: Vec<u64>,
+}
+
+impl Blocks {
+    /// Room for so many, or for as many as there can be.
+    pub(crate) fn new(blocks: u32) -> Self {
+        let room = blocks.min(abi::SHADOWMM_BENCH_MAX_BLOCKS) as usize;
+        Self {
+            shadow: vec![0; room],
+            host: vec![0; room],
+        }
+    }
+
+    /// Those of the sides that were measured, of which `done` were done with so
+    /// many operations each.
+    pub(crate) fn done(
+        mut self,
+        what: &'static str,
+        sides: BenchSides,
+        done: u32,
+        operations: u32,
+    ) -> Result<Self> {
+        let all = done as usize;
+        if all > self.shadow.len() || operations == 0 {
+            return Err(Error::Unexpected {
+                what,
+                value: u64::from(done),
+            });
+        }
+        let without = |other| if sides == other { 0 } else { all };
+        self.shadow.truncate(without(BenchSides::Host));
+        self.host.truncate(without(BenchSides::Shadow));
+        Ok(self)
+    }
+}
+
 /// What came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Measured {
@@ -136,9 +175,7 @@ impl Device {
     /// back afterwards. A signal ends it early, with fewer blocks.
     pub fn bench(&self, bench: &Bench) -> Result<Measured> {
         const WHAT: &str = "measure the page allocator";
-        let room = bench.blocks.min(abi::SHADOWMM_BENCH_MAX_BLOCKS) as usize;
-        let mut shadow = vec![0u64; room];
-        let mut host = vec![0u64; room];
+        let mut blocks = Blocks::new(bench.blocks);
         let (shape, order, cpu) = bench.shape.to_abi();
         let mut flags = bench.sides.to_abi();
         if bench.fragmented {
@@ -153,35 +190,19 @@ impl Device {
             order,
             cpu,
             blocks: bench.blocks,
-            shadow_ticks: shadow.as_mut_ptr() as u64,
-            host_ticks: host.as_mut_ptr() as u64,
+            shadow_ticks: blocks.shadow.as_mut_ptr() as u64,
+            host_ticks: blocks.host.as_mut_ptr() as u64,
             ..Default::default()
         };
         self.request(WHAT, &mut request)?;
-        let done = request.done as usize;
-        if done > room || request.operations == 0 {
-            return Err(Error::Unexpected {
-                what: WHAT,
-                value: u64::from(request.done),
-            });
-        }
-        shadow.truncate(if bench.sides == BenchSides::Host {
-            0
-        } else {
-            done
-        });
-        host.truncate(if bench.sides == BenchSides::Shadow {
-            0
-        } else {
-            done
-        });
+        let blocks = blocks.done(WHAT, bench.sides, request.done, request.operations)?;
         Ok(Measured {
             operations: request.operations,
             tsc_khz: request.tsc_khz,
             host_options: HostOptions::from_abi(request.host),
             pagesets: request.pagesets != 0,
-            shadow,
-            host,
+            shadow: blocks.shadow,
+            host: blocks.host,
         })
     }
 }

@@ -3,9 +3,9 @@
 //! The shadow's slab layer measured beside the host's.
 
 use crate::bench::BenchSides;
+use crate::bench::Blocks;
 use crate::bench::HostOptions;
 use crate::device::Device;
-use crate::error::Error;
 use crate::error::Result;
 use shadowmm_abi as abi;
 
@@ -102,9 +102,7 @@ impl Device {
     /// back afterwards. A signal ends it early, with fewer blocks.
     pub fn bench_slab(&self, bench: &SlabBench) -> Result<SlabMeasured> {
         const WHAT: &str = "measure the slab layer";
-        let room = bench.blocks.min(abi::SHADOWMM_BENCH_MAX_BLOCKS) as usize;
-        let mut shadow = vec![0u64; room];
-        let mut host = vec![0u64; room];
+        let mut blocks = Blocks::new(bench.blocks);
         let (shape, cpu) = bench.shape.to_abi();
         let mut request = abi::shadowmm_bench_slab {
             head: abi::shadowmm_head {
@@ -115,28 +113,19 @@ impl Device {
             size: bench.size,
             cpu,
             blocks: bench.blocks,
-            shadow_ticks: shadow.as_mut_ptr() as u64,
-            host_ticks: host.as_mut_ptr() as u64,
+            shadow_ticks: blocks.shadow.as_mut_ptr() as u64,
+            host_ticks: blocks.host.as_mut_ptr() as u64,
             ..Default::default()
         };
         self.request(WHAT, &mut request)?;
-        let done = request.done as usize;
-        if done > room || request.operations == 0 {
-            return Err(Error::Unexpected {
-                what: WHAT,
-                value: u64::from(request.done),
-            });
-        }
-        let of = |other| if bench.sides == other { 0 } else { done };
-        shadow.truncate(of(BenchSides::Host));
-        host.truncate(of(BenchSides::Shadow));
+        let blocks = blocks.done(WHAT, bench.sides, request.done, request.operations)?;
         Ok(SlabMeasured {
             operations: request.operations,
             tsc_khz: request.tsc_khz,
             host_options: HostOptions::from_abi(request.host),
             magazine: request.magazine,
-            shadow,
-            host,
+            shadow: blocks.shadow,
+            host: blocks.host,
         })
     }
 }
