@@ -88,6 +88,18 @@ pub trait Platform: Send + Sync + 'static {
     /// waits for sections with preemption off).
     fn synchronize(&self);
 
+    /// Sleeps while `wait` says so; whoever changes what it looks at calls
+    /// [`Platform::wake`] with the same word afterwards (`wait_var_event`). The caller
+    /// is not pinned and holds no lock that may not sleep.
+    fn wait_while(&self, _word: &AtomicU32, wait: &mut dyn FnMut() -> bool) {
+        while wait() {
+            self.relax();
+        }
+    }
+
+    /// Wakes all who sleep on a word (`wake_up_var`).
+    fn wake(&self, _word: &AtomicU32) {}
+
     /// Lets others run: somebody is waited for. The caller is not pinned.
     fn relax(&self) {
         core::hint::spin_loop();

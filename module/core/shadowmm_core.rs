@@ -12,6 +12,7 @@
 //!   node zone  pglist_data, zones, zonelists, watermarks
 //!   buddy      free areas by order; or cosmos, which can take its place
 //!   slab       objects of one size each, in slabs of pages
+//!   mm         address spaces: VMAs, page tables, faults
 //! ```
 //!
 //! Beside the stream stand `phys` (addresses and the memory behind them),
@@ -35,6 +36,7 @@ pub mod early;
 pub mod error;
 pub mod firmware;
 pub mod memblock;
+pub mod mm;
 pub mod node;
 pub mod nodemask;
 pub mod page;

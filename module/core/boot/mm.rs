@@ -21,6 +21,8 @@ use crate::early::MemoryRanges;
 use crate::error::Error;
 use crate::firmware::CpuMap;
 use crate::memblock::RetiredMemblock;
+use crate::mm::AddressSpaces;
+use crate::mm::SpacesTable;
 use crate::node::Node;
 use crate::node::Nodes;
 use crate::page::ZoneId;
@@ -66,6 +68,8 @@ pub struct Mm<'m, P: Platform> {
     pub kmsob: Option<KmsobPool<'m, P>>,
     /// What was wanted of the slab layer.
     pub(crate) slab_config: SlabConfig,
+    /// What address spaces have in common.
+    pub(crate) spaces: SpacesTable,
     /// What memblock was at the hand-off.
     pub memblock: RetiredMemblock<'m>,
     /// The knobs of `/proc/sys/vm`.
@@ -117,6 +121,12 @@ impl<'m, P: Platform> Mm<'m, P> {
             true => Ok(slab),
             false => bring_up(slab),
         }
+    }
+
+    /// The private address spaces.
+    #[inline]
+    pub const fn spaces(&self) -> AddressSpaces<'_, 'm, P> {
+        AddressSpaces::new(self)
     }
 
     /// Cosmos's object pool, if that makes objects.

@@ -24,6 +24,7 @@ use crate::firmware::CpuMap;
 use crate::memblock::EarlyMemory;
 use crate::memblock::HandOffSink;
 use crate::memblock::MemblockRegion;
+use crate::mm::SpacesTable;
 use crate::node::bootlog::is_mobility_disabled;
 use crate::node::Nodes;
 use crate::nodemask::NodeMask;
@@ -255,6 +256,7 @@ impl<'m, P: Platform> Zoned<'m, P> {
             slab,
             kmsob: self.kmsob,
             slab_config: machine.config.slab,
+            spaces: SpacesTable::new(),
             memblock,
             tunables,
             reserves,

@@ -60,7 +60,8 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
 
     /// The cells at an address; `None` where there is no such memory, or
     /// something is placed.
-    pub(super) fn cells<T: Cells>(&self, addr: u64) -> Option<&'m T> {
+    #[inline]
+    pub(crate) fn cells<T: Cells>(&self, addr: u64) -> Option<&'m T> {
         let addr = PhysAddr(addr);
         let mut windows = self.table().windows();
         windows

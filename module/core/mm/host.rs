@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What core asks of the host's page table.
+//!
+//! A window of the process is mapped by the host, and its entries are copies of
+//! the shadow's: the host's table is a TLB, filled by faults and emptied before
+//! something in the shadow's changes (`flush_tlb_range`).
+
+use super::types::VirtAddr;
+use super::types::VirtRange;
+use crate::error::Result;
+use crate::phys::Pfn;
+
+/// What a process wanted to do at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A load.
+    Read,
+    /// A store.
+    Write,
+    /// An instruction fetch.
+    Execute,
+}
+
+/// The host's page table for one window. Whoever has it holds one of the host's
+/// locks, so that the window stays where it is.
+pub trait HostTable {
+    /// Enters a page where no other page is entered; its write permission is added
+    /// where it was entered without.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoHostMemory`](crate::error::Error::NoHostMemory).
+    fn enter(&self, addr: VirtAddr, pfn: Pfn, writable: bool) -> Result<()>;
+
+    /// Enters 2 MiB that begin at `addr`; `false` where the host can't at the
+    /// moment: the caller enters the one page that was asked for.
+    fn enter_huge(&self, _addr: VirtAddr, _pfn: Pfn, _writable: bool) -> bool {
+        false
+    }
+
+    /// Takes all entries of a range away (`zap_vma_range`). Sleeps.
+    fn zap(&self, range: VirtRange);
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! All address spaces of a running shadow, and what they have in common.
+
+use super::cells::MmCells;
+use super::cells::VmaCells;
+use super::lock::ReadLock;
+use super::lock::WriteLock;
+use crate::boot::Mm;
+use crate::error::Error;
+use crate::error::Result;
+use crate::phys::Cells;
+use crate::phys::PhysAddr;
+use crate::platform::Platform;
+use crate::slab::Cache;
+use crate::slab::CacheArgs;
+use crate::slab::CacheId;
+use crate::slab::ObjAddr;
+use crate::slab::ObjectAllocator;
+use crate::slab::SlabAllocator;
+use crate::slab::SlabFlags;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Acquire;
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::Release;
+
+/// What all address spaces have in common; one in each running shadow.
+pub struct SpacesTable {
+    /// Held while the caches come up, and while an address space comes or goes.
+    lock: AtomicU32,
+    /// The caches' numbers, by [`CacheOf`]; 0 before they are up.
+    caches: [AtomicU32; NR_CACHES],
+    /// Promised pages (`vm_committed_as`).
+    pub(super) committed: AtomicU64,
+    /// The number that the next one gets.
+    pub(super) next_id: AtomicU32,
+    /// The number that the next anonymous region gets (`anon_vma`).
+    pub(super) next_anon: AtomicU64,
+    /// How many there are.
+    pub(super) count: AtomicU32,
+}
+
+/// The caches of this room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum CacheOf {
+    /// Address spaces.
+    Mm = 0,
+    /// VMAs.
+    Vma = 1,
+    /// Nodes of VMA trees.
+    Node = 2,
+}
+
+const NR_CACHES: usize = 3;
+
+/// Their names, which are Linux's, and how large their objects are.
+const CACHES: [(&str, usize); NR_CACHES] = [
+    ("mm_struct", core::mem::size_of::<MmCells>()),
+    ("vm_area_struct", core::mem::size_of::<VmaCells>()),
+    ("maple_node", super::NODE_SIZE),
+];
+
+impl SpacesTable {
+    /// No address space.
+    pub const fn new() -> Self {
+        Self {
+            lock: AtomicU32::new(0),
+            caches: [const { AtomicU32::new(0) }; NR_CACHES],
+            committed: AtomicU64::new(0),
+            next_id: AtomicU32::new(1),
+            next_anon: AtomicU64::new(1),
+            count: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Default for SpacesTable {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The address spaces: a view of the memory manager ([`Mm::spaces`]).
+pub struct AddressSpaces<'a, 'm, P: Platform> {
+    pub(super) mm: &'a Mm<'m, P>,
+}
+
+impl<P: Platform> Clone for AddressSpaces<'_, '_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: Platform> Copy for AddressSpaces<'_, '_, P> {}
+
+impl<'a, 'm, P: Platform> AddressSpaces<'a, 'm, P> {
+    /// The address spaces of this memory manager.
+    pub(crate) const fn new(mm: &'a Mm<'m, P>) -> Self {
+        Self { mm }
+    }
+
+    /// The surroundings.
+    #[inline]
+    pub(super) fn platform(&self) -> &'a P {
+        &self.mm.platform
+    }
+
+    #[inline]
+    pub(super) fn table(&self) -> &'a SpacesTable {
+        &self.mm.spaces
+    }
+
+    /// The cells at a shadow physical address.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] where there can't be any.
+    #[inline]
+    pub(super) fn cells<T: Cells>(&self, addr: ObjAddr) -> Result<&'m T> {
+        self.page_cells(addr.addr())
+    }
+
+    /// The same in a page.
+    #[inline]
+    pub(super) fn page_cells<T: Cells>(&self, addr: PhysAddr) -> Result<&'m T> {
+        SlabAllocator::new(self.mm)
+            .cells(addr.0)
+            .ok_or(Error::Corrupt)
+    }
+
+    /// A cache of this room. The first use makes it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ObjectAllocator::create`].
+    #[inline]
+    pub fn cache(&self, of: CacheOf) -> Result<Cache<'a, 'm, P>> {
+        let number = self.table().caches[of as usize].load(Acquire);
+        match CacheId::new(number as u16) {
+            Some(id) => self.mm.slab()?.cache(id),
+            None => self.make_caches(of),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_caches(&self, of: CacheOf) -> Result<Cache<'a, 'm, P>> {
+        let slab = self.mm.slab()?;
+        {
+            let _lock = WriteLock::lock(self.platform(), &self.table().lock);
+            for (place, (name, size)) in self.table().caches.iter().zip(CACHES) {
+                if place.load(Relaxed) != 0 {
+                    continue;
+                }
+                let flags = SlabFlags::TYPESAFE_BY_RCU | SlabFlags::HWCACHE_ALIGN;
+                let mut args = CacheArgs::new(name, size as u32);
+                args.flags = flags;
+                let id = slab.create(&args)?;
+                place.store(id.get().into(), Release);
+            }
+        }
+        self.cache(of)
+    }
+}
+
+/// An address space, as somebody uses it who has a reference.
+pub struct AddressSpace<'a, 'm, P: Platform> {
+    pub(super) system: AddressSpaces<'a, 'm, P>,
+    pub(super) addr: ObjAddr,
+    pub(super) cells: &'m MmCells,
+}
+
+impl<P: Platform> Clone for AddressSpace<'_, '_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: Platform> Copy for AddressSpace<'_, '_, P> {}
+
+impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
+    /// What is known of it.
+    #[inline]
+    pub fn cells(&self) -> &'m MmCells {
+        self.cells
+    }
+
+    /// Waits for the mmap lock and takes it for reading (`mmap_read_lock`).
+    pub fn read(&self) -> MmapRead<'a, 'm, P> {
+        MmapRead {
+            space: *self,
+            _lock: ReadLock::lock(self.system.platform(), &self.cells.lock),
+        }
+    }
+
+    /// Waits for the mmap lock and takes it for writing (`mmap_write_lock`).
+    pub fn write(&self) -> MmapWrite<'a, 'm, P> {
+        let lock = WriteLock::lock(self.system.platform(), &self.cells.lock);
+        self.cells.seq.fetch_add(1, Release);
+        MmapWrite {
+            space: *self,
+            _lock: lock,
+        }
+    }
+}
+
+/// An address space whose VMAs stay as they are.
+pub struct MmapRead<'a, 'm, P: Platform> {
+    pub(super) space: AddressSpace<'a, 'm, P>,
+    _lock: ReadLock<'a, P>,
+}
+
+/// An address space for whoever changes it. Its end unlocks all VMAs that were marked
+/// for it.
+pub struct MmapWrite<'a, 'm, P: Platform> {
+    pub(super) space: AddressSpace<'a, 'm, P>,
+    _lock: WriteLock<'a, P>,
+}
+
+impl<P: Platform> Drop for MmapWrite<'_, '_, P> {
+    fn drop(&mut self) {
+        // Before the lock, which is dropped behind this.
+        self.space.cells.seq.fetch_add(1, Release);
+    }
+}
