@@ -518,6 +518,13 @@ impl PageDescriptor {
         Ok(())
     }
 
+    /// So many references more, for whoever has one: fewer than could overflow a count
+    /// that [`PageDescriptor::try_get`] has let grow.
+    pub(crate) fn get_more(&self, references: u32) {
+        self.count.fetch_add(references, Relaxed);
+        self.bits.fetch_or(SHARED, Relaxed);
+    }
+
     /// The bits of an allocated block of one page in `zone` that has no flag,
     /// and so one reference: what the hot paths deal in.
     pub(crate) const fn plain_bits(zone: ZoneId) -> u32 {
@@ -685,6 +692,14 @@ impl PageDescriptor {
     pub(crate) fn freeze_slab(&self) {
         let frozen = u32::from(SLAB_FROZEN) << SLAB_INUSE_SHIFT;
         self.count.fetch_or(frozen, Relaxed);
+    }
+
+    /// A word that is the owner's while the block that starts here is allocated: that
+    /// of the link to the next page (`ptdesc->ptl`). The owner of a free block's is its
+    /// list.
+    #[inline]
+    pub(crate) fn owner_word(&self) -> &AtomicU32 {
+        &self.next
     }
 
     /// The next page of the list that this page is on.

@@ -10,6 +10,7 @@ use super::types::VirtAddr;
 use super::types::VirtRange;
 use crate::error::Result;
 use crate::phys::Pfn;
+use crate::phys::PAGE_SIZE;
 
 /// What a process wanted to do at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,29 @@ pub trait HostTable {
     /// moment: the caller enters the one page that was asked for.
     fn enter_huge(&self, _addr: VirtAddr, _pfn: Pfn, _writable: bool) -> bool {
         false
+    }
+
+    /// Enters a page in the place of the one that is entered there, if one is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`HostTable::enter`]; nothing is entered there then.
+    fn replace(&self, addr: VirtAddr, pfn: Pfn, writable: bool) -> Result<()> {
+        self.zap(VirtRange::new(addr.0, addr.0.saturating_add(PAGE_SIZE)));
+        self.enter(addr, pfn, writable)
+    }
+
+    /// Reads a page of a file that was mapped, by its number in the file, into a page
+    /// that is zeroed; `false` where the file has ended before it. The number of the file
+    /// is [`VmaCells::file`](super::VmaCells). Sleeps; the caller holds a VMA's lock or
+    /// the mmap lock for reading.
+    ///
+    /// # Errors
+    ///
+    /// Any: the process gets SIGBUS, or is told that there is no memory by
+    /// [`Error::NoHostMemory`](crate::error::Error::NoHostMemory).
+    fn read_file(&self, _file: u64, _index: u64, _into: Pfn) -> Result<bool> {
+        Ok(false)
     }
 
     /// Takes all entries of a range away (`zap_vma_range`). Sleeps.

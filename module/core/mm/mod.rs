@@ -31,20 +31,40 @@
 //! (`SLAB_TYPESAFE_BY_RCU`), so what is found there may be wrong, but is a VMA or a
 //! node.
 
+mod anon;
 mod cells;
+mod cow;
+mod exit;
+mod fault;
+mod file;
 mod flags;
+mod fork;
 mod host;
+mod huge;
 mod lock;
+mod memory;
+mod move_tables;
+pub mod page_table;
+mod protect;
+mod rss;
+mod shared;
 mod system;
 mod types;
+mod zap;
+mod zero;
 
 pub use cells::MmCells;
 pub use cells::VmaCells;
 pub use cells::NR_RSS;
+pub use fault::FaultResult;
+pub use fault::Mapped;
+pub use fault::SegvCode;
 pub use flags::VmFlags;
 pub use host::Access;
 pub use host::HostTable;
+pub use huge::ThpMode;
 pub use lock::VmaRead;
+pub use rss::Rss;
 pub use system::AddressSpace;
 pub use system::AddressSpaces;
 pub use system::CacheOf;

@@ -39,6 +39,12 @@ pub struct SpacesTable {
     pub(super) next_anon: AtomicU64,
     /// How many there are.
     pub(super) count: AtomicU32,
+    /// The zero page's frame, who has a reference to it, and who may change both.
+    pub(super) zero_page: AtomicU64,
+    pub(super) zero_users: AtomicU32,
+    pub(super) zero_lock: AtomicU32,
+    /// Who gets 2 MiB ([`ThpMode`](super::ThpMode)).
+    pub(super) thp: AtomicU32,
 }
 
 /// The caches of this room.
@@ -51,15 +57,21 @@ pub enum CacheOf {
     Vma = 1,
     /// Nodes of VMA trees.
     Node = 2,
+    /// Shared objects.
+    Shared = 3,
 }
 
-const NR_CACHES: usize = 3;
+const NR_CACHES: usize = 4;
 
 /// Their names, which are Linux's, and how large their objects are.
 const CACHES: [(&str, usize); NR_CACHES] = [
     ("mm_struct", core::mem::size_of::<MmCells>()),
     ("vm_area_struct", core::mem::size_of::<VmaCells>()),
     ("maple_node", super::NODE_SIZE),
+    (
+        "shmem_inode_cache",
+        core::mem::size_of::<super::shared::ShmCells>(),
+    ),
 ];
 
 impl SpacesTable {
@@ -72,6 +84,10 @@ impl SpacesTable {
             next_id: AtomicU32::new(1),
             next_anon: AtomicU64::new(1),
             count: AtomicU32::new(0),
+            zero_page: AtomicU64::new(0),
+            zero_users: AtomicU32::new(0),
+            zero_lock: AtomicU32::new(0),
+            thp: AtomicU32::new(0),
         }
     }
 }

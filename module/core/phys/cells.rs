@@ -146,6 +146,37 @@ impl<'m> Window<'m> {
         Some(unsafe { self.base.add(offset as usize) })
     }
 
+    /// Fills a range with zeroes; whether it is all in the window. The caller owns that
+    /// memory, and nobody refers to cells in it.
+    #[inline]
+    pub fn zero(&self, range: PhysRange) -> bool {
+        let size = range.size().0;
+        let Some(pointer) = self.pointer(range.start, size) else {
+            return false;
+        };
+        // SAFETY: All of it is inside, any pattern of bits is a value of cells, and who
+        // else touches it does so through a mapping, by the caller's promise.
+        unsafe { pointer.write_bytes(0, size as usize) };
+        true
+    }
+
+    /// Copies a range to `to` in another window, or in this one, which the range does not
+    /// overlap; whether both are all inside. The caller owns both, as for
+    /// [`Window::zero`].
+    #[inline]
+    pub fn copy(&self, range: PhysRange, other: &Window<'_>, to: PhysAddr) -> bool {
+        let size = range.size().0;
+        let overlaps = !range.intersect(PhysRange::new(to, range.size())).is_empty();
+        let places = (self.pointer(range.start, size), other.pointer(to, size));
+        let ((Some(from), Some(into)), false) = (places, overlaps) else {
+            return false;
+        };
+        // SAFETY: Both are inside for `size` bytes; different shadow addresses are
+        // different memory. The rest as in `zero`.
+        unsafe { from.copy_to_nonoverlapping(into, size as usize) };
+        true
+    }
+
     /// The cells at an address; `None` where they are not all in the window, or
     /// not aligned.
     #[inline]

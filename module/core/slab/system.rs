@@ -22,6 +22,7 @@ use crate::phys::NodeId;
 use crate::phys::Pfn;
 use crate::phys::PhysAddr;
 use crate::phys::PhysRange;
+use crate::phys::Window;
 use crate::platform::Platform;
 use core::mem;
 use core::sync::atomic::AtomicU64;
@@ -67,6 +68,12 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         windows
             .find_map(|window| window.cells(addr))
             .or_else(|| self.mm.region.window(addr)?.cells(addr))
+    }
+
+    /// The window that most of a node's memory is seen through.
+    #[inline]
+    pub(crate) fn window(&self, nid: NodeId) -> Option<&'m Window<'m>> {
+        self.table().window(nid)
     }
 
     /// The cells that fill a range.

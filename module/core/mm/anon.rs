@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Private memory of no file: it reads as zeroes until it is written to
+//! (`do_anonymous_page`).
+
+use super::fault::Fault;
+use super::fault::Mapped;
+use super::fault::Stop;
+use super::host::HostTable;
+use super::page_table::Entry;
+use super::page_table::Level;
+use super::page_table::Table;
+use super::rss::Rss;
+use super::system::AddressSpaces;
+use crate::buddy::gfp;
+use crate::buddy::AllocRequest;
+use crate::buddy::PageAllocator;
+use crate::error::Result;
+use crate::phys::PageOrder;
+use crate::phys::Pfn;
+use crate::platform::Platform;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// What a page for a process is asked for with; it is filled here.
+const USER_REQUEST: AllocRequest = AllocRequest::new(gfp::GFP_HIGHUSER_MOVABLE, PageOrder::ZERO);
+
+/// A page for a process, which nobody has yet: it goes back unless it is kept.
+pub(super) struct NewPage<'s, 'a, 'm, P: Platform> {
+    spaces: &'s AddressSpaces<'a, 'm, P>,
+    pfn: Pfn,
+}
+
+impl<'a, 'm: 'a, P: Platform> NewPage<'_, 'a, 'm, P> {
+    #[inline]
+    pub(super) fn pfn(&self) -> Pfn {
+        self.pfn
+    }
+
+    /// It is in a table now.
+    #[inline]
+    pub(super) fn keep(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl<P: Platform> Drop for NewPage<'_, '_, '_, P> {
+    fn drop(&mut self) {
+        // The allocator counts a refusal.
+        let _ = self.spaces.mm.allocator().free(self.pfn, PageOrder::ZERO);
+    }
+}
+
+impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
+    /// A page for a process, with whatever is in it.
+    #[inline]
+    pub(super) fn new_page(&self) -> Result<NewPage<'_, 'a, 'm, P>> {
+        let pfn = self.mm.allocator().alloc_page_here(&USER_REQUEST)?.pfn();
+        Ok(NewPage { spaces: self, pfn })
+    }
+
+    /// A page for a process, zeroed (`vma_alloc_zeroed_movable_folio`).
+    #[inline]
+    pub(super) fn new_zeroed_page(&self) -> Result<NewPage<'_, 'a, 'm, P>> {
+        let page = self.new_page()?;
+        self.zero_pages(page.pfn, PageOrder::ZERO)?;
+        Ok(page)
+    }
+}
+
+impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
+    /// The first access to a page.
+    #[inline]
+    pub(super) fn anonymous(&self, table: Table<'m>) -> Result<Mapped, Stop> {
+        match self.write {
+            true => self.first_write(table),
+            false => self.first_read(table),
+        }
+    }
+
+    fn first_read(&self, table: Table<'m>) -> Result<Mapped, Stop> {
+        let index = Level::Pte.index(self.addr);
+        let entry = Entry::page(self.space.system.zero_page(), self.flags).with(Entry::ZERO);
+        let _lock = table.lock(self.space.system.platform());
+        if !table.get(index).is_none() {
+            return Err(Stop::Again);
+        }
+        table.set(index, entry);
+        self.enter(entry)
+    }
+
+    #[inline]
+    fn first_write(&self, table: Table<'m>) -> Result<Mapped, Stop> {
+        self.prepare_anon()?;
+        let index = Level::Pte.index(self.addr);
+        let page = self.space.system.new_zeroed_page()?;
+        let entry = Entry::page(page.pfn(), self.flags).with(Entry::DIRTY | Entry::WRITE);
+        let lock = table.lock(self.space.system.platform());
+        if !table.get(index).is_none() {
+            drop(lock);
+            return Err(Stop::Again);
+        }
+        table.set(index, entry);
+        page.keep();
+        self.space.cells.add_rss(Rss::Anon, 1);
+        self.enter(entry)
+    }
+}
+
+impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
+    /// Sees to it that the VMA has an anonymous region (`vmf_anon_prepare`).
+    #[inline]
+    pub(super) fn prepare_anon(&self) -> Result<(), Stop> {
+        match self.vma.anon.load(Relaxed) {
+            0 => self.join_region(),
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn join_region(&self) -> Result<(), Stop> {
+        let next = &self.space.system.table().next_anon;
+        let region = next.fetch_add(1, Relaxed);
+        if self
+            .vma
+            .anon
+            .compare_exchange(0, region, Relaxed, Relaxed)
+            .is_ok()
+        {
+            self.vma.chains.store(1, Relaxed);
+        }
+        Ok(())
+    }
+}

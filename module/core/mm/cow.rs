@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A write to a page that is there, but not for writing (`do_wp_page`).
+//!
+//! ```text
+//! shared memory                       it is made writable
+//! private, and nobody else has it     it is made writable
+//! private, the zero page              a zeroed page takes its place
+//! private, and others have it, too    a copy takes its place
+//! or it is a file's
+//! ```
+//!
+//! Nobody else has it if this entry is the only reference. No more come while the VMA is
+//! locked, since only a fork of this address space could make them.
+
+use super::fault::Fault;
+use super::fault::Mapped;
+use super::fault::Stop;
+use super::flags::VmFlags;
+use super::host::HostTable;
+use super::page_table::Entry;
+use super::page_table::Level;
+use super::page_table::Table;
+use super::rss::Rss;
+use super::system::AddressSpaces;
+use super::zap::Puts;
+use crate::buddy::PageAllocator;
+use crate::phys::Pfn;
+use crate::platform::Platform;
+
+/// A reference to a block, until it is dropped.
+struct Reference<'s, 'a, 'm, P: Platform>(&'s AddressSpaces<'a, 'm, P>, Pfn);
+
+impl<P: Platform> Drop for Reference<'_, '_, '_, P> {
+    fn drop(&mut self) {
+        // The allocator counts a refusal.
+        let _ = self.0.mm.allocator().put(self.1);
+    }
+}
+
+impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
+    /// See the head of this file.
+    pub(super) fn write_protected(&self, table: Table<'m>) -> Result<Mapped, Stop> {
+        let spaces = &self.space.system;
+        let index = Level::Pte.index(self.addr);
+        let (entry, old) = {
+            let _lock = table.lock(spaces.platform());
+            let entry = table.get(index);
+            if !entry.is_present() || entry.is_writable() {
+                return Err(Stop::Again);
+            }
+            if self.flags.has(VmFlags::SHARED) || self.is_alone(entry) {
+                let entry = entry.with(self.touched() | Entry::WRITE);
+                table.set(index, entry);
+                return self.enter(entry);
+            }
+            let old = match entry.is_zero_page() {
+                true => None,
+                false => {
+                    let block = spaces.block_of_entry(entry);
+                    spaces.mm.allocator().get(block)?;
+                    Some(Reference(spaces, block))
+                }
+            };
+            (entry, old)
+        };
+        self.copy(table, entry, old)
+    }
+
+    /// Whether a private page is nobody else's (`wp_can_reuse_anon_folio`).
+    fn is_alone(&self, entry: Entry) -> bool {
+        if entry.has(Entry::ZERO | Entry::FILE | Entry::PART) {
+            return false;
+        }
+        let page = self.space.system.mm.sparse.page(entry.pfn());
+        page.is_some_and(|page| page.count() == 1)
+    }
+
+    /// Has a page of its own take the place of another (`wp_page_copy`). `old` keeps that
+    /// from going.
+    fn copy(
+        &self,
+        table: Table<'m>,
+        entry: Entry,
+        old: Option<Reference<'_, 'a, 'm, P>>,
+    ) -> Result<Mapped, Stop> {
+        let spaces = &self.space.system;
+        let index = Level::Pte.index(self.addr);
+        self.prepare_anon()?;
+        let page = match old {
+            None => spaces.new_zeroed_page()?,
+            Some(_) => {
+                let page = spaces.new_page()?;
+                spaces.copy_page(entry.pfn(), page.pfn())?;
+                page
+            }
+        };
+        let new = Entry::page(page.pfn(), self.flags).with(Entry::DIRTY | Entry::WRITE);
+        // Dropped behind the lock.
+        let mut puts = Puts::new(spaces);
+        let lock = table.lock(spaces.platform());
+        if table.get(index) != entry {
+            drop(lock);
+            return Err(Stop::Again);
+        }
+        let entered = self.replace(new);
+        table.set(index, new);
+        page.keep();
+        puts.put(entry);
+        match Rss::of(entry, false) {
+            Some(Rss::Anon) => {}
+            was => {
+                self.space.cells.add_rss(Rss::Anon, 1);
+                if let Some(was) = was {
+                    self.space.cells.sub_rss(was, 1);
+                }
+            }
+        }
+        entered
+    }
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Private memory with the content of a file (`do_read_fault`, `do_cow_fault`).
+//!
+//! There is no page cache: each address space reads a page of its own, and those that it
+//! forks share it. Until somebody writes to it, it counts as the file's
+//! ([`Entry::FILE`]); the first write makes a copy, as it would of a page of the page
+//! cache.
+
+use super::fault::Fault;
+use super::fault::Mapped;
+use super::fault::Stop;
+use super::host::HostTable;
+use super::page_table::Entry;
+use super::page_table::Level;
+use super::page_table::Table;
+use super::rss::Rss;
+use crate::error::Error;
+use crate::phys::PAGE_SIZE;
+use crate::platform::Platform;
+use core::sync::atomic::Ordering::Relaxed;
+
+impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
+    /// The page's number in what is behind the VMA (`linear_page_index`).
+    pub(super) fn page_index(&self) -> u64 {
+        let start = self.vma.start.load(Relaxed);
+        let pages = self.addr.0.wrapping_sub(start) / PAGE_SIZE;
+        self.vma.pgoff.load(Relaxed).wrapping_add(pages)
+    }
+
+    /// The first access to a page.
+    pub(super) fn file(&self, table: Table<'m>) -> Result<Mapped, Stop> {
+        if self.write {
+            self.prepare_anon()?;
+        }
+        let file = self.vma.file.load(Relaxed);
+        let page = self.space.system.new_zeroed_page()?;
+        match self.host.read_file(file, self.page_index(), page.pfn()) {
+            Ok(true) => {}
+            Err(Error::NoHostMemory) => return Err(Stop::Oom),
+            Ok(false) | Err(_) => return Err(Stop::Bus),
+        }
+        let (bits, kind) = match self.write {
+            true => (Entry::DIRTY | Entry::WRITE, Rss::Anon),
+            false => (Entry::FILE, Rss::File),
+        };
+        let entry = Entry::page(page.pfn(), self.flags).with(bits);
+        let index = Level::Pte.index(self.addr);
+        let lock = table.lock(self.space.system.platform());
+        if !table.get(index).is_none() {
+            drop(lock);
+            return Err(Stop::Again);
+        }
+        table.set(index, entry);
+        page.keep();
+        self.space.cells.add_rss(kind, 1);
+        let mapped = self.enter(entry)?;
+        Ok(Mapped {
+            major: true,
+            ..mapped
+        })
+    }
+}

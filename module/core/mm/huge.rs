@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Anonymous memory by 2 MiB (transparent huge pages).
+//!
+//! ```text
+//! pmd  none --first write, all of it in the VMA, a block of 2 MiB to be had--> huge
+//!      huge --a part is unmapped, protected, moved, or copied-->               512 pages
+//! ```
+//!
+//! With each huge entry a table is laid by, so that it can be split without memory. A
+//! block that nobody else has is split into pages then; one that others have, too, stays
+//! one, and each of the pages has a reference to it (`Entry::PART`). A block of the host's
+//! need not lie as one of the shadow's does: where the host can't enter 2 MiB it enters the
+//! page that was asked for.
+//!
+//! Memory that is read first gets single zero pages: there is no huge one
+//! ([`zero`](super::zero)). And nobody makes 2 MiB of pages that are there already
+//! (`khugepaged`).
+
+use super::fault::Fault;
+use super::fault::Mapped;
+use super::fault::Stop;
+use super::flags::VmFlags;
+use super::host::HostTable;
+use super::page_table::Entry;
+use super::page_table::Level;
+use super::page_table::Table;
+use super::page_table::ENTRIES;
+use super::page_table::HUGE_SIZE;
+use super::rss::Rss;
+use super::system::AddressSpace;
+use super::system::AddressSpaces;
+use super::types::VirtAddr;
+use super::types::VirtRange;
+use crate::buddy::gfp;
+use crate::buddy::AllocRequest;
+use crate::buddy::PageAllocator;
+use crate::error::Error;
+use crate::error::Result;
+use crate::phys::PageOrder;
+use crate::phys::Pages;
+use crate::phys::Pfn;
+use crate::phys::PAGE_SIZE;
+use crate::platform::Platform;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// Pages in 2 MiB (`HPAGE_PMD_NR`).
+const HUGE_PAGES: u64 = HUGE_SIZE / PAGE_SIZE;
+
+/// As `defrag` is `madvise`: no effort, but for those who have asked for 2 MiB
+/// (`vma_thp_gfp_mask`).
+const LIGHT: AllocRequest = AllocRequest::new(gfp::GFP_TRANSHUGE_LIGHT, PageOrder::PAGEBLOCK);
+const DIRECT: AllocRequest = AllocRequest::new(gfp::GFP_TRANSHUGE, PageOrder::PAGEBLOCK);
+
+/// Who gets 2 MiB (`/sys/kernel/mm/transparent_hugepage/enabled`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ThpMode {
+    /// Everybody who has not declined (`MADV_NOHUGEPAGE`).
+    #[default]
+    Always = 0,
+    /// Who has asked for it (`MADV_HUGEPAGE`).
+    Madvise = 1,
+    /// Nobody.
+    Never = 2,
+}
+
+impl ThpMode {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Always, Self::Madvise, Self::Never];
+
+    /// Its name in Linux's file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Madvise => "madvise",
+            Self::Never => "never",
+        }
+    }
+
+    /// The mode of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadParameter`].
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|mode| mode.name() == text.trim())
+            .ok_or(Error::BadParameter)
+    }
+}
+
+impl<'a, 'm, P: Platform> AddressSpaces<'a, 'm, P> {
+    /// Who gets 2 MiB.
+    pub fn thp(&self) -> ThpMode {
+        match self.table().thp.load(Relaxed) {
+            0 => ThpMode::Always,
+            1 => ThpMode::Madvise,
+            _ => ThpMode::Never,
+        }
+    }
+
+    /// Says who gets 2 MiB from now on.
+    pub fn set_thp(&self, mode: ThpMode) {
+        self.table().thp.store(mode as u32, Relaxed);
+    }
+}
+
+/// The 2 MiB around an address.
+#[inline]
+fn around(addr: VirtAddr) -> VirtRange {
+    let start = addr.0 & !(HUGE_SIZE - 1);
+    VirtRange::new(start, start.saturating_add(HUGE_SIZE))
+}
+
+impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
+    /// Whether 2 MiB may be mapped here (`thp_vma_allowable_order`,
+    /// `thp_vma_suitable_order`).
+    #[inline]
+    fn may_be_huge(&self) -> bool {
+        let unwanted = VmFlags::SHARED.with(VmFlags::NOHUGEPAGE);
+        if !self.write || self.flags.any(unwanted) || self.vma.is_of_file() {
+            return false;
+        }
+        let wanted = match self.space.system.thp() {
+            ThpMode::Always => true,
+            ThpMode::Madvise => self.flags.has(VmFlags::HUGEPAGE),
+            ThpMode::Never => false,
+        };
+        let all = around(self.addr);
+        let (start, end) = (self.vma.start.load(Relaxed), self.vma.end.load(Relaxed));
+        wanted && start <= all.start.0 && all.end.0 <= end
+    }
+
+    /// The first write to memory of which the table of the second level has nothing:
+    /// `None` where it is for single pages (`do_huge_pmd_anonymous_page`).
+    #[inline]
+    pub(super) fn huge(&self, pmd: Table<'m>) -> Result<Option<Mapped>, Stop> {
+        match self.may_be_huge() {
+            true => self.first_huge_write(pmd),
+            false => Ok(None),
+        }
+    }
+
+    #[inline(never)]
+    fn first_huge_write(&self, pmd: Table<'m>) -> Result<Option<Mapped>, Stop> {
+        self.prepare_anon()?;
+        let spaces = &self.space.system;
+        let allocator = spaces.mm.allocator();
+        let request = match self.flags.has(VmFlags::HUGEPAGE) {
+            true => &DIRECT,
+            false => &LIGHT,
+        };
+        let Ok(block) = allocator.alloc_block(request) else {
+            return Ok(None);
+        };
+        spaces.zero_pages(block.pfn(), PageOrder::PAGEBLOCK)?;
+        let table = spaces.make_table()?;
+        let index = Level::Pmd.index(self.addr);
+        let bits = Entry::DIRTY | Entry::WRITE | Entry::HUGE;
+        let entry = Entry::page(block.pfn(), self.flags).with(bits);
+        let lock = pmd.lock(spaces.platform());
+        let slot = pmd.slot(index);
+        // Who enters a table there does without the lock.
+        if slot
+            .compare_exchange(0, entry.0, super::page_table::INSTALL, Relaxed)
+            .is_err()
+        {
+            drop(lock);
+            spaces.give_table_back(table);
+            return Err(Stop::Again);
+        }
+        let _ = block.into_raw();
+        pmd.lay_by(table);
+        self.space.tables().count_table();
+        self.space.cells.add_rss(Rss::Anon, HUGE_PAGES);
+        self.enter_huge(entry).map(Some)
+    }
+
+    /// 2 MiB are there: entered again where the host has lost them, or made writable;
+    /// `None` after they were split (`do_huge_pmd_wp_page`).
+    pub(super) fn huge_there(&self, pmd: Table<'m>) -> Result<Option<Mapped>, Stop> {
+        let spaces = &self.space.system;
+        let index = Level::Pmd.index(self.addr);
+        {
+            let _lock = pmd.lock(spaces.platform());
+            let entry = pmd.get(index);
+            if !entry.is_huge() {
+                return Err(Stop::Again);
+            }
+            let page = spaces.mm.sparse.page(entry.pfn());
+            let is_alone = page.is_some_and(|page| page.count() == 1);
+            if !self.write || entry.is_writable() || is_alone {
+                let mut entry = entry.with(self.touched());
+                if self.write {
+                    entry = entry.with(Entry::WRITE);
+                }
+                pmd.set(index, entry);
+                return self.enter_huge(entry).map(Some);
+            }
+        }
+        self.space.split_huge(self.host, pmd, self.addr);
+        Ok(None)
+    }
+
+    /// Has the host enter 2 MiB, or the page that was asked for.
+    fn enter_huge(&self, entry: Entry) -> Result<Mapped, Stop> {
+        let all = around(self.addr);
+        let writable = entry.is_writable() && entry.has(Entry::DIRTY);
+        let inside = VirtRange::new(all.start.0, self.addr.0).pages();
+        let pfn = entry.pfn() + Pages(inside);
+        let huge = self.host.enter_huge(all.start, entry.pfn(), writable);
+        if !huge {
+            self.host.enter(self.addr, pfn, writable)?;
+        }
+        Ok(Mapped {
+            pfn,
+            writable,
+            huge,
+            major: false,
+        })
+    }
+}
+
+impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
+    /// A table that was laid by; the caller has the lock.
+    pub(super) fn take_laid_by(&self, pmd: Table<'m>) -> Option<Table<'m>> {
+        let table = self.system.table_in(pmd.laid_by()?).ok()?;
+        pmd.forget(table);
+        Some(table)
+    }
+
+    /// Makes 512 entries of a huge one, if there is one still (`split_huge_pmd`).
+    pub(super) fn split_huge<H: HostTable + ?Sized>(
+        &self,
+        host: &H,
+        pmd: Table<'m>,
+        addr: VirtAddr,
+    ) {
+        let _lock = pmd.lock(self.system.platform());
+        let index = Level::Pmd.index(addr);
+        let entry = pmd.get(index);
+        if !entry.is_huge() {
+            return;
+        }
+        // There is one with each huge entry.
+        let Some(table) = self.take_laid_by(pmd) else {
+            return;
+        };
+        host.zap(around(addr));
+        let part = self.split_block(entry.pfn());
+        let first = entry.without(Entry::HUGE).with(part);
+        for (page, index) in (0..ENTRIES).enumerate() {
+            table.set(index, first.ahead(Pages(page as u64)));
+        }
+        pmd.set(index, Entry::table(table.pfn));
+    }
+
+    /// Makes single pages of a block, or has each of its pages be a reference to it where
+    /// others have it, too: then that is the bit for their entries.
+    fn split_block(&self, head: Pfn) -> u64 {
+        let allocator = self.system.mm.allocator();
+        let Some(page) = self.system.mm.sparse.page(head) else {
+            return Entry::PART;
+        };
+        let is_alone = page.count() == 1;
+        if is_alone
+            && allocator
+                .split(head, PageOrder::PAGEBLOCK, PageOrder::ZERO)
+                .is_ok()
+        {
+            return 0;
+        }
+        page.get_more(HUGE_PAGES as u32 - 1);
+        Entry::PART
+    }
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is mapped already gets another protection (`change_protection`).
+//!
+//! Write permission is only ever taken away here. Who gets it back finds out with his
+//! next write, which also tells whether the page is his alone.
+
+use super::cells::VmaCells;
+use super::flags::VmFlags;
+use super::host::HostTable;
+use super::page_table::Entry;
+use super::page_table::Level;
+use super::page_table::Table;
+use super::page_table::HUGE_SIZE;
+use super::system::AddressSpace;
+use super::types::VirtRange;
+use super::zap::pages_of;
+use crate::platform::Platform;
+use core::convert::Infallible;
+
+impl Entry {
+    /// The entry with the protection of a VMA with these flags.
+    fn protected(self, flags: VmFlags) -> Self {
+        let write = match flags.has(VmFlags::WRITE) {
+            true => self.0 & Entry::WRITE,
+            false => 0,
+        };
+        self.modify(flags).with(write)
+    }
+
+    /// Whether the host allows more than `to` does, where it has a copy of this.
+    fn allows_more_than(self, to: Self) -> bool {
+        self.0 & !to.0 & (Entry::PRESENT | Entry::WRITE) != 0
+    }
+}
+
+impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
+    /// Changes the protection of the pages in a range of `vma` to that of `flags`. The
+    /// caller has the mmap lock for writing and has marked the VMA.
+    pub fn protect_range(
+        &self,
+        host: &dyn HostTable,
+        _vma: &VmaCells,
+        range: VirtRange,
+        flags: VmFlags,
+    ) {
+        let tables = self.tables();
+        let Ok(()) = tables.for_each_pmd(range.start.0, range.end.0, |pmd, part| {
+            self.protect_pmds(host, pmd, part, flags);
+            Ok::<(), Infallible>(())
+        });
+    }
+
+    fn protect_pmds(&self, host: &dyn HostTable, pmd: Table<'m>, range: VirtRange, flags: VmFlags) {
+        let mut addr = range.start.0;
+        while addr < range.end.0 {
+            let next = Level::Pmd.end_of(addr, range.end.0);
+            let part = VirtRange::new(addr, next);
+            let index = Level::Pmd.index(part.start);
+            if pmd.get(index).is_huge() {
+                match part.len() {
+                    HUGE_SIZE => self.protect_entries(host, pmd, index, index, part, flags),
+                    _ => self.split_huge(host, pmd, part.start),
+                }
+            }
+            let entry = pmd.get(index);
+            if entry.is_table() {
+                if let Ok(table) = self.system.table_in(entry.pfn()) {
+                    let first = Level::Pte.index(part.start);
+                    let last = first
+                        .saturating_add(part.pages() as usize)
+                        .saturating_sub(1);
+                    self.protect_entries(host, table, first, last, part, flags);
+                }
+            }
+            self.system.platform().cond_resched();
+            addr = next;
+        }
+    }
+
+    /// Changes the entries `first` up to and with `last`, which are those of `part`
+    /// (`change_pte_range`, `change_huge_pmd`).
+    fn protect_entries(
+        &self,
+        host: &dyn HostTable,
+        table: Table<'m>,
+        first: usize,
+        last: usize,
+        part: VirtRange,
+        flags: VmFlags,
+    ) {
+        let _lock = table.lock(self.system.platform());
+        let loses = |&index: &usize| {
+            let entry = table.get(index);
+            entry.is_present() && entry.allows_more_than(entry.protected(flags))
+        };
+        let lost = (first..=last).find(loses);
+        if let Some(from) = lost {
+            let to = (from..=last).rev().find(loses).unwrap_or(from);
+            match table.get(from).is_huge() {
+                true => host.zap(part),
+                false => host.zap(pages_of(part.start, first, from, to)),
+            }
+        }
+        for index in first..=last {
+            let entry = table.get(index);
+            if entry.is_present() {
+                table.set(index, entry.protected(flags));
+            }
+        }
+    }
+}

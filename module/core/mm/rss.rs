@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What an address space has in memory, by kind (`mm_counter`).
+
+use super::cells::MmCells;
+use super::cells::VmaCells;
+use super::cells::NR_RSS;
+use super::flags::VmFlags;
+use super::page_table::Entry;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// Kinds of resident pages, by their places in [`MmCells::rss`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Rss {
+    /// With the content of a file (`MM_FILEPAGES`).
+    File = 0,
+    /// Anonymous (`MM_ANONPAGES`).
+    Anon = 1,
+    /// Swapped out (`MM_SWAPENTS`); there are none.
+    Swap = 2,
+    /// Of shared memory (`MM_SHMEMPAGES`).
+    Shmem = 3,
+}
+
+impl Rss {
+    /// As what the page of an entry counts; the zero page as nothing (`mm_counter`).
+    #[inline]
+    pub fn of(entry: Entry, shared: bool) -> Option<Self> {
+        match entry {
+            entry if entry.is_zero_page() => None,
+            entry if entry.has(Entry::FILE) => Some(Self::File),
+            _ if shared => Some(Self::Shmem),
+            _ => Some(Self::Anon),
+        }
+    }
+}
+
+/// Pages that come or go together.
+#[derive(Default)]
+pub(super) struct RssDelta([u64; NR_RSS]);
+
+impl RssDelta {
+    #[inline]
+    pub(super) fn note(&mut self, kind: Option<Rss>, pages: u64) {
+        if let Some(count) = kind.and_then(|kind| self.0.get_mut(kind as usize)) {
+            *count = count.wrapping_add(pages);
+        }
+    }
+}
+
+impl VmaCells {
+    /// [`VmFlags`].
+    #[inline]
+    pub(super) fn vm_flags(&self) -> VmFlags {
+        VmFlags(self.flags.load(Relaxed))
+    }
+
+    /// Whether its pages are those of a shared object.
+    #[inline]
+    pub(super) fn is_shared(&self) -> bool {
+        self.vm_flags().has(VmFlags::SHARED)
+    }
+}
+
+impl MmCells {
+    /// More pages of a kind (`inc_mm_counter`).
+    #[inline]
+    pub(super) fn add_rss(&self, kind: Rss, pages: u64) {
+        if let Some(count) = self.rss.get(kind as usize) {
+            count.fetch_add(pages, Relaxed);
+        }
+    }
+
+    /// Fewer pages of a kind.
+    #[inline]
+    pub(super) fn sub_rss(&self, kind: Rss, pages: u64) {
+        if let Some(count) = self.rss.get(kind as usize) {
+            count.fetch_sub(pages, Relaxed);
+        }
+    }
+
+    /// All that have come.
+    pub(super) fn add_all_rss(&self, delta: &RssDelta) {
+        for (count, more) in self.rss.iter().zip(delta.0).filter(|&(_, more)| more != 0) {
+            count.fetch_add(more, Relaxed);
+        }
+    }
+
+    /// All that have gone.
+    pub(super) fn sub_all_rss(&self, delta: &RssDelta) {
+        for (count, less) in self.rss.iter().zip(delta.0).filter(|&(_, less)| less != 0) {
+            count.fetch_sub(less, Relaxed);
+        }
+    }
+
+    /// Resident pages (`get_mm_rss`).
+    pub fn resident(&self) -> u64 {
+        let [file, anon, _, shmem] = &self.rss;
+        let counts = [file, anon, shmem].map(|count| count.load(Relaxed));
+        counts.iter().fold(0, |sum, &count| sum.wrapping_add(count))
+    }
+
+    /// Before resident pages become fewer: how many there have been at most
+    /// (`update_hiwater_rss`).
+    pub(super) fn note_hiwater_rss(&self) {
+        self.hiwater_rss.fetch_max(self.resident(), Relaxed);
+    }
+}

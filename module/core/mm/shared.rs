@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Shared memory: objects that have pages, for VMAs of several address spaces.
+//!
+//! ```text
+//! VmaCells::file ---> ShmCells      users: VMAs (and whoever else keeps it)
+//!                       tables      the object's pages by their numbers, in tables of
+//!                                   the same format as those of address spaces
+//! ```
+//!
+//! A page has a reference from its object and one from each entry that maps it, and goes
+//! when the object does and nobody maps it (`shmem`, without files or swap).
+
+use super::fault::Fault;
+use super::fault::Mapped;
+use super::fault::Stop;
+use super::flags::VmFlags;
+use super::host::HostTable;
+use super::page_table::Entry;
+use super::page_table::Level;
+use super::page_table::Table;
+use super::page_table::Tables;
+use super::rss::Rss;
+use super::system::AddressSpaces;
+use super::system::CacheOf;
+use super::types::VirtAddr;
+use super::zap::Puts;
+use crate::buddy::gfp;
+use crate::buddy::PageAllocator;
+use crate::error::Error;
+use crate::error::Result;
+use crate::phys::cells;
+use crate::phys::Pages;
+use crate::phys::Pfn;
+use crate::phys::PAGE_SHIFT;
+use crate::platform::Platform;
+use crate::slab::ObjAddr;
+use crate::slab::ObjRequest;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::AcqRel;
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::Release;
+
+const REQUEST: ObjRequest = ObjRequest::new(gfp::GFP_KERNEL);
+
+cells! {
+    /// A shared object (`struct shmem_inode_info`).
+    pub(super) struct ShmCells {
+        users: AtomicU32,
+        pad: AtomicU32,
+        /// The top table.
+        root: AtomicU64,
+        /// What the others take, in bytes.
+        tables: AtomicU64,
+        /// In pages (`i_size`).
+        size: AtomicU64,
+        /// Pages that it has.
+        pages: AtomicU64,
+    }
+}
+
+impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
+    /// A new object of so many pages, of which it has none yet; the caller has the only
+    /// reference (`shmem_kernel_file_setup`).
+    ///
+    /// # Errors
+    ///
+    /// Those of the slab layer.
+    pub fn new_shared(&self, size: Pages) -> Result<ObjAddr> {
+        let addr = self.cache(CacheOf::Shared)?.alloc(&REQUEST)?;
+        let cells: &ShmCells = self.cells(addr)?;
+        cells.root.store(0, Relaxed);
+        cells.tables.store(0, Relaxed);
+        cells.size.store(size.0, Relaxed);
+        cells.pages.store(0, Relaxed);
+        cells.users.store(1, Release);
+        Ok(addr)
+    }
+
+    /// One more has the object; the caller has it, too (`get_file`).
+    pub fn get_shared(&self, object: ObjAddr) {
+        if let Ok(cells) = self.cells::<ShmCells>(object) {
+            cells.users.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// One less has it; the last one gives back its pages (`fput`, `shmem_evict_inode`).
+    pub fn put_shared(&self, object: ObjAddr) {
+        let Ok(cells) = self.cells::<ShmCells>(object) else {
+            return;
+        };
+        if cells.users.fetch_sub(1, AcqRel) != 1 {
+            return;
+        }
+        {
+            let mut puts = Puts::new(self);
+            self.tables_of(cells).drop_all(&mut |entry| puts.put(entry));
+        }
+        if let Ok(cache) = self.cache(CacheOf::Shared) {
+            // The slab layer counts a refusal.
+            let _ = cache.free(object);
+        }
+    }
+
+    /// The page of an object with this number, if it has it (`mincore_page`).
+    pub fn shared_page(&self, object: ObjAddr, index: u64) -> Option<Pfn> {
+        let cells = self.cells::<ShmCells>(object).ok()?;
+        self.tables_of(cells).page_at(place_of(index)?).pfn
+    }
+
+    /// How large an object is.
+    pub fn shared_size(&self, object: ObjAddr) -> Pages {
+        let cells = self.cells::<ShmCells>(object);
+        cells.map_or(Pages::ZERO, |cells| Pages(cells.size.load(Relaxed)))
+    }
+
+    fn tables_of(&self, cells: &'m ShmCells) -> Tables<'a, 'm, P> {
+        Tables::new(*self, &cells.root, &cells.tables)
+    }
+
+    /// A page of an object, made where it has none, with one reference more than it had.
+    fn page_of_shared(&self, cells: &'m ShmCells, index: u64) -> Result<Pfn, Stop> {
+        let place = place_of(index).ok_or(Stop::Bus)?;
+        if index >= cells.size.load(Relaxed) {
+            return Err(Stop::Bus);
+        }
+        let table = self.tables_of(cells).table_for(place, Level::Pte)?;
+        let slot = Level::Pte.index(place);
+        if let Some(pfn) = self.get_there(table, slot)? {
+            return Ok(pfn);
+        }
+        let page = self.new_zeroed_page()?;
+        let pfn = page.pfn();
+        let lock = table.lock(self.platform());
+        if !table.get(slot).is_none() {
+            drop(lock);
+            return Err(Stop::Again);
+        }
+        // The page's first reference is the object's.
+        self.mm.allocator().get(pfn)?;
+        table.set(slot, Entry::page(pfn, VmFlags::READ));
+        page.keep();
+        cells.pages.fetch_add(1, Relaxed);
+        Ok(pfn)
+    }
+
+    fn get_there(&self, table: Table<'m>, slot: usize) -> Result<Option<Pfn>> {
+        let _lock = table.lock(self.platform());
+        let entry = table.get(slot);
+        if entry.is_none() {
+            return Ok(None);
+        }
+        self.mm.allocator().get(entry.pfn())?;
+        Ok(Some(entry.pfn()))
+    }
+}
+
+/// Where the tables of an object have the page of this number.
+fn place_of(index: u64) -> Option<VirtAddr> {
+    (index < 1 << (48 - PAGE_SHIFT)).then_some(VirtAddr(index << PAGE_SHIFT))
+}
+
+impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
+    /// The first access to a page (`do_shared_fault`, and `do_read_fault` of shared
+    /// memory).
+    pub(super) fn shared(&self, table: Table<'m>) -> Result<Mapped, Stop> {
+        let spaces = &self.space.system;
+        let object = ObjAddr::new(self.vma.file.load(Relaxed));
+        let cells = spaces.cells::<ShmCells>(object);
+        let cells = cells.map_err(|_: Error| Stop::Bus)?;
+        let pfn = spaces.page_of_shared(cells, self.page_index())?;
+        let bits = match self.write {
+            true => Entry::DIRTY | Entry::WRITE,
+            false => 0,
+        };
+        let entry = Entry::page(pfn, self.flags).with(bits);
+        let index = Level::Pte.index(self.addr);
+        // Behind the lock, if it does not come to an entry.
+        let mut puts = Puts::new(spaces);
+        let lock = table.lock(spaces.platform());
+        if !table.get(index).is_none() {
+            puts.put(entry);
+            drop(lock);
+            return Err(Stop::Again);
+        }
+        table.set(index, entry);
+        self.space.cells.add_rss(Rss::Shmem, 1);
+        self.enter(entry)
+    }
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pages go out of a range (`unmap_page_range`).
+//!
+//! ```text
+//! with a table's lock     the host's entries of the table go
+//!                         its own entries go
+//!                         the pages lose the references that were these
+//! ```
+//!
+//! The host's table takes no reference to what is in it, hence the order; and nobody
+//! enters a page there while the lock is held.
+
+use super::cells::VmaCells;
+use super::flags::VmFlags;
+use super::host::HostTable;
+use super::page_table::Entry;
+use super::page_table::Level;
+use super::page_table::Table;
+use super::page_table::HUGE_SIZE;
+use super::rss::Rss;
+use super::rss::RssDelta;
+use super::system::AddressSpace;
+use super::system::AddressSpaces;
+use super::types::VirtAddr;
+use super::types::VirtRange;
+use crate::buddy::PageAllocator;
+use crate::phys::PageOrder;
+use crate::phys::Pfn;
+use crate::phys::PAGE_SIZE;
+use crate::platform::Platform;
+use core::convert::Infallible;
+
+/// How many pages lose their references at once (`PAGEVEC_SIZE`).
+const BATCH: usize = 31;
+
+/// Pages that lose a reference soon.
+pub(super) struct Puts<'s, 'a, 'm, P: Platform> {
+    spaces: &'s AddressSpaces<'a, 'm, P>,
+    pages: [Pfn; BATCH],
+    len: usize,
+}
+
+impl<'s, 'a, 'm: 'a, P: Platform> Puts<'s, 'a, 'm, P> {
+    pub(super) fn new(spaces: &'s AddressSpaces<'a, 'm, P>) -> Self {
+        Self {
+            spaces,
+            pages: [Pfn(0); BATCH],
+            len: 0,
+        }
+    }
+
+    /// The page of an entry that has just gone, here and in the host's table.
+    #[inline]
+    pub(super) fn put(&mut self, entry: Entry) {
+        if entry.is_zero_page() {
+            return;
+        }
+        if self.len == BATCH {
+            self.flush();
+        }
+        if let Some(place) = self.pages.get_mut(self.len) {
+            *place = self.spaces.block_of_entry(entry);
+            self.len = self.len.wrapping_add(1);
+        }
+    }
+
+    fn flush(&mut self) {
+        let pages = self.pages.get(..self.len).unwrap_or(&[]);
+        // A refusal means that somebody has freed a page behind our back; the allocator
+        // has counted it.
+        self.spaces.mm.allocator().put_batch(pages, &mut |_, _| ());
+        self.len = 0;
+    }
+}
+
+impl<P: Platform> Drop for Puts<'_, '_, '_, P> {
+    fn drop(&mut self) {
+        let pages = self.pages.get(..self.len).unwrap_or(&[]);
+        self.spaces.mm.allocator().put_batch(pages, &mut |_, _| ());
+    }
+}
+
+impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
+    /// The first page of the block that an entry leads to.
+    #[inline]
+    pub(super) fn block_of_entry(&self, entry: Entry) -> Pfn {
+        match entry.has(Entry::PART) {
+            false => entry.pfn(),
+            // Blocks that were split in the tables alone are of 2 MiB.
+            true => entry.pfn().align_down(PageOrder::PAGEBLOCK),
+        }
+    }
+}
+
+impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
+    /// Takes all pages of a range out of the tables, which is part of `vma`. The caller
+    /// has the mmap lock, or the VMA's (`zap_page_range_single`, `unmap_page_range`).
+    pub fn zap(&self, host: &dyn HostTable, vma: &VmaCells, range: VirtRange) {
+        self.cells.note_hiwater_rss();
+        let shared = vma.vm_flags().has(VmFlags::SHARED);
+        let mut gone = RssDelta::default();
+        let tables = self.tables();
+        let Ok(()) = tables.for_each_pmd(range.start.0, range.end.0, |pmd, part| {
+            self.zap_pmds(host, pmd, part, shared, &mut gone);
+            Ok::<(), Infallible>(())
+        });
+        self.cells.sub_all_rss(&gone);
+    }
+
+    fn zap_pmds(
+        &self,
+        host: &dyn HostTable,
+        pmd: Table<'m>,
+        range: VirtRange,
+        shared: bool,
+        gone: &mut RssDelta,
+    ) {
+        let mut addr = range.start.0;
+        while addr < range.end.0 {
+            let next = Level::Pmd.end_of(addr, range.end.0);
+            let part = VirtRange::new(addr, next);
+            let index = Level::Pmd.index(part.start);
+            if pmd.get(index).is_huge() && !self.zap_huge(host, pmd, part, shared, gone) {
+                self.split_huge(host, pmd, part.start);
+            }
+            let entry = pmd.get(index);
+            if entry.is_table() {
+                if let Ok(table) = self.system.table_in(entry.pfn()) {
+                    self.zap_pages(host, table, part, shared, gone);
+                }
+            }
+            self.system.platform().cond_resched();
+            addr = next;
+        }
+    }
+
+    /// Takes a huge entry away; `false` where only a part of it is to go
+    /// (`zap_huge_pmd`).
+    fn zap_huge(
+        &self,
+        host: &dyn HostTable,
+        pmd: Table<'m>,
+        part: VirtRange,
+        shared: bool,
+        gone: &mut RssDelta,
+    ) -> bool {
+        if part.len() != HUGE_SIZE {
+            return false;
+        }
+        let _lock = pmd.lock(self.system.platform());
+        let index = Level::Pmd.index(part.start);
+        let entry = pmd.get(index);
+        if !entry.is_huge() {
+            return true;
+        }
+        host.zap(part);
+        pmd.set(index, Entry::NONE);
+        if let Some(table) = self.take_laid_by(pmd) {
+            self.tables().drop_table(table);
+        }
+        Puts::new(&self.system).put(entry);
+        gone.note(Rss::of(entry, shared), HUGE_SIZE / PAGE_SIZE);
+        true
+    }
+
+    /// Takes single pages away (`zap_pte_range`).
+    fn zap_pages(
+        &self,
+        host: &dyn HostTable,
+        table: Table<'m>,
+        part: VirtRange,
+        shared: bool,
+        gone: &mut RssDelta,
+    ) {
+        let first = Level::Pte.index(part.start);
+        let behind = first.saturating_add(part.pages() as usize);
+        let _lock = table.lock(self.system.platform());
+        let is_there = |index: &usize| !table.get(*index).is_none();
+        let Some(from) = (first..behind).find(is_there) else {
+            return;
+        };
+        let last = (from..behind).rev().find(is_there).unwrap_or(from);
+        host.zap(pages_of(part.start, first, from, last));
+        let mut puts = Puts::new(&self.system);
+        for index in from..=last {
+            let entry = table.get(index);
+            if entry.is_none() {
+                continue;
+            }
+            table.set(index, Entry::NONE);
+            gone.note(Rss::of(entry, shared), 1);
+            puts.put(entry);
+        }
+    }
+}
+
+/// The addresses of the entries `from` up to and with `last`, where entry `first` is for
+/// `start`.
+pub(super) fn pages_of(start: VirtAddr, first: usize, from: usize, last: usize) -> VirtRange {
+    let addr = |index: usize| {
+        let pages = index.wrapping_sub(first) as u64;
+        start.0.wrapping_add(pages.wrapping_mul(PAGE_SIZE))
+    };
+    VirtRange::new(addr(from), addr(last).wrapping_add(PAGE_SIZE))
+}
