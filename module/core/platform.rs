@@ -245,6 +245,17 @@ pub trait Platform: Send + Sync + 'static {
         self.is_traced(TracePoint::PageAlloc) || self.is_traced(TracePoint::PageFree)
     }
 
+    /// Whether somebody wants to be told of every object. As above: no CPU keeps
+    /// objects meanwhile ([`SlabAllocator::refresh_told`]).
+    ///
+    /// [`SlabAllocator::refresh_told`]: crate::slab::SlabAllocator::refresh_told
+    fn wants_objects(&self) -> bool {
+        self.is_traced(TracePoint::KmemCacheAlloc)
+            || self.is_traced(TracePoint::KmemCacheFree)
+            || self.is_traced(TracePoint::Kmalloc)
+            || self.is_traced(TracePoint::Kfree)
+    }
+
     /// Tells whoever listens what has happened.
     fn trace(&self, _event: &TraceEvent) {}
 }

@@ -21,12 +21,15 @@ use crate::buddy::Gfp;
 use crate::buddy::MigrateType;
 use crate::page::ZoneId;
 use crate::page::ZoneType;
+use crate::phys::Bytes;
 use crate::phys::NodeId;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::phys::PfnRange;
 use crate::platform::Platform;
+use crate::slab::CacheName;
+use crate::slab::ObjAddr;
 
 /// Tells what `event` makes if somebody listens at `point`, which is the
 /// event's own.
@@ -107,6 +110,14 @@ pub enum TracePoint {
     ShrinkSlabStart,
     /// `mm_shrink_slab_end`
     ShrinkSlabEnd,
+    /// `kmem_cache_alloc`
+    KmemCacheAlloc,
+    /// `kmem_cache_free`
+    KmemCacheFree,
+    /// `kmalloc`
+    Kmalloc,
+    /// `kfree`
+    Kfree,
 }
 
 /// Something that happened.
@@ -288,6 +299,56 @@ pub enum TraceEvent {
         new_scan: u64,
         /// How many it is left asked for.
         total_scan: i64,
+    },
+    /// An object of a cache was asked for.
+    KmemCacheAlloc {
+        /// Who asked: an address of code; 0 for nobody known.
+        call_site: u64,
+        /// The object; none when there was none to be had.
+        object: Option<ObjAddr>,
+        /// The cache's name.
+        name: CacheName,
+        /// What of an object is its owner's.
+        bytes_req: Bytes,
+        /// What it takes up.
+        bytes_alloc: Bytes,
+        /// The request's flags.
+        gfp: Gfp,
+        /// The node that it was to lie on, if any.
+        nid: NodeId,
+        /// Whether it is charged to a group of processes.
+        accounted: bool,
+    },
+    /// An object goes back to its cache.
+    KmemCacheFree {
+        /// Who gives it back.
+        call_site: u64,
+        /// The object.
+        object: ObjAddr,
+        /// The cache's name.
+        name: CacheName,
+    },
+    /// An object was asked for by its size.
+    Kmalloc {
+        /// Who asked.
+        call_site: u64,
+        /// The object; none when there was none to be had.
+        object: Option<ObjAddr>,
+        /// The size that was asked for.
+        bytes_req: Bytes,
+        /// What it takes up.
+        bytes_alloc: Bytes,
+        /// The request's flags.
+        gfp: Gfp,
+        /// The node that it was to lie on, if any.
+        nid: NodeId,
+    },
+    /// An object goes back, whosever it is.
+    Kfree {
+        /// Who gives it back.
+        call_site: u64,
+        /// The object, or [`ObjAddr::NULL`].
+        object: ObjAddr,
     },
 }
 

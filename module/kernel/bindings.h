@@ -53,6 +53,7 @@ void shadowmm_spin_lock_init(spinlock_t *lock);
 void shadowmm_init_rwsem(struct rw_semaphore *sem, bool outer);
 unsigned int shadowmm_current_pid(void);
 u64 shadowmm_jiffies(void);
+unsigned long shadowmm_caller(void);
 unsigned int shadowmm_save_stack(u64 *entries, unsigned int nr);
 size_t shadowmm_symbol(char *text, size_t size, u64 addr);
 bool shadowmm_capable_sys_admin(void);

@@ -5,6 +5,7 @@
  */
 #include <linux/capability.h>
 #include <linux/cc_platform.h>
+#include <linux/instruction_pointer.h>
 #include <linux/percpu.h>
 #include <linux/sched.h>
 #include <linux/stacktrace.h>
@@ -169,6 +170,12 @@ unsigned int shadowmm_current_pid(void)
 u64 shadowmm_jiffies(void)
 {
 	return jiffies;
+}
+
+/* The place that it is called from. */
+unsigned long shadowmm_caller(void)
+{
+	return _RET_IP_;
 }
 
 /* From the caller's caller on, as SLUB's tracks begin (set_track_prepare). */

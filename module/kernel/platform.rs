@@ -373,6 +373,10 @@ impl Platform for Kernel {
         trace::wants_pages()
     }
 
+    fn wants_objects(&self) -> bool {
+        trace::wants_objects()
+    }
+
     fn trace(&self, event: &TraceEvent) {
         trace::trace(event);
     }

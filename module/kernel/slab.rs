@@ -147,6 +147,7 @@ impl SlabFiles {
 
 /// Gives back what a file has that is closed.
 pub(crate) fn file_closed(shadow: &Shadow, objects: &Arc<FileObjects>) {
+    let caller = caller();
     let slab = &shadow.slab;
     let _calm = slab.forcing.read();
     let mut table = objects.table.lock();
@@ -155,9 +156,14 @@ pub(crate) fn file_closed(shadow: &Shadow, objects: &Arc<FileObjects>) {
         let freed = shadow.with_mm(|mm| {
             let objects = mm.objects()?;
             let mut batch = [ObjAddr::NULL; BATCH];
-            table.take_all(&mut batch, |_, batch| {
-                // Damaged ones stay in their slab, as in Linux; debugging has said so.
-                let _ = objects.free_bulk(None, batch, 0);
+            table.take_all(&mut batch, |cache, batch| {
+                for &object in batch {
+                    // Damaged ones stay in their slab, as in Linux; debugging has said so.
+                    let _ = match cache {
+                        Some(id) => objects.free(id, object, caller),
+                        None => objects.kfree(object, caller),
+                    };
+                }
             });
             slab.held.fetch_sub(len, Relaxed);
             Ok(())
@@ -192,6 +198,14 @@ fn leave_room(table: &mut Table) {
 fn cache_id(number: u32) -> CoreResult<CacheId> {
     let number = u16::try_from(number).ok();
     number.and_then(CacheId::new).ok_or(Error::NoSuchCache)
+}
+
+/// The place that it is called from, for owner tracking and events: in the
+/// function that serves a request (`_RET_IP_`).
+#[inline(always)]
+fn caller() -> u64 {
+    // SAFETY: It can be called from anywhere.
+    unsafe { bindings::shadowmm_caller() as u64 }
 }
 
 /// How an object is asked for.

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Core's events as tracepoints, which perf, trace-cmd and tracefs know as
-//! `shadowmm:mm_*`.
+//! `shadowmm:mm_*`, `shadowmm:kmalloc` and so on.
 //!
 //! ```text
 //! is_traced(point)   the tracepoint's static key: a nop that the kernel patches
 //!                    to a jump when somebody listens
 //! wants_pages()      whether somebody listens for pages: core's short ways are
-//!                    closed then, and spare the question
+//! wants_objects()    closed then, and spare the question; likewise for objects
 //! trace(event)       rust_do_trace_X() of tracepoints.c, in plain numbers
 //! ```
 
@@ -17,6 +17,8 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::SeqCst;
 use kernel::ffi::c_int;
 use shadowmm_core::phys::PageOrder;
+use shadowmm_core::slab::ObjAddr;
+use shadowmm_core::slab::Objects;
 use shadowmm_core::trace::TraceEvent;
 use shadowmm_core::trace::TracePoint;
 
@@ -77,14 +79,18 @@ pub(crate) fn is_traced(point: TracePoint) -> bool {
         VmscanDirectReclaimEnd => is_listened_to!(__tracepoint_mm_vmscan_direct_reclaim_end),
         ShrinkSlabStart => is_listened_to!(__tracepoint_mm_shrink_slab_start),
         ShrinkSlabEnd => is_listened_to!(__tracepoint_mm_shrink_slab_end),
+        KmemCacheAlloc => is_listened_to!(__tracepoint_kmem_cache_alloc),
+        KmemCacheFree => is_listened_to!(__tracepoint_kmem_cache_free),
+        Kmalloc => is_listened_to!(__tracepoint_kmalloc),
+        Kfree => is_listened_to!(__tracepoint_kfree),
     }
 }
 
 /// Calls the C function of one tracepoint, with each argument as it takes it.
 macro_rules! tell {
     ($function:ident, $($argument:expr),+) => {
-        // SAFETY: It takes plain numbers, and texts that live as long as the
-        // module with their length, and may be called in any context.
+        // SAFETY: It takes plain numbers, and texts with their length, which live
+        // until it returns, and may be called in any context.
         unsafe { bindings::$function($($argument as _),+) }
     };
 }
@@ -121,6 +127,42 @@ extern "C" fn shadowmm_trace_reg() -> c_int {
 extern "C" fn shadowmm_trace_unreg() {
     LISTENERS.fetch_sub(1, SeqCst);
     tell_shadow();
+}
+
+/// How many of the tracepoints for objects somebody listens to.
+static OBJECT_LISTENERS: AtomicU32 = AtomicU32::new(0);
+
+/// Whether somebody listens to one of them.
+pub(crate) fn wants_objects() -> bool {
+    OBJECT_LISTENERS.load(SeqCst) != 0
+}
+
+/// Has what CPUs keep of the shadow's objects closed, or opened, if there is any.
+fn tell_objects() {
+    if let Some(shadow) = shadow::current_if_ready() {
+        // Without the layer there is nothing to close.
+        let _ = shadow.with_mm(|mm| {
+            if let Some(Objects::Slab(slab)) = mm.objects_if_up() {
+                slab.refresh_told();
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Somebody begins to listen: called by the kernel, before the first is heard.
+#[no_mangle]
+extern "C" fn shadowmm_trace_objects_reg() -> c_int {
+    OBJECT_LISTENERS.fetch_add(1, SeqCst);
+    tell_objects();
+    0
+}
+
+/// Nobody listens any more to one of them.
+#[no_mangle]
+extern "C" fn shadowmm_trace_objects_unreg() {
+    OBJECT_LISTENERS.fetch_sub(1, SeqCst);
+    tell_objects();
 }
 
 /// Hands an event to its tracepoint.
@@ -365,6 +407,61 @@ pub(crate) fn trace(event: &TraceEvent) {
             new_scan,
             total_scan
         ),
+        KmemCacheAlloc {
+            call_site,
+            object,
+            name,
+            bytes_req,
+            bytes_alloc,
+            gfp,
+            nid,
+            accounted,
+        } => {
+            let name = name.as_str();
+            tell!(
+                rust_do_trace_kmem_cache_alloc,
+                call_site,
+                object.unwrap_or(ObjAddr::NULL).get(),
+                name.as_ptr(),
+                name.len(),
+                bytes_req.0,
+                bytes_alloc.0,
+                gfp.bits(),
+                nid.0,
+                accounted
+            );
+        }
+        KmemCacheFree {
+            call_site,
+            object,
+            name,
+        } => {
+            let name = name.as_str();
+            tell!(
+                rust_do_trace_kmem_cache_free,
+                call_site,
+                object.get(),
+                name.as_ptr(),
+                name.len()
+            );
+        }
+        Kmalloc {
+            call_site,
+            object,
+            bytes_req,
+            bytes_alloc,
+            gfp,
+            nid,
+        } => tell!(
+            rust_do_trace_kmalloc,
+            call_site,
+            object.unwrap_or(ObjAddr::NULL).get(),
+            bytes_req.0,
+            bytes_alloc.0,
+            gfp.bits(),
+            nid.0
+        ),
+        Kfree { call_site, object } => tell!(rust_do_trace_kfree, call_site, object.get()),
     }
 }
 

@@ -248,7 +248,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         // The arrays are objects of kmalloc's: none may go to a magazine.
         for (id, cache) in self.table().caches() {
             let drained = self.drain_cpus(id, cache);
-            self.table().set_cpus(id, &[]);
+            self.table().set_cpus(id, &[], false);
             let _ = drained;
         }
         self.platform().synchronize();

@@ -36,7 +36,7 @@ impl<P: Platform> Cache<'_, '_, P> {
             let taken = objects.get_mut(..done.saturating_add(taken));
             for object in taken.unwrap_or_default() {
                 // It was just taken.
-                let _ = self.free(*object);
+                let _ = self.free_untold(*object);
                 *object = ObjAddr::NULL;
             }
             return Err(error);
@@ -68,7 +68,7 @@ impl<P: Platform> Cache<'_, '_, P> {
 
     /// Gives objects of the cache back, and says how many were taken.
     pub fn free_bulk(&self, objects: &[ObjAddr]) -> usize {
-        let freed = objects.iter().map(|&object| self.free(object));
+        let freed = objects.iter().map(|&object| self.free_untold(object));
         freed.filter(Result::is_ok).count()
     }
 }

@@ -34,8 +34,12 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         }
     }
 
-    /// Opens them again, which were empty and waited for once more.
+    /// Opens them again, which were empty and waited for once more; but not while
+    /// somebody wants to be told of every object.
     fn open(&self, id: CacheId, only: Option<CpuId>) {
+        if self.platform().wants_objects() {
+            return;
+        }
         for (index, cpu) in self.cpus(id).iter().enumerate() {
             if only.is_none_or(|only| only.0 as usize == index) {
                 cpu.open();
@@ -70,6 +74,15 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         if self.table().is_up() {
             let _lock = self.table().lock(self.platform());
             self.drain_all(Some(cpu));
+        }
+    }
+
+    /// Somebody begins to want to be told of every object, or nobody does any more:
+    /// the CPUs' magazines, which tell nothing, are closed or opened. Sleeps.
+    pub fn refresh_told(&self) {
+        let _lock = self.table().lock(self.platform());
+        if self.table().is_up() {
+            self.drain_all(None);
         }
     }
 

@@ -21,6 +21,7 @@ use super::object::CacheId;
 use super::object::ObjAddr;
 use super::state::CacheCells;
 use super::system::SlabAllocator;
+use super::told;
 use crate::buddy::gfp;
 use crate::error::Error;
 use crate::error::Result;
@@ -160,6 +161,15 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
         self.alloc_long(request).result()
     }
 
+    /// The same without a word to whoever listens: he is told of kmalloc.
+    #[inline]
+    pub(super) fn alloc_untold(&self, request: &ObjRequest) -> Result<ObjAddr> {
+        match is_plain(request).then(|| self.pop()).flatten() {
+            Some(object) => Ok(ObjAddr::new(object)),
+            None => self.alloc_slow(request),
+        }
+    }
+
     /// Takes an object with its page's descriptor, for [`Cache::free_object`].
     ///
     /// # Errors
@@ -180,6 +190,26 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     /// an address in no slab of the cache.
     #[inline(always)]
     pub fn free(&self, object: ObjAddr) -> Result<()> {
+        match self.push(object) {
+            true => Ok(()),
+            false => self.free_long(object),
+        }
+    }
+
+    /// The same without a word to whoever listens: he was told, or is not of one
+    /// among many.
+    #[inline]
+    pub(super) fn free_untold(&self, object: ObjAddr) -> Result<()> {
+        match self.push(object) {
+            true => Ok(()),
+            false => self.system.free_slow(self.id, self.cells, object),
+        }
+    }
+
+    /// Puts an object into the running CPU's magazine, if it belongs there and
+    /// there is room.
+    #[inline(always)]
+    fn push(&self, object: ObjAddr) -> bool {
         let near = self.system.table().near();
         if let Some((near, _pinned)) = self.system.platform().pin_near(near) {
             if let Some(page) = near.page(object.pfn()) {
@@ -191,12 +221,10 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
                         cpu.is_some_and(|cpu| cpu.push(key, object.get()))
                     }
                 };
-                if put {
-                    return Ok(());
-                }
+                return put;
             }
         }
-        self.system.free_slow(self.id, self.cells, object)
+        false
     }
 
     /// Gives back an object of [`Cache::alloc_object`].
@@ -216,13 +244,22 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
                 }
             }
         }
-        self.system.free_slow(self.id, self.cells, addr)
+        self.free_long(addr)
+    }
+
+    /// The long way of a free.
+    #[inline(never)]
+    fn free_long(&self, object: ObjAddr) -> Result<()> {
+        told::cache_free(&self.system, self.id, object, 0);
+        self.system.free_slow(self.id, self.cells, object)
     }
 
     /// The long way of an allocation.
     #[inline(never)]
     fn alloc_long(&self, request: &ObjRequest) -> Taken {
-        Taken::of(self.alloc_slow(request))
+        let result = self.alloc_slow(request);
+        told::cache_alloc(&self.system, self.cells, request, result);
+        Taken::of(result)
     }
 
     pub(super) fn alloc_slow(&self, request: &ObjRequest) -> Result<ObjAddr> {

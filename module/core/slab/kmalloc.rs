@@ -15,6 +15,7 @@ use super::near::kmalloc_number;
 use super::object::CacheId;
 use super::object::ObjAddr;
 use super::system::SlabAllocator;
+use super::told;
 use crate::buddy::gfp;
 use crate::buddy::AllocRequest;
 use crate::buddy::PageAllocator;
@@ -155,8 +156,17 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             return Ok(ObjAddr::NULL);
         }
         match self.kmalloc_cache(size, KmallocType::of(request.gfp)) {
-            Some(id) => self.cache(id)?.alloc(&request.of_size(size.0 as u32)),
-            None => self.kmalloc_large(size, request),
+            Some(id) => {
+                let cache = self.cache(id)?;
+                let result = cache.alloc_untold(&request.of_size(size.0 as u32));
+                told::kmalloc(self, size, Some(cache.cells()), request, result);
+                result
+            }
+            None => {
+                let result = self.kmalloc_large(size, request);
+                told::kmalloc(self, size, None, request, result);
+                result
+            }
         }
     }
 
@@ -179,12 +189,18 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
     /// checks.
     #[inline(never)]
     pub(super) fn kfree_slow(&self, object: ObjAddr) -> Result<()> {
+        told::kfree(self, object, 0);
+        self.kfree_untold(object)
+    }
+
+    /// The same for one of many, or when whoever listens was told.
+    pub(super) fn kfree_untold(&self, object: ObjAddr) -> Result<()> {
         if object.is_null() {
             return Ok(());
         }
         match self.large_order(object) {
             Some(order) => self.mm.allocator().free(object.pfn(), order),
-            None => self.cache(self.cache_of(object)?)?.free(object),
+            None => self.cache(self.cache_of(object)?)?.free_untold(object),
         }
     }
 

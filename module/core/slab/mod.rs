@@ -26,6 +26,7 @@
 //! bulk.rs          many objects at once
 //! kmalloc.rs       objects by size
 //! drain.rs         what CPUs keep is taken from them
+//! told.rs          what whoever listens is told of objects
 //! shrink.rs        what nobody uses is given up
 //! objects.rs       requests from anywhere
 //! either.rs        whichever allocator of objects was chosen at load
@@ -65,6 +66,7 @@ mod report;
 mod shrink;
 mod state;
 mod system;
+mod told;
 mod validate;
 
 pub use allocator::CacheCounts;

@@ -199,6 +199,17 @@ impl CacheName {
     }
 }
 
+/// No name.
+impl Default for CacheName {
+    fn default() -> Self {
+        // INVARIANT: There is no text.
+        Self {
+            text: [0; MAX_CACHE_NAME],
+            len: 0,
+        }
+    }
+}
+
 impl fmt::Display for CacheName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())

@@ -19,6 +19,7 @@ use super::registry::CACHE_CACHE;
 use super::state::CacheCells;
 use super::state::Shape;
 use super::system::SlabAllocator;
+use super::told;
 use crate::error::Error;
 use crate::error::Result;
 use crate::phys::Bytes;
@@ -50,6 +51,29 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             self.tell_hardened(shape, &slab, object, Finding::AlreadyFree);
         }
         Err(Error::ObjectFree)
+    }
+
+    /// Gives back what is said to be an object of a cache.
+    fn free_in(&self, id: CacheId, object: ObjAddr, caller: u64) -> Result<()> {
+        let cache = self.open_cache(id)?;
+        let shape = cache.cells().shape();
+        if self.cache_of(object).ok() != Some(id) {
+            // It says so, and refuses it.
+            return cache.free_untold(object);
+        }
+        if Self::is_checked(&shape) {
+            return self.free_checked(cache.cells(), &shape, object, caller);
+        }
+        self.check_in_use(cache.cells(), &shape, object)?;
+        cache.free_untold(object)
+    }
+
+    /// Gives back what is said to be an object of any cache, or whole pages.
+    fn free_any(&self, object: ObjAddr, caller: u64) -> Result<()> {
+        if object.is_null() || self.large_order(object).is_some() {
+            return self.kfree_untold(object);
+        }
+        self.free_in(self.cache_of(object)?, object, caller)
     }
 
     /// A cache whose objects others than the layer may have, for as long as the
@@ -102,17 +126,8 @@ impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
     }
 
     fn free(&self, id: CacheId, object: ObjAddr, caller: u64) -> Result<()> {
-        let cache = self.open_cache(id)?;
-        let shape = cache.cells().shape();
-        if self.cache_of(object).ok() != Some(id) {
-            // It says so, and refuses it.
-            return cache.free(object);
-        }
-        if Self::is_checked(&shape) {
-            return self.free_checked(cache.cells(), &shape, object, caller);
-        }
-        self.check_in_use(cache.cells(), &shape, object)?;
-        cache.free(object)
+        told::cache_free(self, id, object, caller);
+        self.free_in(id, object, caller)
     }
 
     fn alloc_bulk(&self, id: CacheId, request: &ObjRequest, objects: &mut [ObjAddr]) -> Result<()> {
@@ -124,8 +139,8 @@ impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
             self.open_cache(id)?;
         }
         let free = |&object: &ObjAddr| match id {
-            Some(id) => self.free(id, object, caller),
-            None => self.kfree(object, caller),
+            Some(id) => self.free_in(id, object, caller),
+            None => self.free_any(object, caller),
         };
         Ok(objects.iter().map(free).filter(Result::is_ok).count())
     }
@@ -135,10 +150,8 @@ impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
     }
 
     fn kfree(&self, object: ObjAddr, caller: u64) -> Result<()> {
-        if object.is_null() || self.large_order(object).is_some() {
-            return self.kfree_slow(object);
-        }
-        self.free(self.cache_of(object)?, object, caller)
+        told::kfree(self, object, caller);
+        self.free_any(object, caller)
     }
 
     fn krealloc(

@@ -198,12 +198,16 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             // Not in one piece of host memory: nothing is kept.
             return self.kfree_slow(addr);
         };
+        let told = self.platform().wants_objects();
         for cpu in cpus {
             cpu.init();
+            if told {
+                cpu.close();
+            }
         }
         cache.cpus.store(addr.get(), Relaxed);
         cache.capacity.store(capacity, Relaxed);
-        self.table().set_cpus(id, cpus);
+        self.table().set_cpus(id, cpus, !told);
         Ok(())
     }
 
@@ -341,7 +345,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         let _ = drained;
         let addr = cache.cpus.swap(0, Relaxed);
         cache.capacity.store(0, Relaxed);
-        self.table().set_cpus(id, &[]);
+        self.table().set_cpus(id, &[], false);
         if addr == 0 {
             return Ok(());
         }

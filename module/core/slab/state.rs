@@ -558,11 +558,12 @@ impl<'m> SlabTable<'m> {
         &self.slots[id.index()]
     }
 
-    /// Says what each CPU keeps of a cache; an empty slice for nothing.
-    pub(super) fn set_cpus(&self, id: CacheId, cpus: &'m [CpuSlab]) {
+    /// Says what each CPU keeps of a cache, an empty slice for nothing; and near,
+    /// if it is open.
+    pub(super) fn set_cpus(&self, id: CacheId, cpus: &'m [CpuSlab], open: bool) {
         self.slot(id).cpus.set(cpus);
         for cpu in 0..NEAR_CPUS {
-            self.set_near(id, cpu, cpus.get(cpu));
+            self.set_near(id, cpu, cpus.get(cpu).filter(|_| open));
         }
     }
 

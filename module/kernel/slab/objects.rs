@@ -6,6 +6,7 @@
 //! then changes something.
 
 use super::cache_id;
+use super::caller;
 use super::check_capable;
 use super::check_flags;
 use super::check_unused;
@@ -33,11 +34,12 @@ use shadowmm_core::slab::SlabFlags;
 impl OpenFile {
     /// OBJECT.
     pub(crate) fn object(&self, request: &mut uapi::shadowmm_object) -> CoreResult<()> {
+        let caller = caller();
         match request.op {
             uapi::SHADOWMM_OBJECT_ALLOC => {
                 check_flags(&request.head, uapi::SHADOWMM_OBJECT_ZERO)?;
                 check_unused(&[request.object])?;
-                let wanted = object_request(&request.head, request.gfp, request.nid)?;
+                let wanted = object_request(&request.head, request.gfp, request.nid)?.by(caller);
                 let id = cache_id(request.cache)?;
                 let (object, nid) =
                     self.take_object(Some(id), |objects| objects.alloc(id, &wanted))?;
@@ -51,9 +53,9 @@ impl OpenFile {
                 let id = cache_id(request.cache)?;
                 let object = ObjAddr::new(request.object);
                 if request.head.flags & uapi::SHADOWMM_OBJECT_FORCE != 0 {
-                    return self.force_free(id, object);
+                    return self.force_free(id, object, caller);
                 }
-                self.give_object(object, |objects| objects.free(id, object, 0))
+                self.give_object(object, |objects| objects.free(id, object, caller))
             }
             _ => Err(Error::BadKind),
         }
@@ -129,9 +131,9 @@ impl OpenFile {
         })
     }
 
-    fn force_free(&self, id: CacheId, object: ObjAddr) -> CoreResult<()> {
+    fn force_free(&self, id: CacheId, object: ObjAddr, caller: u64) -> CoreResult<()> {
         self.force(id, object, |mm| {
-            mm.objects()?.free(id, object, 0)?;
+            mm.objects()?.free(id, object, caller)?;
             if self.objects.table.lock().remove(object).is_some() {
                 self.shadow.slab.held.fetch_sub(1, Relaxed);
             }
@@ -141,13 +143,14 @@ impl OpenFile {
 
     /// OBJECTS.
     pub(crate) fn objects(&self, request: &mut uapi::shadowmm_objects) -> CoreResult<()> {
+        let caller = caller();
         if !(1..=uapi::SHADOWMM_MAX_OBJECTS).contains(&request.count) {
             return Err(Error::BadObjectCount);
         }
         let count = request.count as usize;
         match request.op {
             uapi::SHADOWMM_OBJECT_ALLOC => {
-                let wanted = object_request(&request.head, request.gfp, request.nid)?;
+                let wanted = object_request(&request.head, request.gfp, request.nid)?.by(caller);
                 let id = cache_id(request.cache)?;
                 self.take_objects(id, &wanted, count, request.objects)?;
                 request.done = request.count;
@@ -167,7 +170,7 @@ impl OpenFile {
                     let pushed = objects.push(ObjAddr::new(object), GFP_KERNEL);
                     pushed.map_err(|_| Error::NoHostMemory)
                 })?;
-                let (done, stopped) = self.give_objects(id, &objects)?;
+                let (done, stopped) = self.give_objects(id, &objects, caller)?;
                 if let (0, Some(error)) = (done, stopped) {
                     return Err(error);
                 }
@@ -212,7 +215,7 @@ impl OpenFile {
         abi::write_numbers(address, count, numbers).inspect_err(|_| {
             // The memory was there a moment ago. Without their addresses the
             // objects are of no use to anybody.
-            let _ = self.give_objects(Some(id), &objects);
+            let _ = self.give_objects(Some(id), &objects, wanted.caller);
         })
     }
 
@@ -222,6 +225,7 @@ impl OpenFile {
         &self,
         id: Option<CacheId>,
         objects: &[ObjAddr],
+        caller: u64,
     ) -> CoreResult<(usize, Option<Error>)> {
         let slab = &self.shadow.slab;
         let _calm = slab.forcing.read();
@@ -249,7 +253,7 @@ impl OpenFile {
                 let given = objects.get(..done).unwrap_or(objects);
                 let freed = match given {
                     [] => 0,
-                    given => allocator.free_bulk(id, given, 0)?,
+                    given => allocator.free_bulk(id, given, caller)?,
                 };
                 if freed < done {
                     // They stay in their slab, as in Linux; debugging has said why.
@@ -264,6 +268,7 @@ impl OpenFile {
 impl OpenFile {
     /// KMALLOC.
     pub(crate) fn kmalloc(&self, request: &mut uapi::shadowmm_kmalloc) -> CoreResult<()> {
+        let caller = caller();
         let (gfp, nid) = (request.gfp, request.nid);
         let size = Bytes(request.size);
         let object = ObjAddr::new(request.object);
@@ -278,12 +283,12 @@ impl OpenFile {
         match request.op {
             uapi::SHADOWMM_KMALLOC_ALLOC => {
                 check_unused(&[object.get()])?;
-                let wanted = object_request(&request.head, gfp, nid)?;
+                let wanted = object_request(&request.head, gfp, nid)?.by(caller);
                 let taken = self.take_object(None, |objects| objects.kmalloc(size, &wanted))?;
                 self.sized(request, taken)
             }
             uapi::SHADOWMM_KMALLOC_REALLOC => {
-                let wanted = object_request(&request.head, gfp, nid)?;
+                let wanted = object_request(&request.head, gfp, nid)?.by(caller);
                 let taken = if object.is_null() {
                     self.take_object(None, |objects| objects.krealloc(None, size, &wanted))?
                 } else {
@@ -293,7 +298,7 @@ impl OpenFile {
             }
             uapi::SHADOWMM_KMALLOC_FREE => {
                 check_unused(&[size.0])?;
-                self.give_object(object, |objects| objects.kfree(object, 0))
+                self.give_object(object, |objects| objects.kfree(object, caller))
             }
             uapi::SHADOWMM_KMALLOC_SIZE => {
                 check_unused(&[size.0])?;

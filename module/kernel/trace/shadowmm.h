@@ -153,6 +153,117 @@ TRACE_EVENT(mm_page_alloc_extfrag,
 		__entry->change_ownership)
 );
 
+/* ---- objects -------------------------------------------------------------- */
+
+/* trace.rs: somebody begins or ends to listen for objects. */
+int shadowmm_trace_objects_reg(void);
+void shadowmm_trace_objects_unreg(void);
+
+/*
+ * Who listens to any of these is told of every object: CPUs keep none meanwhile. An object's
+ * address is the shadow's, which is shown as it is. A cache's name has `len` bytes.
+ */
+TRACE_EVENT_FN(kmem_cache_alloc,
+	TP_PROTO(unsigned long call_site, unsigned long ptr, const char *name, unsigned long len,
+		 size_t bytes_req, size_t bytes_alloc, unsigned int gfp_flags, int node, bool accounted),
+	TP_ARGS(call_site, ptr, name, len, bytes_req, bytes_alloc, gfp_flags, node, accounted),
+	TP_STRUCT__entry(
+		__field(	unsigned long,	call_site	)
+		__field(	const void *,	ptr		)
+		__string_len(	name,		name,	len	)
+		__field(	size_t,		bytes_req	)
+		__field(	size_t,		bytes_alloc	)
+		__field(	unsigned long,	gfp_flags	)
+		__field(	int,		node		)
+		__field(	bool,		accounted	)
+	),
+	TP_fast_assign(
+		__entry->call_site	= call_site;
+		__entry->ptr		= (const void *)ptr;
+		__assign_str(name);
+		__entry->bytes_req	= bytes_req;
+		__entry->bytes_alloc	= bytes_alloc;
+		__entry->gfp_flags	= gfp_flags;
+		__entry->node		= node;
+		__entry->accounted	= accounted;
+	),
+	TP_printk("call_site=%pS ptr=%px name=%s bytes_req=%zu bytes_alloc=%zu gfp_flags=%s node=%d accounted=%s",
+		(void *)__entry->call_site,
+		__entry->ptr,
+		__get_str(name),
+		__entry->bytes_req,
+		__entry->bytes_alloc,
+		show_gfp_flags(__entry->gfp_flags),
+		__entry->node,
+		__entry->accounted ? "true" : "false"),
+	shadowmm_trace_objects_reg, shadowmm_trace_objects_unreg
+);
+
+TRACE_EVENT_FN(kmem_cache_free,
+	TP_PROTO(unsigned long call_site, unsigned long ptr, const char *name, unsigned long len),
+	TP_ARGS(call_site, ptr, name, len),
+	TP_STRUCT__entry(
+		__field(	unsigned long,	call_site	)
+		__field(	const void *,	ptr		)
+		__string_len(	name,		name,	len	)
+	),
+	TP_fast_assign(
+		__entry->call_site	= call_site;
+		__entry->ptr		= (const void *)ptr;
+		__assign_str(name);
+	),
+	TP_printk("call_site=%pS ptr=%px name=%s",
+		(void *)__entry->call_site, __entry->ptr, __get_str(name)),
+	shadowmm_trace_objects_reg, shadowmm_trace_objects_unreg
+);
+
+TRACE_EVENT_FN(kmalloc,
+	TP_PROTO(unsigned long call_site, unsigned long ptr, size_t bytes_req, size_t bytes_alloc,
+		 unsigned int gfp_flags, int node),
+	TP_ARGS(call_site, ptr, bytes_req, bytes_alloc, gfp_flags, node),
+	TP_STRUCT__entry(
+		__field(	unsigned long,	call_site	)
+		__field(	const void *,	ptr		)
+		__field(	size_t,		bytes_req	)
+		__field(	size_t,		bytes_alloc	)
+		__field(	unsigned long,	gfp_flags	)
+		__field(	int,		node		)
+	),
+	TP_fast_assign(
+		__entry->call_site	= call_site;
+		__entry->ptr		= (const void *)ptr;
+		__entry->bytes_req	= bytes_req;
+		__entry->bytes_alloc	= bytes_alloc;
+		__entry->gfp_flags	= gfp_flags;
+		__entry->node		= node;
+	),
+	TP_printk("call_site=%pS ptr=%px bytes_req=%zu bytes_alloc=%zu gfp_flags=%s node=%d accounted=%s",
+		(void *)__entry->call_site,
+		__entry->ptr,
+		__entry->bytes_req,
+		__entry->bytes_alloc,
+		show_gfp_flags(__entry->gfp_flags),
+		__entry->node,
+		(IS_ENABLED(CONFIG_MEMCG) &&
+		 (__entry->gfp_flags & (__force unsigned long)__GFP_ACCOUNT)) ? "true" : "false"),
+	shadowmm_trace_objects_reg, shadowmm_trace_objects_unreg
+);
+
+TRACE_EVENT_FN(kfree,
+	TP_PROTO(unsigned long call_site, unsigned long ptr),
+	TP_ARGS(call_site, ptr),
+	TP_STRUCT__entry(
+		__field(	unsigned long,	call_site	)
+		__field(	const void *,	ptr		)
+	),
+	TP_fast_assign(
+		__entry->call_site	= call_site;
+		__entry->ptr		= (const void *)ptr;
+	),
+	TP_printk("call_site=%pS ptr=%px", (void *)__entry->call_site, __entry->ptr),
+	shadowmm_trace_objects_reg, shadowmm_trace_objects_unreg
+);
+
 /* ---- compaction ----------------------------------------------------------- */
 
 DECLARE_EVENT_CLASS(mm_compaction_isolate_template,

@@ -9,4 +9,5 @@ mod model;
 mod objects;
 mod pressure;
 mod stress;
+mod told;
 mod world;

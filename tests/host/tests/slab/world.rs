@@ -20,16 +20,20 @@ use shadowmm_core::slab::CacheReport;
 use shadowmm_core::slab::ObjRequest;
 use shadowmm_core::slab::ObjectAllocator;
 use shadowmm_core::slab::SlabAllocator;
+use shadowmm_core::trace::TraceEvent;
+use shadowmm_core::trace::TracePoint;
 use shadowmm_host_tests::machine::backing;
 use shadowmm_host_tests::machine::builtin;
 use shadowmm_host_tests::HostLock;
 use shadowmm_host_tests::PinnedSection;
 use shadowmm_host_tests::PinnedSections;
 use std::cell::Cell;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Mutex;
 
 pub const NR_CPUS: usize = 4;
 
@@ -49,6 +53,15 @@ pub struct Cpus {
     nodes: [AtomicI32; NR_CPUS],
     pub synchronized: AtomicU64,
     random: AtomicU64,
+    listens: AtomicBool,
+    heard: Mutex<Vec<TraceEvent>>,
+}
+
+impl Cpus {
+    /// The tracepoints are opened or closed, and nothing else.
+    pub fn listen_now(&self, listens: bool) {
+        self.listens.store(listens, Relaxed);
+    }
 }
 
 impl Platform for Cpus {
@@ -96,6 +109,16 @@ impl Platform for Cpus {
     fn now_ns(&self) -> u64 {
         0
     }
+
+    fn is_traced(&self, point: TracePoint) -> bool {
+        use TracePoint::*;
+        matches!(point, KmemCacheAlloc | KmemCacheFree | Kmalloc | Kfree)
+            && self.listens.load(Relaxed)
+    }
+
+    fn trace(&self, event: &TraceEvent) {
+        self.heard.lock().unwrap().push(*event);
+    }
 }
 
 pub type TestMm = Mm<'static, Cpus>;
@@ -132,6 +155,17 @@ impl World {
 
     pub fn slab(&self) -> Slab {
         self.mm.slab().unwrap()
+    }
+
+    /// Begins or ends to listen for objects.
+    pub fn listen(&self, listens: bool) {
+        self.mm.platform.listen_now(listens);
+        self.slab().refresh_told();
+    }
+
+    /// What was told since it was last asked.
+    pub fn heard(&self) -> Vec<TraceEvent> {
+        std::mem::take(&mut self.mm.platform.heard.lock().unwrap())
     }
 
     /// No invariant is broken.
