@@ -364,6 +364,10 @@ impl<P: Platform> Shrinker for Mm<'_, P> {
     fn is_numa_aware(&self) -> bool {
         SlabAllocator::new(self).is_numa_aware()
     }
+
+    fn slab_pages(&self, reclaimable: bool) -> Pages {
+        Mm::slab_pages(self, NodeId::NONE, reclaimable)
+    }
 }
 
 /// An invariant that does not hold.

@@ -213,7 +213,12 @@ where
     writeln!(out, "active_anon:0 inactive_anon:0 isolated_anon:0")?;
     writeln!(out, " active_file:0 inactive_file:0 isolated_file:0")?;
     writeln!(out, " unevictable:0 dirty:0 writeback:0")?;
-    writeln!(out, " slab_reclaimable:0 slab_unreclaimable:0")?;
+    let slab = |which| buddy.shrinker.map_or(0, |layer| layer.slab_pages(which).0);
+    let (reclaimable, unreclaimable) = (slab(true), slab(false));
+    writeln!(
+        out,
+        " slab_reclaimable:{reclaimable} slab_unreclaimable:{unreclaimable}"
+    )?;
     writeln!(out, " mapped:0 shmem:0 pagetables:0")?;
     writeln!(out, " sec_pagetables:0 bounce:0")?;
     writeln!(out, " kernel_misc_reclaimable:0")?;

@@ -22,6 +22,7 @@ use crate::buddy::PageAllocator;
 use crate::error::Error;
 use crate::error::Result;
 use crate::phys::Bytes;
+use crate::phys::PageOrder;
 use crate::phys::PhysRange;
 use crate::platform::Platform;
 use core::sync::atomic::AtomicU64;
@@ -181,6 +182,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         let pfn = self.mm.allocator().alloc(&pages)?;
         if let Some(page) = self.page(pfn) {
             page.set_large();
+            self.table().note_large(page.nid(), order);
         }
         Ok(ObjAddr::new(pfn.addr().0))
     }
@@ -199,13 +201,22 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             return Ok(());
         }
         match self.large_order(object) {
-            Some(order) => self.mm.allocator().free(object.pfn(), order),
+            Some(order) => self.free_large(object, order),
             None => self.cache(self.cache_of(object)?)?.free_untold(object),
         }
     }
 
+    /// Gives whole pages back (`free_large_kmalloc`).
+    fn free_large(&self, object: ObjAddr, order: PageOrder) -> Result<()> {
+        let pfn = object.pfn();
+        let nid = self.page(pfn).ok_or(Error::ForeignPfn)?.nid();
+        self.mm.allocator().free(pfn, order)?;
+        self.table().note_large_gone(nid, order);
+        Ok(())
+    }
+
     /// The order of the pages that kmalloc gave out here, if it did.
-    pub(super) fn large_order(&self, object: ObjAddr) -> Option<crate::phys::PageOrder> {
+    pub(super) fn large_order(&self, object: ObjAddr) -> Option<PageOrder> {
         let page = self.page(object.pfn())?;
         (object.offset() == 0 && page.is_large()).then(|| page.order())
     }

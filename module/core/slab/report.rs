@@ -40,8 +40,8 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     }
 
     /// Pages of slabs on a node, or on all for none: of caches whose objects can be
-    /// reclaimed, or of the others (`NR_SLAB_RECLAIMABLE_B`,
-    /// `NR_SLAB_UNRECLAIMABLE_B`).
+    /// reclaimed, or of the others, to which what kmalloc gives out whole belongs
+    /// (`NR_SLAB_RECLAIMABLE_B`, `NR_SLAB_UNRECLAIMABLE_B`).
     pub(crate) fn slab_pages(&self, nid: NodeId, reclaimable: bool) -> Pages {
         let is_such = |cache: &CacheCells| {
             let flags = cache.geometry().flags;
@@ -50,7 +50,11 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         let caches = self.table().caches().filter(|(_, cache)| is_such(cache));
         let nodes = caches.flat_map(|(_, cache)| self.nodes(cache));
         let wanted = nodes.filter(|node| nid == NodeId::NONE || node.nid() == nid);
-        wanted.map(|node| Pages(node.pages.load(Relaxed))).sum()
+        let slabs: Pages = wanted.map(|node| Pages(node.pages.load(Relaxed))).sum();
+        match reclaimable {
+            true => slabs,
+            false => slabs + self.table().large_pages(nid),
+        }
     }
 
     /// See [`ObjectAllocator::report`](super::ObjectAllocator::report).

@@ -49,6 +49,7 @@ use crate::phys::CellSlot;
 use crate::phys::CellsSlot;
 use crate::phys::NodeId;
 use crate::phys::PageOrder;
+use crate::phys::Pages;
 use crate::phys::PhysRange;
 use crate::phys::Region;
 use crate::phys::Window;
@@ -452,6 +453,8 @@ pub struct SlabTable<'m> {
     pub(super) nr_ids: AtomicU32,
     /// The numbers of kmalloc's caches.
     pub(super) kmalloc: [[AtomicU16; NR_KMALLOC_INDICES]; KMALLOC_ROWS],
+    /// Pages that kmalloc has given out whole, by node.
+    large: [AtomicU64; MAX_NODES],
     /// What CPUs have near.
     near: [NearCpu<'m>; NEAR_CPUS],
     /// What reclaim has put off.
@@ -478,6 +481,7 @@ impl<'m> SlabTable<'m> {
             sequence: AtomicU64::new(0),
             nr_ids: AtomicU32::new(1),
             kmalloc: [const { [const { AtomicU16::new(0) }; NR_KMALLOC_INDICES] }; KMALLOC_ROWS],
+            large: [const { AtomicU64::new(0) }; MAX_NODES],
             near: [const { NearCpu::new() }; NEAR_CPUS],
             deferred: Deferred::new(),
             debug: DebugState::new(),
@@ -539,6 +543,27 @@ impl<'m> SlabTable<'m> {
             let seen = window.range();
             seen.start <= range.start && range.end <= seen.end
         })
+    }
+
+    /// Pages that kmalloc has given out whole, on a node or for none on all.
+    pub(super) fn large_pages(&self, nid: NodeId) -> Pages {
+        let nodes = self.large.iter().enumerate();
+        let wanted = nodes.filter(|(node, _)| nid == NodeId::NONE || nid.index() == Some(*node));
+        wanted.map(|(_, pages)| Pages(pages.load(Relaxed))).sum()
+    }
+
+    /// kmalloc has given such a block out.
+    pub(super) fn note_large(&self, nid: NodeId, order: PageOrder) {
+        if let Some(pages) = nid.index().and_then(|nid| self.large.get(nid)) {
+            pages.fetch_add(order.pages().0, Relaxed);
+        }
+    }
+
+    /// It has come back.
+    pub(super) fn note_large_gone(&self, nid: NodeId, order: PageOrder) {
+        if let Some(pages) = nid.index().and_then(|nid| self.large.get(nid)) {
+            pages.fetch_sub(order.pages().0, Relaxed);
+        }
     }
 
     /// Whether the layer is up.

@@ -92,6 +92,13 @@ pub trait Shrinker: Sync {
     fn keeps_pages(&self) -> bool {
         false
     }
+
+    /// Pages of slabs, of caches whose objects can be reclaimed or of the others: what
+    /// the slab layer tells in reports (`NR_SLAB_RECLAIMABLE_B`,
+    /// `NR_SLAB_UNRECLAIMABLE_B`).
+    fn slab_pages(&self, _reclaimable: bool) -> Pages {
+        Pages::ZERO
+    }
 }
 
 /// What was put off, by node (`nr_deferred`).

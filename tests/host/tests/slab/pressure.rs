@@ -39,6 +39,47 @@ fn all_there_is_and_back() {
     world.finish();
 }
 
+/// What a failed request says of slabs are the pages that there are, by kind.
+#[test]
+fn a_failed_request_tells_how_many_pages_are_slabs() {
+    let world = World::new(&[24, 24]);
+    let slab = world.slab();
+    let args = CacheArgs {
+        flags: SlabFlags::RECLAIM_ACCOUNT,
+        ..CacheArgs::new("reclaimable", 512)
+    };
+    let id = slab.create(&args).unwrap();
+    let objects: Vec<_> = (0..1000)
+        .map(|_| slab.alloc(id, &KERNEL).unwrap())
+        .collect();
+    let none = world.mm.slab_pages(NodeId::NONE, false);
+    let large: Vec<_> = [0, 0, 1]
+        .map(|nid| {
+            slab.kmalloc(Bytes(100_000), &KERNEL.on(NodeId(nid)))
+                .unwrap()
+        })
+        .to_vec();
+    // Whole pages count as what can't be reclaimed, where they lie.
+    let with_large = world.mm.slab_pages(NodeId::NONE, false);
+    assert_eq!(with_large - none, Pages(3 * 32));
+    let most = PageOrder::MAX;
+    while let Ok(pfn) = (world.mm.allocator()).alloc(&AllocRequest::new(gfp::GFP_KERNEL, most)) {
+        std::hint::black_box(pfn);
+    }
+    let reclaimable = world.mm.slab_pages(NodeId::NONE, true).0;
+    let unreclaimable = world.mm.slab_pages(NodeId::NONE, false).0;
+    assert!(reclaimable >= 125 && unreclaimable >= 96);
+    let line = format!(" slab_reclaimable:{reclaimable} slab_unreclaimable:{unreclaimable}\n");
+    let said = world.failed();
+    assert!(said.contains(&line), "{line}{said}");
+    for object in large {
+        slab.kfree(object, 0).unwrap();
+    }
+    let without = world.mm.slab_pages(NodeId::NONE, false);
+    assert_eq!(without.0, unreclaimable - 96);
+    assert_eq!(slab.free_bulk(Some(id), &objects, 0), Ok(1000));
+}
+
 #[test]
 fn shrinking_gives_up_what_nobody_uses() {
     let world = World::two_nodes();

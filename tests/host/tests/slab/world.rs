@@ -14,6 +14,7 @@ use shadowmm_core::phys::CpuId;
 use shadowmm_core::phys::NodeId;
 use shadowmm_core::platform::Platform;
 use shadowmm_core::platform::SpinWord;
+use shadowmm_core::report::AllocFailure;
 use shadowmm_core::slab::CacheArgs;
 use shadowmm_core::slab::CacheId;
 use shadowmm_core::slab::CacheReport;
@@ -54,6 +55,8 @@ pub struct Cpus {
     pub synchronized: AtomicU64,
     random: AtomicU64,
     listens: AtomicBool,
+    /// The state of memory that goes with the last request for pages that failed.
+    failed: Mutex<String>,
     heard: Mutex<Vec<TraceEvent>>,
 }
 
@@ -110,6 +113,16 @@ impl Platform for Cpus {
         0
     }
 
+    fn warn_alloc(
+        &self,
+        _: &AllocFailure,
+        memory: &dyn Fn(&mut dyn std::fmt::Write) -> std::fmt::Result,
+    ) {
+        let mut text = String::new();
+        memory(&mut text).unwrap();
+        *self.failed.lock().unwrap() = text;
+    }
+
     fn is_traced(&self, point: TracePoint) -> bool {
         use TracePoint::*;
         matches!(point, KmemCacheAlloc | KmemCacheFree | Kmalloc | Kfree)
@@ -161,6 +174,11 @@ impl World {
     pub fn listen(&self, listens: bool) {
         self.mm.platform.listen_now(listens);
         self.slab().refresh_told();
+    }
+
+    /// What was said of memory when a request for pages failed last.
+    pub fn failed(&self) -> String {
+        self.mm.platform.failed.lock().unwrap().clone()
     }
 
     /// What was told since it was last asked.
