@@ -50,6 +50,7 @@ mod rss;
 mod shared;
 mod system;
 mod types;
+mod vma_tree;
 mod zap;
 mod zero;
 
@@ -74,6 +75,10 @@ pub use system::SpacesTable;
 pub use types::VirtAddr;
 pub use types::VirtRange;
 pub use types::TASK_SIZE;
+pub use vma_tree::Entry;
+pub use vma_tree::Reserve;
+pub use vma_tree::TreeKind;
+pub use vma_tree::VmaTree;
 
 /// How large a node of a VMA tree is, in bytes (`struct maple_node`).
 pub const NODE_SIZE: usize = 256;

@@ -63,14 +63,16 @@ pub enum CacheOf {
 
 const NR_CACHES: usize = 4;
 
-/// Their names, which are Linux's, and how large their objects are.
-const CACHES: [(&str, usize); NR_CACHES] = [
-    ("mm_struct", core::mem::size_of::<MmCells>()),
-    ("vm_area_struct", core::mem::size_of::<VmaCells>()),
-    ("maple_node", super::NODE_SIZE),
+/// Their names, which are Linux's, how large their objects are, and how they are
+/// aligned; nodes by their size (`maple_tree_init`), since their names have no more room.
+const CACHES: [(&str, usize, usize); NR_CACHES] = [
+    ("mm_struct", core::mem::size_of::<MmCells>(), 0),
+    ("vm_area_struct", core::mem::size_of::<VmaCells>(), 0),
+    ("maple_node", super::NODE_SIZE, super::NODE_SIZE),
     (
         "shmem_inode_cache",
         core::mem::size_of::<super::shared::ShmCells>(),
+        0,
     ),
 ];
 
@@ -166,13 +168,14 @@ impl<'a, 'm, P: Platform> AddressSpaces<'a, 'm, P> {
         let slab = self.mm.slab()?;
         {
             let _lock = WriteLock::lock(self.platform(), &self.table().lock);
-            for (place, (name, size)) in self.table().caches.iter().zip(CACHES) {
+            for (place, (name, size, align)) in self.table().caches.iter().zip(CACHES) {
                 if place.load(Relaxed) != 0 {
                     continue;
                 }
                 let flags = SlabFlags::TYPESAFE_BY_RCU | SlabFlags::HWCACHE_ALIGN;
                 let mut args = CacheArgs::new(name, size as u32);
                 args.flags = flags;
+                args.align = align as u32;
                 let id = slab.create(&args)?;
                 place.store(id.get().into(), Release);
             }

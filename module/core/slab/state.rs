@@ -532,6 +532,12 @@ impl<'m> SlabTable<'m> {
         self.windows.get(nid.index()?)
     }
 
+    /// The main window of this number.
+    #[inline(always)]
+    pub(super) fn window_at(&self, number: usize) -> Option<&Window<'m>> {
+        self.windows.get(number)
+    }
+
     /// All of them.
     pub(super) fn windows(&self) -> impl Iterator<Item = &Window<'m>> {
         self.windows.iter().take(self.nr_nodes())

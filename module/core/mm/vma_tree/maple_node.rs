@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is in a maple tree's node.
+//!
+//! ```text
+//! word   0         12         15         25           31
+//! leaf   │ 15 bounds          │ 16 values             │ state │
+//! branch │ 12 bounds │ 13 children       │ 13 gaps      state │
+//!
+//! state, the upper half of the last word    27 bits changes, 5 bits slots
+//! ```
+//!
+//! Slot `i` is for the addresses from bound `i - 1` up to bound `i`, which is not among
+//! them; the first one's begin where the node's do, the last one's end there. The
+//! bounds behind are all ones, and a child's name is above all addresses, so that the
+//! same four steps find the slot in both kinds.
+//!
+//! A gap is how many pages the largest free range below a child has **at most**: it is
+//! raised at once, and lowered when somebody has searched there in vain.
+
+use super::node::NodeCells;
+use super::node::NodeRef;
+use crate::phys::PAGE_SHIFT;
+use core::sync::atomic::fence;
+use core::sync::atomic::Ordering::Acquire;
+use core::sync::atomic::Ordering::Release;
+
+/// How many ranges a leaf has at most.
+pub(super) const LEAF_SLOTS: usize = 16;
+/// How many children a branch has at most.
+pub(super) const BRANCH_SLOTS: usize = 13;
+const VALUES: usize = LEAF_SLOTS - 1;
+const CHILDREN: usize = BRANCH_SLOTS - 1;
+const GAPS: usize = CHILDREN + BRANCH_SLOTS;
+const STATE: usize = 31;
+const COUNT_SHIFT: u32 = 32;
+const COUNT: u64 = 31 << COUNT_SHIFT;
+const CHANGE: u64 = 1 << 37;
+const LOW_HALF: u64 = (1 << 32) - 1;
+
+/// The end of all addresses: what the last slot of all ends at. No name is below it.
+pub(super) const END: u64 = 1 << 63;
+/// What stands for the bounds behind the last slot.
+pub(super) const FILL: u64 = u64::MAX;
+
+/// The pages of a free range, as gaps are noted.
+#[inline]
+pub(super) fn gap_pages(start: u64, end: u64) -> u64 {
+    (end.saturating_sub(start) >> PAGE_SHIFT).min(LOW_HALF)
+}
+
+impl NodeCells {
+    /// The slot that an address is in. Below 16 whatever is in the node.
+    #[inline(always)]
+    pub(super) fn slot_of(&self, addr: u64) -> usize {
+        let mut slot = 0;
+        for (bound, step) in [(7, 8), (3, 4), (1, 2), (0, 1)] {
+            // The bits are not set yet: no bound above 14 is looked at.
+            if self.word(slot | bound) <= addr {
+                slot |= step;
+            }
+        }
+        slot
+    }
+
+    /// How many slots are used.
+    #[inline(always)]
+    pub(super) fn count(&self) -> usize {
+        ((self.word(STATE) & COUNT) >> COUNT_SHIFT) as usize
+    }
+
+    /// Where a slot ends; above all addresses for the last one.
+    #[inline(always)]
+    pub(super) fn bound(&self, slot: usize) -> u64 {
+        match slot < LEAF_SLOTS - 1 {
+            true => self.word(slot),
+            false => FILL,
+        }
+    }
+
+    /// Has a slot of a leaf end elsewhere; the last one's end is not noted.
+    #[inline(always)]
+    pub(super) fn set_bound(&self, slot: usize, to: u64) {
+        if slot < LEAF_SLOTS - 1 {
+            self.set_word(slot, to);
+        }
+    }
+
+    /// A leaf's value; 0 for a gap.
+    #[inline(always)]
+    pub(super) fn value(&self, slot: usize) -> u64 {
+        self.word(VALUES.wrapping_add(slot))
+    }
+
+    #[inline(always)]
+    pub(super) fn set_value(&self, slot: usize, to: u64) {
+        self.set_word(VALUES.wrapping_add(slot), to);
+    }
+
+    /// A branch's child.
+    #[inline(always)]
+    pub(super) fn child(&self, slot: usize) -> NodeRef {
+        match self.words.get(CHILDREN.wrapping_add(slot)) {
+            Some(child) => NodeRef(child.load(Acquire)),
+            None => NodeRef::NONE,
+        }
+    }
+
+    /// Has another child, which is whole before anybody sees it.
+    pub(super) fn set_child(&self, slot: usize, to: NodeRef) {
+        if let Some(child) = self.words.get(CHILDREN.wrapping_add(slot)) {
+            child.store(to.0, Release);
+        }
+    }
+
+    /// How large the largest gap below a child is at most, in pages.
+    #[inline(always)]
+    pub(super) fn gap(&self, slot: usize) -> u64 {
+        let word = self.word(GAPS.wrapping_add(slot / 2));
+        (word >> (32 * (slot as u32 % 2))) & LOW_HALF
+    }
+
+    pub(super) fn set_gap(&self, slot: usize, to: u64) {
+        let index = GAPS.wrapping_add(slot / 2);
+        let shift = 32 * (slot as u32 % 2);
+        let rest = self.word(index) & !(LOW_HALF << shift);
+        self.set_word(index, rest | ((to & LOW_HALF) << shift));
+    }
+
+    /// What somebody who reads a leaf without a lock looks at before and afterwards:
+    /// where it is the same, and no change was on its way, he has seen one state.
+    #[inline(always)]
+    pub(super) fn state(&self) -> u64 {
+        match self.words.get(STATE) {
+            Some(state) => state.load(Acquire),
+            None => 0,
+        }
+    }
+
+    /// See [`NodeCells::state`].
+    #[inline(always)]
+    pub(super) fn is_state(&self, before: u64) -> bool {
+        fence(Acquire);
+        before & CHANGE == 0 && self.word(STATE) == before
+    }
+
+    /// A leaf is changed, or is one no more; until [`NodeCells::end_change`].
+    #[inline(always)]
+    pub(super) fn begin_change(&self) {
+        self.set_word(STATE, self.word(STATE) | CHANGE);
+        fence(Release);
+    }
+
+    /// It is whole again, with so many slots.
+    #[inline(always)]
+    pub(super) fn end_change(&self, count: usize) {
+        let changes = (self.word(STATE) | CHANGE).wrapping_add(CHANGE) & !COUNT;
+        if let Some(state) = self.words.get(STATE) {
+            state.store(changes | ((count as u64) << COUNT_SHIFT), Release);
+        }
+    }
+
+    /// The largest gap of a leaf that goes from `min` to `max`, in pages.
+    pub(super) fn leaf_gap(&self, min: u64, max: u64) -> u64 {
+        let (mut largest, mut start) = (0, min);
+        for slot in 0..self.count() {
+            let end = self.bound(slot).min(max);
+            if self.value(slot) == 0 {
+                largest = gap_pages(start, end).max(largest);
+            }
+            start = end;
+        }
+        largest
+    }
+
+    /// The largest gap below a branch, as far as its children are known.
+    pub(super) fn branch_gap(&self) -> u64 {
+        let gaps = (0..self.count()).map(|slot| self.gap(slot));
+        gaps.max().unwrap_or(0)
+    }
+}
+
+/// One slot on its way from node to node.
+#[derive(Clone, Copy)]
+pub(super) struct Item {
+    /// Where it ends.
+    pub(super) end: u64,
+    /// A leaf's value or a branch's child.
+    pub(super) word: u64,
+    /// A child's gap.
+    pub(super) gap: u64,
+}
+
+/// Slots of neighbours, in their order.
+pub(super) struct Row {
+    /// Where the first begins.
+    pub(super) start: u64,
+    items: [Item; Self::MAX],
+    len: usize,
+}
+
+impl Row {
+    /// Two leaves' slots and what comes between.
+    const MAX: usize = 2 * LEAF_SLOTS + 1;
+
+    pub(super) const fn new(start: u64) -> Self {
+        let nothing = Item {
+            end: 0,
+            word: 0,
+            gap: 0,
+        };
+        Self {
+            start,
+            items: [nothing; Self::MAX],
+            len: 0,
+        }
+    }
+
+    pub(super) fn items(&self) -> &[Item] {
+        self.items.get(..self.len).unwrap_or_default()
+    }
+
+    pub(super) fn push(&mut self, item: Item) {
+        if let Some(place) = self.items.get_mut(self.len) {
+            *place = item;
+            self.len = self.len.wrapping_add(1);
+        }
+    }
+
+    /// Adds a leaf's slot.
+    pub(super) fn push_value(&mut self, value: u64, end: u64) {
+        self.push(Item {
+            end,
+            word: value,
+            gap: 0,
+        });
+    }
+
+    /// Adds slots of a node that ends at `max`.
+    pub(super) fn push_slots(
+        &mut self,
+        node: &NodeCells,
+        is_leaf: bool,
+        slots: core::ops::Range<usize>,
+        max: u64,
+    ) {
+        for slot in slots {
+            let end = node.bound(slot).min(max);
+            match is_leaf {
+                true => self.push_value(node.value(slot), end),
+                false => self.push(Item {
+                    end,
+                    word: node.child(slot).0,
+                    gap: node.gap(slot),
+                }),
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! mm/vma_tree/: both kinds of tree are a map of ranges, whatever is done to them.
+
+mod model;
+mod properties;
+mod world;
