@@ -26,6 +26,8 @@ use super::node::NodeCells;
 use super::node::NodeRef;
 use super::node::Nodes;
 use super::Entry;
+use super::RangeTree;
+use crate::error::Result;
 use crate::platform::Platform;
 use core::sync::atomic::Ordering::Acquire;
 
@@ -80,36 +82,6 @@ impl LeafAt<'_> {
 }
 
 impl<'m, P: Platform> Maple<'_, 'm, P> {
-    /// The value at an address, for a caller who is pinned and has no lock.
-    #[inline]
-    pub(super) fn lookup(&self, addr: u64) -> Option<u64> {
-        for _ in 0..TRIES {
-            let shape = self.nodes.sequence();
-            let mut node = self.nodes.root();
-            if node.is_none() {
-                return None;
-            }
-            let mut depth = 0usize;
-            let leaf = loop {
-                let cells = self.nodes.get(node)?;
-                if node.is_leaf() {
-                    break cells;
-                }
-                node = cells.child(cells.slot_of(addr));
-                depth = depth.wrapping_add(1);
-                if depth > MAX_DEPTH {
-                    return None;
-                }
-            };
-            let state = leaf.state();
-            let value = leaf.value(leaf.slot_of(addr));
-            if leaf.is_state(state) && (value != 0 || shape == self.nodes.sequence()) {
-                return (value != 0).then_some(value);
-            }
-        }
-        None
-    }
-
     /// The leaf that an address is in; `None` for an empty tree. As all below, for
     /// somebody who has the mmap lock.
     #[inline]
@@ -139,39 +111,6 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
             node = cells.child(slot);
         }
         None
-    }
-
-    /// The first entry that ends above an address.
-    pub(super) fn find(&self, addr: u64) -> Option<Entry> {
-        let at = self.leaf_at(addr)?;
-        for slot in at.leaf.slot_of(addr)..at.leaf.count() {
-            if let Some(entry) = at.entry(slot) {
-                return Some(entry);
-            }
-        }
-        // The leaf ends with a gap, so the next one does not begin with one.
-        if at.max == END {
-            return None;
-        }
-        let next = self.leaf_at(at.max)?;
-        next.entry(0)
-    }
-
-    /// The last entry that begins below an address.
-    pub(super) fn prev(&self, addr: u64) -> Option<Entry> {
-        let below = addr.checked_sub(1)?;
-        let at = self.leaf_at(below)?;
-        let slot = at.leaf.slot_of(below);
-        if let Some(entry) = at.entry(slot) {
-            return Some(entry);
-        }
-        // A gap: no other is before it.
-        if let Some(before) = slot.checked_sub(1) {
-            return at.entry(before);
-        }
-        let below = at.min.checked_sub(1)?;
-        let at = self.leaf_at(below)?;
-        at.entry(at.leaf.slot_of(below))
     }
 
     /// Whether an address is in no entry.
@@ -227,9 +166,89 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
             }
         }
     }
+}
 
-    /// No entry, and no node.
-    pub(super) fn clear(&self) {
+impl<P: Platform> RangeTree for Maple<'_, '_, P> {
+    #[inline]
+    fn lookup(&self, addr: u64) -> Option<u64> {
+        for _ in 0..TRIES {
+            let shape = self.nodes.sequence();
+            let mut node = self.nodes.root();
+            if node.is_none() {
+                return None;
+            }
+            let mut depth = 0usize;
+            let leaf = loop {
+                let cells = self.nodes.get(node)?;
+                if node.is_leaf() {
+                    break cells;
+                }
+                node = cells.child(cells.slot_of(addr));
+                depth = depth.wrapping_add(1);
+                if depth > MAX_DEPTH {
+                    return None;
+                }
+            };
+            let state = leaf.state();
+            let value = leaf.value(leaf.slot_of(addr));
+            if leaf.is_state(state) && (value != 0 || shape == self.nodes.sequence()) {
+                return (value != 0).then_some(value);
+            }
+        }
+        None
+    }
+
+    fn find(&self, addr: u64) -> Option<Entry> {
+        if addr >= END {
+            return None;
+        }
+        let at = self.leaf_at(addr)?;
+        for slot in at.leaf.slot_of(addr)..at.leaf.count() {
+            if let Some(entry) = at.entry(slot) {
+                return Some(entry);
+            }
+        }
+        // The leaf ends with a gap, so the next one does not begin with one.
+        if at.max == END {
+            return None;
+        }
+        let next = self.leaf_at(at.max)?;
+        next.entry(0)
+    }
+
+    fn prev(&self, addr: u64) -> Option<Entry> {
+        let below = addr.min(END).checked_sub(1)?;
+        let at = self.leaf_at(below)?;
+        let slot = at.leaf.slot_of(below);
+        if let Some(entry) = at.entry(slot) {
+            return Some(entry);
+        }
+        // A gap: no other is before it.
+        if let Some(before) = slot.checked_sub(1) {
+            return at.entry(before);
+        }
+        let below = at.min.checked_sub(1)?;
+        let at = self.leaf_at(below)?;
+        at.entry(at.leaf.slot_of(below))
+    }
+
+    fn nodes_for(&self, stores: usize) -> usize {
+        self.nodes_for_stores(stores)
+    }
+
+    fn store(&self, start: u64, end: u64, value: u64) -> bool {
+        self.store_range(start, end.min(END), value)
+    }
+
+    fn gap_below(&self, low: u64, high: u64, size: u64) -> Option<u64> {
+        self.highest_gap(low, high.min(END), size)
+    }
+
+    fn gap_above(&self, low: u64, high: u64, size: u64) -> Option<u64> {
+        self.lowest_gap(low, high.min(END), size)
+    }
+
+    fn clear(&self) {
         let root = self.nodes.root();
         if root.is_none() {
             return;
@@ -238,5 +257,9 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
         self.nodes.set_depth(0);
         self.count_change();
         self.retire_all(root);
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.check_all()
     }
 }

@@ -51,7 +51,7 @@ impl Wanted {
 
 impl<'m, P: Platform> Maple<'_, 'm, P> {
     /// The highest start of `size` free bytes from `low` up to `high`.
-    pub(super) fn gap_below(&self, low: u64, high: u64, size: u64) -> Option<u64> {
+    pub(super) fn highest_gap(&self, low: u64, high: u64, size: u64) -> Option<u64> {
         let mut wanted = Wanted::new(low, high, size)?;
         if self.nodes.root().is_none() {
             return Some(high.wrapping_sub(size));
@@ -105,7 +105,7 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
     }
 
     /// The lowest start of `size` free bytes from `low` up to `high`.
-    pub(super) fn gap_above(&self, low: u64, high: u64, size: u64) -> Option<u64> {
+    pub(super) fn lowest_gap(&self, low: u64, high: u64, size: u64) -> Option<u64> {
         let mut wanted = Wanted::new(low, high, size)?;
         if self.nodes.root().is_none() {
             return Some(low);

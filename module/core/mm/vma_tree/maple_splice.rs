@@ -27,6 +27,7 @@ use super::maple_node::LEAF_SLOTS;
 use super::maple_store::LEAF_MIN;
 use super::node::NodeCells;
 use super::node::NodeRef;
+use super::RangeTree;
 use crate::platform::Platform;
 
 /// A branch that would have fewer children is filled up from its neighbour.
@@ -128,7 +129,7 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
         (start, end)
     }
 
-    /// As [`Maple::store`], with nodes enough in store.
+    /// As [`Maple::store_range`], with nodes enough in store.
     #[inline(never)]
     pub(super) fn store_in_new_nodes(
         &self,

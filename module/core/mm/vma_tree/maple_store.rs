@@ -47,7 +47,7 @@ impl<P: Platform> Maple<'_, '_, P> {
     }
 
     /// How many nodes so many stores take at most.
-    pub(super) fn nodes_for(&self, stores: usize) -> usize {
+    pub(super) fn nodes_for_stores(&self, stores: usize) -> usize {
         let depth = self.nodes.depth();
         match stores.checked_sub(1) {
             None => 0,
@@ -63,7 +63,7 @@ impl<P: Platform> Maple<'_, '_, P> {
 
     /// Has `value` from `start` to `end`, 0 for nothing; whether there were nodes
     /// enough. Nothing has changed otherwise.
-    pub(super) fn store(&self, start: u64, end: u64, value: u64) -> bool {
+    pub(super) fn store_range(&self, start: u64, end: u64, value: u64) -> bool {
         if start >= end || self.store_in_leaf(start, end, value) {
             return true;
         }

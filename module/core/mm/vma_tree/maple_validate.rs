@@ -15,12 +15,7 @@ use crate::error::Result;
 use crate::platform::Platform;
 
 impl<P: Platform> Maple<'_, '_, P> {
-    /// Checks everything.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Corrupt`].
-    pub(super) fn validate(&self) -> Result<()> {
+    pub(super) fn check_all(&self) -> Result<()> {
         let (root, depth) = (self.nodes.root(), self.nodes.depth());
         let mut is_behind_gap = false;
         let is_sound = match (root.is_none(), depth) {

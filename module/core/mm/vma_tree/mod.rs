@@ -10,6 +10,8 @@
 //!     maple_splice.rs  changes that need nodes
 //!     maple_gap.rs     the search for room
 //!     maple_validate.rs
+//!   rblist.rs       red-black tree and list           up to Linux 6.0
+//!     rblist_store.rs rblist_balance.rs rblist_gap.rs rblist_validate.rs
 //!   node.rs       where nodes come from
 //! ```
 //!
@@ -27,6 +29,11 @@ mod maple_splice;
 mod maple_store;
 mod maple_validate;
 mod node;
+mod rblist;
+mod rblist_balance;
+mod rblist_gap;
+mod rblist_store;
+mod rblist_validate;
 
 use super::system::AddressSpace;
 use super::system::AddressSpaces;
@@ -36,6 +43,7 @@ use core::sync::atomic::AtomicU64;
 use maple::Maple;
 use node::NodeRef;
 use node::Nodes;
+use rblist::RbList;
 
 /// How a tree keeps its ranges (`vma_tree=`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +64,39 @@ pub struct Entry {
     pub end: u64,
     /// What was stored for it; not 0.
     pub value: u64,
+}
+
+/// What both kinds of tree are. Values are not 0; a store of 0 makes a gap.
+trait RangeTree {
+    /// See [`VmaTree::lookup`].
+    fn lookup(&self, addr: u64) -> Option<u64>;
+    /// See [`VmaTree::find`].
+    fn find(&self, addr: u64) -> Option<Entry>;
+    /// See [`VmaTree::prev`].
+    fn prev(&self, addr: u64) -> Option<Entry>;
+    /// How many nodes in store so many stores take at most.
+    fn nodes_for(&self, stores: usize) -> usize;
+    /// See [`VmaTree::store`]; whether there were nodes enough. Nothing has changed
+    /// otherwise.
+    fn store(&self, start: u64, end: u64, value: u64) -> bool;
+    /// See [`VmaTree::gap_below`].
+    fn gap_below(&self, low: u64, high: u64, size: u64) -> Option<u64>;
+    /// See [`VmaTree::gap_above`].
+    fn gap_above(&self, low: u64, high: u64, size: u64) -> Option<u64>;
+    /// No entry any more; the nodes are in store.
+    fn clear(&self);
+    /// See [`VmaTree::validate`].
+    fn validate(&self) -> Result<()>;
+}
+
+/// Asks the tree of the kind that it is.
+macro_rules! either {
+    ($self:ident.$function:ident($($arg:expr),*)) => {
+        match $self.kind() {
+            TreeKind::Maple => Maple { nodes: $self.nodes }.$function($($arg),*),
+            TreeKind::RbList => RbList { nodes: $self.nodes }.$function($($arg),*),
+        }
+    };
 }
 
 /// The ranges of one address space: a view, made anew wherever it is needed
@@ -127,6 +168,7 @@ impl<'a, 'm, P: Platform> VmaTree<'a, 'm, P> {
     }
 
     /// Of which kind it is.
+    #[inline(always)]
     pub fn kind(&self) -> TreeKind {
         match self.nodes.root_word() & NodeRef::RED_BLACK {
             0 => TreeKind::Maple,
@@ -134,27 +176,22 @@ impl<'a, 'm, P: Platform> VmaTree<'a, 'm, P> {
         }
     }
 
-    #[inline(always)]
-    fn maple(&self) -> Maple<'a, 'm, P> {
-        Maple { nodes: self.nodes }
-    }
-
     /// What is stored for an address, for a caller who is pinned and has no lock
     /// (`mas_walk`). A few steps, whatever the tree is going through; what they lead to
     /// may be wrong then.
     #[inline(always)]
     pub fn lookup(&self, addr: u64) -> Option<u64> {
-        self.maple().lookup(addr)
+        either!(self.lookup(addr))
     }
 
     /// The first entry that ends above an address (`find_vma`).
     pub fn find(&self, addr: u64) -> Option<Entry> {
-        self.maple().find(addr)
+        either!(self.find(addr))
     }
 
     /// The last entry that begins below an address.
     pub fn prev(&self, addr: u64) -> Option<Entry> {
-        self.maple().prev(addr)
+        either!(self.prev(addr))
     }
 
     /// The first entry that begins at an address or above.
@@ -203,7 +240,7 @@ impl<'a, 'm, P: Platform> VmaTree<'a, 'm, P> {
 
     #[inline]
     fn nodes_for(&self, stores: usize) -> usize {
-        self.maple().nodes_for(stores)
+        either!(self.nodes_for(stores))
     }
 
     /// Has what so many stores may need (`mas_preallocate`).
@@ -234,25 +271,25 @@ impl<'a, 'm, P: Platform> VmaTree<'a, 'm, P> {
         value: Option<u64>,
         reserve: &mut Reserve<'a, 'm, P>,
     ) {
-        let done = self.maple().store(start, end, value.unwrap_or(0));
+        let done = either!(self.store(start, end, value.unwrap_or(0)));
         reserve.is_spent |= !done;
     }
 
     /// The highest start of `size` free bytes that lie from `low` up to `high`
     /// (`mas_empty_area_rev`).
     pub fn gap_below(&self, low: u64, high: u64, size: u64) -> Option<u64> {
-        self.maple().gap_below(low, high, size)
+        either!(self.gap_below(low, high, size))
     }
 
     /// The lowest start of `size` free bytes that lie from `low` up to `high`
     /// (`mas_empty_area`).
     pub fn gap_above(&self, low: u64, high: u64, size: u64) -> Option<u64> {
-        self.maple().gap_above(low, high, size)
+        either!(self.gap_above(low, high, size))
     }
 
     /// Has no entry any more, and nothing in store (`__mt_destroy`).
     pub fn destroy(&self) {
-        self.maple().clear();
+        either!(self.clear());
         self.nodes.trim(0);
     }
 
@@ -262,6 +299,6 @@ impl<'a, 'm, P: Platform> VmaTree<'a, 'm, P> {
     ///
     /// [`Error::Corrupt`](crate::error::Error::Corrupt).
     pub fn validate(&self) -> Result<()> {
-        self.maple().validate()
+        either!(self.validate())
     }
 }

@@ -2,6 +2,7 @@
 
 //! mm/vma_tree/: both kinds of tree are a map of ranges, whatever is done to them.
 
+mod deep;
 mod model;
 mod properties;
 mod world;

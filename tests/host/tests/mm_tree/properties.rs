@@ -125,4 +125,14 @@ proptest! {
     fn a_maple_tree_of_many_addresses_is_the_model(ops in prop::collection::vec(op(4000), 1..900)) {
         play(TreeKind::Maple, &ops);
     }
+
+    #[test]
+    fn a_red_black_tree_of_few_addresses_is_the_model(ops in prop::collection::vec(op(120), 1..300)) {
+        play(TreeKind::RbList, &ops);
+    }
+
+    #[test]
+    fn a_red_black_tree_of_many_addresses_is_the_model(ops in prop::collection::vec(op(4000), 1..900)) {
+        play(TreeKind::RbList, &ops);
+    }
 }
