@@ -21,10 +21,13 @@ use core::sync::atomic::Ordering::Relaxed;
 pub enum Errno {
     EPERM = 1,
     ENOENT = 2,
+    ESRCH = 3,
     ENXIO = 6,
     E2BIG = 7,
+    EBADF = 9,
     EAGAIN = 11,
     ENOMEM = 12,
+    EACCES = 13,
     EFAULT = 14,
     EBUSY = 16,
     EEXIST = 17,
@@ -174,6 +177,38 @@ errors! {
     BadObjectCount = 167, EINVAL, "a request is about 1 to 4096 objects";
     OutsideObject = 168, ERANGE, "the bytes are not all the object's, or not all of its slab";
     NeedsDebugging = 169, EOPNOTSUPP, "objects can be misused in caches of one's own with debugging alone";
+
+    // Address spaces: what system calls about VMAs answer.
+    NoSuchSpace = 180, ESRCH, "there is no such address space";
+    BadWindow = 181, EINVAL, "a window is page aligned, not empty, and ends below the highest address that a process has";
+    BadLength = 182, EINVAL, "the length is zero, or is zero when it is rounded up to pages";
+    NotPageAligned = 183, EINVAL, "the address is not the start of a page";
+    BadProtection = 184, EINVAL, "the protection has bits that are unknown or contradict each other";
+    BadMapFlags = 185, EINVAL, "the flags are unknown, contradict each other, or do not go with what is mapped";
+    OutsideWindow = 186, ENOMEM, "the range does not lie in the window";
+    RangeOverflow = 187, ENOMEM, "the range runs past the end of the address space";
+    BadRange = 188, EINVAL, "the range runs past the end of the window or of the address space";
+    NoAddressRoom = 189, ENOMEM, "the window has no free range of that length";
+    TooManyMaps = 190, ENOMEM, "the address space has as many VMAs as it may have";
+    AddressSpaceLimit = 191, ENOMEM, "RLIMIT_AS or RLIMIT_DATA would be exceeded";
+    StackLimit = 192, ENOMEM, "the stack would exceed RLIMIT_STACK, or come too near to what is mapped below it";
+    LockLimit = 193, EAGAIN, "RLIMIT_MEMLOCK would be exceeded";
+    LockLimitNoMemory = 194, ENOMEM, "more memory would be locked than RLIMIT_MEMLOCK allows";
+    MayNotLock = 195, EPERM, "the process may not lock memory";
+    Overcommit = 196, ENOMEM, "more memory would be promised than the overcommit mode allows";
+    RangeTaken = 197, EEXIST, "something is mapped in the range already";
+    NotMapped = 198, ENOMEM, "not all of the range is mapped";
+    NothingThere = 199, EFAULT, "nothing is mapped at the address, or not all of the range is one mapping";
+    AccessDenied = 200, EACCES, "what is mapped there may not be accessed so";
+    LowAddress = 201, EPERM, "the address is below mmap_min_addr";
+    BadAdvice = 202, EINVAL, "the advice is unknown, or not for what is mapped there";
+    OffsetOverflow = 203, EOVERFLOW, "the offset is past what can be counted in pages";
+    LockedThere = 204, EBUSY, "locked memory can't be invalidated";
+    MayNotExecute = 205, EPERM, "the file lies where nothing may be executed";
+    TryAgain = 206, EAGAIN, "there was no memory for the request's bookkeeping; it may be tried again";
+    BadRemap = 207, EINVAL, "the flags, lengths and addresses of the move contradict each other";
+    NotAStack = 208, EFAULT, "what is mapped there does not grow";
+    NotMappable = 209, ENODEV, "the file can't be mapped so";
 
     // validate().
     Corrupt = 100, EUCLEAN, "an invariant does not hold; validate names it";

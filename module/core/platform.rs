@@ -100,6 +100,13 @@ pub trait Platform: Send + Sync + 'static {
     /// Wakes all who sleep on a word (`wake_up_var`).
     fn wake(&self, _word: &AtomicU32) {}
 
+    /// One more mapping has a file, by the number under which it was mapped
+    /// (`get_file`).
+    fn get_file(&self, _file: u64) {}
+
+    /// One less has it (`fput`). May be called with the mmap lock held; may sleep.
+    fn put_file(&self, _file: u64) {}
+
     /// Lets others run: somebody is waited for. The caller is not pinned.
     fn relax(&self) {
         core::hint::spin_loop();

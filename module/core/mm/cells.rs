@@ -37,12 +37,17 @@ cells! {
         /// In pages, of the file or shared object; of anonymous memory, where it
         /// began (`vm_pgoff`).
         pub(super) pgoff: AtomicU64,
+        /// The same as if it were anonymous, too: where its private pages began
+        /// (`vma_start_anon_pgoff`).
+        pub(super) anon_pgoff: AtomicU64,
         /// The number of what is behind it: 0 for private anonymous memory, a file's or
         /// a shared object's otherwise.
         pub(super) file: AtomicU64,
         /// Which anonymous region its private pages belong to (`anon_vma`); 0 before it
         /// has one. VMAs of different regions are not merged.
         pub(super) anon: AtomicU64,
+        /// The next one of those that are about to go; whoever takes them away has it.
+        pub(super) next: AtomicU64,
     }
 }
 
@@ -66,6 +71,9 @@ cells! {
         pub(super) tree: [AtomicU64; 4],
         /// The physical address of the top-level table (`pgd`).
         pub(super) pgd: AtomicU64,
+        /// Its neighbours in the list of all address spaces.
+        pub(super) list_next: AtomicU64,
+        pub(super) list_prev: AtomicU64,
         /// The window: where addresses may be at all.
         pub(super) window_start: AtomicU64,
         pub(super) window_end: AtomicU64,
@@ -100,6 +108,8 @@ cells! {
         /// `RLIMIT_AS`, `DATA`, `STACK`, `MEMLOCK`, in bytes; all ones: none.
         pub(super) rlimit_as: AtomicU64,
         pub(super) rlimit_data: AtomicU64,
+        /// What `RLIMIT_DATA` may be raised to.
+        pub(super) rlimit_data_max: AtomicU64,
         pub(super) rlimit_stack: AtomicU64,
         pub(super) rlimit_memlock: AtomicU64,
         /// [`MmPolicy`](super) bits: legacy layout, CAP_IPC_LOCK, OOM-killed, ...

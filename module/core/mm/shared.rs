@@ -57,23 +57,26 @@ cells! {
         size: AtomicU64,
         /// Pages that it has.
         pages: AtomicU64,
+        /// Pages that were promised for it.
+        promised: AtomicU64,
     }
 }
 
 impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
-    /// A new object of so many pages, of which it has none yet; the caller has the only
-    /// reference (`shmem_kernel_file_setup`).
+    /// A new object of so many pages, of which it has none yet; so many were promised for
+    /// it. The caller has the only reference (`shmem_kernel_file_setup`).
     ///
     /// # Errors
     ///
     /// Those of the slab layer.
-    pub fn new_shared(&self, size: Pages) -> Result<ObjAddr> {
+    pub fn new_shared(&self, size: Pages, promised: Pages) -> Result<ObjAddr> {
         let addr = self.cache(CacheOf::Shared)?.alloc(&REQUEST)?;
         let cells: &ShmCells = self.cells(addr)?;
         cells.root.store(0, Relaxed);
         cells.tables.store(0, Relaxed);
         cells.size.store(size.0, Relaxed);
         cells.pages.store(0, Relaxed);
+        cells.promised.store(promised.0, Relaxed);
         cells.users.store(1, Release);
         Ok(addr)
     }
@@ -85,14 +88,16 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         }
     }
 
-    /// One less has it; the last one gives back its pages (`fput`, `shmem_evict_inode`).
-    pub fn put_shared(&self, object: ObjAddr) {
+    /// One less has it; the last one gives back its pages (`fput`, `shmem_evict_inode`),
+    /// and is told how many were promised for it.
+    pub fn put_shared(&self, object: ObjAddr) -> Pages {
         let Ok(cells) = self.cells::<ShmCells>(object) else {
-            return;
+            return Pages::ZERO;
         };
         if cells.users.fetch_sub(1, AcqRel) != 1 {
-            return;
+            return Pages::ZERO;
         }
+        let promised = Pages(cells.promised.load(Relaxed));
         {
             let mut puts = Puts::new(self);
             self.tables_of(cells).drop_all(&mut |entry| puts.put(entry));
@@ -101,6 +106,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
             // The slab layer counts a refusal.
             let _ = cache.free(object);
         }
+        promised
     }
 
     /// The page of an object with this number, if it has it (`mincore_page`).

@@ -6,6 +6,7 @@ use super::cells::MmCells;
 use super::cells::VmaCells;
 use super::lock::ReadLock;
 use super::lock::WriteLock;
+use super::sysctl::Knobs;
 use crate::boot::Mm;
 use crate::error::Error;
 use crate::error::Result;
@@ -15,6 +16,7 @@ use crate::platform::Platform;
 use crate::slab::Cache;
 use crate::slab::CacheArgs;
 use crate::slab::CacheId;
+use crate::slab::Constructor;
 use crate::slab::ObjAddr;
 use crate::slab::ObjectAllocator;
 use crate::slab::SlabAllocator;
@@ -28,9 +30,13 @@ use core::sync::atomic::Ordering::Release;
 /// What all address spaces have in common; one in each running shadow.
 pub struct SpacesTable {
     /// Held while the caches come up, and while an address space comes or goes.
-    lock: AtomicU32,
+    pub(super) lock: AtomicU32,
     /// The caches' numbers, by [`CacheOf`]; 0 before they are up.
     caches: [AtomicU32; NR_CACHES],
+    /// The first of all address spaces; 0 for none. Changed with `lock`.
+    pub(super) first: AtomicU64,
+    /// What the user has said.
+    pub(super) knobs: Knobs,
     /// Promised pages (`vm_committed_as`).
     pub(super) committed: AtomicU64,
     /// The number that the next one gets.
@@ -82,6 +88,8 @@ impl SpacesTable {
         Self {
             lock: AtomicU32::new(0),
             caches: [const { AtomicU32::new(0) }; NR_CACHES],
+            first: AtomicU64::new(0),
+            knobs: Knobs::new(),
             committed: AtomicU64::new(0),
             next_id: AtomicU32::new(1),
             next_anon: AtomicU64::new(1),
@@ -176,11 +184,46 @@ impl<'a, 'm, P: Platform> AddressSpaces<'a, 'm, P> {
                 let mut args = CacheArgs::new(name, size as u32);
                 args.flags = flags;
                 args.align = align as u32;
+                // Locks outlive their objects, and are free in those of a new slab.
+                if name != "maple_node" {
+                    args.ctor = Constructor::Fill(0);
+                }
                 let id = slab.create(&args)?;
                 place.store(id.get().into(), Release);
             }
         }
         self.cache(of)
+    }
+}
+
+/// Takes no text.
+struct Silent;
+
+impl core::fmt::Write for Silent {
+    fn write_str(&mut self, _text: &str) -> core::fmt::Result {
+        Ok(())
+    }
+}
+
+impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
+    /// Gives the caches back; the next use makes them anew. Before the slab layer can go.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CacheBusy`] while there is an address space.
+    pub fn shut_down(&self) -> Result<()> {
+        let table = self.table();
+        let _lock = WriteLock::lock(self.platform(), &table.lock);
+        if table.count.load(Relaxed) != 0 {
+            return Err(Error::CacheBusy);
+        }
+        for place in &table.caches {
+            if let Some(id) = CacheId::new(place.load(Relaxed) as u16) {
+                self.mm.slab()?.destroy(id, &mut Silent)?;
+                place.store(0, Release);
+            }
+        }
+        Ok(())
     }
 }
 

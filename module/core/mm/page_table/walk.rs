@@ -43,6 +43,17 @@ pub struct Translation {
     pub huge: bool,
 }
 
+impl Translation {
+    /// Behind the last address for which there is no page for the same reason as there is
+    /// none for `addr`, of which this is.
+    pub fn hole_end(&self, addr: VirtAddr) -> VirtAddr {
+        let mut all = Level::ALL.into_iter().zip(self.levels);
+        let missing = all.find(|(_, entry)| !entry.is_table());
+        let level = missing.map_or(Level::Pte, |(level, _)| level);
+        VirtAddr(level.end_of(addr.0, u64::MAX))
+    }
+}
+
 impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     /// The table in a page.
     ///

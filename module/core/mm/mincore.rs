@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `mincore` and `msync`: what is there, and that it is as it should be.
+
+use super::flags::VmFlags;
+use super::system::AddressSpace;
+use super::types::VirtAddr;
+use super::types::VirtRange;
+use super::types::TASK_SIZE;
+use super::vma::Vma;
+use crate::error::Error;
+use crate::error::Result;
+use crate::phys::PAGE_SHIFT;
+use crate::phys::PAGE_SIZE;
+use crate::platform::Platform;
+use crate::slab::ObjAddr;
+
+const MS_ASYNC: u32 = 1;
+const MS_INVALIDATE: u32 = 2;
+const MS_SYNC: u32 = 4;
+
+impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
+    /// Whether each page of a range is in memory: 1 or 0, as far as there are places
+    /// (`mincore`). Says how many were told, where the range begins with what is mapped:
+    /// call it again for the rest, as Linux does for each page of answers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotPageAligned`], [`Error::RangeOverflow`], [`Error::NotMapped`] where
+    /// nothing is mapped at `addr`.
+    pub fn mincore(&self, addr: VirtAddr, len: u64, vec: &mut [u8]) -> Result<usize> {
+        if !addr.is_page_aligned() {
+            return Err(Error::NotPageAligned);
+        }
+        // `access_ok`.
+        let end = addr.0.checked_add(len);
+        if end.is_none_or(|end| end > TASK_SIZE) {
+            return Err(Error::RangeOverflow);
+        }
+        let pages = len.div_ceil(PAGE_SIZE).min(vec.len() as u64);
+        if pages == 0 {
+            return Ok(0);
+        }
+        let _mm = self.read();
+        let vma = self.vma_lookup(addr.0).ok_or(Error::NotMapped)?;
+        let range = VirtRange::new(addr.0, addr.0 + (pages << PAGE_SHIFT));
+        let range = range.intersect(vma.range());
+        let mut told = 0;
+        for place in vec.iter_mut().take(range.pages() as usize) {
+            let at = addr.0 + ((told as u64) << PAGE_SHIFT);
+            *place = self.is_resident(vma, VirtAddr(at)).into();
+            told += 1;
+        }
+        Ok(told)
+    }
+
+    /// Whether a page is there, in the tables or behind the VMA
+    /// (`mincore_pte_range`, `__mincore_unmapped_range`).
+    fn is_resident(&self, vma: Vma<'m>, at: VirtAddr) -> bool {
+        if self.page_at(at).leaf.is_present() {
+            return true;
+        }
+        let is_shared = vma.flags().has(VmFlags::MAYSHARE);
+        let object = ObjAddr::new(vma.file());
+        is_shared
+            && self
+                .system
+                .shared_page(object, vma.pgoff_at(at.0))
+                .is_some()
+    }
+
+    /// Looks whether a range could be written back; nothing of the shadow's is written
+    /// anywhere (`msync`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadMapFlags`], [`Error::NotPageAligned`], [`Error::RangeOverflow`],
+    /// [`Error::NotMapped`], [`Error::LockedThere`].
+    pub fn msync(&self, addr: VirtAddr, len: u64, flags: u32) -> Result<()> {
+        if flags & !(MS_ASYNC | MS_INVALIDATE | MS_SYNC) != 0 {
+            return Err(Error::BadMapFlags);
+        }
+        if !addr.is_page_aligned() {
+            return Err(Error::NotPageAligned);
+        }
+        if flags & MS_ASYNC != 0 && flags & MS_SYNC != 0 {
+            return Err(Error::BadMapFlags);
+        }
+        let len = super::munmap::page_align(len);
+        let end = addr.0.checked_add(len).ok_or(Error::RangeOverflow)?;
+        if end == addr.0 {
+            return Ok(());
+        }
+        let _mm = self.read();
+        let mut at = addr.0;
+        let mut hole = false;
+        while at < end {
+            let vma = self.find_vma(at).ok_or(Error::NotMapped)?;
+            if at < vma.start() {
+                if flags == MS_ASYNC || vma.start() >= end {
+                    return Err(Error::NotMapped);
+                }
+                hole = true;
+            }
+            if flags & MS_INVALIDATE != 0 && vma.flags().has(VmFlags::LOCKED) {
+                return Err(Error::LockedThere);
+            }
+            at = vma.end();
+        }
+        match hole {
+            true => Err(Error::NotMapped),
+            false => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `mmap`: the checks in Linux's order, a place, what was there before, and then a
+//! neighbour that grows or a VMA of its own.
+
+use super::accounting::OVERCOMMIT_NEVER;
+use super::flags::VmFlags;
+use super::host::HostTable;
+use super::merge::Merge;
+use super::munmap::page_align;
+use super::placement::PlaceRequest;
+use super::placement::MAP_FIXED;
+use super::sysctl::MmKnob;
+use super::system::AddressSpace;
+use super::system::MmapWrite;
+use super::types::VirtAddr;
+use super::types::VirtRange;
+use super::vma::NewVma;
+use super::vma::Vma;
+use crate::error::Error;
+use crate::error::Result;
+use crate::phys::PAGE_SHIFT;
+use crate::platform::Platform;
+use core::sync::atomic::Ordering::Relaxed;
+
+const PROT_READ: u32 = 1;
+const PROT_WRITE: u32 = 2;
+const PROT_EXEC: u32 = 4;
+
+const MAP_SHARED: u32 = 0x01;
+const MAP_PRIVATE: u32 = 0x02;
+const MAP_SHARED_VALIDATE: u32 = 0x03;
+const MAP_DROPPABLE: u32 = 0x08;
+const MAP_TYPE: u32 = 0x0f;
+const MAP_GROWSDOWN: u32 = 0x0100;
+const MAP_LOCKED: u32 = 0x2000;
+const MAP_NORESERVE: u32 = 0x4000;
+const MAP_POPULATE: u32 = 0x8000;
+const MAP_NONBLOCK: u32 = 0x1_0000;
+const MAP_STACK: u32 = 0x2_0000;
+const MAP_HUGETLB: u32 = 0x4_0000;
+const MAP_FIXED_NOREPLACE: u32 = 0x10_0000;
+
+/// A file to be mapped, as far as the rules ask about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MmapFile {
+    /// Its number ([`Vma::file`]). Not 0. A reference goes with it, which the mapping
+    /// has when there is one.
+    pub number: u64,
+    /// It is open for reading (`FMODE_READ`).
+    pub is_readable: bool,
+    /// It lies where nothing may be executed (`path_noexec`).
+    pub is_noexec: bool,
+}
+
+/// What a process wants to have mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MmapRequest {
+    /// Where, or where it would like it.
+    pub addr: VirtAddr,
+    /// In bytes.
+    pub len: u64,
+    /// `PROT_*`.
+    pub prot: u32,
+    /// `MAP_*`, without `MAP_ANONYMOUS`, which [`MmapRequest::file`] says.
+    pub flags: u32,
+    /// What is to be behind it.
+    pub file: Option<MmapFile>,
+    /// Which page of the file comes first.
+    pub pgoff: u64,
+}
+
+/// What is done under the mmap lock, and what is left to do after it.
+struct Mapped {
+    addr: VirtAddr,
+    /// How many bytes are to be faulted in.
+    populate: u64,
+}
+
+/// The flags of a protection (`calc_vm_prot_bits`).
+pub(super) const fn prot_flags(prot: u32) -> VmFlags {
+    // The three have the same bits in both.
+    VmFlags((prot & (PROT_READ | PROT_WRITE | PROT_EXEC)) as u64)
+}
+
+/// The flags that mapping flags stand for (`calc_vm_flag_bits`).
+fn map_flags(flags: u32) -> VmFlags {
+    let pairs = [
+        (MAP_GROWSDOWN, VmFlags::GROWSDOWN),
+        (MAP_LOCKED, VmFlags::LOCKED),
+        (MAP_STACK, VmFlags::NOHUGEPAGE),
+    ];
+    let given = pairs.iter().filter(|&&(map, _)| flags & map != 0);
+    given.fold(VmFlags::NONE, |all, &(_, vm)| all.with(vm))
+}
+
+/// Whether such memory is promised when it is mapped (`accountable_mapping`).
+fn is_accountable(flags: VmFlags) -> bool {
+    flags.has(VmFlags::WRITE) && !flags.any(VmFlags::NORESERVE.with(VmFlags::SHARED))
+}
+
+impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
+    /// Maps what is asked for, and says where (`vm_mmap_pgoff`). The file's reference
+    /// is the mapping's when there is one, and the caller's else.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadLength`], [`Error::RangeOverflow`], [`Error::OffsetOverflow`],
+    /// [`Error::TooManyMaps`], [`Error::RangeTaken`], [`Error::MayNotLock`],
+    /// [`Error::LockLimit`], [`Error::AccessDenied`], [`Error::NotMappable`],
+    /// [`Error::BadMapFlags`], [`Error::AddressSpaceLimit`], [`Error::Overcommit`],
+    /// [`Error::NoMemory`], and those of the place: [`Error::NoAddressRoom`],
+    /// [`Error::OutsideWindow`], [`Error::NotPageAligned`], [`Error::LowAddress`].
+    pub fn mmap(&self, host: &dyn HostTable, request: &MmapRequest) -> Result<VirtAddr> {
+        let mapped = self.write().mmap(host, request)?;
+        if mapped.populate != 0 {
+            // What can't be had now is had by its faults.
+            let range = VirtRange::new(mapped.addr.0, mapped.addr.0 + mapped.populate);
+            let _ = self.mm_populate(host, range, true);
+        }
+        Ok(mapped.addr)
+    }
+}
+
+impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
+    /// `do_mmap`.
+    fn mmap(&self, host: &dyn HostTable, request: &MmapRequest) -> Result<Mapped> {
+        let space = &self.space;
+        let mut flags = request.flags;
+        if request.len == 0 {
+            return Err(Error::BadLength);
+        }
+        if request.file.is_none() && flags & MAP_HUGETLB != 0 {
+            // There is no pool of huge pages (`hugetlb_file_setup`).
+            return Err(Error::NoMemory);
+        }
+        if flags & MAP_FIXED_NOREPLACE != 0 {
+            flags |= MAP_FIXED;
+        }
+        let hint = match flags & MAP_FIXED {
+            0 => space.round_hint(request.addr.0),
+            _ => request.addr.0,
+        };
+        let len = page_align(request.len);
+        if len == 0 {
+            return Err(Error::RangeOverflow);
+        }
+        if request.pgoff.checked_add(len >> PAGE_SHIFT).is_none() {
+            return Err(Error::OffsetOverflow);
+        }
+        if space.map_count() > space.system.max_map_count() {
+            return Err(Error::TooManyMaps);
+        }
+        let default = VmFlags(space.cells.def_flags.load(Relaxed));
+        let vm_flags = prot_flags(request.prot)
+            .with(map_flags(flags))
+            .with(default)
+            .with(VmFlags::MAY);
+        let addr = space.unmapped_area(&PlaceRequest {
+            addr: hint,
+            len,
+            flags,
+            is_anonymous: request.file.is_none() && flags & MAP_SHARED == 0,
+        })?;
+        let range = VirtRange::new(addr.0, addr.0 + len);
+        if flags & MAP_FIXED_NOREPLACE != 0
+            && space
+                .find_intersection(range.start.0, range.end.0)
+                .is_some()
+        {
+            return Err(Error::RangeTaken);
+        }
+        if flags & MAP_LOCKED != 0 && !space.can_do_mlock() {
+            return Err(Error::MayNotLock);
+        }
+        if !space.mlock_future_ok(vm_flags.has(VmFlags::LOCKED), len) {
+            return Err(Error::LockLimit);
+        }
+        let (mut vm_flags, pgoff) = match &request.file {
+            Some(file) => self.file_flags(file, request, flags, vm_flags, len)?,
+            None => anonymous_flags(flags, vm_flags, addr)?,
+        };
+        if flags & MAP_NORESERVE != 0
+            && space.system.knob(MmKnob::OvercommitMemory) != OVERCOMMIT_NEVER
+        {
+            vm_flags = vm_flags.with(VmFlags::NORESERVE);
+        }
+        let file = request.file.map_or(0, |file| file.number);
+        self.map_region(host, range, vm_flags, pgoff, file)?;
+        let populates =
+            vm_flags.has(VmFlags::LOCKED) || flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE;
+        Ok(Mapped {
+            addr,
+            populate: if populates { len } else { 0 },
+        })
+    }
+
+    /// The flags and the first page of a file's mapping. Files are mapped privately
+    /// alone.
+    fn file_flags(
+        &self,
+        file: &MmapFile,
+        request: &MmapRequest,
+        flags: u32,
+        vm_flags: VmFlags,
+        len: u64,
+    ) -> Result<(VmFlags, u64)> {
+        // `file_mmap_ok` of a regular file.
+        let pages = (i64::MAX as u64).checked_sub(len);
+        if pages.is_none_or(|bytes| request.pgoff > bytes >> PAGE_SHIFT) {
+            return Err(Error::OffsetOverflow);
+        }
+        match flags & MAP_TYPE {
+            MAP_SHARED | MAP_SHARED_VALIDATE => return Err(Error::NotMappable),
+            MAP_PRIVATE => {}
+            _ => return Err(Error::BadMapFlags),
+        }
+        if !file.is_readable {
+            return Err(Error::AccessDenied);
+        }
+        let mut vm_flags = vm_flags;
+        if file.is_noexec {
+            if vm_flags.has(VmFlags::EXEC) {
+                return Err(Error::MayNotExecute);
+            }
+            vm_flags = vm_flags.without(VmFlags::MAYEXEC);
+        }
+        if vm_flags.has(VmFlags::GROWSDOWN) {
+            return Err(Error::BadMapFlags);
+        }
+        Ok((vm_flags, request.pgoff))
+    }
+
+    /// Maps a range whose place and flags are settled (`mmap_region`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyMaps`], [`Error::AddressSpaceLimit`], [`Error::Overcommit`],
+    /// [`Error::NoMemory`]. What was there is still there then, if split, but for the
+    /// last, which may leave a gap as in Linux.
+    fn map_region(
+        &self,
+        host: &dyn HostTable,
+        range: VirtRange,
+        flags: VmFlags,
+        pgoff: u64,
+        file: u64,
+    ) -> Result<Vma<'m>> {
+        let space = &self.space;
+        let mut flags = flags;
+        let doomed = self.gather(host, range)?;
+        let pages = range.pages();
+        if !space.may_expand(flags, pages.wrapping_sub(doomed.pages)) {
+            return Err(Error::AddressSpaceLimit);
+        }
+        let mut charged = None;
+        if is_accountable(flags) {
+            // What is replaced has paid for a part.
+            let more = pages.wrapping_sub(doomed.accounted);
+            if more != 0 {
+                space.charge(more)?;
+            }
+            charged = Some(more);
+            flags = flags.with(VmFlags::ACCOUNT);
+        }
+        let anon_pgoff = range.start.page();
+        let merge = Merge {
+            prev: doomed.prev,
+            middle: None,
+            next: doomed.next,
+            copied_from: None,
+            start: range.start.0,
+            end: range.end.0,
+            pgoff,
+            anon_pgoff,
+            flags,
+            file,
+            anon: 0,
+            just_expand: false,
+        };
+        let new = NewVma {
+            start: range.start.0,
+            end: range.end.0,
+            flags,
+            pgoff,
+            anon_pgoff,
+            file,
+        };
+        let uncharge = || space.system.account(-(charged.unwrap_or(0) as i64));
+        // For a gap where the old was, if there is no memory for the new.
+        let mut gap = match doomed.pages {
+            0 => None,
+            _ => Some(space.tree().reserve(1).inspect_err(|_| uncharge())?),
+        };
+        self.detach(&doomed);
+        if doomed.pages != 0 {
+            self.clear_entries(host, &doomed);
+        }
+        let vma = match self.merge_or_new(&merge, &new) {
+            Ok(vma) => vma,
+            Err(error) => {
+                uncharge();
+                if let Some(gap) = &mut gap {
+                    space.tree().store(new.start, new.end, None, gap);
+                }
+                self.complete_munmap(&doomed);
+                return Err(error);
+            }
+        };
+        let mut doomed = doomed;
+        if charged.is_some() {
+            doomed.accounted = 0;
+        }
+        self.complete_munmap(&doomed);
+        let flags = vma.flags();
+        space.stat_account(flags, pages as i64);
+        if flags.has(VmFlags::LOCKED) {
+            match vma.supports_mlock() {
+                true => space.add_locked(pages as i64),
+                false => vma.set_flags(flags.without(VmFlags::LOCKED_MASK)),
+            }
+        }
+        // For whoever looks for what was written to, all that is new was.
+        vma.set_flags(vma.flags().with(VmFlags::SOFTDIRTY));
+        Ok(vma)
+    }
+
+    /// A neighbour that has the range from now on, or a VMA of its own
+    /// (`__mmap_new_vma`). A neighbour has what is behind it already.
+    fn merge_or_new(&self, merge: &Merge<'m>, new: &NewVma) -> Result<Vma<'m>> {
+        let merged = self.merge_new_range(merge).unwrap_or(None);
+        if let Some(vma) = merged {
+            self.space.system.put_file(new.file);
+            return Ok(vma);
+        }
+        let space = &self.space;
+        if new.file != 0 || !new.flags.has(VmFlags::SHARED) {
+            return self.insert_vma(new);
+        }
+        let file = space.new_shared_memory(new)?;
+        self.insert_vma(&NewVma { file, ..*new })
+            .inspect_err(|_| space.system.put_shared_memory(file))
+    }
+}
+
+/// The flags and the first page of an anonymous mapping.
+fn anonymous_flags(flags: u32, vm_flags: VmFlags, addr: VirtAddr) -> Result<(VmFlags, u64)> {
+    let grows = vm_flags.has(VmFlags::GROWSDOWN);
+    match flags & MAP_TYPE {
+        MAP_SHARED if grows => Err(Error::BadMapFlags),
+        MAP_SHARED => Ok((vm_flags.with(VmFlags::SHARED).with(VmFlags::MAYSHARE), 0)),
+        MAP_DROPPABLE if grows || flags & (MAP_LOCKED | MAP_HUGETLB) != 0 => {
+            Err(Error::BadMapFlags)
+        }
+        MAP_DROPPABLE => {
+            let more = VmFlags::DROPPABLE
+                .with(VmFlags::NORESERVE)
+                .with(VmFlags::WIPEONFORK)
+                .with(VmFlags::DONTDUMP);
+            Ok((vm_flags.with(more), addr.page()))
+        }
+        MAP_PRIVATE => Ok((vm_flags, addr.page())),
+        _ => Err(Error::BadMapFlags),
+    }
+}

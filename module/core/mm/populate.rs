@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pages are made before anybody touches them (`populate_vma_page_range`,
+//! `faultin_page_range`).
+
+use super::fault::SegvCode;
+use super::fault::Stop;
+use super::host::Access;
+use super::host::HostTable;
+use super::system::AddressSpace;
+use super::types::VirtAddr;
+use super::types::VirtRange;
+use crate::error::Error;
+use crate::error::Result;
+use crate::phys::PAGE_SIZE;
+use crate::platform::Platform;
+
+impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
+    /// Has each page of a range there, as if somebody read from or wrote to each, and
+    /// says how many they are. The caller has the mmap lock for reading.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotMapped`] where there is no VMA, [`Error::NothingThere`] where one does
+    /// not allow it or what is behind it has ended, [`Error::NoMemory`]. The pages before
+    /// stay.
+    pub fn populate(&self, host: &dyn HostTable, range: VirtRange, write: bool) -> Result<u64> {
+        let access = match write {
+            true => Access::Write,
+            false => Access::Read,
+        };
+        let mut addr = range.start.page_down().0;
+        let mut done = 0u64;
+        while addr < range.end.0 {
+            let vma = self.vma_lookup(addr).ok_or(Error::NotMapped)?;
+            match self.fault_in(host, vma.cells(), VirtAddr(addr), access, false) {
+                Ok(_) => {
+                    done = done.wrapping_add(1);
+                    addr = addr.wrapping_add(PAGE_SIZE);
+                }
+                Err(Stop::Again | Stop::NeedsMmapLock) => {}
+                Err(Stop::Segv(SegvCode::MapErr)) => return Err(Error::NotMapped),
+                Err(Stop::Segv(SegvCode::AccErr) | Stop::Bus) => return Err(Error::NothingThere),
+                Err(Stop::Oom) => return Err(Error::NoMemory),
+            }
+        }
+        Ok(done)
+    }
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `mmap` and `munmap`: ranges come, are merged, split and go.
+
+use super::world::*;
+use shadowmm_core::error::Errno;
+use shadowmm_core::error::Error;
+use shadowmm_core::mm::MmapRequest;
+use shadowmm_core::mm::VirtAddr;
+
+#[test]
+fn what_is_alike_and_side_by_side_is_one() {
+    let world = World::new();
+    world.map(0, 2, READ);
+    world.map(4, 2, READ);
+    assert_eq!(world.maps(), "0+2 r--p\n4+2 r--p\n");
+    world.map(2, 2, READ);
+    assert_eq!(world.maps(), "0+6 r--p\n");
+    world.map(6, 1, READ | WRITE);
+    assert_eq!(world.maps(), "0+6 r--p\n6+1 rw-p\n");
+    world.finish();
+}
+
+#[test]
+fn a_hole_splits_and_a_fixed_one_replaces() {
+    let world = World::new();
+    world.map(0, 10, READ | WRITE);
+    world.unmap(3, 2).unwrap();
+    assert_eq!(world.maps(), "0+3 rw-p\n5+5 rw-p\n");
+    world.map(2, 5, READ);
+    assert_eq!(world.maps(), "0+2 rw-p\n2+5 r--p\n7+3 rw-p\n");
+    // What is unmapped already is passed over.
+    world.unmap(0, 100).unwrap();
+    assert_eq!(world.maps(), "");
+    world.finish();
+}
+
+#[test]
+fn regions_that_were_written_to_apart_stay_apart() {
+    let world = World::new();
+    world.map(0, 2, READ | WRITE);
+    world.map(4, 2, READ | WRITE);
+    world.touch(0, 2);
+    world.touch(4, 2);
+    // Each has an anonymous region of its own: the new one goes with the one before.
+    world.map(2, 2, READ | WRITE);
+    assert_eq!(world.maps(), "0+4 rw-p\n4+2 rw-p\n");
+    world.finish();
+}
+
+#[test]
+fn an_untouched_one_joins_what_was_written_to() {
+    let world = World::new();
+    world.map(0, 2, READ | WRITE);
+    world.touch(0, 2);
+    world.map(2, 2, READ | WRITE);
+    assert_eq!(world.maps(), "0+4 rw-p\n");
+    world.touch(2, 2);
+    world.finish();
+}
+
+#[test]
+fn shared_memory_is_never_merged_but_with_its_own() {
+    let world = World::new();
+    let flags = SHARED | FIXED;
+    world.request(0, 2, READ | WRITE, flags).unwrap();
+    world.request(2, 2, READ | WRITE, flags).unwrap();
+    assert_eq!(world.maps(), "0+2 rw-s\n2+2 rw-s\n");
+    world.protect(1, 1, READ).unwrap();
+    assert_eq!(world.maps(), "0+1 rw-s\n1+1 r--s\n2+2 rw-s\n");
+    world.protect(1, 1, READ | WRITE).unwrap();
+    assert_eq!(world.maps(), "0+2 rw-s\n2+2 rw-s\n");
+    world.touch(0, 4);
+    assert_eq!(world.count(|counts| counts.rss_shmem), 4);
+    world.finish();
+}
+
+#[test]
+fn errors_come_in_linux_order() {
+    let world = World::new();
+    let map = |addr: u64, len: u64, flags: u32| {
+        let request = MmapRequest {
+            addr: VirtAddr(addr),
+            len,
+            prot: READ,
+            flags,
+            file: None,
+            pgoff: 0,
+        };
+        errno(world.space.mmap(&world.host, &request))
+    };
+    assert_eq!(map(BASE, 0, PRIVATE), Some(Errno::EINVAL));
+    assert_eq!(map(BASE, u64::MAX, PRIVATE), Some(Errno::ENOMEM));
+    assert_eq!(map(BASE + 1, PAGE, PRIVATE | FIXED), Some(Errno::EINVAL));
+    // A place is chosen before the type is looked at.
+    assert_eq!(map(BASE, SIZE + PAGE, 0), Some(Errno::ENOMEM));
+    assert_eq!(map(BASE, PAGE, 0), Some(Errno::EINVAL));
+    assert_eq!(map(BASE + SIZE, PAGE, PRIVATE | FIXED), Some(Errno::ENOMEM));
+    assert_eq!(map(BASE - PAGE, PAGE, PRIVATE | FIXED), Some(Errno::ENOMEM));
+    assert_eq!(map(BASE, PAGE, SHARED | GROWSDOWN), Some(Errno::EINVAL));
+    world.map(0, 2, READ);
+    let taken = map(BASE + PAGE, PAGE, PRIVATE | FIXED_NOREPLACE);
+    assert_eq!(taken, Some(Errno::EEXIST));
+    assert_eq!(map(BASE + 2 * PAGE, PAGE, PRIVATE | FIXED_NOREPLACE), None);
+    let unmap = |addr, len| errno(world.space.munmap(&world.host, VirtAddr(addr), len));
+    assert_eq!(unmap(BASE + 1, PAGE), Some(Errno::EINVAL));
+    assert_eq!(unmap(BASE, 0), Some(Errno::EINVAL));
+    assert_eq!(unmap(BASE, SIZE + PAGE), Some(Errno::EINVAL));
+    assert_eq!(unmap(BASE, SIZE), None);
+    world.finish();
+}
+
+#[test]
+fn the_count_of_vmas_has_a_limit() {
+    let world = World::new();
+    let spaces = world.mm.spaces();
+    spaces
+        .set_knob(shadowmm_core::mm::MmKnob::MaxMapCount, 4)
+        .unwrap();
+    world.map(0, 9, READ);
+    for page in [10, 12, 14] {
+        world.map(page, 1, READ | WRITE);
+    }
+    // Four: as many as may be. One more is let through, as in Linux.
+    world.map(16, 1, READ | WRITE);
+    let more = world.request(18, 1, READ | WRITE, PRIVATE | FIXED);
+    assert_eq!(more, Err(Error::TooManyMaps));
+    // A hole would make two of one; an end may go.
+    assert_eq!(world.unmap(3, 2), Err(Error::TooManyMaps));
+    assert_eq!(world.protect(3, 2, READ | WRITE), Err(Error::TooManyMaps));
+    world.unmap(0, 2).unwrap();
+    world.unmap(7, 2).unwrap();
+    assert_eq!(world.count(|counts| counts.map_count), 5);
+    world.finish();
+}
+
+#[test]
+fn what_is_populated_is_there() {
+    let world = World::new();
+    let page = world
+        .request(0, 8, READ | WRITE, PRIVATE | FIXED | POPULATE)
+        .unwrap();
+    assert_eq!(world.count(|counts| counts.rss_anon), 8);
+    world.unmap(page + 2, 3).unwrap();
+    assert_eq!(world.count(|counts| counts.rss_anon), 5);
+    world.map(0, 8, READ | WRITE);
+    assert_eq!(world.count(|counts| counts.rss_anon), 0);
+    world.finish();
+}

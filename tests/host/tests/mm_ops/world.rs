@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A booted machine, one address space on it, and a host that remembers what is entered
+//! in its table and objects when it is not what the shadow's table says.
+
+use shadowmm_core::boot::Boot;
+use shadowmm_core::boot::Config;
+use shadowmm_core::boot::Mm;
+use shadowmm_core::boot::Store;
+use shadowmm_core::buddy::FreeReport;
+use shadowmm_core::buddy::PageAllocator;
+use shadowmm_core::error::Errno;
+use shadowmm_core::error::Error;
+use shadowmm_core::error::Result;
+use shadowmm_core::mm::AddressSpace;
+use shadowmm_core::mm::Advice;
+use shadowmm_core::mm::HostTable;
+use shadowmm_core::mm::MmConfig;
+use shadowmm_core::mm::MmapRequest;
+use shadowmm_core::mm::MremapRequest;
+use shadowmm_core::mm::VirtAddr;
+use shadowmm_core::mm::VirtRange;
+use shadowmm_core::mm::VmFlags;
+use shadowmm_core::page::ZoneId;
+use shadowmm_core::phys::Pfn;
+use shadowmm_core::slab::ObjectAllocator;
+use shadowmm_host_tests::machine::backing;
+use shadowmm_host_tests::machine::builtin;
+use shadowmm_host_tests::HostPlatform;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+pub type TestMm = Mm<'static, HostPlatform>;
+pub type Space = AddressSpace<'static, 'static, HostPlatform>;
+
+pub const PAGE: u64 = 4096;
+pub const READ: u32 = 1;
+pub const WRITE: u32 = 2;
+pub const EXEC: u32 = 4;
+pub const SHARED: u32 = 1;
+pub const PRIVATE: u32 = 2;
+pub const FIXED: u32 = 0x10;
+pub const GROWSDOWN: u32 = 0x100;
+pub const LOCKED: u32 = 0x2000;
+pub const NORESERVE: u32 = 0x4000;
+pub const POPULATE: u32 = 0x8000;
+pub const FIXED_NOREPLACE: u32 = 0x10_0000;
+
+/// Where the window of the tests begins: 64 GiB, as long.
+pub const BASE: u64 = 64 << 30;
+pub const SIZE: u64 = 64 << 30;
+
+/// What the host has entered for one window.
+#[derive(Default)]
+pub struct Host(Mutex<BTreeMap<u64, (Pfn, bool)>>);
+
+impl HostTable for Host {
+    fn enter(&self, addr: VirtAddr, pfn: Pfn, writable: bool) -> Result<()> {
+        let mut table = self.0.lock().unwrap();
+        let place = table.entry(addr.0).or_insert((pfn, writable));
+        assert_eq!(place.0, pfn, "another page is entered at {addr}");
+        place.1 |= writable;
+        Ok(())
+    }
+
+    fn zap(&self, range: VirtRange) {
+        self.0
+            .lock()
+            .unwrap()
+            .retain(|&addr, _| !range.contains(VirtAddr(addr)));
+    }
+}
+
+impl Host {
+    /// What is entered is what the shadow's tables say, and allows no more.
+    pub fn check(&self, space: &Space) {
+        for (&addr, &(pfn, writable)) in self.0.lock().unwrap().iter() {
+            let page = space.page_at(VirtAddr(addr));
+            assert_eq!(page.pfn, Some(pfn), "the host has another page at {addr:x}");
+            assert!(
+                !writable || page.leaf.is_writable(),
+                "the host lets write at {addr:x}"
+            );
+        }
+    }
+}
+
+/// A machine with an address space.
+pub struct World {
+    pub mm: &'static TestMm,
+    pub space: Space,
+    pub host: Host,
+    before: Vec<FreeReport>,
+}
+
+fn free(mm: &TestMm) -> Vec<FreeReport> {
+    mm.drain(None).unwrap();
+    let allocator = mm.allocator();
+    let zones = mm.nodes.populated_zones();
+    let ids = zones.map(|zone| ZoneId::new(zone.nid, zone.kind));
+    ids.map(|id| allocator.free_report(id).unwrap()).collect()
+}
+
+pub fn boot() -> &'static TestMm {
+    let backing = backing(&[64]);
+    let map = builtin(&backing);
+    let store = Box::leak(Box::new(Store::new()));
+    let platform = HostPlatform::default();
+    let boot = Boot::detect(store, &map, &backing, Config::default(), platform);
+    let boot = Box::leak(Box::new(boot.unwrap()));
+    boot.run().unwrap();
+    boot.mm().unwrap()
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(&MmConfig::default())
+    }
+
+    pub fn with(config: &MmConfig) -> Self {
+        let mm = boot();
+        let before = free(mm);
+        let window = VirtRange::new(BASE, BASE + SIZE);
+        let space = mm.spaces().create(window, config).unwrap();
+        Self {
+            mm,
+            space,
+            host: Host::default(),
+            before,
+        }
+    }
+
+    /// No invariant is broken.
+    #[track_caller]
+    pub fn check(&self) {
+        if let Err(wrong) = self.space.validate() {
+            panic!("{wrong}\n{}", self.maps());
+        }
+        self.host.check(&self.space);
+    }
+
+    /// The address space goes, and every page is where it was.
+    #[track_caller]
+    pub fn finish(self) {
+        self.check();
+        self.space.put(&self.host);
+        assert!(
+            self.host.0.lock().unwrap().is_empty(),
+            "the host has pages left"
+        );
+        assert_eq!(
+            self.mm.spaces().committed().0,
+            0,
+            "something stays promised"
+        );
+        assert_eq!(self.mm.spaces().count(), 0);
+        self.mm.slab().unwrap().validate().unwrap();
+        self.mm.spaces().shut_down().unwrap();
+        self.mm.slab().unwrap().shut_down().unwrap();
+        self.mm.validate().unwrap();
+        assert_eq!(self.before, free(self.mm), "pages are lost");
+    }
+
+    /// One VMA a line: first page and number of pages behind the start of the window,
+    /// and permissions.
+    pub fn maps(&self) -> String {
+        maps_of(&self.space)
+    }
+
+    pub fn request(&self, page: u64, pages: u64, prot: u32, flags: u32) -> Result<u64> {
+        self.request_at(at(page), pages, prot, flags)
+    }
+
+    /// Without a hint.
+    pub fn anywhere(&self, pages: u64, prot: u32, flags: u32) -> Result<u64> {
+        self.request_at(VirtAddr(0), pages, prot, flags)
+    }
+
+    fn request_at(&self, addr: VirtAddr, pages: u64, prot: u32, flags: u32) -> Result<u64> {
+        let request = MmapRequest {
+            addr,
+            len: pages * PAGE,
+            prot,
+            flags,
+            file: None,
+            pgoff: 0,
+        };
+        let addr = self.space.mmap(&self.host, &request)?;
+        self.check();
+        Ok((addr.0 - BASE) / PAGE)
+    }
+
+    /// Private memory at a place.
+    #[track_caller]
+    pub fn map(&self, page: u64, pages: u64, prot: u32) {
+        let there = self.request(page, pages, prot, PRIVATE | FIXED);
+        assert_eq!(there, Ok(page));
+    }
+
+    pub fn unmap(&self, page: u64, pages: u64) -> Result<()> {
+        let done = self.space.munmap(&self.host, at(page), pages * PAGE);
+        self.check();
+        done
+    }
+
+    pub fn protect(&self, page: u64, pages: u64, prot: u32) -> Result<()> {
+        let done = self
+            .space
+            .mprotect(&self.host, at(page), pages * PAGE, prot);
+        self.check();
+        done
+    }
+
+    pub fn advise(&self, page: u64, pages: u64, advice: Advice) -> Result<()> {
+        let done = self
+            .space
+            .madvise(&self.host, at(page), pages * PAGE, advice);
+        self.check();
+        done
+    }
+
+    /// Somebody writes to each page.
+    #[track_caller]
+    pub fn touch(&self, page: u64, pages: u64) {
+        let range = VirtRange::new(at(page).0, at(page + pages).0);
+        let _lock = self.space.read();
+        assert_eq!(self.space.populate(&self.host, range, true), Ok(pages));
+    }
+
+    pub fn remap(&self, from: (u64, u64), to: (u64, u64), flags: u32) -> Result<u64> {
+        let request = MremapRequest {
+            addr: at(from.0),
+            old_len: from.1 * PAGE,
+            new_len: to.1 * PAGE,
+            flags,
+            new_addr: at(to.0),
+        };
+        let addr = self.space.mremap(&self.host, &request);
+        self.check();
+        Ok((addr?.0 - BASE) / PAGE)
+    }
+
+    pub fn count(&self, of: impl Fn(&shadowmm_core::mm::MmCounts) -> u64) -> u64 {
+        of(&self.space.counts())
+    }
+}
+
+pub fn at(page: u64) -> VirtAddr {
+    VirtAddr(BASE + page * PAGE)
+}
+
+pub fn errno<T>(result: Result<T>) -> Option<Errno> {
+    result.err().map(Error::errno)
+}
+
+pub fn maps_of(space: &Space) -> String {
+    let mut all = String::new();
+    space.for_each_vma(|vma| {
+        let bit = |flag, yes| if vma.flags.has(flag) { yes } else { '-' };
+        let name: String = [
+            bit(VmFlags::READ, 'r'),
+            bit(VmFlags::WRITE, 'w'),
+            bit(VmFlags::EXEC, 'x'),
+            if vma.flags.has(VmFlags::MAYSHARE) {
+                's'
+            } else {
+                'p'
+            },
+        ]
+        .iter()
+        .collect();
+        let page = (vma.range.start.0 - BASE) / PAGE;
+        all += &format!("{page}+{} {name}\n", vma.range.pages());
+    });
+    all
+}
