@@ -82,6 +82,19 @@ impl LeafAt<'_> {
 }
 
 impl<'m, P: Platform> Maple<'_, 'm, P> {
+    /// Where the way down from a node leads to.
+    #[inline(always)]
+    fn leaf_of(&self, mut node: NodeRef, addr: u64) -> Option<&'m NodeCells> {
+        for _ in 0..MAX_DEPTH {
+            let cells = self.nodes.get(node)?;
+            if node.is_leaf() {
+                return Some(cells);
+            }
+            node = cells.child(cells.slot_of(addr));
+        }
+        None
+    }
+
     /// The leaf that an address is in; `None` for an empty tree. As all below, for
     /// somebody who has the mmap lock.
     #[inline]
@@ -171,31 +184,25 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
 impl<P: Platform> RangeTree for Maple<'_, '_, P> {
     #[inline]
     fn lookup(&self, addr: u64) -> Option<u64> {
+        let mut last = None;
         for _ in 0..TRIES {
             let shape = self.nodes.sequence();
-            let mut node = self.nodes.root();
-            if node.is_none() {
+            let root = self.nodes.root();
+            if root.is_none() {
                 return None;
             }
-            let mut depth = 0usize;
-            let leaf = loop {
-                let cells = self.nodes.get(node)?;
-                if node.is_leaf() {
-                    break cells;
-                }
-                node = cells.child(cells.slot_of(addr));
-                depth = depth.wrapping_add(1);
-                if depth > MAX_DEPTH {
-                    return None;
-                }
+            let Some(leaf) = self.leaf_of(root, addr) else {
+                // He went astray.
+                continue;
             };
             let state = leaf.state();
             let value = leaf.value(leaf.slot_of(addr));
-            if leaf.is_state(state) && (value != 0 || shape == self.nodes.sequence()) {
-                return (value != 0).then_some(value);
+            last = (value != 0).then_some(value);
+            if leaf.is_state(state) && (last.is_some() || shape == self.nodes.sequence()) {
+                break;
             }
         }
-        None
+        last
     }
 
     fn find(&self, addr: u64) -> Option<Entry> {

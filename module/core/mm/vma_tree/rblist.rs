@@ -13,9 +13,10 @@
 //!
 //! # Readers and the writer
 //!
-//! Linux's readers had the mmap lock. Here the tree counts its changes and is odd while
-//! one is on its way; a reader without the lock goes down a bounded number of steps and
-//! looks whether the count is the same afterwards.
+//! Linux's readers had the mmap lock. Here the tree counts its changes, and the count is
+//! odd while one is on its way. A reader without the lock goes down a bounded number of
+//! steps. What he meets on his way he takes, since his caller looks whether it is it;
+//! that there is nothing he believes only if the count was even and is the same.
 
 use super::node::NodeCells;
 use super::node::NodeRef;
@@ -179,7 +180,6 @@ impl<P: Platform> RangeTree for RbList<'_, '_, P> {
         for _ in 0..TRIES {
             let before = self.nodes.sequence();
             let mut node = self.nodes.root();
-            let mut found = None;
             for _ in 0..MAX_HEIGHT {
                 let Some(cells) = self.cells(node) else {
                     break;
@@ -187,15 +187,14 @@ impl<P: Platform> RangeTree for RbList<'_, '_, P> {
                 if addr < cells.word(Field::Start as usize) {
                     node = NodeRef(cells.word(Field::Left as usize));
                 } else if addr < cells.word(Field::End as usize) {
-                    found = Some(cells.word(Field::Value as usize));
-                    break;
+                    return Some(cells.word(Field::Value as usize));
                 } else {
                     node = NodeRef(cells.word(Field::Right as usize));
                 }
             }
             fence(Acquire);
             if before % 2 == 0 && self.nodes.sequence_word().load(Relaxed) == before {
-                return found;
+                return None;
             }
             core::hint::spin_loop();
         }

@@ -5,4 +5,6 @@
 mod deep;
 mod model;
 mod properties;
+mod readers;
+mod shortage;
 mod world;
