@@ -39,6 +39,15 @@ pub trait Lock<T>: Send + Sync {
     fn lock(&self) -> Self::Guard<'_>;
 }
 
+/// Where a file of the host's lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileInfo {
+    /// Major and minor number of its device.
+    pub dev: (u32, u32),
+    /// Its inode.
+    pub ino: u64,
+}
+
 /// What the surroundings provide. One instance serves one shadow mm.
 pub trait Platform: Send + Sync + 'static {
     /// The lock that guards a zone and the like.
@@ -106,6 +115,20 @@ pub trait Platform: Send + Sync + 'static {
 
     /// One less has it (`fput`). May be called with the mmap lock held; may sleep.
     fn put_file(&self, _file: u64) {}
+
+    /// Where a file that is mapped lies (`i_sb->s_dev`, `i_ino`).
+    fn file_info(&self, _file: u64) -> FileInfo {
+        FileInfo::default()
+    }
+
+    /// Writes the path of a file that is mapped (`seq_path`).
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    fn write_file_path(&self, _out: &mut dyn fmt::Write, _file: u64) -> fmt::Result {
+        Ok(())
+    }
 
     /// Lets others run: somebody is waited for. The caller is not pinned.
     fn relax(&self) {

@@ -3,6 +3,7 @@
 //! What is counted of an address space, and what all of them together were
 //! promised.
 
+use super::cells::NR_RSS;
 use super::flags::VmFlags;
 use super::sysctl::MmKnob;
 use super::system::AddressSpace;
@@ -21,12 +22,15 @@ const OVERCOMMIT_GUESS: u64 = 0;
 /// `overcommit_memory`: no more than there is.
 pub(super) const OVERCOMMIT_NEVER: u64 = 2;
 
-/// The counts of an address space at one moment; pages, unless said otherwise.
+/// The numbers of an address space at one moment; pages, unless said otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // The names are Linux's.
-pub struct MmCounts {
+pub struct MmNumbers {
     /// How many VMAs there are.
-    pub map_count: u64,
+    pub map_count: u32,
+    pub oom_score_adj: i16,
+    /// An address.
+    pub mmap_base: u64,
     pub total_vm: u64,
     pub locked_vm: u64,
     pub pinned_vm: u64,
@@ -35,10 +39,8 @@ pub struct MmCounts {
     pub stack_vm: u64,
     pub hiwater_rss: u64,
     pub hiwater_vm: u64,
-    pub rss_file: u64,
-    pub rss_anon: u64,
-    pub rss_swap: u64,
-    pub rss_shmem: u64,
+    /// By [`Rss`](super::Rss).
+    pub rss: [u64; NR_RSS],
     /// In bytes.
     pub pgtables_bytes: u64,
     /// How many faults were served under a VMA's lock alone.
@@ -76,12 +78,13 @@ fn add(count: &AtomicU64, pages: i64) {
 
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// What is counted of it now.
-    pub fn counts(&self) -> MmCounts {
+    pub fn numbers(&self) -> MmNumbers {
         let cells = self.cells;
         let of = |count: &AtomicU64| count.load(Relaxed);
-        let [rss_file, rss_anon, rss_swap, rss_shmem] = &cells.rss;
-        MmCounts {
-            map_count: self.map_count(),
+        MmNumbers {
+            map_count: cells.map_count.load(Relaxed),
+            oom_score_adj: of(&cells.oom_score_adj) as i16,
+            mmap_base: of(&cells.mmap_base),
             total_vm: of(&cells.total_vm),
             locked_vm: of(&cells.locked_vm),
             pinned_vm: of(&cells.pinned_vm),
@@ -90,10 +93,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             stack_vm: of(&cells.stack_vm),
             hiwater_rss: of(&cells.hiwater_rss),
             hiwater_vm: of(&cells.hiwater_vm),
-            rss_file: of(rss_file),
-            rss_anon: of(rss_anon),
-            rss_swap: of(rss_swap),
-            rss_shmem: of(rss_shmem),
+            rss: cells.rss.each_ref().map(of),
             pgtables_bytes: of(&cells.pgtables_bytes),
             faults_vma_lock: of(&cells.faults_vma_lock),
             faults_mmap_lock: of(&cells.faults_mmap_lock),

@@ -291,6 +291,11 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         self.addr
     }
 
+    /// The surroundings.
+    pub fn platform(&self) -> &'a P {
+        self.system.platform()
+    }
+
     /// Where the parts of its program are.
     pub fn segments(&self) -> Segments {
         let at = self.cells.segments().map(|place| place.load(Relaxed));

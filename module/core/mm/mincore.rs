@@ -5,12 +5,10 @@
 use super::flags::VmFlags;
 use super::system::AddressSpace;
 use super::types::VirtAddr;
-use super::types::VirtRange;
 use super::types::TASK_SIZE;
 use super::vma::Vma;
 use crate::error::Error;
 use crate::error::Result;
-use crate::phys::PAGE_SHIFT;
 use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
 use crate::slab::ObjAddr;
@@ -20,15 +18,14 @@ const MS_INVALIDATE: u32 = 2;
 const MS_SYNC: u32 = 4;
 
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
-    /// Whether each page of a range is in memory: 1 or 0, as far as there are places
-    /// (`mincore`). Says how many were told, where the range begins with what is mapped:
-    /// call it again for the rest, as Linux does for each page of answers.
+    /// Tells of each page of a range whether it is in memory, by 1 or 0, as far as there
+    /// are places (`mincore`).
     ///
     /// # Errors
     ///
-    /// [`Error::NotPageAligned`], [`Error::RangeOverflow`], [`Error::NotMapped`] where
-    /// nothing is mapped at `addr`.
-    pub fn mincore(&self, addr: VirtAddr, len: u64, vec: &mut [u8]) -> Result<usize> {
+    /// [`Error::NotPageAligned`], [`Error::RangeOverflow`], [`Error::NotMapped`] for a
+    /// hole: what is before it was told.
+    pub fn mincore(&self, addr: VirtAddr, len: u64, vec: &mut [u8]) -> Result<()> {
         if !addr.is_page_aligned() {
             return Err(Error::NotPageAligned);
         }
@@ -37,21 +34,20 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         if end.is_none_or(|end| end > TASK_SIZE) {
             return Err(Error::RangeOverflow);
         }
-        let pages = len.div_ceil(PAGE_SIZE).min(vec.len() as u64);
-        if pages == 0 {
-            return Ok(0);
-        }
+        let pages = len.div_ceil(PAGE_SIZE);
         let _mm = self.read();
-        let vma = self.vma_lookup(addr.0).ok_or(Error::NotMapped)?;
-        let range = VirtRange::new(addr.0, addr.0 + (pages << PAGE_SHIFT));
-        let range = range.intersect(vma.range());
-        let mut told = 0;
-        for place in vec.iter_mut().take(range.pages() as usize) {
-            let at = addr.0 + ((told as u64) << PAGE_SHIFT);
-            *place = self.is_resident(vma, VirtAddr(at)).into();
-            told += 1;
+        let mut at = addr;
+        let mut holding: Option<Vma<'m>> = None;
+        for (place, _) in vec.iter_mut().zip(0..pages) {
+            let vma = match holding.filter(|vma| vma.end() > at.0) {
+                Some(vma) => vma,
+                None => self.vma_lookup(at.0).ok_or(Error::NotMapped)?,
+            };
+            holding = Some(vma);
+            *place = self.is_resident(vma, at).into();
+            at = VirtAddr(at.0 + PAGE_SIZE);
         }
-        Ok(told)
+        Ok(())
     }
 
     /// Whether a page is there, in the tables or behind the VMA

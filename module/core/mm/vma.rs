@@ -219,14 +219,6 @@ impl<'m> Vma<'m> {
         self.cells.anon.store(from.anon(), Release);
     }
 
-    /// Belongs to an anonymous region of its address space (`__anon_vma_prepare`).
-    /// Marked.
-    #[inline]
-    pub(super) fn set_anon(self, region: u64) {
-        self.cells.chains.store(1, Relaxed);
-        self.cells.anon.store(region, Release);
-    }
-
     /// Belongs to none any more (`unlink_anon_vmas`). Marked.
     #[inline]
     pub(super) fn unlink_anon(self) {

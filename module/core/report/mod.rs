@@ -18,6 +18,9 @@
 //! `slabinfo` and `slab_cache` are made of what the allocator of objects reports,
 //! as the running kernel prints them.
 //!
+//! `maps`, `smaps` and `mm_status` are made of an address space, as the running kernel prints
+//! them for a process.
+//!
 //! The e820 table prints itself (`firmware::E820Table::print`).
 //!
 //! Every writer takes a [`Snapshot`] and a [`core::fmt::Write`], keeps no more
@@ -32,15 +35,19 @@ pub mod failure;
 pub mod fallbacks;
 pub mod iomem;
 mod items;
+pub mod maps;
 pub mod memblock;
 pub mod meminfo;
+pub mod mm_status;
 mod model;
 mod node_files;
 pub mod nodes;
 pub mod pagetypeinfo;
 pub mod slab_cache;
 pub mod slabinfo;
+pub mod smaps;
 mod snapshot;
+mod space;
 mod totals;
 pub mod vmstat;
 pub mod zoneinfo;
@@ -78,4 +85,5 @@ pub use slab_cache::CacheFile;
 pub use snapshot::Snapshot;
 pub use snapshot::Stop;
 pub use snapshot::Walk;
+pub use space::SpaceFile;
 pub use totals::Totals;

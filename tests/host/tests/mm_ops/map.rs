@@ -71,7 +71,7 @@ fn shared_memory_is_never_merged_but_with_its_own() {
     world.protect(1, 1, READ | WRITE).unwrap();
     assert_eq!(world.maps(), "0+2 rw-s\n2+2 rw-s\n");
     world.touch(0, 4);
-    assert_eq!(world.count(|counts| counts.rss_shmem), 4);
+    assert_eq!(world.count(|counts| counts.rss[3]), 4);
     world.finish();
 }
 
@@ -130,7 +130,7 @@ fn the_count_of_vmas_has_a_limit() {
     assert_eq!(world.protect(3, 2, READ | WRITE), Err(Error::TooManyMaps));
     world.unmap(0, 2).unwrap();
     world.unmap(7, 2).unwrap();
-    assert_eq!(world.count(|counts| counts.map_count), 5);
+    assert_eq!(world.count(|counts| counts.map_count.into()), 5);
     world.finish();
 }
 
@@ -140,10 +140,10 @@ fn what_is_populated_is_there() {
     let page = world
         .request(0, 8, READ | WRITE, PRIVATE | FIXED | POPULATE)
         .unwrap();
-    assert_eq!(world.count(|counts| counts.rss_anon), 8);
+    assert_eq!(world.count(|counts| counts.rss[1]), 8);
     world.unmap(page + 2, 3).unwrap();
-    assert_eq!(world.count(|counts| counts.rss_anon), 5);
+    assert_eq!(world.count(|counts| counts.rss[1]), 5);
     world.map(0, 8, READ | WRITE);
-    assert_eq!(world.count(|counts| counts.rss_anon), 0);
+    assert_eq!(world.count(|counts| counts.rss[1]), 0);
     world.finish();
 }

@@ -118,7 +118,11 @@ impl World {
     }
 
     pub fn with(config: &MmConfig) -> Self {
-        let mm = boot();
+        Self::on(boot(), config)
+    }
+
+    /// On a machine that is up, and on which there is nothing.
+    pub fn on(mm: &'static TestMm, config: &MmConfig) -> Self {
         let before = free(mm);
         let window = VirtRange::new(BASE, BASE + SIZE);
         let space = mm.spaces().create(window, config).unwrap();
@@ -127,6 +131,16 @@ impl World {
             space,
             host: Host::default(),
             before,
+        }
+    }
+
+    /// Another address space on the same machine.
+    pub fn beside(&self, space: Space) -> Self {
+        Self {
+            mm: self.mm,
+            space,
+            host: Host::default(),
+            before: Vec::new(),
         }
     }
 
@@ -240,8 +254,8 @@ impl World {
         Ok((addr?.0 - BASE) / PAGE)
     }
 
-    pub fn count(&self, of: impl Fn(&shadowmm_core::mm::MmCounts) -> u64) -> u64 {
-        of(&self.space.counts())
+    pub fn count(&self, of: impl Fn(&shadowmm_core::mm::MmNumbers) -> u64) -> u64 {
+        of(&self.space.numbers())
     }
 }
 

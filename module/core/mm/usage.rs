@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the pages of a VMA are, whose, and how many have them, as `/proc/PID/smaps` and
+//! `pagemap` tell it.
+
+use super::flags::VmFlags;
+use super::page_table::Entry;
+use super::page_table::Translation;
+use super::page_table::HUGE_SIZE;
+use super::rss::Rss;
+use super::system::AddressSpace;
+use super::types::VirtAddr;
+use super::types::VirtRange;
+use super::types::TASK_SIZE;
+use super::vma::Vma;
+use super::vma::VmaInfo;
+use super::ThpMode;
+use crate::phys::PAGE_SIZE;
+use crate::platform::Platform;
+
+/// By how many bits a share of a page is finer than a byte (`PSS_SHIFT`).
+const PSS_SHIFT: u32 = 12;
+/// Pages in 2 MiB.
+const HUGE_PAGES: u32 = (HUGE_SIZE / PAGE_SIZE) as u32;
+
+/// `PM_SOFT_DIRTY` and the others: an entry of a pagemap.
+const PM_SOFT_DIRTY: u64 = 1 << 55;
+const PM_MMAP_EXCLUSIVE: u64 = 1 << 56;
+const PM_FILE: u64 = 1 << 61;
+const PM_PRESENT: u64 = 1 << 63;
+const PM_PFRAME_MASK: u64 = (1 << 55) - 1;
+
+/// What a range has in memory, in bytes (`struct mem_size_stats`). Shares of pages are
+/// finer by [`Usage::share`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // The names are Linux's.
+pub struct Usage {
+    pub resident: u64,
+    pub shared_clean: u64,
+    pub shared_dirty: u64,
+    pub private_clean: u64,
+    pub private_dirty: u64,
+    pub referenced: u64,
+    pub anonymous: u64,
+    pub anonymous_thp: u64,
+    pub pss: u64,
+    pub pss_anon: u64,
+    pub pss_file: u64,
+    pub pss_shmem: u64,
+    pub pss_dirty: u64,
+    pub pss_locked: u64,
+}
+
+/// What becomes of an address, and the VMA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// Whether a VMA holds the address.
+    pub is_mapped: bool,
+    /// The one that does, or the next one behind.
+    pub vma: Option<VmaInfo>,
+    /// The way through the tables.
+    pub translation: Translation,
+}
+
+impl Usage {
+    /// A share in bytes.
+    pub const fn share(fine: u64) -> u64 {
+        fine >> PSS_SHIFT
+    }
+
+    /// With what another range has.
+    pub fn add_all(&mut self, more: &Self) {
+        let pairs = [
+            (&mut self.resident, more.resident),
+            (&mut self.shared_clean, more.shared_clean),
+            (&mut self.shared_dirty, more.shared_dirty),
+            (&mut self.private_clean, more.private_clean),
+            (&mut self.private_dirty, more.private_dirty),
+            (&mut self.referenced, more.referenced),
+            (&mut self.anonymous, more.anonymous),
+            (&mut self.anonymous_thp, more.anonymous_thp),
+            (&mut self.pss, more.pss),
+            (&mut self.pss_anon, more.pss_anon),
+            (&mut self.pss_file, more.pss_file),
+            (&mut self.pss_shmem, more.pss_shmem),
+            (&mut self.pss_dirty, more.pss_dirty),
+            (&mut self.pss_locked, more.pss_locked),
+        ];
+        for (sum, more) in pairs {
+            *sum += more;
+        }
+    }
+
+    /// `smaps_account`, `smaps_page_accumulate`.
+    fn add(&mut self, page: &Translation, flags: VmFlags, count: u32) {
+        let Some(kind) = Rss::of(page.leaf, flags.has(VmFlags::SHARED)) else {
+            return;
+        };
+        let size = PAGE_SIZE;
+        self.resident += size;
+        if page.leaf.has(Entry::ACCESSED) {
+            self.referenced += size;
+        }
+        let share = (size << PSS_SHIFT) / u64::from(count.max(1));
+        self.pss += share;
+        match kind {
+            Rss::File => self.pss_file += share,
+            Rss::Shmem => self.pss_shmem += share,
+            Rss::Anon | Rss::Swap => {
+                self.anonymous += size;
+                self.pss_anon += share;
+                if page.huge {
+                    self.anonymous_thp += size;
+                }
+            }
+        }
+        if flags.has(VmFlags::LOCKED) {
+            self.pss_locked += share;
+        }
+        let is_dirty = page.leaf.has(Entry::DIRTY);
+        if is_dirty {
+            self.pss_dirty += share;
+        }
+        let place = match (count < 2, is_dirty) {
+            (true, true) => &mut self.private_dirty,
+            (true, false) => &mut self.private_clean,
+            (false, true) => &mut self.shared_dirty,
+            (false, false) => &mut self.shared_clean,
+        };
+        *place += size;
+    }
+}
+
+impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
+    /// Shows each VMA, lowest first, as long as `each` likes. Has the mmap lock for
+    /// reading meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of `each`.
+    pub fn try_for_each_vma<E>(
+        &self,
+        mut each: impl FnMut(&VmaInfo) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let _mm = self.read();
+        let mut all = self.vmas_in(VirtRange::new(0, u64::MAX));
+        all.try_for_each(|vma| each(&vma.info()))
+    }
+
+    /// The same with what each has in memory (`smap_gather_stats`).
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn try_for_each_usage<E>(
+        &self,
+        mut each: impl FnMut(&VmaInfo, &Usage) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let _mm = self.read();
+        let mut all = self.vmas_in(VirtRange::new(0, u64::MAX));
+        all.try_for_each(|vma| each(&vma.info(), &self.usage_of(vma)))
+    }
+
+    fn usage_of(&self, vma: Vma<'m>) -> Usage {
+        let mut usage = Usage::default();
+        let flags = vma.flags();
+        for (_, page) in self.resident_in(vma.range()) {
+            usage.add(&page, flags, self.map_count_of(&page, flags));
+        }
+        usage
+    }
+
+    /// How many entries map a page, as far as its references say
+    /// (`folio_precise_page_mapcount`).
+    fn map_count_of(&self, page: &Translation, flags: VmFlags) -> u32 {
+        let head = self.system.block_of_entry(page.leaf);
+        let Some(descriptor) = self.system.mm.sparse.page(head) else {
+            return 0;
+        };
+        let count = descriptor.count();
+        if page.leaf.has(Entry::PART) || (page.huge && count > HUGE_PAGES) {
+            // Each page of a block has a reference to it.
+            return count.div_ceil(HUGE_PAGES);
+        }
+        match flags.has(VmFlags::SHARED) {
+            // One is the object's.
+            true => count.saturating_sub(1),
+            false => count,
+        }
+    }
+
+    /// Whether 2 MiB may be mapped in a VMA (`thp_vma_allowable_orders`).
+    pub fn is_huge_eligible(&self, vma: &VmaInfo) -> bool {
+        let wanted = match self.system.thp() {
+            ThpMode::Always => true,
+            ThpMode::Madvise => vma.flags.has(VmFlags::HUGEPAGE),
+            ThpMode::Never => false,
+        };
+        let last = (vma.range.end.0 & !(HUGE_SIZE - 1)).checked_sub(HUGE_SIZE);
+        wanted
+            && vma.file == 0
+            && !vma.flags.has(VmFlags::NOHUGEPAGE)
+            && last.is_some_and(|last| last >= vma.range.start.0)
+    }
+
+    /// Looks an address up.
+    pub fn look(&self, addr: VirtAddr) -> Looked {
+        let _mm = self.read();
+        let vma = self.find_vma(addr.0).map(Vma::info);
+        Looked {
+            is_mapped: vma.is_some_and(|vma| vma.range.contains(addr)),
+            vma,
+            translation: self.page_at(addr),
+        }
+    }
+
+    /// Fills entries of a pagemap, from the page of `addr` on, and says how many there
+    /// were: none behind the last address of a process. Frames are told with `frames`
+    /// alone (`pagemap_read`).
+    pub fn pagemap(&self, addr: VirtAddr, entries: &mut [u64], frames: bool) -> usize {
+        let _mm = self.read();
+        let mut at = addr.page_down();
+        let mut vma = None;
+        let mut told = 0;
+        for entry in entries {
+            if at.0 >= TASK_SIZE {
+                break;
+            }
+            let holds = |vma: &VmaInfo| vma.range.end > at;
+            if !vma.as_ref().is_some_and(holds) {
+                vma = self.find_vma(at.0).map(Vma::info);
+            }
+            *entry = match vma.as_ref().filter(|vma| vma.range.contains(at)) {
+                Some(vma) => self.pagemap_entry(at, vma.flags, frames),
+                None => 0,
+            };
+            told += 1;
+            at = VirtAddr(at.0 + PAGE_SIZE);
+        }
+        told
+    }
+
+    /// `pte_to_pagemap_entry`.
+    fn pagemap_entry(&self, at: VirtAddr, flags: VmFlags, frames: bool) -> u64 {
+        let mut entry = 0;
+        if flags.has(VmFlags::SOFTDIRTY) {
+            entry |= PM_SOFT_DIRTY;
+        }
+        let page = self.page_at(at);
+        let Some(pfn) = page.pfn.filter(|_| page.leaf.is_present()) else {
+            return entry;
+        };
+        entry |= PM_PRESENT;
+        if frames {
+            entry |= pfn.0 & PM_PFRAME_MASK;
+        }
+        match Rss::of(page.leaf, flags.has(VmFlags::SHARED)) {
+            None => return entry,
+            Some(Rss::File | Rss::Shmem) => entry |= PM_FILE,
+            Some(Rss::Anon | Rss::Swap) => {}
+        }
+        if self.map_count_of(&page, flags) == 1 {
+            entry |= PM_MMAP_EXCLUSIVE;
+        }
+        entry
+    }
+}
