@@ -10,6 +10,7 @@
 
 use crate::buddy::Migrate;
 use crate::buddy::Shrinker;
+use crate::mm::OomTask;
 use crate::phys::CpuId;
 use crate::phys::NodeId;
 use crate::report::AllocFailure;
@@ -222,6 +223,22 @@ pub trait Platform: Send + Sync + 'static {
         _failure: &AllocFailure,
         _memory: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
     ) {
+    }
+
+    /// Ends the process of an address space for want of memory (`oom_kill_process`), and
+    /// writes the report, which says so, to the log; whether there was one. The caller
+    /// holds mmap locks of address spaces, perhaps.
+    fn oom_kill(
+        &self,
+        _victim: &OomTask,
+        _report: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
+    ) -> bool {
+        false
+    }
+
+    /// Whose a process is (`task_uid`), for reports.
+    fn uid_of(&self, _pid: u32) -> u32 {
+        0
     }
 
     /// The process that runs (`current->pid`); 0 for none.

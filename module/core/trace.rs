@@ -12,13 +12,19 @@
 //! ```
 //!
 //! Events are Linux's, with its names (without the `mm_`) and its fields
-//! (`include/trace/events/{kmem,compaction,vmscan}.h`). Where nobody listens one
+//! (`include/trace/events/{kmem,compaction,vmscan}.h`); those of the stages of a fault
+//! are the shadow's own. Where nobody listens one
 //! costs what [`Platform::is_traced`] costs, which in the kernel is one
 //! instruction that does nothing: the point has to be a constant where it is
 //! asked for, and what makes the event is kept out of the way.
 
 use crate::buddy::Gfp;
 use crate::buddy::MigrateType;
+use crate::mm::page_table::Entry;
+use crate::mm::page_table::Level;
+use crate::mm::VirtAddr;
+use crate::mm::VirtRange;
+use crate::mm::VmFlags;
 use crate::page::ZoneId;
 use crate::page::ZoneType;
 use crate::phys::Bytes;
@@ -118,6 +124,14 @@ pub enum TracePoint {
     Kmalloc,
     /// `kfree`
     Kfree,
+    /// `mm_fault_vma`
+    FaultVma,
+    /// `mm_fault_level`
+    FaultLevel,
+    /// `mm_fault_page`
+    FaultPage,
+    /// `mm_fault_expand`
+    FaultExpand,
 }
 
 /// Something that happened.
@@ -350,6 +364,74 @@ pub enum TraceEvent {
         /// The object, or [`ObjAddr::NULL`].
         object: ObjAddr,
     },
+    /// A fault has found its VMA.
+    FaultVma {
+        /// The address space's number.
+        mm: u32,
+        /// The address.
+        addr: VirtAddr,
+        /// The VMA.
+        vma: VirtRange,
+        /// [`VmFlags`].
+        flags: VmFlags,
+        /// Whether its own lock was enough; the mmap lock otherwise.
+        vma_lock: bool,
+    },
+    /// A fault has come by a table.
+    FaultLevel {
+        /// The address space's number.
+        mm: u32,
+        /// The address.
+        addr: VirtAddr,
+        /// The level.
+        level: Level,
+        /// The table's frame.
+        table: Pfn,
+        /// The entry that was there.
+        entry: Entry,
+    },
+    /// A fault has put a page into a table, or entered one again.
+    FaultPage {
+        /// The address space's number.
+        mm: u32,
+        /// The address.
+        addr: VirtAddr,
+        /// What was done.
+        how: FaultKind,
+        /// The entry that is there now.
+        entry: Entry,
+    },
+    /// A stack has grown.
+    FaultExpand {
+        /// The address space's number.
+        mm: u32,
+        /// Where it begins now.
+        start: VirtAddr,
+        /// Where it began before.
+        was: VirtAddr,
+    },
+}
+
+/// What a fault does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FaultKind {
+    /// The zero page, for whoever reads.
+    Zero = 0,
+    /// A zeroed page of anonymous memory.
+    Anonymous = 1,
+    /// 2 MiB of it.
+    Huge = 2,
+    /// A page with the content of a file.
+    File = 3,
+    /// A page of a shared object.
+    Shared = 4,
+    /// A copy, in the place of a page that others have, too.
+    Cow = 5,
+    /// The page was nobody else's, and may be written to from now on.
+    Reuse = 6,
+    /// The page was there, and the host had lost it.
+    Spurious = 7,
 }
 
 /// Pages that a scanner of compaction has looked at.

@@ -83,6 +83,10 @@ pub(crate) fn is_traced(point: TracePoint) -> bool {
         KmemCacheFree => is_listened_to!(__tracepoint_kmem_cache_free),
         Kmalloc => is_listened_to!(__tracepoint_kmalloc),
         Kfree => is_listened_to!(__tracepoint_kfree),
+        FaultVma => is_listened_to!(__tracepoint_mm_fault_vma),
+        FaultLevel => is_listened_to!(__tracepoint_mm_fault_level),
+        FaultPage => is_listened_to!(__tracepoint_mm_fault_page),
+        FaultExpand => is_listened_to!(__tracepoint_mm_fault_expand),
     }
 }
 
@@ -462,6 +466,51 @@ pub(crate) fn trace(event: &TraceEvent) {
             nid.0
         ),
         Kfree { call_site, object } => tell!(rust_do_trace_kfree, call_site, object.get()),
+        FaultVma {
+            mm,
+            addr,
+            vma,
+            flags,
+            vma_lock,
+        } => tell!(
+            rust_do_trace_mm_fault_vma,
+            mm,
+            addr.0,
+            vma.start.0,
+            vma.end.0,
+            flags.0,
+            vma_lock
+        ),
+        FaultLevel {
+            mm,
+            addr,
+            level,
+            table,
+            entry,
+        } => tell!(
+            rust_do_trace_mm_fault_level,
+            mm,
+            addr.0,
+            level,
+            table.0,
+            entry.0
+        ),
+        FaultPage {
+            mm,
+            addr,
+            how,
+            entry,
+        } => tell!(
+            rust_do_trace_mm_fault_page,
+            mm,
+            addr.0,
+            how,
+            entry.pfn().0,
+            entry.0
+        ),
+        FaultExpand { mm, start, was } => {
+            tell!(rust_do_trace_mm_fault_expand, mm, start.0, was.0)
+        }
     }
 }
 

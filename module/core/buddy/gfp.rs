@@ -180,6 +180,11 @@ impl Gfp {
         self.0 & other.0 == other.0
     }
 
+    /// These flags and those of `other`.
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// These flags without those of `other`.
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)

@@ -3,9 +3,9 @@
 //! Private memory of no file: it reads as zeroes until it is written to
 //! (`do_anonymous_page`).
 
-use super::fault::Fault;
 use super::fault::Mapped;
 use super::fault::Stop;
+use super::handle::Fault;
 use super::host::HostTable;
 use super::page_table::Entry;
 use super::page_table::Level;
@@ -14,15 +14,18 @@ use super::rss::Rss;
 use super::system::AddressSpaces;
 use crate::buddy::gfp;
 use crate::buddy::AllocRequest;
+use crate::buddy::Gfp;
 use crate::buddy::PageAllocator;
 use crate::error::Result;
 use crate::phys::PageOrder;
 use crate::phys::Pfn;
 use crate::platform::Platform;
-use core::sync::atomic::Ordering::Relaxed;
+use crate::trace::FaultKind;
 
+/// Nobody is told of a failure: what follows says enough.
+const USER_GFP: Gfp = gfp::GFP_HIGHUSER_MOVABLE.or(gfp::__GFP_NOWARN);
 /// What a page for a process is asked for with; it is filled here.
-const USER_REQUEST: AllocRequest = AllocRequest::new(gfp::GFP_HIGHUSER_MOVABLE, PageOrder::ZERO);
+pub(super) const USER_REQUEST: AllocRequest = AllocRequest::new(USER_GFP, PageOrder::ZERO);
 
 /// A page for a process, which nobody has yet: it goes back unless it is kept.
 pub(super) struct NewPage<'s, 'a, 'm, P: Platform> {
@@ -85,6 +88,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
             return Err(Stop::Again);
         }
         table.set(index, entry);
+        self.tell_page(FaultKind::Zero, entry);
         self.enter(entry)
     }
 
@@ -102,33 +106,13 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         table.set(index, entry);
         page.keep();
         self.space.cells.add_rss(Rss::Anon, 1);
-        self.enter(entry)
-    }
-}
-
-impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
-    /// Sees to it that the VMA has an anonymous region (`vmf_anon_prepare`).
-    #[inline]
-    pub(super) fn prepare_anon(&self) -> Result<(), Stop> {
-        match self.vma.anon.load(Relaxed) {
-            0 => self.join_region(),
-            _ => Ok(()),
+        self.tell_page(FaultKind::Anonymous, entry);
+        let entered = self.enter(entry);
+        drop(lock);
+        match self.space.system.fault_around() {
+            0 | 1 => {}
+            pages => self.make_around(table, pages),
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn join_region(&self) -> Result<(), Stop> {
-        let next = &self.space.system.table().next_anon;
-        let region = next.fetch_add(1, Relaxed);
-        if self
-            .vma
-            .anon
-            .compare_exchange(0, region, Relaxed, Relaxed)
-            .is_ok()
-        {
-            self.vma.chains.store(1, Relaxed);
-        }
-        Ok(())
+        entered
     }
 }

@@ -13,10 +13,10 @@
 //! Nobody else has it if this entry is the only reference. No more come while the VMA is
 //! locked, since only a fork of this address space could make them.
 
-use super::fault::Fault;
 use super::fault::Mapped;
 use super::fault::Stop;
 use super::flags::VmFlags;
+use super::handle::Fault;
 use super::host::HostTable;
 use super::page_table::Entry;
 use super::page_table::Level;
@@ -27,6 +27,7 @@ use super::zap::Puts;
 use crate::buddy::PageAllocator;
 use crate::phys::Pfn;
 use crate::platform::Platform;
+use crate::trace::FaultKind;
 
 /// A reference to a block, until it is dropped.
 struct Reference<'s, 'a, 'm, P: Platform>(&'s AddressSpaces<'a, 'm, P>, Pfn);
@@ -52,6 +53,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
             if self.flags.has(VmFlags::SHARED) || self.is_alone(entry) {
                 let entry = entry.with(self.touched() | Entry::WRITE);
                 table.set(index, entry);
+                self.tell_page(FaultKind::Reuse, entry);
                 return self.enter(entry);
             }
             let old = match entry.is_zero_page() {
@@ -105,6 +107,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         }
         let entered = self.replace(new);
         table.set(index, new);
+        self.tell_page(FaultKind::Cow, new);
         page.keep();
         puts.put(entry);
         match Rss::of(entry, false) {

@@ -11,6 +11,7 @@
 use super::address_space::COMM_LEN;
 use super::flags::VmFlags;
 use super::host::HostTable;
+use super::oom::MM_OOM_VICTIM;
 use super::system::AddressSpace;
 use super::system::MmapWrite;
 use super::types::VirtRange;
@@ -81,6 +82,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         for (from, to) in pairs {
             to.store(from.load(Relaxed), Relaxed);
         }
+        to.policy.fetch_and(!MM_OOM_VICTIM, Relaxed);
         child.set_segments(&self.segments());
         let default = from.def_flags.load(Relaxed) & INHERITED.0;
         to.def_flags.store(default, Relaxed);

@@ -1,34 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A page fault, once its VMA is found (`handle_mm_fault`).
+//! A page fault, from the address to its VMA (`do_user_addr_fault`).
 //!
 //! ```text
-//! Fault::handle
-//!   pmd    none      and 2 MiB will do       huge.rs   anonymous memory of 2 MiB
-//!          huge      it is entered again, or written to, or split
-//!   pte    none      private, anonymous      anon.rs   zero page, or a zeroed page
-//!                    private, of a file      file.rs   its content, or a copy of that
-//!                    shared                  shared.rs the object's page
-//!          read-only and it is written to    cow.rs    made writable, or copied
-//!          there     the host had lost it              entered again
+//! pinned    the tree says which VMA it may be, and its lock is taken (lock.rs)
+//!           is it this space's, and is the address in it?
+//!   yes     ------------------------------------------------> handle.rs
+//!   no      another two tries, then
+//! mmap lock the VMA is looked for; counted
+//!   found   ------------------------------------------------> handle.rs
+//!   none    a stack above it grows (stack.rs), or SIGSEGV
 //! ```
-//!
-//! Whatever has to be allocated or read is, before the table's lock is taken; then the
-//! entry is looked at again, and if another has changed it meanwhile, all begins anew.
 
 use super::cells::VmaCells;
 use super::flags::VmFlags;
+use super::handle::Fault;
 use super::host::Access;
 use super::host::HostTable;
 use super::lock::VmaRead;
+use super::oom::Relief;
 use super::page_table::Entry;
-use super::page_table::Level;
-use super::page_table::Table;
 use super::system::AddressSpace;
 use super::types::VirtAddr;
+use super::types::VirtRange;
 use crate::error::Error;
 use crate::phys::Pfn;
 use crate::platform::Platform;
+use crate::slab::ObjAddr;
+use crate::trace::tell;
+use crate::trace::TraceEvent;
+use crate::trace::TracePoint;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// How often the VMA's lock is tried for.
+const TRIES: u32 = 3;
 
 /// What a fault has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +76,7 @@ pub struct Mapped {
 
 impl Mapped {
     #[inline]
-    fn of(entry: Entry) -> Self {
+    pub(super) fn of(entry: Entry) -> Self {
         Self {
             pfn: entry.pfn(),
             writable: entry.is_writable() && entry.has(Entry::DIRTY),
@@ -117,21 +122,130 @@ pub(super) fn is_allowed(flags: VmFlags, access: Access) -> bool {
     }
 }
 
-/// A fault at work (`struct vm_fault`).
-pub(super) struct Fault<'f, 'a, 'm, P: Platform, H: HostTable + ?Sized> {
-    pub(super) space: AddressSpace<'a, 'm, P>,
-    pub(super) host: &'f H,
-    pub(super) vma: &'f VmaCells,
-    pub(super) flags: VmFlags,
-    /// Of the page.
-    pub(super) addr: VirtAddr,
-    pub(super) write: bool,
-    /// Whether the VMA's lock is all that the caller has: not the mmap lock.
-    pub(super) vma_lock_only: bool,
-}
-
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
-    /// Serves a fault in a VMA that is locked and holds the address.
+    /// Serves a fault of a process. Whoever comes has one of the host's locks, so that
+    /// the window stays where it is.
+    #[inline]
+    pub fn fault<H: HostTable + ?Sized>(
+        &self,
+        host: &H,
+        addr: VirtAddr,
+        access: Access,
+        _user: bool,
+    ) -> FaultResult {
+        let done = match self.lock_vma(addr) {
+            Some(vma) => match self.fault_in(host, vma.cells(), addr, access, true) {
+                Err(Stop::NeedsMmapLock) => {
+                    drop(vma);
+                    self.fault_under_mmap_lock(host, addr, access)
+                }
+                done => {
+                    self.cells.faults_vma_lock.fetch_add(1, Relaxed);
+                    done
+                }
+            },
+            None => self.fault_under_mmap_lock(host, addr, access),
+        };
+        match done {
+            Ok(mapped) => {
+                if mapped.major {
+                    self.cells.maj_flt.fetch_add(1, Relaxed);
+                }
+                FaultResult::Mapped(mapped)
+            }
+            Err(stop) => self.stopped(stop),
+        }
+    }
+
+    /// What a process is told whose fault was not served. All locks are free again.
+    #[cold]
+    #[inline(never)]
+    fn stopped(&self, stop: Stop) -> FaultResult {
+        match stop {
+            Stop::Segv(code) => FaultResult::Segv(code),
+            Stop::Bus => FaultResult::Bus,
+            Stop::NeedsMmapLock | Stop::Again => FaultResult::Retry,
+            Stop::Oom => match self.out_of_memory() {
+                Relief::Expected => FaultResult::Retry,
+                Relief::None => FaultResult::Oom,
+            },
+        }
+    }
+
+    /// Finds the VMA that holds an address and takes its lock, without the mmap lock
+    /// (`lock_vma_under_rcu`).
+    #[inline]
+    fn lock_vma(&self, addr: VirtAddr) -> Option<VmaRead<'a, P>>
+    where
+        'm: 'a,
+    {
+        let platform = self.system.platform();
+        for _ in 0..TRIES {
+            let locked = {
+                let (_cpu, _pinned) = platform.pin_cpu();
+                let value = self.tree().lookup(addr.0)?;
+                let vma = self.system.cells(ObjAddr::new(value)).ok()?;
+                VmaRead::try_lock(platform, self.cells, vma)
+            };
+            // Now it stays what it is.
+            if let Some(vma) = locked.filter(|vma| self.has_there(vma.cells(), addr)) {
+                self.tell_vma(vma.cells(), addr, true);
+                return Some(vma);
+            }
+        }
+        None
+    }
+
+    /// Whether a VMA that is locked is one of this space and holds the address.
+    #[inline]
+    fn has_there(&self, vma: &VmaCells, addr: VirtAddr) -> bool {
+        vma.mm.load(Relaxed) == self.addr.get()
+            && vma.start.load(Relaxed) <= addr.0
+            && addr.0 < vma.end.load(Relaxed)
+    }
+
+    fn tell_vma(&self, vma: &VmaCells, addr: VirtAddr, vma_lock: bool) {
+        tell(self.system.platform(), TracePoint::FaultVma, || {
+            TraceEvent::FaultVma {
+                mm: self.cells.id.load(Relaxed),
+                addr,
+                vma: VirtRange::new(vma.start.load(Relaxed), vma.end.load(Relaxed)),
+                flags: vma.vm_flags(),
+                vma_lock,
+            }
+        });
+    }
+
+    /// The way with the mmap lock (`lock_mm_and_find_vma`).
+    #[cold]
+    #[inline(never)]
+    fn fault_under_mmap_lock<H: HostTable + ?Sized>(
+        &self,
+        host: &H,
+        addr: VirtAddr,
+        access: Access,
+    ) -> Result<Mapped, Stop> {
+        self.cells.faults_mmap_lock.fetch_add(1, Relaxed);
+        loop {
+            {
+                let _read = self.read();
+                let vma = self.find_vma(addr.0);
+                let vma = vma.ok_or(Stop::Segv(SegvCode::MapErr))?;
+                if vma.start() <= addr.0 {
+                    self.tell_vma(vma.cells(), addr, false);
+                    return self.fault_in(host, vma.cells(), addr, access, false);
+                }
+                if !vma.flags().has(VmFlags::GROWSDOWN) {
+                    return Err(Stop::Segv(SegvCode::MapErr));
+                }
+            }
+            // Another may have come between: it is looked at again from the start.
+            self.expand_stack(addr)
+                .map_err(|_| Stop::Segv(SegvCode::MapErr))?;
+        }
+    }
+
+    /// Serves a fault in a VMA that holds the address and stays as it is.
     #[inline]
     pub(super) fn fault_in<H: HostTable + ?Sized>(
         &self,
@@ -155,121 +269,5 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             vma_lock_only,
         };
         fault.handle()
-    }
-
-    /// Serves a fault for somebody who has locked the VMA that holds the address.
-    pub fn fault_locked<H: HostTable + ?Sized>(
-        &self,
-        host: &H,
-        vma: &VmaRead<'_, P>,
-        addr: VirtAddr,
-        access: Access,
-    ) -> FaultResult {
-        match self.fault_in(host, vma.cells(), addr, access, true) {
-            Ok(mapped) => FaultResult::Mapped(mapped),
-            Err(Stop::Segv(code)) => FaultResult::Segv(code),
-            Err(Stop::Bus) => FaultResult::Bus,
-            Err(Stop::Oom) => FaultResult::Oom,
-            Err(Stop::NeedsMmapLock | Stop::Again) => FaultResult::Retry,
-        }
-    }
-}
-
-impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
-    /// Sees to it that the page is there. The caller has the VMA's lock or the mmap lock
-    /// for reading, and has seen that the VMA allows the access.
-    pub(super) fn handle(&self) -> Result<Mapped, Stop> {
-        loop {
-            match self.once() {
-                Err(Stop::Again) => {}
-                done => return done,
-            }
-        }
-    }
-
-    fn once(&self) -> Result<Mapped, Stop> {
-        let tables = self.space.tables();
-        let pmd = tables.table_for(self.addr, Level::Pmd)?;
-        let mut entry = pmd.get(Level::Pmd.index(self.addr));
-        if entry.is_none() {
-            if let Some(mapped) = self.huge(pmd)? {
-                return Ok(mapped);
-            }
-            entry = pmd.get(Level::Pmd.index(self.addr));
-        }
-        if entry.is_huge() {
-            if let Some(mapped) = self.huge_there(pmd)? {
-                return Ok(mapped);
-            }
-            return Err(Stop::Again);
-        }
-        let table = match entry.is_table() {
-            true => self.space.system.table_in(entry.pfn())?,
-            false => tables.table_for(self.addr, Level::Pte)?,
-        };
-        let entry = table.get(Level::Pte.index(self.addr));
-        match () {
-            () if entry.is_none() => self.missing(table),
-            () if self.write && !entry.is_writable() => self.write_protected(table),
-            () => self.lost(table),
-        }
-    }
-
-    /// There is no page yet (`do_pte_missing`).
-    #[inline]
-    fn missing(&self, table: Table<'m>) -> Result<Mapped, Stop> {
-        match () {
-            () if self.flags.has(VmFlags::SHARED) => self.shared(table),
-            () if self.vma.is_of_file() => self.file(table),
-            () => self.anonymous(table),
-        }
-    }
-
-    /// The page is there, and all is allowed that is wanted: the host has lost its entry,
-    /// or somebody else was quicker (`fix_spurious_fault`).
-    fn lost(&self, table: Table<'m>) -> Result<Mapped, Stop> {
-        let index = Level::Pte.index(self.addr);
-        let _lock = table.lock(self.space.system.platform());
-        let entry = table.get(index);
-        if !entry.is_present() || (self.write && !entry.is_writable()) {
-            return Err(Stop::Again);
-        }
-        let entry = entry.with(self.touched());
-        table.set(index, entry);
-        self.enter(entry)
-    }
-
-    /// The bits that an access leaves.
-    #[inline]
-    pub(super) fn touched(&self) -> u64 {
-        match self.write {
-            true => Entry::ACCESSED | Entry::DIRTY,
-            false => Entry::ACCESSED,
-        }
-    }
-
-    /// Has the host enter what is in the table, whose lock is held. A page that nobody
-    /// has written to is entered without write permission, so that the first write is
-    /// seen (`ptep_set_access_flags`).
-    #[inline]
-    pub(super) fn enter(&self, entry: Entry) -> Result<Mapped, Stop> {
-        let mapped = Mapped::of(entry);
-        self.host.enter(self.addr, mapped.pfn, mapped.writable)?;
-        Ok(mapped)
-    }
-
-    /// The same in the place of another page.
-    pub(super) fn replace(&self, entry: Entry) -> Result<Mapped, Stop> {
-        let mapped = Mapped::of(entry);
-        self.host.replace(self.addr, mapped.pfn, mapped.writable)?;
-        Ok(mapped)
-    }
-}
-
-impl VmaCells {
-    /// Whether there is a file behind it, or a shared object.
-    #[inline]
-    pub(super) fn is_of_file(&self) -> bool {
-        self.file.load(core::sync::atomic::Ordering::Relaxed) != 0
     }
 }

@@ -7,9 +7,9 @@
 //! ([`Entry::FILE`]); the first write makes a copy, as it would of a page of the page
 //! cache.
 
-use super::fault::Fault;
 use super::fault::Mapped;
 use super::fault::Stop;
+use super::handle::Fault;
 use super::host::HostTable;
 use super::page_table::Entry;
 use super::page_table::Level;
@@ -18,6 +18,7 @@ use super::rss::Rss;
 use crate::error::Error;
 use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
+use crate::trace::FaultKind;
 use core::sync::atomic::Ordering::Relaxed;
 
 impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
@@ -54,6 +55,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         table.set(index, entry);
         page.keep();
         self.space.cells.add_rss(kind, 1);
+        self.tell_page(FaultKind::File, entry);
         let mapped = self.enter(entry)?;
         Ok(Mapped {
             major: true,

@@ -17,10 +17,10 @@
 //! ([`zero`](super::zero)). And nobody makes 2 MiB of pages that are there already
 //! (`khugepaged`).
 
-use super::fault::Fault;
 use super::fault::Mapped;
 use super::fault::Stop;
 use super::flags::VmFlags;
+use super::handle::Fault;
 use super::host::HostTable;
 use super::page_table::Entry;
 use super::page_table::Level;
@@ -42,6 +42,7 @@ use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
+use crate::trace::FaultKind;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Pages in 2 MiB (`HPAGE_PMD_NR`).
@@ -174,6 +175,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         pmd.lay_by(table);
         self.space.tables().count_table();
         self.space.cells.add_rss(Rss::Anon, HUGE_PAGES);
+        self.tell_page(FaultKind::Huge, entry);
         self.enter_huge(entry).map(Some)
     }
 
@@ -184,18 +186,23 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         let index = Level::Pmd.index(self.addr);
         {
             let _lock = pmd.lock(spaces.platform());
-            let entry = pmd.get(index);
-            if !entry.is_huge() {
+            let was = pmd.get(index);
+            if !was.is_huge() {
                 return Err(Stop::Again);
             }
-            let page = spaces.mm.sparse.page(entry.pfn());
+            let page = spaces.mm.sparse.page(was.pfn());
             let is_alone = page.is_some_and(|page| page.count() == 1);
-            if !self.write || entry.is_writable() || is_alone {
-                let mut entry = entry.with(self.touched());
+            if !self.write || was.is_writable() || is_alone {
+                let mut entry = was.with(self.touched());
                 if self.write {
                     entry = entry.with(Entry::WRITE);
                 }
+                let how = match self.write && !was.is_writable() {
+                    true => FaultKind::Reuse,
+                    false => FaultKind::Spurious,
+                };
                 pmd.set(index, entry);
+                self.tell_page(how, entry);
                 return self.enter_huge(entry).map(Some);
             }
         }

@@ -37,14 +37,14 @@ const WANTED: u32 = 1 << 30;
 const READERS: u32 = WANTED - 1;
 
 /// Held for reading until it is dropped.
-pub struct ReadLock<'l, P: Platform>(&'l P, &'l AtomicU32);
+pub(super) struct ReadLock<'l, P: Platform>(&'l P, &'l AtomicU32);
 
 /// Held by nobody else until it is dropped.
-pub struct WriteLock<'l, P: Platform>(&'l P, &'l AtomicU32);
+pub(super) struct WriteLock<'l, P: Platform>(&'l P, &'l AtomicU32);
 
 impl<'l, P: Platform> ReadLock<'l, P> {
     /// Waits until there is no writer, and nobody who wants to be one. Sleeps.
-    pub fn lock(platform: &'l P, word: &'l AtomicU32) -> Self {
+    pub(super) fn lock(platform: &'l P, word: &'l AtomicU32) -> Self {
         loop {
             let now = word.load(Relaxed);
             if now & (WRITER | WANTED) == 0 {
@@ -62,6 +62,15 @@ impl<'l, P: Platform> ReadLock<'l, P> {
     }
 }
 
+impl<'l, P: Platform> ReadLock<'l, P> {
+    /// Takes it if there is no writer, and nobody who wants to be one.
+    pub(super) fn try_lock(platform: &'l P, word: &'l AtomicU32) -> Option<Self> {
+        let free = |now: u32| (now & (WRITER | WANTED) == 0).then(|| now.wrapping_add(1));
+        let taken = word.fetch_update(Acquire, Relaxed, free);
+        taken.ok().map(|_| Self(platform, word))
+    }
+}
+
 impl<P: Platform> Drop for ReadLock<'_, P> {
     #[inline]
     fn drop(&mut self) {
@@ -71,7 +80,7 @@ impl<P: Platform> Drop for ReadLock<'_, P> {
 
 impl<'l, P: Platform> WriteLock<'l, P> {
     /// Waits until there is nobody. Sleeps.
-    pub fn lock(platform: &'l P, word: &'l AtomicU32) -> Self {
+    pub(super) fn lock(platform: &'l P, word: &'l AtomicU32) -> Self {
         if word.compare_exchange(0, WRITER, Acquire, Relaxed).is_ok() {
             return Self(platform, word);
         }
@@ -125,14 +134,6 @@ impl<'l, P: Platform> VmaRead<'l, P> {
         vma.lock.fetch_add(1, SeqCst);
         let held = Self { platform, vma };
         (!is_marked()).then_some(held)
-    }
-
-    /// The same for somebody who has the mmap lock for reading: no VMA is marked then
-    /// (`vma_start_read_locked`).
-    #[inline]
-    pub(super) fn lock_under_mmap_lock(platform: &'l P, vma: &'l VmaCells) -> Self {
-        vma.lock.fetch_add(1, Acquire);
-        Self { platform, vma }
     }
 
     /// What is locked.

@@ -7,6 +7,7 @@ use super::fault::SegvCode;
 use super::fault::Stop;
 use super::host::Access;
 use super::host::HostTable;
+use super::oom::Relief;
 use super::system::AddressSpace;
 use super::types::VirtAddr;
 use super::types::VirtRange;
@@ -37,13 +38,28 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
                 Ok(_) => {
                     done = done.wrapping_add(1);
                     addr = addr.wrapping_add(PAGE_SIZE);
+                    self.system.platform().cond_resched();
                 }
                 Err(Stop::Again | Stop::NeedsMmapLock) => {}
                 Err(Stop::Segv(SegvCode::MapErr)) => return Err(Error::NotMapped),
                 Err(Stop::Segv(SegvCode::AccErr) | Stop::Bus) => return Err(Error::NothingThere),
-                Err(Stop::Oom) => return Err(Error::NoMemory),
+                Err(Stop::Oom) => self.wait_for_memory()?,
+            }
+            if self.system.platform().fatal_signal_pending() {
+                return Err(Error::NoMemory);
             }
         }
         Ok(done)
+    }
+
+    /// Somebody is killed to have memory, if there is anybody.
+    fn wait_for_memory(&self) -> Result<()> {
+        match self.out_of_memory() {
+            Relief::Expected => {
+                self.system.platform().relax();
+                Ok(())
+            }
+            Relief::None => Err(Error::NoMemory),
+        }
     }
 }

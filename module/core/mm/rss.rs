@@ -7,6 +7,7 @@ use super::cells::VmaCells;
 use super::cells::NR_RSS;
 use super::flags::VmFlags;
 use super::page_table::Entry;
+use crate::phys::Bytes;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Kinds of resident pages, by their places in [`MmCells::rss`].
@@ -92,6 +93,25 @@ impl MmCells {
         for (count, less) in self.rss.iter().zip(delta.0).filter(|&(_, less)| less != 0) {
             count.fetch_sub(less, Relaxed);
         }
+    }
+
+    /// Resident pages of a kind.
+    pub fn rss(&self, kind: Rss) -> u64 {
+        let count = self.rss.get(kind as usize);
+        count.map_or(0, |count| count.load(Relaxed))
+    }
+
+    /// What page tables take, but for the top one (`mm_pgtables_bytes`).
+    pub fn page_table_bytes(&self) -> Bytes {
+        Bytes(self.pgtables_bytes.load(Relaxed))
+    }
+
+    /// How many faults were served under the VMA's lock, and how many under the mmap
+    /// lock.
+    pub fn fault_counts(&self) -> (u64, u64) {
+        let counts = [&self.faults_vma_lock, &self.faults_mmap_lock];
+        let [vma_lock, mmap_lock] = counts.map(|count| count.load(Relaxed));
+        (vma_lock, mmap_lock)
     }
 
     /// Resident pages (`get_mm_rss`).

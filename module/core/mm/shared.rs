@@ -11,10 +11,10 @@
 //! A page has a reference from its object and one from each entry that maps it, and goes
 //! when the object does and nobody maps it (`shmem`, without files or swap).
 
-use super::fault::Fault;
 use super::fault::Mapped;
 use super::fault::Stop;
 use super::flags::VmFlags;
+use super::handle::Fault;
 use super::host::HostTable;
 use super::page_table::Entry;
 use super::page_table::Level;
@@ -36,6 +36,7 @@ use crate::phys::PAGE_SHIFT;
 use crate::platform::Platform;
 use crate::slab::ObjAddr;
 use crate::slab::ObjRequest;
+use crate::trace::FaultKind;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::AcqRel;
@@ -151,6 +152,14 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         Ok(pfn)
     }
 
+    /// A page that an object has, with one reference more. May be called with the lock of
+    /// a table that is not an object's.
+    fn get_shared_page(&self, cells: &'m ShmCells, index: u64) -> Option<Pfn> {
+        let place = place_of(index)?;
+        let table = self.tables_of(cells).table_at(place, Level::Pte)?;
+        self.get_there(table, Level::Pte.index(place)).ok()?
+    }
+
     fn get_there(&self, table: Table<'m>, slot: usize) -> Result<Option<Pfn>> {
         let _lock = table.lock(self.platform());
         let entry = table.get(slot);
@@ -192,6 +201,13 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         }
         table.set(index, entry);
         self.space.cells.add_rss(Rss::Shmem, 1);
-        self.enter(entry)
+        self.tell_page(FaultKind::Shared, entry);
+        let entered = self.enter(entry);
+        if !self.write {
+            let index = self.page_index();
+            let there = |ahead| spaces.get_shared_page(cells, index.checked_add_signed(ahead)?);
+            self.map_around(table, Rss::Shmem, there);
+        }
+        entered
     }
 }

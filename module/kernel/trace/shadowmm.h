@@ -264,6 +264,106 @@ TRACE_EVENT_FN(kfree,
 	shadowmm_trace_objects_reg, shadowmm_trace_objects_unreg
 );
 
+/* ---- faults in windows ---------------------------------------------------- */
+
+/*
+ * The stages of a fault. There is nothing like it in the kernel, whose exceptions:page_fault_user tells
+ * the address alone. mm is the address space's number; frames and entries are the shadow's.
+ */
+#define show_fault_level(level) __print_symbolic(level, \
+	{ 3, "pgd" }, { 2, "pud" }, { 1, "pmd" }, { 0, "pte" })
+#define show_fault_kind(how) __print_symbolic(how, \
+	{ 0, "zero" }, { 1, "anonymous" }, { 2, "huge" }, { 3, "file" }, \
+	{ 4, "shared" }, { 5, "cow" }, { 6, "reuse" }, { 7, "spurious" })
+
+TRACE_EVENT(mm_fault_vma,
+	TP_PROTO(unsigned int mm, unsigned long addr, unsigned long start, unsigned long end,
+		 unsigned long flags, bool vma_lock),
+	TP_ARGS(mm, addr, start, end, flags, vma_lock),
+	TP_STRUCT__entry(
+		__field(	unsigned int,	mm		)
+		__field(	unsigned long,	addr		)
+		__field(	unsigned long,	start		)
+		__field(	unsigned long,	end		)
+		__field(	unsigned long,	flags		)
+		__field(	bool,		vma_lock	)
+	),
+	TP_fast_assign(
+		__entry->mm		= mm;
+		__entry->addr		= addr;
+		__entry->start		= start;
+		__entry->end		= end;
+		__entry->flags		= flags;
+		__entry->vma_lock	= vma_lock;
+	),
+	TP_printk("mm=%u addr=0x%lx vma=0x%lx-0x%lx flags=%s lock=%s",
+		__entry->mm, __entry->addr, __entry->start, __entry->end,
+		show_vma_flags(__entry->flags), __entry->vma_lock ? "vma" : "mmap")
+);
+
+TRACE_EVENT(mm_fault_level,
+	TP_PROTO(unsigned int mm, unsigned long addr, unsigned int level, unsigned long table,
+		 unsigned long pte),
+	TP_ARGS(mm, addr, level, table, pte),
+	TP_STRUCT__entry(
+		__field(	unsigned int,	mm		)
+		__field(	unsigned long,	addr		)
+		__field(	unsigned int,	level		)
+		__field(	unsigned long,	table		)
+		__field(	unsigned long,	pte		)
+	),
+	TP_fast_assign(
+		__entry->mm		= mm;
+		__entry->addr		= addr;
+		__entry->level		= level;
+		__entry->table		= table;
+		__entry->pte		= pte;
+	),
+	TP_printk("mm=%u addr=0x%lx level=%s table=0x%lx pte=0x%lx",
+		__entry->mm, __entry->addr, show_fault_level(__entry->level),
+		__entry->table, __entry->pte)
+);
+
+TRACE_EVENT(mm_fault_page,
+	TP_PROTO(unsigned int mm, unsigned long addr, unsigned int how, unsigned long pfn,
+		 unsigned long pte),
+	TP_ARGS(mm, addr, how, pfn, pte),
+	TP_STRUCT__entry(
+		__field(	unsigned int,	mm		)
+		__field(	unsigned long,	addr		)
+		__field(	unsigned int,	how		)
+		__field(	unsigned long,	pfn		)
+		__field(	unsigned long,	pte		)
+	),
+	TP_fast_assign(
+		__entry->mm		= mm;
+		__entry->addr		= addr;
+		__entry->how		= how;
+		__entry->pfn		= pfn;
+		__entry->pte		= pte;
+	),
+	TP_printk("mm=%u addr=0x%lx how=%s pfn=0x%lx pte=0x%lx",
+		__entry->mm, __entry->addr, show_fault_kind(__entry->how),
+		__entry->pfn, __entry->pte)
+);
+
+TRACE_EVENT(mm_fault_expand,
+	TP_PROTO(unsigned int mm, unsigned long start, unsigned long was),
+	TP_ARGS(mm, start, was),
+	TP_STRUCT__entry(
+		__field(	unsigned int,	mm		)
+		__field(	unsigned long,	start		)
+		__field(	unsigned long,	was		)
+	),
+	TP_fast_assign(
+		__entry->mm		= mm;
+		__entry->start		= start;
+		__entry->was		= was;
+	),
+	TP_printk("mm=%u start=0x%lx was=0x%lx",
+		__entry->mm, __entry->start, __entry->was)
+);
+
 /* ---- compaction ----------------------------------------------------------- */
 
 DECLARE_EVENT_CLASS(mm_compaction_isolate_template,

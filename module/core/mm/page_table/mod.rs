@@ -27,6 +27,9 @@
 //! not needed; from a huge one it is. An entry that leads to a table stays as it is
 //! while anybody is on his way through it.
 //!
+//! Two tables' locks are held at once by whoever moves pages, who has the mmap lock for
+//! writing, and by a fault that takes those of a shared object inside its own.
+//!
 //! [`AddressSpace::free_tables`]: super::AddressSpace::free_tables
 
 mod entry;

@@ -26,7 +26,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::Ordering::Release;
 
 /// What a table is asked for with (`GFP_PGTABLE_USER`); it is zeroed here.
-const TABLE_REQUEST: AllocRequest = AllocRequest::new(gfp::GFP_KERNEL, PageOrder::ZERO);
+const TABLE_REQUEST: AllocRequest =
+    AllocRequest::new(gfp::GFP_KERNEL.or(gfp::__GFP_NOWARN), PageOrder::ZERO);
 
 /// What becomes of an address (a walk of the tables).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

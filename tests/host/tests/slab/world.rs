@@ -9,9 +9,12 @@ use shadowmm_core::boot::Store;
 use shadowmm_core::buddy::gfp;
 use shadowmm_core::buddy::FreeReport;
 use shadowmm_core::buddy::PageAllocator;
+use shadowmm_core::mm::OomTask;
 use shadowmm_core::page::ZoneId;
 use shadowmm_core::phys::CpuId;
 use shadowmm_core::phys::NodeId;
+use shadowmm_core::phys::PageOrder;
+use shadowmm_core::phys::Pfn;
 use shadowmm_core::platform::Platform;
 use shadowmm_core::platform::SpinWord;
 use shadowmm_core::report::AllocFailure;
@@ -35,6 +38,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 
 pub const NR_CPUS: usize = 4;
 
@@ -58,9 +62,25 @@ pub struct Cpus {
     /// The state of memory that goes with the last request for pages that failed.
     failed: Mutex<String>,
     heard: Mutex<Vec<TraceEvent>>,
+    on_free: OnceLock<OnFree>,
+    on_oom: OnceLock<OnOom>,
 }
 
+type OnFree = Box<dyn Fn(Pfn, PageOrder) + Send + Sync>;
+type OnOom = Box<dyn Fn(&OomTask, &str) -> bool + Send + Sync>;
+
 impl Cpus {
+    /// Somebody is told of each block that goes back, from now on; whether there was
+    /// nobody before.
+    pub fn tell_frees(&self, who: impl Fn(Pfn, PageOrder) + Send + Sync + 'static) -> bool {
+        self.on_free.set(Box::new(who)).is_ok()
+    }
+
+    /// Somebody kills processes, from now on.
+    pub fn kill_by(&self, who: impl Fn(&OomTask, &str) -> bool + Send + Sync + 'static) -> bool {
+        self.on_oom.set(Box::new(who)).is_ok()
+    }
+
     /// The tracepoints are opened or closed, and nothing else.
     pub fn listen_now(&self, listens: bool) {
         self.listens.store(listens, Relaxed);
@@ -125,11 +145,27 @@ impl Platform for Cpus {
 
     fn is_traced(&self, point: TracePoint) -> bool {
         use TracePoint::*;
+        if point == PageFree {
+            return self.on_free.get().is_some();
+        }
         matches!(point, KmemCacheAlloc | KmemCacheFree | Kmalloc | Kfree)
             && self.listens.load(Relaxed)
     }
 
+    fn oom_kill(
+        &self,
+        victim: &OomTask,
+        report: &dyn Fn(&mut dyn std::fmt::Write) -> std::fmt::Result,
+    ) -> bool {
+        let mut text = String::new();
+        report(&mut text).unwrap();
+        self.on_oom.get().is_some_and(|kill| kill(victim, &text))
+    }
+
     fn trace(&self, event: &TraceEvent) {
+        if let TraceEvent::PageFree { pfn, order } = *event {
+            return self.on_free.get().expect("somebody")(pfn, order);
+        }
         self.heard.lock().unwrap().push(*event);
     }
 }

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory is out: the process is killed whose end helps most (`out_of_memory`).
+//!
+//! ```text
+//! somebody is about to die already          wait for that
+//! badness   resident pages, pages of tables, oom_score_adj thousandths of all memory
+//! the worst that may be killed              the surroundings kill it, and write the report
+//! ```
+//!
+//! Whoever needed the memory tries again then. Nobody is reaped before he has ended by
+//! himself (`oom_reaper`): his pages come back when his address space does.
+
+use super::cells::MmCells;
+use super::lock::WriteLock;
+use super::system::AddressSpace;
+use super::system::AddressSpaces;
+use crate::phys::Pages;
+use crate::phys::PAGE_SIZE;
+use crate::platform::Platform;
+use crate::report::write_oom;
+use crate::slab::ObjAddr;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// Who has this is never killed (`OOM_SCORE_ADJ_MIN`).
+pub const OOM_SCORE_ADJ_MIN: i64 = -1000;
+
+/// A bit of [`MmCells`]' policy: its process was killed to have memory
+/// (`tsk_is_oom_victim`).
+pub(super) const MM_OOM_VICTIM: u64 = 1 << 8;
+
+/// Whether there will be memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Relief {
+    /// Somebody is about to die.
+    Expected,
+    /// There is nobody who could be killed.
+    None,
+}
+
+/// An address space as the report shows it, and as who is to be killed is told to the
+/// surroundings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OomTask {
+    /// The address space's number.
+    pub mm: u32,
+    /// Its process.
+    pub pid: u32,
+    /// The process's name.
+    pub comm: [u8; 16],
+    /// All that is mapped.
+    pub total_vm: Pages,
+    /// Resident pages: of files, anonymous, of shared memory.
+    pub rss_file: Pages,
+    /// Anonymous ones.
+    pub rss_anon: Pages,
+    /// Those of shared memory.
+    pub rss_shmem: Pages,
+    /// What page tables take, in bytes.
+    pub pgtables_bytes: u64,
+    /// `oom_score_adj`.
+    pub oom_score_adj: i64,
+}
+
+impl OomTask {
+    pub(super) fn of(cells: &MmCells) -> Self {
+        let [file, anon, _, shmem] = &cells.rss;
+        Self {
+            mm: cells.id.load(Relaxed),
+            pid: cells.pid.load(Relaxed),
+            comm: cells.comm(),
+            total_vm: Pages(cells.total_vm.load(Relaxed)),
+            rss_file: Pages(file.load(Relaxed)),
+            rss_anon: Pages(anon.load(Relaxed)),
+            rss_shmem: Pages(shmem.load(Relaxed)),
+            pgtables_bytes: cells.pgtables_bytes.load(Relaxed),
+            oom_score_adj: cells.oom_score_adj.load(Relaxed) as i64,
+        }
+    }
+
+    /// Resident pages.
+    pub fn rss(&self) -> Pages {
+        self.rss_file + self.rss_anon + self.rss_shmem
+    }
+
+    /// How bad it is, where there are so many pages in all; `None` for one that is never
+    /// killed (`oom_badness`).
+    pub fn badness(&self, total: Pages) -> Option<i64> {
+        if self.oom_score_adj == OOM_SCORE_ADJ_MIN {
+            return None;
+        }
+        let points = self.rss().0.wrapping_add(self.pgtables_bytes / PAGE_SIZE);
+        let unit = (total.0 / 1000) as i64;
+        Some((points as i64).saturating_add(self.oom_score_adj.saturating_mul(unit)))
+    }
+
+    /// The name, as far as it is text.
+    pub fn name(&self) -> &str {
+        let len = self.comm.iter().position(|&byte| byte == 0);
+        let name = self.comm.get(..len.unwrap_or(self.comm.len()));
+        core::str::from_utf8(name.unwrap_or(&[])).unwrap_or("?")
+    }
+}
+
+impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
+    /// Shows each address space that somebody uses; none comes or goes meanwhile.
+    fn for_each(&self, each: &mut dyn FnMut(&MmCells)) {
+        let table = self.table();
+        let _lock = WriteLock::lock(self.platform(), &table.lock);
+        let mut at = table.first.load(Relaxed);
+        while at != 0 {
+            let Ok(cells) = self.cells::<MmCells>(ObjAddr::new(at)) else {
+                return;
+            };
+            if cells.users.load(Relaxed) != 0 {
+                each(cells);
+            }
+            at = cells.list_next.load(Relaxed);
+        }
+    }
+
+    /// What each address space has.
+    pub fn for_each_task(&self, each: &mut dyn FnMut(&OomTask)) {
+        self.for_each(&mut |cells| each(&OomTask::of(cells)));
+    }
+
+    /// Who is to be killed (`select_bad_process`); `Err` where somebody is about to die
+    /// already.
+    fn select_bad_process(&self) -> Result<Option<OomTask>, ()> {
+        let total = self.mm.managed();
+        let mut chosen: Option<(i64, OomTask)> = None;
+        let mut dies = false;
+        self.for_each(&mut |cells| {
+            dies |= cells.policy.load(Relaxed) & MM_OOM_VICTIM != 0;
+            let task = OomTask::of(cells);
+            let Some(points) = task.badness(total) else {
+                return;
+            };
+            // Of the equally bad the last one, as Linux's list of tasks has them.
+            if chosen.as_ref().is_none_or(|(most, _)| points >= *most) {
+                chosen = Some((points, task));
+            }
+        });
+        match dies {
+            true => Err(()),
+            false => Ok(chosen.map(|(_, task)| task)),
+        }
+    }
+
+    /// Notes that somebody is about to die, or that he is not after all.
+    fn mark_victim(&self, mm: u32, dies: bool) {
+        self.for_each(&mut |cells| {
+            if cells.id.load(Relaxed) == mm {
+                match dies {
+                    true => cells.policy.fetch_or(MM_OOM_VICTIM, Relaxed),
+                    false => cells.policy.fetch_and(!MM_OOM_VICTIM, Relaxed),
+                };
+            }
+        });
+    }
+}
+
+impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
+    /// Sees to it that there will be memory, after the page allocator had none for this
+    /// space.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn out_of_memory(&self) -> Relief {
+        let spaces = &self.system;
+        let platform = spaces.platform();
+        if platform.fatal_signal_pending() {
+            return Relief::Expected;
+        }
+        let victim = match spaces.select_bad_process() {
+            Err(()) => {
+                platform.relax();
+                return Relief::Expected;
+            }
+            Ok(None) => return Relief::None,
+            Ok(Some(victim)) => victim,
+        };
+        let asking = OomTask::of(self.cells);
+        spaces.mark_victim(victim.mm, true);
+        let report = |out: &mut dyn core::fmt::Write| write_oom(out, spaces.mm, &asking, &victim);
+        if platform.oom_kill(&victim, &report) {
+            platform.relax();
+            return Relief::Expected;
+        }
+        spaces.mark_victim(victim.mm, false);
+        Relief::None
+    }
+}

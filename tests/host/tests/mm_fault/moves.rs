@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! mremap: pages go to other addresses with their content.
+
+use crate::world::*;
+use shadowmm_core::mm::VirtAddr;
+
+const FIXED: u32 = MREMAP_MAYMOVE | MREMAP_FIXED;
+
+/// Pages with numbers in them, but for every third.
+fn fill(process: &Process, at: u64, pages: u64) {
+    for page in (0..pages).filter(|page| page % 3 != 0) {
+        process.write(at + page * PAGE, page);
+    }
+}
+
+#[track_caller]
+fn check(process: &Process, at: u64, pages: u64) {
+    for page in 0..pages {
+        let expected = if page % 3 == 0 { 0 } else { page };
+        assert_eq!(process.read(at + page * PAGE), expected);
+    }
+    process.check();
+}
+
+#[test]
+fn pages_move_wherever_borders_are() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let base = WINDOW.start.0 + 10 * HUGE;
+    for (from, to) in [(0, 0), (3, 3), (3, 200), (511, 0), (0, 511), (100, 101)] {
+        let pages = 1100;
+        let at = process.map_at(base + from * PAGE, pages, RW, MAP_PRIVATE | MAP_FIXED);
+        fill(&process, at, pages);
+        let frames = |at: u64| -> Vec<_> {
+            let each = (0..pages).filter(|page| page % 3 != 0);
+            each.map(|page| {
+                process
+                    .space
+                    .page_at(VirtAddr(at + page * PAGE))
+                    .pfn
+                    .unwrap()
+            })
+            .collect()
+        };
+        let before = frames(at);
+        let rss = process.rss();
+        let target = base + 30 * HUGE + to * PAGE;
+        assert_eq!(
+            process.try_remap(at, pages, pages, FIXED, target),
+            Ok(target)
+        );
+        assert_eq!(frames(target), before);
+        assert_eq!(process.rss(), rss);
+        check(&process, target, pages);
+        assert!(process.try_read(at).is_err());
+        process.munmap(target, pages);
+        assert_eq!((process.rss(), process.tables()), ([0; 3], 0));
+    }
+    process.exit();
+    machine.finish();
+}
+
+#[test]
+fn a_move_without_memory_for_tables_leaves_all_where_it_was() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let base = WINDOW.start.0 + 10 * HUGE;
+    let pages = 1100;
+    let at = process.map_at(base, pages, RW, MAP_PRIVATE | MAP_FIXED);
+    fill(&process, at, pages);
+    let target = base + 700 * HUGE + 5 * PAGE;
+    // As many pages as the tables need that are wanted, and less by one, and so on.
+    let mut failed = 0;
+    loop {
+        let held = machine.hold_all_but(failed);
+        let moved = process.try_remap(at, pages, pages, FIXED, target);
+        drop(held);
+        match moved {
+            Ok(to) => {
+                assert_eq!(to, target);
+                break;
+            }
+            Err(_) => {
+                failed += 1;
+                assert!(failed < 40);
+                check(&process, at, pages);
+                assert!(process.try_read(target).is_err());
+            }
+        }
+    }
+    assert!(failed > 0);
+    check(&process, target, pages);
+    process.exit();
+    machine.finish();
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! No memory: whatever was asked for fails as a whole, and nothing is lost.
+
+use crate::world::*;
+use shadowmm_core::mm::Access;
+use shadowmm_core::mm::FaultResult;
+use shadowmm_core::mm::MmConfig;
+use shadowmm_core::mm::OomTask;
+use shadowmm_core::mm::ThpMode;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+/// Does `what` with no page, one page and so on, until it comes through; how many it
+/// took.
+fn until_it_works(machine: &Machine, mut what: impl FnMut() -> bool) -> u64 {
+    for pages in 0..200 {
+        let held = machine.hold_all_but(pages);
+        let done = what();
+        drop(held);
+        if done {
+            return pages;
+        }
+    }
+    panic!("it does not come through");
+}
+
+#[test]
+fn a_first_write_without_memory() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let at = process.anon(1);
+    let needed = until_it_works(&machine, || {
+        let done = match process.try_write(at, 1) {
+            Ok(()) => true,
+            Err(FaultResult::Oom) => false,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(process.rss(), [0, done.into(), 0]);
+        process.check();
+        done
+    });
+    // Whatever tables could be made stayed.
+    assert!(needed > 0, "{needed}");
+    assert_eq!(process.read(at), 1);
+    process.exit();
+    machine.finish();
+}
+
+#[test]
+fn a_copy_without_memory() {
+    let machine = Machine::two_nodes();
+    let parent = machine.process();
+    let at = parent.anon(3);
+    parent.write(at, 1);
+    let child = parent.fork();
+    child.read(at + PAGE);
+    for page in [0, 1] {
+        let held = machine.hold_all_but(0);
+        assert_eq!(child.try_write(at + page * PAGE, 2), Err(FaultResult::Oom));
+        drop(held);
+        child.write(at + page * PAGE, 2);
+    }
+    assert_eq!(parent.read(at), 1);
+    child.exit();
+    parent.exit();
+    machine.finish();
+}
+
+#[test]
+fn a_fork_without_memory() {
+    for thp in [ThpMode::Never, ThpMode::Always] {
+        let machine = Machine::two_nodes();
+        machine.spaces().set_thp(thp);
+        let parent = machine.process();
+        let at = WINDOW.start.0 + 64 * HUGE;
+        let pages = 3 * HUGE / PAGE;
+        parent.map_at(at, pages, RW, MAP_PRIVATE | MAP_FIXED);
+        for page in (0..pages).filter(|page| page % 7 == 0) {
+            parent.write(at + page * PAGE, page);
+        }
+        let needed = until_it_works(&machine, || match parent.try_fork() {
+            Ok(child) => {
+                assert_eq!(child.rss(), parent.rss());
+                child.exit();
+                true
+            }
+            Err(_) => false,
+        });
+        assert!(needed > 3, "{needed}");
+        for page in (0..pages).filter(|page| page % 7 == 0) {
+            assert_eq!(parent.read(at + page * PAGE), page);
+            parent.write(at + page * PAGE, 0);
+        }
+        parent.exit();
+        machine.finish();
+    }
+}
+
+#[test]
+fn a_part_of_two_mib_goes_without_memory() {
+    let machine = Machine::two_nodes();
+    machine.spaces().set_thp(ThpMode::Always);
+    let process = machine.process();
+    let at = WINDOW.start.0 + 64 * HUGE;
+    process.map_at(at, HUGE / PAGE, RW, MAP_PRIVATE | MAP_FIXED);
+    process.write(at, 1);
+    let child = process.fork();
+    let held = machine.hold_all_but(0);
+    use shadowmm_core::mm::Advice;
+    process.advise(at + 5 * PAGE, 9, Advice::DontNeed);
+    assert_eq!(process.rss(), [0, HUGE / PAGE - 9, 0]);
+    drop(held);
+    assert_eq!(process.read(at), 1);
+    child.exit();
+    process.exit();
+    machine.finish();
+}
+
+#[test]
+fn shared_memory_and_files_without_memory() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let shared = process.map(4, RW, MAP_SHARED);
+    let file = process.map_file(4, RW, 0, 4 * PAGE);
+    for at in [shared, file] {
+        until_it_works(&machine, || match process.try_read(at) {
+            Ok(_) => true,
+            Err(FaultResult::Oom) => false,
+            other => panic!("{other:?}"),
+        });
+    }
+    process.exit();
+    machine.finish();
+}
+
+#[test]
+fn the_worst_is_killed_and_the_others_go_on() {
+    let machine = Machine::two_nodes();
+    // What a kill does here: the process ends when it is next looked at.
+    let killed = Arc::new(Mutex::new(vec![]));
+    let told = killed.clone();
+    let kill = move |victim: &OomTask, report: &str| {
+        told.lock().unwrap().push((*victim, report.to_string()));
+        true
+    };
+    assert!(machine.world.mm.platform.kill_by(kill));
+    let named = |pid: u32, name: &[u8], adj: i16| {
+        let mut comm = [0; 16];
+        comm[..name.len()].copy_from_slice(name);
+        machine.process_with(&MmConfig {
+            pid,
+            comm,
+            oom_score_adj: adj,
+            ..MmConfig::default()
+        })
+    };
+    let small = named(10, b"small", 0);
+    let protected = named(11, b"protected", -1000);
+    let large = named(12, b"large", 0);
+    let write = |process: &Process, pages: u64| {
+        let at = process.anon(pages);
+        (0..pages).for_each(|page| process.write(at + page * PAGE, page));
+        at
+    };
+    write(&protected, 6000);
+    write(&large, 3000);
+    let at = small.map(30_000, RW, MAP_PRIVATE | MAP_NORESERVE);
+    let mut done = 0;
+    while small.fault(at + done * PAGE, Access::Write) != FaultResult::Retry {
+        done += 1;
+    }
+    let (victim, report) = killed.lock().unwrap()[0].clone();
+    let expected = if done > 3000 { 10 } else { 12 };
+    assert_eq!(victim.pid, expected, "{report}");
+    // Until he is gone nobody else is killed.
+    assert_eq!(
+        small.fault(at + done * PAGE, Access::Write),
+        FaultResult::Retry
+    );
+    assert_eq!(killed.lock().unwrap().len(), 1);
+    let lines: Vec<&str> = report.lines().collect();
+    assert_eq!(
+        lines[0],
+        "small invoked oom-killer: \
+         gfp_mask=0x140dca(GFP_HIGHUSER_MOVABLE|__GFP_ZERO|__GFP_COMP), order=0, oom_score_adj=0"
+    );
+    assert_eq!(lines[1], "Mem-Info:");
+    assert!(report.contains(
+        "[  pid  ]   uid  tgid total_vm      rss rss_anon rss_file rss_shmem \
+         pgtables_bytes swapents oom_score_adj name\n"
+    ));
+    assert!(report.contains("         -1000 protected\n"), "{report}");
+    let last = lines[lines.len() - 1];
+    assert!(
+        last.starts_with("Out of memory: Killed process 1"),
+        "{last}"
+    );
+    let (dies, lives) = if expected == 10 {
+        (small, large)
+    } else {
+        (large, small)
+    };
+    dies.exit();
+    write(&lives, 100);
+    assert_eq!(killed.lock().unwrap().len(), 1);
+    lives.exit();
+    protected.exit();
+    machine.finish();
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Shared memory, and files.
+
+use crate::world::*;
+use shadowmm_core::mm::Advice;
+use shadowmm_core::mm::FaultResult;
+use shadowmm_core::mm::VirtAddr;
+
+#[test]
+fn what_one_writes_the_other_reads() {
+    let machine = Machine::two_nodes();
+    let parent = machine.process();
+    let at = parent.map(40, RW, MAP_SHARED);
+    parent.write(at, 1);
+    let child = parent.fork();
+    assert_eq!(child.rss(), [0; 3]);
+    child.write(at + PAGE, 2);
+    let grandchild = child.fork();
+    parent.write(at + 2 * PAGE, 3);
+    for process in [&parent, &child, &grandchild] {
+        let all = [0, 1, 2, 3].map(|page| process.read(at + page * PAGE));
+        assert_eq!(all, [1, 2, 3, 0]);
+        process.check();
+        assert_eq!(process.rss()[..2], [0, 0]);
+    }
+    grandchild.write(at + 3 * PAGE, 4);
+    assert_eq!(parent.read(at + 3 * PAGE), 4);
+    // It stays, whoever has mapped it.
+    parent.munmap(at, 40);
+    assert_eq!(parent.rss(), [0; 3]);
+    parent.exit();
+    child.advise(at, 40, Advice::DontNeed);
+    assert_eq!(child.rss(), [0; 3]);
+    assert_eq!(child.read(at + 3 * PAGE), 4);
+    child.exit();
+    assert_eq!(grandchild.read(at + PAGE), 2);
+    grandchild.exit();
+    machine.finish();
+}
+
+#[test]
+fn reading_maps_neighbours_that_are_there() {
+    let machine = Machine::two_nodes();
+    let parent = machine.process();
+    let at = parent.map_at(WINDOW.start.0 + HUGE, 64, RW, MAP_SHARED | MAP_FIXED);
+    for page in (0..64).filter(|page| page % 2 == 0) {
+        parent.write(at + page * PAGE, page);
+    }
+    let child = parent.fork();
+    // Of 16 pages, those that the object has; the one that is asked for in any case.
+    child.read(at + 21 * PAGE);
+    assert_eq!(child.rss(), [0, 0, 9]);
+    for page in 16..32 {
+        let there = child.space.page_at(VirtAddr(at + page * PAGE)).pfn;
+        assert_eq!(there.is_some(), page % 2 == 0 || page == 21, "{page}");
+    }
+    child.check();
+    // Who writes maps the one alone.
+    child.write(at, 5);
+    assert_eq!(child.rss(), [0, 0, 10]);
+    child.exit();
+    parent.exit();
+    machine.finish();
+}
+
+#[test]
+fn an_object_does_not_grow() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let at = process.map(4, RW, MAP_SHARED);
+    process.write(at + 3 * PAGE, 1);
+    let at = process.try_remap(at, 4, 6, MREMAP_MAYMOVE, 0).unwrap();
+    assert_eq!(process.read(at + 3 * PAGE), 1);
+    assert_eq!(process.try_read(at + 4 * PAGE), Err(FaultResult::Bus));
+    assert_eq!(process.try_write(at + 5 * PAGE, 1), Err(FaultResult::Bus));
+    process.exit();
+    machine.finish();
+}
+
+#[test]
+fn protection_of_shared_memory() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let at = process.map(4, RW, MAP_SHARED);
+    process.write(at, 1);
+    process.protect(at, 4, PROT_READ);
+    assert!(process.try_write(at, 2).is_err());
+    process.protect(at, 4, RW);
+    let child = process.fork();
+    child.write(at, 3);
+    assert_eq!(process.read(at), 3);
+    child.exit();
+    process.exit();
+    machine.finish();
+}
+
+#[test]
+fn a_file_is_read_and_written_to_in_private() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let at = process.map_file(8, RW, 10, 16 * PAGE - 100);
+    assert_eq!(process.read(at), 11);
+    assert_eq!(process.read(at + 5 * PAGE), 16);
+    assert_eq!(process.try_read(at + 6 * PAGE), Err(FaultResult::Bus));
+    let files = process.rss()[0];
+    assert_eq!(process.rss(), [files, 0, 0]);
+    assert_eq!(files, 2);
+    process.write(at, 100);
+    assert_eq!(process.rss(), [1, 1, 0]);
+    process.write(at + PAGE, 200);
+    assert_eq!(process.rss(), [1, 2, 0]);
+    assert_eq!(process.read(at + PAGE + 8), 12);
+    let child = process.fork();
+    assert_eq!(child.rss(), [1, 2, 0]);
+    child
+        .host
+        .file_size
+        .store(1 << 30, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!((child.read(at), child.read(at + 2 * PAGE)), (100, 13));
+    child.write(at, 300);
+    assert_eq!(process.read(at), 100);
+    process.advise(at, 8, Advice::DontNeed);
+    assert_eq!(process.rss(), [0; 3]);
+    assert_eq!(process.read(at), 11);
+    child.exit();
+    process.exit();
+    machine.finish();
+}

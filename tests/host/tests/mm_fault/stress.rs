@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! All threads of a process at once, and its children.
+
+use crate::world::*;
+use shadowmm_core::mm::Advice;
+use shadowmm_core::mm::ThpMode;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+
+struct Sequence(u64);
+
+impl Sequence {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+}
+
+#[test]
+fn threads_touch_the_same_pages() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let pages = 4000;
+    let at = process.anon(pages);
+    thread::scope(|scope| {
+        for cpu in 0..3u32 {
+            let process = &process;
+            scope.spawn(move || {
+                run_on(cpu);
+                for page in 0..pages {
+                    // Each has a word of its own.
+                    process.write(at + page * PAGE + u64::from(cpu) * 8, page + 1);
+                }
+            });
+        }
+    });
+    for page in 0..pages {
+        for word in 0..3 {
+            assert_eq!(process.read(at + page * PAGE + word * 8), page + 1);
+        }
+    }
+    assert_eq!(process.rss(), [0, pages, 0]);
+    let (_, mmap_lock) = process.space.cells().fault_counts();
+    assert_eq!(mmap_lock, 0);
+    process.exit();
+    machine.finish();
+}
+
+/// Threads write what they can tell again, while others unmap, protect and advise; and
+/// children are forked that have the same threads.
+fn storm(thp: ThpMode, shared: bool, seed: u64) {
+    let machine = Machine::two_nodes();
+    machine.spaces().set_thp(thp);
+    let process = machine.process();
+    process.host.can_huge.store(true, Relaxed);
+    let pages = 3 * HUGE / PAGE;
+    let flags = if shared { MAP_SHARED } else { MAP_PRIVATE };
+    let at = WINDOW.start.0 + 64 * HUGE;
+    process.map_at(at, pages, RW, flags | MAP_FIXED);
+    let done = AtomicBool::new(false);
+    let faults = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for cpu in 0..3u32 {
+            let (process, done, faults) = (&process, &done, &faults);
+            scope.spawn(move || {
+                run_on(cpu);
+                let mut random = Sequence(seed + 17 * u64::from(cpu));
+                while !done.load(Relaxed) {
+                    let page = random.below(pages);
+                    let word = at + page * PAGE + 8 * (1 + u64::from(cpu));
+                    // Whatever is read is what was written there, or nothing.
+                    match random.below(2) {
+                        0 => {
+                            if let Ok(found) = process.try_read(word) {
+                                assert!(found == 0 || found == word, "{found:x} at {word:x}");
+                            }
+                        }
+                        _ => {
+                            let _ = process.try_write(word, word);
+                        }
+                    }
+                    faults.fetch_add(1, Relaxed);
+                }
+            });
+        }
+        run_on(3);
+        let mut random = Sequence(seed + 99);
+        let mut children: Vec<Process> = vec![];
+        for _ in 0..1500 {
+            let len = 1 + random.below(700).min(pages - 1);
+            let page = random.below(pages - len);
+            let (from, all) = (at + page * PAGE, (at, pages));
+            match random.below(8) {
+                0 => process.advise(from, len, Advice::DontNeed),
+                1 => process.protect(from, len, PROT_READ),
+                2 => process.protect(all.0, all.1, RW),
+                3 if !shared => {
+                    process.munmap(from, len);
+                    process.map_at(from, len, RW, flags | MAP_FIXED);
+                }
+                4 if children.len() < 3 => children.push(process.fork()),
+                5 => {
+                    if let Some(child) = children.pop() {
+                        child.write(at, at);
+                        for page in (0..pages).step_by(37) {
+                            let found = child.try_read(at + page * PAGE + 16);
+                            let word = at + page * PAGE + 16;
+                            assert!(
+                                matches!(found, Ok(found) if found == 0 || found == word)
+                                    || found.is_err()
+                            );
+                        }
+                        child.exit();
+                    }
+                }
+                6 => {
+                    let to = at + 100 * HUGE + (page % 3) * PAGE;
+                    let flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+                    if process.try_remap(from, len, len, flags, to) == Ok(to) {
+                        assert_eq!(process.try_remap(to, len, len, flags, from), Ok(from));
+                    }
+                }
+                _ => thread::yield_now(),
+            }
+        }
+        for child in children {
+            child.exit();
+        }
+        done.store(true, Relaxed);
+    });
+    assert!(faults.load(Relaxed) > 1000);
+    process.exit();
+    machine.finish();
+}
+
+#[test]
+fn all_at_once() {
+    storm(ThpMode::Never, false, 1);
+}
+
+#[test]
+fn all_at_once_by_two_mib() {
+    storm(ThpMode::Always, false, 2);
+}
+
+#[test]
+fn all_at_once_with_shared_memory() {
+    storm(ThpMode::Never, true, 3);
+}
