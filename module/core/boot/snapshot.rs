@@ -23,6 +23,7 @@ use crate::platform::Platform;
 use crate::report;
 use crate::report::Accounting;
 use crate::report::Event;
+use crate::report::MemoryTotals;
 use crate::report::NodeFile;
 use crate::report::NodeModel;
 use crate::report::NodeStat;
@@ -364,6 +365,17 @@ impl<P: Platform> Snapshot for Boot<'_, P> {
             accounting.managed = mm.managed().bytes();
         }
         accounting
+    }
+
+    fn totals(&self) -> MemoryTotals {
+        let Ok(mm) = self.mm() else {
+            return MemoryTotals::NONE;
+        };
+        MemoryTotals {
+            commit_limit: mm.spaces().commit_limit(),
+            committed: mm.spaces().committed(),
+            ..MemoryTotals::NONE
+        }
     }
 
     fn nr_cpus(&self) -> u32 {

@@ -22,6 +22,9 @@ const OVERCOMMIT_GUESS: u64 = 0;
 /// `overcommit_memory`: no more than there is.
 pub(super) const OVERCOMMIT_NEVER: u64 = 2;
 
+/// As much memory as each shadow has, in pages: for less nobody needs to count it.
+const ALWAYS_THERE: u64 = 256;
+
 /// The numbers of an address space at one moment; pages, unless said otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // The names are Linux's.
@@ -150,7 +153,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         let mode = system.knob(MmKnob::OvercommitMemory);
         let enough = match mode {
             OVERCOMMIT_ALWAYS => true,
-            OVERCOMMIT_GUESS => pages <= system.mm.managed().0,
+            OVERCOMMIT_GUESS => pages <= ALWAYS_THERE || pages <= system.mm.managed().0,
             _ => self.is_below_limit(),
         };
         if !enough {

@@ -71,20 +71,19 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         if range.is_empty() {
             return Err(Error::BadLength);
         }
-        match self.space.find_intersection(range.start.0, range.end.0) {
-            None => Ok(()),
-            Some(_) => self.munmap_aligned(host, range),
-        }
+        self.munmap_aligned(host, range)
     }
 
-    /// The same for whole pages, of which some are mapped
-    /// (`do_vmi_align_munmap`).
+    /// The same for whole pages (`do_vmi_align_munmap`).
     ///
     /// # Errors
     ///
     /// [`Error::TooManyMaps`], [`Error::NoMemory`].
     pub(super) fn munmap_aligned(&self, host: &dyn HostTable, range: VirtRange) -> Result<()> {
         let doomed = self.gather(host, range)?;
+        if doomed.count == 0 {
+            return Ok(());
+        }
         let tree = self.space.tree();
         let mut reserve = tree.reserve(1)?;
         self.detach(&doomed);
@@ -104,18 +103,17 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
     pub(super) fn gather(&self, host: &dyn HostTable, range: VirtRange) -> Result<Doomed<'m>> {
         let space = &self.space;
         let (start, end) = (range.start.0, range.end.0);
-        let mut first = space.find_intersection(start, end);
-        if let Some(vma) = first.filter(|vma| vma.start() < start) {
+        let mut next = space.find_vma(start);
+        if let Some(vma) = next.filter(|vma| vma.start() < start) {
             // The count may go above its limit for a moment, but not stay there.
             if end < vma.end() && space.map_count() >= space.system.max_map_count() {
                 return Err(Error::TooManyMaps);
             }
             self.split_unchecked(host, vma, start, true)?;
-            first = Some(vma);
         }
         let mut doomed = Doomed {
             range,
-            first,
+            first: None,
             prev: space.prev_vma(start),
             next: None,
             count: 0,
@@ -124,15 +122,16 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
             locked: 0,
         };
         let mut last: Option<Vma<'m>> = None;
-        for vma in space.vmas_in(range) {
-            if vma.end() > end {
+        while let Some(vma) = next.filter(|vma| vma.start() < end) {
+            let behind = vma.end();
+            if behind > end {
                 self.split_unchecked(host, vma, end, false)?;
             }
             space.start_write(vma);
-            if let Some(last) = last {
-                last.cells().next.store(vma.addr().get(), Relaxed);
+            match last {
+                Some(last) => last.cells().next.store(vma.addr().get(), Relaxed),
+                None => doomed.first = Some(vma),
             }
-            vma.cells().next.store(0, Relaxed);
             last = Some(vma);
             let (pages, flags) = (vma.pages(), vma.flags());
             doomed.count += 1;
@@ -143,8 +142,9 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
             if flags.has(VmFlags::ACCOUNT) {
                 doomed.accounted += pages;
             }
+            next = space.find_vma(behind.min(end));
         }
-        doomed.next = space.find_vma(end);
+        doomed.next = next;
         Ok(doomed)
     }
 
@@ -193,9 +193,9 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         core::iter::from_fn(move || {
             let vma = at.filter(|_| left != 0)?;
             left -= 1;
-            at = match vma.cells().next.load(Relaxed) {
+            at = match left {
                 0 => None,
-                next => system.vma(next),
+                _ => system.vma(vma.cells().next.load(Relaxed)),
             };
             Some(vma)
         })
