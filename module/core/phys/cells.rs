@@ -191,6 +191,19 @@ impl<'m> Window<'m> {
         Some(unsafe { pointer.as_ref() })
     }
 
+    /// All of it as cells of one kind, side by side from its start on; none where that
+    /// is not aligned for them.
+    #[inline(always)]
+    pub fn all<T: Cells>(&self) -> &'m [T] {
+        let base: NonNull<T> = self.base.cast();
+        if !base.is_aligned() {
+            return &[];
+        }
+        let len = self.size as usize / mem::size_of::<T>().max(1);
+        // SAFETY: As in `cells`, for as many as there is room for.
+        unsafe { core::slice::from_raw_parts(base.as_ptr(), len) }
+    }
+
     /// The cells that fill the start of a range; the same.
     #[inline]
     pub fn slice<T: Cells>(&self, range: PhysRange) -> Option<&'m [T]> {

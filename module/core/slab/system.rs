@@ -77,26 +77,16 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
     }
 
     /// The number of the main window that an address is in; 0 also where it is in
-    /// none. For [`SlabAllocator::cells_on`].
+    /// none.
     pub(crate) fn window_number(&self, addr: u64) -> usize {
         let is_in = |window: &Window<'_>| window.range().contains(PhysAddr(addr));
         self.table().windows().position(is_in).unwrap_or(0)
     }
 
-    /// The cells at an address of this main window; of any, where they are not in
-    /// it.
+    /// The main window of a number.
     #[inline(always)]
-    pub(crate) fn cells_on<T: Cells>(&self, window: usize, addr: u64) -> Option<&'m T> {
-        match self.table().window_at(window)?.cells(PhysAddr(addr)) {
-            Some(cells) => Some(cells),
-            None => self.cells_elsewhere(addr),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn cells_elsewhere<T: Cells>(&self, addr: u64) -> Option<&'m T> {
-        self.mm.region.window(PhysAddr(addr))?.cells(PhysAddr(addr))
+    pub(crate) fn window_at(&self, number: usize) -> Option<&'m Window<'m>> {
+        self.table().window_at(number)
     }
 
     /// The cells that fill a range.

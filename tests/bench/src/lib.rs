@@ -14,6 +14,7 @@
 //! objects.rs    the slab layer of such a shadow
 //! heaps.rs      public crates' allocators of objects
 //! drawn.rs      what was drawn by lot for their loops
+//! trees.rs      VMA trees and public crates' maps of ranges
 //! object_shapes the loops, shared with the module; sizes: how large objects are
 //! ```
 
@@ -32,3 +33,4 @@ pub mod shapes;
 #[path = "../../../module/kernel/bench/sizes.rs"]
 pub mod sizes;
 pub mod threads;
+pub mod trees;

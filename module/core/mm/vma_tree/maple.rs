@@ -82,17 +82,62 @@ impl LeafAt<'_> {
 }
 
 impl<'m, P: Platform> Maple<'_, 'm, P> {
-    /// Where the way down from a node leads to.
+    /// What [`RangeTree::lookup`] finds at first sight; `None` where it has to look
+    /// again.
     #[inline(always)]
-    fn leaf_of(&self, mut node: NodeRef, addr: u64) -> Option<&'m NodeCells> {
+    fn glance(&self, addr: u64) -> Option<Option<u64>> {
+        let shape = self.nodes.sequence();
+        let mut node = self.nodes.root();
+        let mut blocks = self.nodes.home();
+        if node.is_none() {
+            return Some(None);
+        }
         for _ in 0..MAX_DEPTH {
-            let cells = self.nodes.get(node)?;
+            let cells = match blocks.get(node) {
+                Some(cells) => cells,
+                None => {
+                    blocks = self.nodes.blocks(node);
+                    blocks.get(node)?
+                }
+            };
             if node.is_leaf() {
-                return Some(cells);
+                let state = cells.state();
+                let value = cells.value(cells.slot_of(addr));
+                if !cells.is_state(state) {
+                    return None;
+                }
+                return match value {
+                    0 if shape != self.nodes.sequence() => None,
+                    0 => Some(None),
+                    value => Some(Some(value)),
+                };
             }
             node = cells.child(cells.slot_of(addr));
         }
         None
+    }
+
+    /// [`RangeTree::lookup`] for who was disturbed.
+    #[cold]
+    #[inline(never)]
+    fn look_again(&self, addr: u64) -> Option<u64> {
+        let mut last = None;
+        for _ in 0..TRIES {
+            core::hint::spin_loop();
+            if let Some(found) = self.glance(addr) {
+                return found;
+            }
+            // A leaf that is being changed; also one outside the windows.
+            if let Some(at) = self.leaf_at(addr) {
+                let state = at.leaf.state();
+                let value = at.leaf.value(at.leaf.slot_of(addr));
+                last = (value != 0).then_some(value);
+                if at.leaf.is_state(state) && last.is_some() {
+                    break;
+                }
+            }
+        }
+        last
     }
 
     /// The leaf that an address is in; `None` for an empty tree. As all below, for
@@ -184,25 +229,10 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
 impl<P: Platform> RangeTree for Maple<'_, '_, P> {
     #[inline]
     fn lookup(&self, addr: u64) -> Option<u64> {
-        let mut last = None;
-        for _ in 0..TRIES {
-            let shape = self.nodes.sequence();
-            let root = self.nodes.root();
-            if root.is_none() {
-                return None;
-            }
-            let Some(leaf) = self.leaf_of(root, addr) else {
-                // He went astray.
-                continue;
-            };
-            let state = leaf.state();
-            let value = leaf.value(leaf.slot_of(addr));
-            last = (value != 0).then_some(value);
-            if leaf.is_state(state) && (last.is_some() || shape == self.nodes.sequence()) {
-                break;
-            }
+        match self.glance(addr) {
+            Some(found) => found,
+            None => self.look_again(addr),
         }
-        last
     }
 
     fn find(&self, addr: u64) -> Option<Entry> {

@@ -11,6 +11,7 @@ use super::maple::Maple;
 use super::maple::MAX_DEPTH;
 use super::maple_node::END;
 use super::node::NodeCells;
+use super::node::NodeRef;
 use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
 
@@ -21,13 +22,6 @@ struct Wanted {
     size: u64,
     /// In pages, as gaps are noted.
     pages: u64,
-}
-
-/// How a search at one place ended.
-enum Search {
-    Found(u64),
-    /// Nothing on this side of that address.
-    Nothing(u64),
 }
 
 impl Wanted {
@@ -49,132 +43,113 @@ impl Wanted {
     }
 }
 
-impl<'m, P: Platform> Maple<'_, 'm, P> {
+impl<P: Platform> Maple<'_, '_, P> {
     /// The highest start of `size` free bytes from `low` up to `high`.
     pub(super) fn highest_gap(&self, low: u64, high: u64, size: u64) -> Option<u64> {
-        let mut wanted = Wanted::new(low, high, size)?;
-        if self.nodes.root().is_none() {
-            return Some(high.wrapping_sub(size));
+        let wanted = Wanted::new(low, high, size)?;
+        match self.nodes.root() {
+            NodeRef::NONE => Some(high.wrapping_sub(size)),
+            root => self.highest_below(root, 0, END, &wanted, MAX_DEPTH),
         }
-        loop {
-            match self.search_below(&wanted)? {
-                Search::Found(start) => return Some(start),
-                Search::Nothing(below) => wanted.high = below,
-            }
-            if wanted.high <= low || size > wanted.high.wrapping_sub(low) {
-                return None;
-            }
-        }
-    }
-
-    fn search_below(&self, wanted: &Wanted) -> Option<Search> {
-        let mut node = self.nodes.root();
-        let (mut min, mut max) = (0, END);
-        let mut parent: Option<(&NodeCells, usize)> = None;
-        let from = wanted.high.wrapping_sub(1);
-        for _ in 0..MAX_DEPTH {
-            let cells = self.nodes.get(node)?;
-            let mut slot = cells.slot_of(from);
-            let mut end = cells.bound(slot).min(max);
-            loop {
-                let start = match slot.checked_sub(1) {
-                    Some(before) => cells.bound(before),
-                    None => min,
-                };
-                if node.is_leaf() {
-                    if cells.value(slot) == 0 {
-                        if let Some((_, end)) = wanted.usable(start, end) {
-                            return Some(Search::Found(end.wrapping_sub(wanted.size)));
-                        }
-                    }
-                } else if cells.gap(slot) >= wanted.pages && wanted.usable(start, end).is_some() {
-                    parent = Some((cells, slot));
-                    node = cells.child(slot);
-                    (min, max) = (start, end);
-                    break;
-                }
-                if start <= wanted.low || slot == 0 {
-                    note_gap(parent, cells, node.is_leaf(), min, max);
-                    return Some(Search::Nothing(start));
-                }
-                slot = slot.wrapping_sub(1);
-                end = start;
-            }
-        }
-        None
     }
 
     /// The lowest start of `size` free bytes from `low` up to `high`.
     pub(super) fn lowest_gap(&self, low: u64, high: u64, size: u64) -> Option<u64> {
-        let mut wanted = Wanted::new(low, high, size)?;
-        if self.nodes.root().is_none() {
-            return Some(low);
+        let wanted = Wanted::new(low, high, size)?;
+        match self.nodes.root() {
+            NodeRef::NONE => Some(low),
+            root => self.lowest_below(root, 0, END, &wanted, MAX_DEPTH),
         }
+    }
+
+    /// The highest start below a node that goes from `min` to `max`.
+    fn highest_below(
+        &self,
+        node: NodeRef,
+        min: u64,
+        max: u64,
+        wanted: &Wanted,
+        levels: usize,
+    ) -> Option<u64> {
+        let cells = self.nodes.get(node)?;
+        let mut slot = match max > wanted.high {
+            true => cells.slot_of(wanted.high.wrapping_sub(1)),
+            false => cells.count().wrapping_sub(1),
+        };
+        let levels = levels.checked_sub(1)?;
         loop {
-            match self.search_above(&wanted)? {
-                Search::Found(start) => return Some(start),
-                Search::Nothing(above) => wanted.low = above,
-            }
-            if wanted.low >= high || size > high.wrapping_sub(wanted.low) {
-                return None;
-            }
-        }
-    }
-
-    fn search_above(&self, wanted: &Wanted) -> Option<Search> {
-        let mut node = self.nodes.root();
-        let (mut min, mut max) = (0, END);
-        let mut parent: Option<(&NodeCells, usize)> = None;
-        for _ in 0..MAX_DEPTH {
-            let cells = self.nodes.get(node)?;
-            let mut slot = cells.slot_of(wanted.low);
-            let mut start = match slot.checked_sub(1) {
-                Some(before) => cells.bound(before),
-                None => min,
+            slot = match node.is_leaf() {
+                true => cells.free_slot_down(slot)?,
+                false => cells.child_with_gap_down(slot, wanted.pages)?,
             };
-            loop {
-                let end = cells.bound(slot).min(max);
-                if node.is_leaf() {
-                    if cells.value(slot) == 0 {
-                        if let Some((start, _)) = wanted.usable(start, end) {
-                            return Some(Search::Found(start));
-                        }
+            let (start, end) = cells.range(slot, min, max);
+            match wanted.usable(start, end) {
+                Some((_, end)) if node.is_leaf() => return Some(end.wrapping_sub(wanted.size)),
+                Some(_) => {
+                    let child = cells.child(slot);
+                    let found = self.highest_below(child, start, end, wanted, levels);
+                    if found.is_some() {
+                        return found;
                     }
-                } else if cells.gap(slot) >= wanted.pages && wanted.usable(start, end).is_some() {
-                    parent = Some((cells, slot));
-                    node = cells.child(slot);
-                    (min, max) = (start, end);
-                    break;
+                    self.note_gap(cells, slot, start, end, wanted);
                 }
-                slot = slot.wrapping_add(1);
-                if end >= wanted.high || slot >= cells.count() {
-                    note_gap(parent, cells, node.is_leaf(), min, max);
-                    return Some(Search::Nothing(end));
-                }
-                start = end;
+                None if start <= wanted.low => return None,
+                None => {}
             }
+            slot = slot.checked_sub(1)?;
         }
-        None
     }
-}
 
-/// Notes a node's largest gap where it is a child.
-#[cold]
-fn note_gap(
-    parent: Option<(&NodeCells, usize)>,
-    node: &NodeCells,
-    is_leaf: bool,
-    min: u64,
-    max: u64,
-) {
-    let Some((parent, slot)) = parent else {
-        return;
-    };
-    let gap = match is_leaf {
-        true => node.leaf_gap(min, max),
-        false => node.branch_gap(),
-    };
-    if gap < parent.gap(slot) {
-        parent.set_gap(slot, gap);
+    /// The lowest start below a node that goes from `min` to `max`.
+    fn lowest_below(
+        &self,
+        node: NodeRef,
+        min: u64,
+        max: u64,
+        wanted: &Wanted,
+        levels: usize,
+    ) -> Option<u64> {
+        let cells = self.nodes.get(node)?;
+        let mut slot = match min < wanted.low {
+            true => cells.slot_of(wanted.low),
+            false => 0,
+        };
+        let levels = levels.checked_sub(1)?;
+        loop {
+            slot = match node.is_leaf() {
+                true => cells.free_slot_up(slot)?,
+                false => cells.child_with_gap_up(slot, wanted.pages)?,
+            };
+            let (start, end) = cells.range(slot, min, max);
+            match wanted.usable(start, end) {
+                Some((start, _)) if node.is_leaf() => return Some(start),
+                Some(_) => {
+                    let child = cells.child(slot);
+                    let found = self.lowest_below(child, start, end, wanted, levels);
+                    if found.is_some() {
+                        return found;
+                    }
+                    self.note_gap(cells, slot, start, end, wanted);
+                }
+                None if end >= wanted.high => return None,
+                None => {}
+            }
+            slot = slot.wrapping_add(1);
+        }
+    }
+
+    /// A child was searched in vain: if all of it was, its largest gap is noted anew.
+    fn note_gap(&self, cells: &NodeCells, slot: usize, start: u64, end: u64, wanted: &Wanted) {
+        if start < wanted.low || end > wanted.high {
+            return;
+        }
+        let child = cells.child(slot);
+        if let Some(below) = self.nodes.get(child) {
+            let gap = match child.is_leaf() {
+                true => below.leaf_gap(start, end),
+                false => below.branch_gap(),
+            };
+            cells.set_gap(slot, gap.min(cells.gap(slot)));
+        }
     }
 }

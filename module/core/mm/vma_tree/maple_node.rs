@@ -22,7 +22,9 @@ use super::node::NodeCells;
 use super::node::NodeRef;
 use crate::phys::PAGE_SHIFT;
 use core::sync::atomic::fence;
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Acquire;
+use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::Ordering::Release;
 
 /// How many ranges a leaf has at most.
@@ -51,16 +53,32 @@ pub(super) fn gap_pages(start: u64, end: u64) -> u64 {
 
 impl NodeCells {
     /// The slot that an address is in. Below 16 whatever is in the node.
+    ///
+    /// Written out: who looks where he has looked before goes the way that the CPU
+    /// expects.
     #[inline(always)]
     pub(super) fn slot_of(&self, addr: u64) -> usize {
-        let mut slot = 0;
-        for (bound, step) in [(7, 8), (3, 4), (1, 2), (0, 1)] {
-            // The bits are not set yet: no bound above 14 is looked at.
-            if self.word(slot | bound) <= addr {
-                slot |= step;
+        let below = |slot: usize| addr < self.word(slot);
+        let two = |slot: usize| if below(slot) { slot } else { slot | 1 };
+        let four = |slot: usize| {
+            if below(slot | 1) {
+                two(slot)
+            } else {
+                two(slot | 2)
             }
+        };
+        let eight = |slot: usize| {
+            if below(slot | 3) {
+                four(slot)
+            } else {
+                four(slot | 4)
+            }
+        };
+        if below(7) {
+            eight(0)
+        } else {
+            eight(8)
         }
-        slot
     }
 
     /// How many slots are used.
@@ -75,6 +93,41 @@ impl NodeCells {
         match slot < LEAF_SLOTS - 1 {
             true => self.word(slot),
             false => FILL,
+        }
+    }
+
+    /// Where a slot of a node that goes from `min` to `max` begins and ends.
+    #[inline]
+    pub(super) fn range(&self, slot: usize, min: u64, max: u64) -> (u64, u64) {
+        let start = match slot.checked_sub(1) {
+            Some(before) => self.bound(before),
+            None => min,
+        };
+        (start, self.bound(slot).min(max))
+    }
+
+    /// Moves the slots `from..used` of a leaf so that `used` becomes `count`.
+    #[inline]
+    pub(super) fn shift(&self, from: usize, used: usize, count: usize) {
+        let to = from.wrapping_add(count).wrapping_sub(used);
+        let inner = used.wrapping_sub(1);
+        let words = |first: usize, end: usize| self.words.get(first..end).unwrap_or_default();
+        let values =
+            |from: usize, end: usize| words(VALUES.wrapping_add(from), VALUES.wrapping_add(end));
+        // The last slot has no bound.
+        let pairs = [
+            (values(from, used), values(to, count)),
+            (words(from, inner), words(to, count.wrapping_sub(1))),
+        ];
+        for (old, new) in pairs {
+            let copy = |(old, new): (&AtomicU64, &AtomicU64)| new.store(old.load(Relaxed), Relaxed);
+            match to > from {
+                true => old.iter().zip(new).rev().for_each(copy),
+                false => old.iter().zip(new).for_each(copy),
+            }
+        }
+        for bound in words(count.wrapping_sub(1), inner) {
+            bound.store(FILL, Relaxed);
         }
     }
 
@@ -125,6 +178,49 @@ impl NodeCells {
         let shift = 32 * (slot as u32 % 2);
         let rest = self.word(index) & !(LOW_HALF << shift);
         self.set_word(index, rest | ((to & LOW_HALF) << shift));
+    }
+
+    /// A leaf's first slot that is a gap, from this one down.
+    #[inline]
+    pub(super) fn free_slot_down(&self, from: usize) -> Option<usize> {
+        let end = VALUES.wrapping_add(from).wrapping_add(1);
+        let values = self.words.get(VALUES..end)?;
+        values.iter().rposition(|value| value.load(Relaxed) == 0)
+    }
+
+    /// The same from this one up.
+    #[inline]
+    pub(super) fn free_slot_up(&self, from: usize) -> Option<usize> {
+        let end = VALUES.wrapping_add(self.count());
+        let values = self.words.get(VALUES.wrapping_add(from)..end)?;
+        let further = values.iter().position(|value| value.load(Relaxed) == 0)?;
+        Some(from.wrapping_add(further))
+    }
+
+    /// A branch's first child that may have a gap of so many pages, from this one down.
+    #[inline]
+    pub(super) fn child_with_gap_down(&self, from: usize, pages: u64) -> Option<usize> {
+        let last = from / 2;
+        let words = self.words.get(GAPS..=GAPS.wrapping_add(last))?;
+        // The upper half of the first is behind `from`, or a child's, too.
+        let mut skip = from % 2 == 0;
+        for (pair, word) in words.iter().enumerate().rev() {
+            let word = word.load(Relaxed);
+            if !skip && word >> 32 >= pages {
+                return Some(2 * pair + 1);
+            }
+            if word & LOW_HALF >= pages {
+                return Some(2 * pair);
+            }
+            skip = false;
+        }
+        None
+    }
+
+    /// The same from this one up.
+    #[inline]
+    pub(super) fn child_with_gap_up(&self, from: usize, pages: u64) -> Option<usize> {
+        (from..self.count()).find(|&slot| self.gap(slot) >= pages)
     }
 
     /// What somebody who reads a leaf without a lock looks at before and afterwards:
@@ -197,6 +293,8 @@ pub(super) struct Row {
     pub(super) start: u64,
     items: [Item; Self::MAX],
     len: usize,
+    /// Where what is new begins.
+    new: usize,
 }
 
 impl Row {
@@ -213,6 +311,23 @@ impl Row {
             start,
             items: [nothing; Self::MAX],
             len: 0,
+            new: 0,
+        }
+    }
+
+    /// What is pushed next is new.
+    pub(super) fn mark_new(&mut self) {
+        self.new = self.len;
+    }
+
+    /// How many of the slots the first of two nodes gets, of which each gets `few` at
+    /// least. What is added at one end again and again leaves full nodes behind.
+    pub(super) fn first_part(&self, few: usize) -> usize {
+        let most = self.len.saturating_sub(few);
+        match self.new {
+            0..=1 => few,
+            new if new.wrapping_add(2) >= self.len => most,
+            _ => self.len.div_ceil(2),
         }
     }
 

@@ -215,6 +215,7 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
                     if before {
                         row.push_value(l.cells.value(l.slot), start);
                     }
+                    row.mark_new();
                     row.push_value(value, end);
                     let high = r.cells.bound(r.slot).min(r.max);
                     if end < high {
@@ -232,6 +233,7 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
                     *pulled.get_mut(level)? = pull;
                     let mut row = self.begin_row(left, level, pull, is_leaf)?;
                     row.push_slots(l.cells, false, 0..first, l.max);
+                    row.mark_new();
                     for item in new.items.iter().flatten() {
                         row.push(*item);
                     }
@@ -324,9 +326,12 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
         Some(())
     }
 
-    /// Makes as few nodes of a row as will do, equally full.
+    /// Makes as few nodes of a row as will do.
     fn make(&self, row: &Row, is_leaf: bool) -> Option<Made> {
-        let room = if is_leaf { LEAF_SLOTS } else { BRANCH_SLOTS };
+        let (room, few) = match is_leaf {
+            true => (LEAF_SLOTS, LEAF_MIN),
+            false => (BRANCH_SLOTS, BRANCH_MIN),
+        };
         let items = row.items();
         let len = items.len().div_ceil(room);
         let mut made = Made {
@@ -336,7 +341,11 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
         let (mut rest, mut start) = (items, row.start);
         for (n, place) in made.items.iter_mut().take(len).enumerate() {
             let nodes = len.wrapping_sub(n).max(1);
-            let (here, behind) = rest.split_at_checked(rest.len().div_ceil(nodes))?;
+            let part = match (n, len) {
+                (0, 2) => row.first_part(items.len().wrapping_sub(room).max(few)),
+                _ => rest.len().div_ceil(nodes),
+            };
+            let (here, behind) = rest.split_at_checked(part)?;
             let end = here.last()?.end;
             let (node, cells) = self.nodes.take()?;
             *place = Some(Item {

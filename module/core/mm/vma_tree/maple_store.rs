@@ -163,25 +163,8 @@ impl<P: Platform> Maple<'_, '_, P> {
     fn write(&self, at: &LeafAt<'_>, change: &Change, value: u64, used: usize, count: usize) {
         let leaf = at.leaf;
         leaf.begin_change();
-        // What is behind moves.
-        let from = change.last.wrapping_add(1);
-        let to = from.wrapping_add(count).wrapping_sub(used);
-        let behind = used.wrapping_sub(from);
-        if count > used {
-            for n in (0..behind).rev() {
-                let (from, to) = (from.wrapping_add(n), to.wrapping_add(n));
-                leaf.set_value(to, leaf.value(from));
-                leaf.set_bound(to, leaf.bound(from));
-            }
-        } else if count < used {
-            for n in 0..behind {
-                let (from, to) = (from.wrapping_add(n), to.wrapping_add(n));
-                leaf.set_value(to, leaf.value(from));
-                leaf.set_bound(to, leaf.bound(from));
-            }
-            for slot in count..used.min(LEAF_SLOTS - 1) {
-                leaf.set_bound(slot, FILL);
-            }
+        if count != used {
+            leaf.shift(change.last.wrapping_add(1), used, count);
         }
         let mut slot = change.first;
         let mut put = |value, end| {

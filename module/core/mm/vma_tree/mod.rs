@@ -181,7 +181,17 @@ impl<'a, 'm, P: Platform> VmaTree<'a, 'm, P> {
     /// may be wrong then.
     #[inline(always)]
     pub fn lookup(&self, addr: u64) -> Option<u64> {
-        either!(self.lookup(addr))
+        match self.kind() {
+            TreeKind::Maple => Maple { nodes: self.nodes }.lookup(addr),
+            // Not beside the other, which has the registers for itself.
+            TreeKind::RbList => self.lookup_red_black(addr),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lookup_red_black(&self, addr: u64) -> Option<u64> {
+        RbList { nodes: self.nodes }.lookup(addr)
     }
 
     /// The first entry that ends above an address (`find_vma`).

@@ -78,7 +78,8 @@ impl NodeRef {
     const NID_SHIFT: u32 = 2;
     /// Set in all names, so that they are above all addresses.
     const NAME: u64 = 1 << 63;
-    const ADDR: u64 = !(Self::NAME | 0xff);
+    const ADDR_SHIFT: u32 = 8;
+    const ADDR: u64 = !Self::NAME >> Self::ADDR_SHIFT << Self::ADDR_SHIFT;
 
     /// The name of an object on a node.
     #[inline]
@@ -119,10 +120,34 @@ impl NodeRef {
     }
 }
 
+/// The memory of one node's main window as tree nodes, and which address it begins at.
+///
+/// # Invariants
+///
+/// None: what is found in it is a node, or cells that anybody wrote.
+#[derive(Clone, Copy)]
+pub(super) struct Blocks<'m> {
+    all: &'m [NodeCells],
+    first: u64,
+}
+
+impl<'m> Blocks<'m> {
+    const NONE: Self = Self { all: &[], first: 0 };
+
+    /// What is at a name, if it is in here.
+    #[inline(always)]
+    pub(super) fn get(&self, node: NodeRef) -> Option<&'m NodeCells> {
+        let index = (node.0 >> NodeRef::ADDR_SHIFT).wrapping_sub(self.first);
+        self.all.get(index as usize)
+    }
+}
+
 /// The memory of one tree.
 pub(super) struct Nodes<'a, 'm, P: Platform> {
     spaces: AddressSpaces<'a, 'm, P>,
     root: &'m [AtomicU64; 4],
+    /// Where the root is, and most others.
+    home: Blocks<'m>,
 }
 
 impl<P: Platform> Clone for Nodes<'_, '_, P> {
@@ -139,13 +164,51 @@ const SPARES: u64 = (1 << DEPTH_SHIFT) - 1;
 impl<'a, 'm, P: Platform> Nodes<'a, 'm, P> {
     #[inline(always)]
     pub(super) fn new(spaces: AddressSpaces<'a, 'm, P>, root: &'m [AtomicU64; 4]) -> Self {
-        Self { spaces, root }
+        let mut nodes = Self {
+            spaces,
+            root,
+            home: Blocks::NONE,
+        };
+        nodes.home = nodes.blocks(NodeRef(nodes.root_word()));
+        nodes
+    }
+
+    /// Where the root is.
+    #[inline(always)]
+    pub(super) fn home(&self) -> Blocks<'m> {
+        self.home
+    }
+
+    /// The main window that a name says it is in.
+    #[inline(always)]
+    pub(super) fn blocks(&self, node: NodeRef) -> Blocks<'m> {
+        match SlabAllocator::new(self.spaces.mm).window_at(node.nid()) {
+            Some(window) => Blocks {
+                all: window.all(),
+                first: (window.range().start.0 | NodeRef::NAME) >> NodeRef::ADDR_SHIFT,
+            },
+            None => Blocks::NONE,
+        }
     }
 
     /// What is at a name; `None` where there can't be a node.
     #[inline(always)]
     pub(super) fn get(&self, node: NodeRef) -> Option<&'m NodeCells> {
-        SlabAllocator::new(self.spaces.mm).cells_on(node.nid(), node.addr())
+        match self.home.get(node) {
+            Some(cells) => Some(cells),
+            None => self.get_elsewhere(node),
+        }
+    }
+
+    #[inline(never)]
+    fn get_elsewhere(&self, node: NodeRef) -> Option<&'m NodeCells> {
+        if node.is_none() {
+            return None;
+        }
+        match self.blocks(node).get(node) {
+            Some(cells) => Some(cells),
+            None => SlabAllocator::new(self.spaces.mm).cells(node.addr()),
+        }
     }
 
     /// The root's name with the kind.

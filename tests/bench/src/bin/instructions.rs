@@ -3,6 +3,7 @@
 //! The shapes, one dump of callgrind each: `tests/bench/instructions` runs this
 //! and reads the dumps.
 
+use rangemap::RangeMap;
 use shadowmm_bench::callgrind;
 use shadowmm_bench::drawn::Drawn;
 use shadowmm_bench::object_shapes;
@@ -11,12 +12,18 @@ use shadowmm_bench::object_shapes::ObjectSide;
 use shadowmm_bench::objects::Objects;
 use shadowmm_bench::platform::Threads;
 use shadowmm_bench::shadow;
+use shadowmm_bench::shadow::HostMm;
 use shadowmm_bench::shadow::Shadow;
 use shadowmm_bench::shapes;
 use shadowmm_bench::shapes::Lots;
 use shadowmm_bench::shapes::Shape;
+use shadowmm_bench::trees;
+use shadowmm_bench::trees::TreeSide;
 use shadowmm_core::buddy::PageRef;
+use shadowmm_core::mm::TreeKind;
 use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ffi::CString;
 
 const SHAPES: [(&str, Shape); 14] = [
@@ -86,6 +93,7 @@ fn main() {
         });
         objects.destroy();
     }
+    trees(mm);
     mm.buddy().drain_all_pages();
     if let Err(flaw) = mm.validate() {
         panic!("{flaw}");
@@ -93,6 +101,50 @@ fn main() {
     if !counts {
         println!("Nothing was counted: run tests/bench/instructions.");
     }
+}
+
+/// Both kinds of VMA tree, and public crates' maps.
+fn trees(mm: &'static HostMm) {
+    for (many, has_gaps) in [
+        (10, false),
+        (1000, false),
+        (60_000, false),
+        (1000, true),
+        (60_000, true),
+    ] {
+        let gaps = if has_gaps { ", gaps" } else { "" };
+        let of = format!("of {many}{gaps}");
+        for (name, kind) in [("maple", TreeKind::Maple), ("rb+list", TreeKind::RbList)] {
+            let tree = trees::tree(mm, kind);
+            tree_rows(&format!("{name} {of}"), &tree, many, has_gaps);
+            measured(&format!("{name} {of}: room"), trees::OPERATIONS, |clock| {
+                trees::rooms(&tree, many, has_gaps, &clock);
+            });
+            tree.validate().expect("a sound tree");
+            tree.destroy();
+        }
+        let map = RefCell::new(RangeMap::new());
+        tree_rows(&format!("crate rangemap {of}"), &map, many, has_gaps);
+        let map = RefCell::new(BTreeMap::new());
+        tree_rows(&format!("std BTreeMap {of}"), &map, many, has_gaps);
+    }
+}
+
+fn tree_rows(name: &str, side: &impl TreeSide, many: u64, has_gaps: bool) {
+    trees::fill(side, many, has_gaps);
+    measured(&format!("{name}: lookup"), trees::OPERATIONS, |clock| {
+        trees::lookups(side, many, has_gaps, &clock);
+    });
+    measured(&format!("{name}: pair below"), trees::OPERATIONS, |clock| {
+        trees::pairs(side, many, has_gaps, &clock);
+    });
+    measured(
+        &format!("{name}: pair inside"),
+        trees::OPERATIONS,
+        |clock| {
+            trees::inner_pairs(side, many, has_gaps, &clock);
+        },
+    );
 }
 
 /// Pages are taken on a CPU of the other node and freed on this one, as often as
