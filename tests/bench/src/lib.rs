@@ -15,11 +15,13 @@
 //! heaps.rs      public crates' allocators of objects
 //! drawn.rs      what was drawn by lot for their loops
 //! trees.rs      VMA trees and public crates' maps of ranges
+//! faults.rs     faults of an address space
 //! object_shapes the loops, shared with the module; sizes: how large objects are
 //! ```
 
 pub mod callgrind;
 pub mod drawn;
+pub mod faults;
 pub mod figures;
 pub mod frames;
 pub mod heaps;

@@ -6,6 +6,8 @@
 use rangemap::RangeMap;
 use shadowmm_bench::callgrind;
 use shadowmm_bench::drawn::Drawn;
+use shadowmm_bench::faults;
+use shadowmm_bench::faults::FaultShape;
 use shadowmm_bench::object_shapes;
 use shadowmm_bench::object_shapes::ObjectShape;
 use shadowmm_bench::object_shapes::ObjectSide;
@@ -64,6 +66,16 @@ const OBJECT_SHAPES: [(&str, ObjectShape, u32); 15] = [
     ("mixed sizes, a pair", ObjectShape::Mixed, 64),
 ];
 
+const FAULT_SHAPES: [(&str, FaultShape); 7] = [
+    ("first write, a page", FaultShape::Write),
+    ("first write of 16, a page", FaultShape::Around(16)),
+    ("first read, a page", FaultShape::Read),
+    ("write after a fork, a page", FaultShape::Copy),
+    ("the same without the child, a page", FaultShape::Reuse),
+    ("fork, a page", FaultShape::Fork),
+    ("munmap, a page", FaultShape::Unmap),
+];
+
 fn main() {
     let counts = callgrind::is_running();
     Threads::run_on(0, 0);
@@ -94,6 +106,12 @@ fn main() {
         objects.destroy();
     }
     trees(mm);
+    for (name, shape) in FAULT_SHAPES {
+        measured(name, shape.operations(), |clock| {
+            faults::run(mm, shape, clock)
+        });
+    }
+    mm.spaces().shut_down().expect("no address space");
     mm.buddy().drain_all_pages();
     if let Err(flaw) = mm.validate() {
         panic!("{flaw}");
