@@ -64,9 +64,14 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     /// A page for a process, zeroed (`vma_alloc_zeroed_movable_folio`).
     #[inline]
     pub(super) fn new_zeroed_page(&self) -> Result<NewPage<'_, 'a, 'm, P>> {
-        let page = self.new_page()?;
-        self.zero_pages(page.pfn, PageOrder::ZERO)?;
-        Ok(page)
+        let allocator = self.mm.allocator();
+        let page = allocator.alloc_page_here(&USER_REQUEST)?;
+        let new = NewPage {
+            spaces: self,
+            pfn: page.pfn(),
+        };
+        self.zero_page_at(page)?;
+        Ok(new)
     }
 }
 

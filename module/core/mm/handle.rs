@@ -34,6 +34,14 @@ use crate::trace::TraceEvent;
 use crate::trace::TracePoint;
 use core::sync::atomic::Ordering::Relaxed;
 
+/// How a fault goes on.
+enum Way<'m> {
+    /// With a table of pages.
+    Table(Table<'m>),
+    /// 2 MiB were mapped.
+    Done(Mapped),
+}
+
 /// A fault at work (`struct vm_fault`).
 pub(super) struct Fault<'f, 'a, 'm, P: Platform, H: HostTable + ?Sized> {
     pub(super) space: AddressSpace<'a, 'm, P>,
@@ -60,7 +68,6 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
     }
 
     fn once(&self) -> Result<Mapped, Stop> {
-        let tables = self.space.tables();
         if self
             .space
             .system
@@ -69,23 +76,13 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         {
             self.tell_levels();
         }
-        let pmd = tables.table_for(self.addr, Level::Pmd)?;
-        let mut entry = pmd.get(Level::Pmd.index(self.addr));
-        if entry.is_none() {
-            if let Some(mapped) = self.huge(pmd)? {
-                return Ok(mapped);
-            }
-            entry = pmd.get(Level::Pmd.index(self.addr));
-        }
-        if entry.is_huge() {
-            if let Some(mapped) = self.huge_there(pmd)? {
-                return Ok(mapped);
-            }
-            return Err(Stop::Again);
-        }
+        let entry = self.space.tables().pmd_entry(self.addr);
         let table = match entry.is_table() {
             true => self.space.system.table_in(entry.pfn())?,
-            false => tables.table_for(self.addr, Level::Pte)?,
+            false => match self.without_table()? {
+                Way::Table(table) => table,
+                Way::Done(mapped) => return Ok(mapped),
+            },
         };
         let entry = table.get(Level::Pte.index(self.addr));
         match () {
@@ -93,6 +90,26 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
             () if self.write && !entry.is_writable() => self.write_protected(table),
             () => self.lost(table),
         }
+    }
+
+    /// There is no table of pages: 2 MiB are there, or may be, or it is made.
+    #[cold]
+    #[inline(never)]
+    fn without_table(&self) -> Result<Way<'m>, Stop> {
+        let tables = self.space.tables();
+        let pmd = tables.table_for(self.addr, Level::Pmd)?;
+        let mut entry = pmd.get(Level::Pmd.index(self.addr));
+        if entry.is_none() {
+            if let Some(mapped) = self.huge(pmd)? {
+                return Ok(Way::Done(mapped));
+            }
+            entry = pmd.get(Level::Pmd.index(self.addr));
+        }
+        if entry.is_huge() {
+            let mapped = self.huge_there(pmd)?;
+            return mapped.map(Way::Done).ok_or(Stop::Again);
+        }
+        Ok(Way::Table(tables.table_for(self.addr, Level::Pte)?))
     }
 
     /// There is no page yet (`do_pte_missing`).

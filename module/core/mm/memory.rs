@@ -3,6 +3,7 @@
 //! What is in pages: zeroes, and copies.
 
 use super::system::AddressSpaces;
+use crate::buddy::PageRef;
 use crate::error::Error;
 use crate::error::Result;
 use crate::phys::NodeId;
@@ -29,6 +30,16 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         let page = self.mm.sparse.page(pfn).ok_or(Error::ForeignPfn)?;
         let range = PhysRange::new(pfn.addr(), order.pages().bytes());
         match self.window(page.nid()) {
+            Some(window) if window.zero(range) => Ok(()),
+            _ => self.mm.region.zero(range),
+        }
+    }
+
+    /// The same for a page at hand.
+    #[inline(always)]
+    pub(super) fn zero_page_at(&self, page: PageRef<'_>) -> Result<()> {
+        let range = PhysRange::new(page.pfn().addr(), PageOrder::ZERO.pages().bytes());
+        match self.window(page.page.nid()) {
             Some(window) if window.zero(range) => Ok(()),
             _ => self.mm.region.zero(range),
         }

@@ -538,6 +538,13 @@ impl<'m> SlabTable<'m> {
         self.windows.get(number)
     }
 
+    /// Those of the first two nodes; of no memory where there is no such node.
+    #[inline(always)]
+    pub(super) fn first_windows(&self) -> [&Window<'m>; 2] {
+        let [first, second, ..] = &self.windows;
+        [first, second]
+    }
+
     /// All of them.
     pub(super) fn windows(&self) -> impl Iterator<Item = &Window<'m>> {
         self.windows.iter().take(self.nr_nodes())

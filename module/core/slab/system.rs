@@ -70,6 +70,27 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             .or_else(|| self.mm.region.window(addr)?.cells(addr))
     }
 
+    /// The cells at the start of a page, for those who look often: most pages lie in
+    /// the main windows of the first two nodes.
+    #[inline(always)]
+    pub(crate) fn page_cells<T: Cells>(&self, pfn: Pfn) -> Option<&'m T> {
+        let [first, second] = self.table().first_windows();
+        let addr = pfn.addr();
+        if let Some(cells) = first.cells(addr) {
+            return Some(cells);
+        }
+        match second.cells(addr) {
+            Some(cells) => Some(cells),
+            None => self.far_cells(addr),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn far_cells<T: Cells>(&self, addr: PhysAddr) -> Option<&'m T> {
+        self.cells(addr.0)
+    }
+
     /// The window that most of a node's memory is seen through.
     #[inline]
     pub(crate) fn window(&self, nid: NodeId) -> Option<&'m Window<'m>> {

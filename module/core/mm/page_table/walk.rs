@@ -7,7 +7,9 @@ use super::super::system::AddressSpaces;
 use super::super::types::VirtAddr;
 use super::super::types::VirtRange;
 use super::entry::Entry;
+use super::table::Entries;
 use super::table::Table;
+use super::table::ENTRIES;
 use super::Level;
 use super::INSTALL;
 use crate::buddy::gfp;
@@ -20,6 +22,7 @@ use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
+use crate::slab::SlabAllocator;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
@@ -61,13 +64,18 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     /// # Errors
     ///
     /// [`Error::Corrupt`] where there can't be one.
-    #[inline]
+    #[inline(always)]
     pub(in super::super) fn table_in(&self, pfn: Pfn) -> Result<Table<'m>> {
-        Ok(Table {
-            pfn,
-            entries: self.page_cells(pfn.addr())?,
-            page: self.mm.sparse.page(pfn).ok_or(Error::Corrupt)?,
-        })
+        match (self.entries_in(pfn), self.mm.sparse.page(pfn)) {
+            (Some(entries), Some(page)) => Ok(Table { pfn, entries, page }),
+            _ => Err(Error::Corrupt),
+        }
+    }
+
+    /// The entries of the table in a page.
+    #[inline(always)]
+    fn entries_in(&self, pfn: Pfn) -> Option<&'m Entries> {
+        SlabAllocator::new(self.mm).page_cells(pfn)
     }
 
     /// A new table without an entry, which nobody knows of (`pte_alloc_one`).
@@ -210,6 +218,25 @@ impl<'a, 'm: 'a, P: Platform> Tables<'a, 'm, P> {
                 Some(there)
             }
         }
+    }
+
+    /// The entry of the second level for an address; nothing where there is no such table.
+    #[inline(always)]
+    pub(in super::super) fn pmd_entry(&self, addr: VirtAddr) -> Entry {
+        let mut entry = match self.root.load(Acquire) {
+            0 => return Entry::NONE,
+            addr => Entry(addr | Entry::PRESENT),
+        };
+        for level in [Level::Pgd, Level::Pud, Level::Pmd] {
+            if !entry.is_table() {
+                return Entry::NONE;
+            }
+            let Some(entries) = self.system.entries_in(entry.pfn()) else {
+                return Entry::NONE;
+            };
+            entry = Entry(entries[level.index(addr) & (ENTRIES - 1)].load(Acquire));
+        }
+        entry
     }
 
     /// The table of `level` for an address, made with all above it where it is not there.

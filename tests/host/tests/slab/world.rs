@@ -72,11 +72,13 @@ type OnOom = Box<dyn Fn(&OomTask, &str) -> bool + Send + Sync>;
 impl Cpus {
     /// Somebody is told of each block that goes back, from now on; whether there was
     /// nobody before.
+    #[allow(dead_code)] // The tests of mm/ are told.
     pub fn tell_frees(&self, who: impl Fn(Pfn, PageOrder) + Send + Sync + 'static) -> bool {
         self.on_free.set(Box::new(who)).is_ok()
     }
 
     /// Somebody kills processes, from now on.
+    #[allow(dead_code)] // As above.
     pub fn kill_by(&self, who: impl Fn(&OomTask, &str) -> bool + Send + Sync + 'static) -> bool {
         self.on_oom.set(Box::new(who)).is_ok()
     }
