@@ -39,17 +39,17 @@ fn with_mm<R: Default>(job: impl FnOnce(&Mm<'_>) -> CoreResult<R>) -> R {
     done.and_then(|done| done.ok()).unwrap_or_default()
 }
 
-/// Lets the running CPU's pagesets shrink and expire; whether there is more to do
-/// in a second.
+/// Lets the running CPU's pagesets shrink and expire, and slabs go that have waited;
+/// whether there is more to do in a second.
 #[no_mangle]
 extern "C" fn shadowmm_worker_refresh() -> bool {
-    with_mm(|mm| Ok(mm.buddy().refresh_pagesets()))
+    with_mm(|mm| Ok(mm.refresh()))
 }
 
 /// Whether [`shadowmm_worker_refresh`] would find something on that CPU.
 #[no_mangle]
 extern "C" fn shadowmm_worker_wants_refresh(cpu: u32) -> bool {
-    with_mm(|mm| Ok(mm.buddy().wants_refresh(CpuId(cpu))))
+    with_mm(|mm| Ok(mm.wants_refresh(CpuId(cpu))))
 }
 
 /// A CPU is about to come up: its node's pages are shared out anew

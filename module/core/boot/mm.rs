@@ -249,6 +249,19 @@ impl<'m, P: Platform> Mm<'m, P> {
         self.buddy().drain_pages(cpu);
     }
 
+    /// What is to be done now and then on each CPU, by a thread that stays there: its
+    /// pagesets shrink and expire, and slabs go that have waited for a grace period.
+    /// Whether there is more to do in a second. Sleeps.
+    pub fn refresh(&self) -> bool {
+        SlabAllocator::new(self).free_waiting();
+        self.buddy().refresh_pagesets()
+    }
+
+    /// Whether [`Mm::refresh`] would find something on that CPU.
+    pub fn wants_refresh(&self, cpu: CpuId) -> bool {
+        SlabAllocator::new(self).has_waiting() || self.buddy().wants_refresh(cpu)
+    }
+
     /// Gives the zones of a node, or of all, back what the CPUs keep of them
     /// (`drain_all_pages`), and says how many pages those were.
     ///

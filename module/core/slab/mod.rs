@@ -28,6 +28,7 @@
 //! drain.rs         what CPUs keep is taken from them
 //! told.rs          what whoever listens is told of objects
 //! shrink.rs        what nobody uses is given up
+//! rcu.rs           what somebody may still look at, later
 //! objects.rs       requests from anywhere
 //! either.rs        whichever allocator of objects was chosen at load
 //! report.rs        what there is of a cache
@@ -61,6 +62,7 @@ mod node;
 mod object;
 mod objects;
 mod page;
+mod rcu;
 mod registry;
 mod report;
 mod shrink;

@@ -18,7 +18,6 @@
 //! as there.
 
 use super::debug::Finding;
-use super::flags::SlabFlags;
 use super::object::ObjAddr;
 use super::page::Fullness;
 use super::page::Slab;
@@ -147,14 +146,19 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
     /// A slab that is on no list, and all of whose objects are free, is the node's
     /// no more.
     pub(super) fn leave(&self, slab: &Slab<'m>, discarded: &mut Discarded) {
-        self.check_left(slab);
-        sub(&self.cells.total, slab.objects.into());
-        sub(&self.cells.free, slab.objects.into());
+        self.count_left(slab);
         sub(&self.cells.pages, slab.page.order().pages().0);
-        add(&self.cells.free_slab, 1);
         discarded
             .list
             .push_tail(self.system.mm.sparse, slab.pfn, slab.page);
+    }
+
+    /// Its objects are no more.
+    pub(super) fn count_left(&self, slab: &Slab<'m>) {
+        self.check_left(slab);
+        sub(&self.cells.total, slab.objects.into());
+        sub(&self.cells.free, slab.objects.into());
+        add(&self.cells.free_slab, 1);
     }
 
     /// The slab to take objects from (`get_partial_node_bulk`).
@@ -276,20 +280,20 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
             return Ok(());
         }
         // What stands on the lists already is counted, as in Linux.
-        let keeps = self.shape.geometry.flags.has(SlabFlags::TYPESAFE_BY_RCU)
-            || self.cells.nr_partial() < self.shape.geometry.min_partial.into();
+        let keeps = self.cells.nr_partial() < self.shape.geometry.min_partial.into();
         self.remove(was, slab.page);
         match is {
-            Fullness::Empty if !keeps => self.leave(slab, discarded),
+            Fullness::Empty if !keeps => self.discard(slab, discarded),
             Fullness::Empty => self.add(is, slab.pfn, slab.page, true),
             _ => self.add(is, slab.pfn, slab.page, false),
         }
         Ok(())
     }
 
-    /// Takes empty slabs from the node, as long as `wants`.
+    /// Takes empty slabs from the node, as long as `wants`, and those that wait.
     pub(super) fn discard_empty(&self, mut wants: impl FnMut() -> bool) -> Discarded {
         let mut discarded = Discarded::NONE;
+        self.take_waiting(&mut discarded);
         let nr = self.cells.empty.nr.load(Relaxed);
         for _ in 0..nr {
             let first = self.first(Fullness::Empty);

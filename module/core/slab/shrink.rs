@@ -65,7 +65,8 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         for (id, cache) in self.table().caches() {
             if let Some(node) = self.node(cache, nid) {
                 let of_one = cache.geometry().order.pages().0;
-                let empty = node.empty.nr.load(Relaxed);
+                let (empty, waiting) = (&node.empty.nr, &node.waiting.nr);
+                let empty = empty.load(Relaxed).saturating_add(waiting.load(Relaxed));
                 pages = pages.saturating_add(empty.saturating_mul(of_one));
             }
             let cpus = self.cpus(id).iter().filter(|cpu| cpu.nid() == nid);
@@ -82,7 +83,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
             let Some(node) = self.node(cache, nid) else {
                 continue;
             };
-            if node.empty.nr.load(Relaxed) == 0 {
+            if node.empty.nr.load(Relaxed) | node.waiting.nr.load(Relaxed) == 0 {
                 continue;
             }
             let shape = cache.shape();

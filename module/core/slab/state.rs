@@ -123,7 +123,7 @@ cells! {
 }
 
 impl ListCells {
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.set(&PageList::NEW);
         self.nr.store(0, Relaxed);
     }
@@ -153,11 +153,13 @@ cells! {
         pub(super) empty: ListCells,
         /// Slabs none of whose objects is.
         pub(super) full: ListCells,
+        /// Slabs that are the node's no more, but whose pages have to wait.
+        pub(super) waiting: ListCells,
         /// Objects in all slabs.
         pub(super) total: AtomicU64,
         /// Objects in the slabs' freelists.
         pub(super) free: AtomicU64,
-        /// Pages of all slabs.
+        /// Pages of all slabs, those that wait among them.
         pub(super) pages: AtomicU64,
         /// Objects that were taken one by one.
         pub(super) alloc_slow: AtomicU64,
@@ -182,6 +184,7 @@ impl NodeCells {
         self.partial.clear();
         self.empty.clear();
         self.full.clear();
+        self.waiting.clear();
         for count in [
             &self.total,
             &self.free,
@@ -453,6 +456,8 @@ pub struct SlabTable<'m> {
     pub(super) nr_ids: AtomicU32,
     /// The numbers of kmalloc's caches.
     pub(super) kmalloc: [[AtomicU16; NR_KMALLOC_INDICES]; KMALLOC_ROWS],
+    /// Whether slabs wait for a grace period to be over.
+    pub(super) waiting: AtomicU32,
     /// Pages that kmalloc has given out whole, by node.
     large: [AtomicU64; MAX_NODES],
     /// What CPUs have near.
@@ -481,6 +486,7 @@ impl<'m> SlabTable<'m> {
             sequence: AtomicU64::new(0),
             nr_ids: AtomicU32::new(1),
             kmalloc: [const { [const { AtomicU16::new(0) }; NR_KMALLOC_INDICES] }; KMALLOC_ROWS],
+            waiting: AtomicU32::new(0),
             large: [const { AtomicU64::new(0) }; MAX_NODES],
             near: [const { NearCpu::new() }; NEAR_CPUS],
             deferred: Deferred::new(),

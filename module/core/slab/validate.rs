@@ -13,6 +13,7 @@ use super::state::NodeCells;
 use super::state::Shape;
 use super::system::SlabAllocator;
 use crate::buddy::is_slab;
+use crate::page::PageDescriptor;
 use crate::platform::Platform;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -109,6 +110,17 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
                 page.is_some_and(|page| page.next().is_none())
             });
             at.check(ends, "a list does not end at its end")?;
+        }
+        let mut waiting = 0;
+        for (_, page) in node.waiting.get().iter(self.mm.sparse) {
+            waiting += 1;
+            let is_one = page.slab_key() == PageDescriptor::slab_key_of(node.nid(), shape.id);
+            at.check(is_one, "a slab that waits is not the cache's")?;
+            at.check(
+                waiting <= node.waiting.nr.load(Relaxed),
+                "more slabs wait than were counted",
+            )?;
+            pages += page.order().pages().0;
         }
         at.check(
             total == node.total.load(Relaxed),

@@ -193,7 +193,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
             crate::slab::node::add(&node.free_slow, 1);
             locked.give_checked(&slab, object, &track, &mut discarded)
         };
-        self.free_discarded_later(shape, discarded);
+        self.free_discarded(discarded);
         freed
     }
 
@@ -412,15 +412,14 @@ impl<'m, P: Platform> LockedNode<'_, '_, 'm, P> {
             Ok(())
         });
         let empty = freed.is_ok() && view.inuse == 0;
-        let keeps = self.shape.geometry.flags.has(SlabFlags::TYPESAFE_BY_RCU)
-            || self.cells.nr_partial() < self.shape.geometry.min_partial.into();
+        let keeps = self.cells.nr_partial() < self.shape.geometry.min_partial.into();
         if !empty || keeps {
             self.settle(slab, &view, was);
         } else {
             SlabAllocator::<P>::store(self.shape, slab, &view);
             crate::slab::node::add(&self.cells.free, 1);
             self.remove(was, slab.page);
-            self.leave(slab, discarded);
+            self.discard(slab, discarded);
         }
         freed
     }

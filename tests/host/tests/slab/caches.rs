@@ -195,9 +195,30 @@ fn objects_that_others_may_look_at_go_after_a_wait() {
     slab.alloc_bulk(id, &KERNEL, &mut objects).unwrap();
     let pages = world.report(id).pages;
     slab.free_bulk(Some(id), &objects, 0).unwrap();
-    // No free has waited, so no page is back.
+    // No free has waited, so no page is back, although the slabs are the cache's no
+    // more, but for those that each node keeps, and that CPUs' objects lie in.
+    let report = world.report(id);
+    assert_eq!(report.pages, pages);
+    let kept = u64::from(report.geometry.min_partial) + report.cached;
+    assert!(report.nodes.slabs <= kept, "{report:?}");
+    world.validate();
+    // What is done now and then waits once, for all of them.
+    let waits = || world.mm.platform.synchronized.load(Relaxed);
+    let before = waits();
+    assert!(world.mm.wants_refresh(CpuId(0)));
+    world.mm.refresh();
+    assert_eq!(waits(), before + 1);
+    assert!(!world.mm.wants_refresh(CpuId(3)));
+    let slabs = report.nodes.slabs;
+    let pages = Pages(slabs << report.geometry.order.get());
     assert_eq!(world.report(id).pages, pages);
-    let waits = world.mm.platform.synchronized.load(Relaxed);
+    world.validate();
+
+    // Shrinking waits, too, for those that have come since.
+    slab.alloc_bulk(id, &KERNEL, &mut objects).unwrap();
+    let pages = world.report(id).pages;
+    slab.free_bulk(Some(id), &objects, 0).unwrap();
+    let waits = waits();
     let back = slab.shrink(id).unwrap();
     assert_eq!(back, pages);
     // For the magazines, and for the pages.

@@ -114,8 +114,9 @@ impl Look {
                 ours.slabs * objects..=ours.slabs * objects,
             ),
             ("pages of the shadow", ours.pages, {
+                // Those of slabs that wait for a grace period are the cache's still.
                 let pages = ours.slabs << of.order.get();
-                pages..=pages
+                pages..=if rcu && !shrunk { u64::MAX } else { pages }
             }),
             ("slabs of the kernel", host.slabs, {
                 let most = ours.host_used + self.host_cached() + empty;
@@ -123,15 +124,10 @@ impl Look {
             }),
             ("slabs of the shadow", ours.slabs, {
                 let most = ours.shadow_used + ours.cached + empty;
-                ours.shadow_used..=match (shrunk, rcu) {
-                    (true, _) => ours.shadow_used,
-                    (false, true) => u64::MAX,
-                    (false, false) => most,
-                }
+                ours.shadow_used..=if shrunk { ours.shadow_used } else { most }
             }),
             ("empty slabs of the shadow", ours.empty, {
-                let most = if rcu { u64::MAX } else { empty };
-                0..=if shrunk { 0 } else { most }
+                0..=if shrunk { 0 } else { empty }
             }),
             // All that is not full stands on the kernel's list.
             ("partial slabs of the kernel", host.partial, 0..=host.slabs),
