@@ -395,7 +395,8 @@ impl<P: Platform> Snapshot for Boot<'_, P> {
 
     fn node_stat(&self, nid: NodeId, item: NodeStat) -> u64 {
         let slab = |reclaimable| {
-            let mm = self.mm().ok();
+            // Each page is one node's; what is counted without a node comes on top.
+            let mm = self.mm().ok().filter(|_| nid != NodeId::NONE);
             mm.map_or(0, |mm| mm.slab_pages(nid, reclaimable).0)
         };
         match item {
