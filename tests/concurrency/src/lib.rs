@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! tests/shuttle   core's own code, as the checker schedules it
+//! tests/common    the CPUs of both machines under shuttle
 //! tests/loom.rs   the protocol of claims, with all of a memory model's freedom
 //!
 //! checked         core once more, of its own text, each atomic access a place to switch

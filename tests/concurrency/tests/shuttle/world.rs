@@ -2,11 +2,14 @@
 
 //! A machine of one zone whose CPUs are the checker's threads.
 
+#[path = "../common/cpus.rs"]
+mod cpus;
+
+pub use cpus::*;
 use shadowmm_core::buddy::*;
 use shadowmm_core::error::Error;
 use shadowmm_core::page::*;
 use shadowmm_core::phys::*;
-use shadowmm_core::platform::Lock;
 use shadowmm_core::platform::Platform;
 use shadowmm_core::platform::SpinWord;
 use shadowmm_core::sparse::Stretch;
@@ -16,29 +19,14 @@ use shadowmm_core::zonelist::ZoneRef;
 use shadowmm_core::zonelist::Zonelist;
 use shadowmm_core::zonelist::ZonelistKind;
 use shuttle::sync::atomic::AtomicBool;
-use shuttle::sync::Mutex;
-use shuttle::sync::MutexGuard;
 use shuttle::thread;
-use std::cell::Cell;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::Ordering::SeqCst;
 
-pub const NR_CPUS: u32 = 4;
 /// Two page blocks.
 pub const PAGES: u64 = 1024;
-/// The CPU that sets the machine up and looks at it in the end.
-pub const LAST_CPU: u32 = NR_CPUS - 1;
-
-shuttle::thread_local! {
-    static CPU: Cell<u32> = const { Cell::new(LAST_CPU) };
-}
-
-/// The thread is this CPU from here on.
-pub fn run_on(cpu: u32) {
-    CPU.with(|running| running.set(cpu));
-}
 
 /// What of the platform is not as it has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +50,7 @@ pub struct Settings {
 /// See the head of `main.rs` for where others may run.
 pub struct Checked {
     settings: Settings,
-    pinned: [AtomicU32; NR_CPUS as usize],
+    pinned: Sections,
     /// Who looks at it lets others run.
     point: AtomicBool,
     looks: AtomicU32,
@@ -79,28 +67,9 @@ impl Checked {
 
     /// In a list that is walked or changed.
     fn switch_at_page(&self) {
-        let cpu = CPU.with(Cell::get);
-        let pinned = self.pinned[cpu as usize].load(Relaxed) != 0;
-        if pinned || self.looks.fetch_add(1, Relaxed) & 31 == 0 {
+        if self.pinned.has(running()) || self.looks.fetch_add(1, Relaxed) & 31 == 0 {
             self.switch();
         }
-    }
-}
-
-pub struct CheckedLock<T>(Mutex<T>);
-
-impl<T: Send> Lock<T> for CheckedLock<T> {
-    type Guard<'a>
-        = MutexGuard<'a, T>
-    where
-        T: 'a;
-
-    fn new(value: T) -> Self {
-        Self(Mutex::new(value))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, T> {
-        self.0.lock().unwrap()
     }
 }
 
@@ -110,7 +79,7 @@ pub struct Pinned<'a>(&'a Checked, u32);
 impl Drop for Pinned<'_> {
     fn drop(&mut self) {
         let Self(platform, cpu) = self;
-        platform.pinned[*cpu as usize].fetch_sub(1, Relaxed);
+        platform.pinned.leave(*cpu);
         if !std::thread::panicking() {
             platform.switch();
         }
@@ -131,9 +100,9 @@ impl Platform for Checked {
     }
 
     fn pin_cpu(&self) -> (CpuId, Pinned<'_>) {
-        let cpu = CPU.with(Cell::get);
+        let cpu = running();
         self.switch();
-        self.pinned[cpu as usize].fetch_add(1, Relaxed);
+        self.pinned.enter(cpu);
         self.switch();
         (CpuId(cpu), Pinned(self, cpu))
     }
@@ -151,11 +120,7 @@ impl Platform for Checked {
         if self.settings.flaw == Flaw::NoSynchronize {
             return;
         }
-        for depth in &self.pinned {
-            while depth.load(Relaxed) != 0 {
-                thread::yield_now();
-            }
-        }
+        self.pinned.wait();
     }
 
     fn relax(&self) {

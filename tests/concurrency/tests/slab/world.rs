@@ -3,6 +3,10 @@
 //! A booted machine of two nodes whose CPUs are the checker's threads, and who
 //! has which object.
 
+#[path = "../common/cpus.rs"]
+mod cpus;
+
+pub use cpus::*;
 use shadowmm_core::boot::Boot;
 use shadowmm_core::boot::Config;
 use shadowmm_core::boot::Mm;
@@ -16,7 +20,6 @@ use shadowmm_core::phys::CpuId;
 use shadowmm_core::phys::NodeId;
 use shadowmm_core::phys::PageBytes;
 use shadowmm_core::phys::Pages;
-use shadowmm_core::platform::Lock;
 use shadowmm_core::platform::Platform;
 use shadowmm_core::slab::Cache;
 use shadowmm_core::slab::CacheArgs;
@@ -28,30 +31,15 @@ use shadowmm_core::slab::SlabAllocator;
 use shadowmm_core::slab::SlabFlags;
 use shuttle::sync::atomic::AtomicBool;
 use shuttle::sync::Mutex;
-use shuttle::sync::MutexGuard;
 use shuttle::thread;
 use std::alloc::Layout;
-use std::cell::Cell;
 use std::collections::HashSet;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::Arc;
 
-pub const NR_CPUS: u32 = 4;
-/// The CPU that sets the machine up and looks at it in the end.
-pub const LAST_CPU: u32 = NR_CPUS - 1;
 /// The memory of each node, in pages.
 const PAGES: usize = 8 << 8;
-
-shuttle::thread_local! {
-    static CPU: Cell<u32> = const { Cell::new(LAST_CPU) };
-}
-
-/// The thread is this CPU from here on.
-pub fn run_on(cpu: u32) {
-    CPU.with(|running| running.set(cpu));
-}
 
 /// What of the platform is not as it has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +55,7 @@ pub enum Flaw {
 /// node 1, as the boot has them.
 pub struct Checked {
     flaw: Flaw,
-    pinned: [AtomicU32; NR_CPUS as usize],
+    pinned: Sections,
     armed: Arc<Armed>,
 }
 
@@ -85,23 +73,6 @@ impl Armed {
     }
 }
 
-pub struct CheckedLock<T>(Mutex<T>);
-
-impl<T: Send> Lock<T> for CheckedLock<T> {
-    type Guard<'a>
-        = MutexGuard<'a, T>
-    where
-        T: 'a;
-
-    fn new(value: T) -> Self {
-        Self(Mutex::new(value))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, T> {
-        self.0.lock().unwrap()
-    }
-}
-
 /// A pinned section, until it is dropped.
 pub struct Pinned<'a>(&'a Checked, u32);
 
@@ -109,7 +80,7 @@ impl Drop for Pinned<'_> {
     fn drop(&mut self) {
         let Self(platform, cpu) = self;
         platform.armed.switch();
-        platform.pinned[*cpu as usize].fetch_sub(1, Relaxed);
+        platform.pinned.leave(*cpu);
         platform.armed.switch();
     }
 }
@@ -156,25 +127,19 @@ impl Platform for Checked {
     }
 
     fn pin_cpu(&self) -> (CpuId, Pinned<'_>) {
-        let cpu = CPU.with(Cell::get);
+        let cpu = running();
         self.armed.switch();
-        self.pinned[cpu as usize].fetch_add(1, Relaxed);
+        self.pinned.enter(cpu);
         self.armed.switch();
         (CpuId(cpu), Pinned(self, cpu))
     }
 
-    /// A section that begins while it waits may still be there when it is done,
-    /// as in the kernel.
     fn synchronize(&self) {
         self.armed.switch();
         if self.flaw == Flaw::NoSynchronize {
             return;
         }
-        for depth in &self.pinned {
-            while depth.load(Relaxed) != 0 {
-                thread::yield_now();
-            }
-        }
+        self.pinned.wait();
     }
 
     fn relax(&self) {
@@ -182,7 +147,7 @@ impl Platform for Checked {
     }
 
     fn local_node(&self) -> NodeId {
-        NodeId((CPU.with(Cell::get) % 2) as i32)
+        NodeId((running() % 2) as i32)
     }
 
     fn now_ns(&self) -> u64 {
