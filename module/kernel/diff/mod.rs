@@ -29,6 +29,7 @@ mod twin;
 
 use crate::abi;
 use crate::bindings;
+use crate::failure::Text;
 use crate::uapi;
 use core::fmt::Write;
 use core::sync::atomic::AtomicBool;
@@ -53,7 +54,6 @@ use shadowmm_core::phys::Pfn;
 pub(crate) use slab::SlabDiff;
 use text::Copies;
 use text::Host;
-use text::Text;
 use twin::online_cpus;
 use twin::Twin;
 
@@ -254,7 +254,7 @@ impl Diff {
         let view = self.twin.view(&locals)?;
         let zones = &self.quiet.zones;
         let room = &mut self.rooms[0];
-        let mut text = Text(KVVec::new());
+        let mut text = Text::new();
         let written = match request.side {
             uapi::SHADOWMM_DIFF_HOST => text::write(&Host(zones), zones, room, &mut text),
             uapi::SHADOWMM_DIFF_SHADOW => {
@@ -264,9 +264,10 @@ impl Diff {
             _ => return Err(Error::BadKind),
         };
         written.map_err(no_memory)?;
-        request.size = text.0.len() as u64;
-        let fits = text.0.len().min(request.capacity as usize);
-        abi::write_array(request.buf, text.0.get(..fits).unwrap_or_default())
+        let text = text.as_str().as_bytes();
+        request.size = text.len() as u64;
+        let fits = text.len().min(request.capacity as usize);
+        abi::write_array(request.buf, text.get(..fits).unwrap_or_default())
     }
 
     /// Pages that the zones have, and how many of them are free.

@@ -9,9 +9,9 @@ use super::host_zone::HostZone;
 use super::host_zone::ZoneNumbers;
 use super::twin::online_cpus;
 use super::twin::View;
+use crate::failure::Text;
 use core::fmt;
 use core::fmt::Write;
-use kernel::prelude::*;
 use shadowmm_core::buddy::MigrateType;
 use shadowmm_core::buddy::PagesetState;
 use shadowmm_core::buddy::NR_PCP_LISTS;
@@ -157,16 +157,6 @@ impl Side for Copies<'_, '_> {
 
     fn pageblock(&self, pfn: Pfn) -> Option<(MigrateType, bool)> {
         self.view.pageblock(pfn)
-    }
-}
-
-/// A text that grows; what there is no memory for is left out.
-pub(crate) struct Text(pub(crate) KVVec<u8>);
-
-impl Write for Text {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let kept = self.0.extend_from_slice(text.as_bytes(), GFP_KERNEL);
-        kept.map_err(|_| fmt::Error)
     }
 }
 
