@@ -170,6 +170,7 @@ errors! {
     BadAlignment = 152, EINVAL, "the alignment, rounded up to a multiple of 8, is no power of two";
     BadFreePointer = 153, EINVAL, "a place for the free pointer is a multiple of 8 inside the object, in a cache with a constructor or TYPESAFE_BY_RCU";
     BadUserWindow = 154, EINVAL, "the part that may be copied to and from user space does not lie in the object";
+    AskedTooLarge = 155, EINVAL, "an object of the cache has fewer bytes than are asked for";
 
     // Objects of open files.
     ObjectsHeld = 165, EBUSY, "open files hold objects; close them first";

@@ -180,10 +180,6 @@ unsafe impl Request for uapi::shadowmm_create {
 // SAFETY: As above.
 unsafe impl Request for uapi::shadowmm_object {
     const FLAGS: u32 = uapi::SHADOWMM_OBJECT_ZERO | uapi::SHADOWMM_OBJECT_FORCE;
-
-    fn reserved(&self) -> u32 {
-        self.reserved
-    }
 }
 
 // SAFETY: As above.

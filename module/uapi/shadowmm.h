@@ -432,7 +432,8 @@ struct shadowmm_object {
 	__s32 nid;		/* ALLOC: the preferred node or -1; FREE: 0 */
 	__aligned_u64 object;	/* its shadow physical address; ALLOC: out */
 	__s32 object_nid;	/* out, ALLOC */
-	__u32 reserved;
+	__u32 asked;		/* ALLOC: bytes of the object that are asked for, 0 for all: where the cache has
+				   SLAB_KMALLOC, debugging holds the owner to them; FREE: 0 */
 };
 
 #define SHADOWMM_MAX_OBJECTS 4096

@@ -73,6 +73,7 @@ struct reason {
 	REASON(WrongCache, 136, EINVAL)       \
 	REASON(ObjectFree, 137, EALREADY)     \
 	REASON(AllocTooLarge, 140, E2BIG)     \
+	REASON(AskedTooLarge, 155, EINVAL)    \
 	REASON(ObjectsHeld, 165, EBUSY)       \
 	REASON(ObjectNotHeld, 166, EPERM)     \
 	REASON(BadObjectCount, 167, EINVAL)   \

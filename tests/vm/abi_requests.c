@@ -33,7 +33,7 @@ static const struct request requests[] = {
 	{ "DIFF_STATE", SHADOWMM_IOC_DIFF_STATE, sizeof(struct shadowmm_diff_state), 0, 0, 0 },
 	{ "CREATE", SHADOWMM_IOC_CREATE, sizeof(struct shadowmm_create), FIELD(shadowmm_create, reserved), SHADOWMM_CREATE_FREEPTR, 0 },
 	{ "CACHE", SHADOWMM_IOC_CACHE, sizeof(struct shadowmm_cache), FIELD(shadowmm_cache, reserved), 0, 0 },
-	{ "OBJECT", SHADOWMM_IOC_OBJECT, sizeof(struct shadowmm_object), FIELD(shadowmm_object, reserved),
+	{ "OBJECT", SHADOWMM_IOC_OBJECT, sizeof(struct shadowmm_object), 0,
 	  SHADOWMM_OBJECT_ZERO | SHADOWMM_OBJECT_FORCE, 0 },
 	{ "OBJECTS", SHADOWMM_IOC_OBJECTS, sizeof(struct shadowmm_objects), FIELD(shadowmm_objects, reserved), SHADOWMM_OBJECT_ZERO, 0 },
 	{ "KMALLOC", SHADOWMM_IOC_KMALLOC, sizeof(struct shadowmm_kmalloc), 0, SHADOWMM_OBJECT_ZERO, 0 },

@@ -264,6 +264,9 @@ static void bad_objects(int fd, int other, __u32 cache, __u32 second)
 	object.head.flags = SHADOWMM_OBJECT_FORCE;
 	refused("OBJECT: taken by force", fd, SHADOWMM_IOC_OBJECT, &object, &BadFlags);
 	object = object_of(cache);
+	object.asked = 1u << 31;
+	refused("OBJECT: for more bytes than it has", fd, SHADOWMM_IOC_OBJECT, &object, &AskedTooLarge);
+	object = object_of(cache);
 	object.op = 2;
 	refused("OBJECT: no such operation", fd, SHADOWMM_IOC_OBJECT, &object, &BadKind);
 
@@ -275,6 +278,9 @@ static void bad_objects(int fd, int other, __u32 cache, __u32 second)
 	object = given(cache, address);
 	object.nid = -1;
 	refused("OBJECT: a node to give it back to", fd, SHADOWMM_IOC_OBJECT, &object, &BadReserved);
+	object = given(cache, address);
+	object.asked = 1;
+	refused("OBJECT: some of it to give back", fd, SHADOWMM_IOC_OBJECT, &object, &BadReserved);
 	object = given(cache, address);
 	object.head.flags = SHADOWMM_OBJECT_ZERO;
 	refused("OBJECT: zeroed when it goes", fd, SHADOWMM_IOC_OBJECT, &object, &BadFlags);

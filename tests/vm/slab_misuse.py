@@ -52,7 +52,7 @@ class Report:
 class Cache:
     """A cache, and a process that has objects of it and does what lines say."""
 
-    def __init__(self, name, size, letters, *flags):
+    def __init__(self, name, size, letters, *flags, how=()):
         self.name = name
         made = shadowmm("slab", "create", name, "--size", str(size), "--debug", letters, "--flags",
                         "|".join(("SLAB_NO_MERGE",) + flags), "--json")
@@ -60,7 +60,7 @@ class Cache:
         info = json.loads(shadowmm("slab", "show", name, "--json").stdout)
         self.size, self.objects = info["size"], info["objects_per_slab"]
         self.left, self.slab = info["red_left_pad"], 4096 << info["order"]
-        self.file = subprocess.Popen(["shadowmm", "slab", "alloc", name, "--interactive", "--json"],
+        self.file = subprocess.Popen(["shadowmm", "slab", "alloc", name, "--interactive", "--json", *how],
                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                      stderr=subprocess.STDOUT, text=True)
         self.first = json.loads(self.file.stdout.readline())["objects"][0]["object"]
@@ -90,7 +90,7 @@ class Cache:
         self.file.wait()
 
 
-def comparable(text, slab, size, left, objects):
+def comparable(text, poisons, slab, size, left, objects):
     def place(addr):
         if addr == 0:
             return "NULL"
@@ -116,6 +116,9 @@ def comparable(text, slab, size, left, objects):
         line = re.sub(r"flags=0x[0-9a-f]+\(", "flags=(", line)
         line = re.sub(r"node=\d+\|zone=\d+", "node|zone", line)
         line = re.sub(r"\bfp=0x([0-9a-f]{16})", pointer, line)
+        if not poisons:
+            # There is what was there before.
+            line = re.sub(r"^(Padding +[0-9a-f]{16}:).*", r"\1", line)
         line = re.sub(r"^(Bytes b4 [0-9a-f]{16}: .{24}).*", r"\1", line)
         line = re.sub(r"(?:0x|(?<![0-9A-Za-z]))([0-9a-f]{16})\b", lambda match: place(int(match[1], 16)), line)
         line = re.sub(r"@offset=(\d+)", lambda match: "@" + place(slab + int(match[1])), line)
@@ -123,9 +126,9 @@ def comparable(text, slab, size, left, objects):
     return "\n".join(out)
 
 
-def misuse(name, size, letters, commit, *flags):
+def misuse(name, size, letters, commit, *flags, how=()):
     report = Report()
-    cache = Cache("misused-" + name.replace("_", "-"), size, letters, *flags)
+    cache = Cache("misused-" + name.replace("_", "-"), size, letters, *flags, how=how)
     try:
         commit(cache)
         said = report.new().replace(cache.name, "misused")
@@ -134,7 +137,7 @@ def misuse(name, size, letters, commit, *flags):
     with open(os.path.join(recorded, name + ".txt")) as file:
         # What dump_stack() shows is not in it.
         there = file.read().split("\n", 1)[1]
-    shape = cache.slab, cache.size, cache.left, cache.objects
+    shape = "P" in letters, cache.slab, cache.size, cache.left, cache.objects
     here, there = comparable(said, *shape), comparable(there, *shape)
     say(here == there, name, here, "------ the running kernel:", there)
     # One whose slab was given up, and one whose objects were lost, stay.
@@ -159,6 +162,13 @@ def both_redzones(cache):
     object = cache.take()
     cache.poke(object, -1, 0x12)
     cache.poke(object, 64, 0x12)
+    cache.give(object)
+
+
+def kmalloc_redzone(cache):
+    object = cache.take()
+    cache.poke(object, 18, 0xAB)
+    cache.poke(object, 20, 0xAB)
     cache.give(object)
 
 
@@ -220,6 +230,17 @@ def freechain(cache):
     cache.give(c)
 
 
+def freelist_cycle(cache):
+    # There the free pointers were written, which nobody can read here. Without F a second free
+    # comes through, if it is not the next one: a leads to b, and b to a.
+    a, b, _ = cache.take(), cache.take(), cache.take()
+    cache.give(a)
+    cache.give(b)
+    cache.give(a)
+    validated = shadowmm("slab", "validate", cache.name)
+    say(validated.returncode == 1, "a circle of free objects is found", validated.stdout, validated.stderr)
+
+
 def double_free(cache):
     object = cache.take()
     cache.give(object)
@@ -261,6 +282,10 @@ def not_slab(cache):
     cache.give(0x100000)
 
 
+def traced(cache):
+    cache.give(cache.take())
+
+
 def remaining(cache):
     cache.take()
     cache.take()
@@ -270,6 +295,7 @@ def remaining(cache):
 misuse("right_redzone", 64, "FZPU", right_redzone)
 misuse("left_redzone", 64, "FZPU", left_redzone)
 misuse("both_redzones", 64, "FZPU", both_redzones)
+misuse("kmalloc_redzone", 32, "FZU", kmalloc_redzone, "SLAB_KMALLOC", how=("--asked", "18", "--zero"))
 misuse("use_after_free", 64, "FZPU", use_after_free)
 misuse("end_poison", 64, "FZP", end_poison)
 misuse("poison_validated", 64, "FZPU", poison_validated)
@@ -278,10 +304,12 @@ misuse("alignment_padding", 60, "FP", alignment_padding)
 misuse("slab_padding", 100, "FP", slab_padding)
 misuse("freepointer", 64, "FZP", freepointer)
 misuse("freechain", 64, "FZP", freechain)
+misuse("freelist_cycle", 64, "ZP", freelist_cycle)
 misuse("double_free", 64, "FZPU", double_free)
 misuse("already_free", 64, "FZPU", already_free)
 misuse("disabled", 64, "FZP", disabled)
 misuse("misaligned", 64, "FZPU", misaligned)
 misuse("wrong_cache", 64, "FU", wrong_cache)
 misuse("not_slab", 64, "F", not_slab)
+misuse("traced", 64, "T", traced, how=("--zero",))
 misuse("remaining", 64, "FZPU", remaining)

@@ -140,7 +140,7 @@ pub trait ObjectAllocator {
     ///
     /// [`Error::NoSuchCache`], [`Error::BadGfp`], [`Error::NodeOffline`],
     /// [`Error::NoMemory`], [`Error::ConstructorFailed`],
-    /// [`Error::ZeroWithConstructor`].
+    /// [`Error::ZeroWithConstructor`], [`Error::AskedTooLarge`].
     fn alloc(&self, id: CacheId, request: &ObjRequest) -> Result<ObjAddr>;
 
     /// Gives an object back (`kmem_cache_free`).

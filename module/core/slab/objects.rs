@@ -122,7 +122,11 @@ impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
     }
 
     fn alloc(&self, id: CacheId, request: &ObjRequest) -> Result<ObjAddr> {
-        self.open_cache(id)?.alloc(request)
+        let cache = self.open_cache(id)?;
+        if request.size > cache.cells().geometry().object_size {
+            return Err(Error::AskedTooLarge);
+        }
+        cache.alloc(request)
     }
 
     fn free(&self, id: CacheId, object: ObjAddr, caller: u64) -> Result<()> {

@@ -39,7 +39,8 @@ impl OpenFile {
             uapi::SHADOWMM_OBJECT_ALLOC => {
                 check_flags(&request.head, uapi::SHADOWMM_OBJECT_ZERO)?;
                 check_unused(&[request.object])?;
-                let wanted = object_request(&request.head, request.gfp, request.nid)?.by(caller);
+                let wanted = object_request(&request.head, request.gfp, request.nid)?;
+                let wanted = wanted.by(caller).of_size(request.asked);
                 let id = cache_id(request.cache)?;
                 let (object, nid) =
                     self.take_object(Some(id), |objects| objects.alloc(id, &wanted))?;
@@ -49,7 +50,7 @@ impl OpenFile {
             }
             uapi::SHADOWMM_OBJECT_FREE => {
                 check_flags(&request.head, uapi::SHADOWMM_OBJECT_FORCE)?;
-                check_unused(&[request.gfp.into(), request.nid as u64])?;
+                check_unused(&[request.gfp.into(), request.nid as u64, request.asked.into()])?;
                 let id = cache_id(request.cache)?;
                 let object = ObjAddr::new(request.object);
                 if request.head.flags & uapi::SHADOWMM_OBJECT_FORCE != 0 {

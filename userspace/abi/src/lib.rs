@@ -67,7 +67,7 @@ layout! {
         head: 0, op: 16, cache: 20, value: 24, capacity: 32, reserved: 36, text: 40, name: 48,
     }
     shadowmm_object = 48 {
-        head: 0, op: 16, cache: 20, gfp: 24, nid: 28, object: 32, object_nid: 40, reserved: 44,
+        head: 0, op: 16, cache: 20, gfp: 24, nid: 28, object: 32, object_nid: 40, asked: 44,
     }
     shadowmm_objects = 56 {
         head: 0, op: 16, cache: 20, gfp: 24, nid: 28, count: 32, done: 36, stopped: 40, reserved: 44,

@@ -21,6 +21,8 @@ pub struct ObjectRequest {
     pub nid: Option<u32>,
     /// Its bytes are zero.
     pub zero: bool,
+    /// How many bytes of an object of a cache are asked for, one by one; 0 for all.
+    pub asked: u32,
 }
 
 impl ObjectRequest {
@@ -113,6 +115,7 @@ impl Device {
             cache,
             gfp: request.gfp,
             nid: request.nid(),
+            asked: request.asked,
             ..Default::default()
         };
         self.request("allocate the object", &mut object)?;

@@ -29,6 +29,7 @@ use super::track::Track;
 use crate::error::Error;
 use crate::error::Result;
 use crate::phys::Bytes;
+use crate::phys::Pfn;
 use crate::phys::PhysAddr;
 use crate::platform::Platform;
 use crate::slab::node::Discarded;
@@ -270,8 +271,11 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         for node in self.nodes(cache) {
             let locked = self.lock_node(&shape, node);
             self.inspect(&shape, |cache| {
-                for fullness in [Fullness::Partial, Fullness::Empty, Fullness::Full] {
-                    slabs += locked.check_list(cache, fullness);
+                // One that is mended goes to another list, in front, and is not looked at
+                // once more.
+                let lists = [Fullness::Partial, Fullness::Empty, Fullness::Full];
+                for (fullness, start) in lists.map(|list| (list, locked.list_start(list))) {
+                    slabs += locked.check_list(cache, fullness, start);
                 }
             });
         }
@@ -435,9 +439,14 @@ impl<'m, P: Platform> LockedNode<'_, '_, 'm, P> {
         }
     }
 
-    /// Looks at the slabs of a list, but for those that were given up; how many.
-    fn check_list(&self, cache: &Cache<'_, P>, fullness: Fullness) -> u64 {
-        let (nr, first) = self.list_start(fullness);
+    /// Looks at so many slabs of a list from one on, but for those that were given up;
+    /// how many.
+    fn check_list(
+        &self,
+        cache: &Cache<'_, P>,
+        fullness: Fullness,
+        (nr, first): (u64, Option<Pfn>),
+    ) -> u64 {
         let (mut next, mut slabs) = (first, 0);
         // What is mended may go to another list; the count ends the walk.
         for _ in 0..nr {

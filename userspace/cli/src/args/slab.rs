@@ -236,6 +236,11 @@ pub struct Alloc {
     #[arg(long)]
     pub bulk: bool,
 
+    /// How many bytes of an object are asked for: in a cache with SLAB_KMALLOC debugging looks
+    /// whether more are written
+    #[arg(long, value_name = "BYTES", conflicts_with = "bulk")]
+    pub asked: Option<u32>,
+
     /// How.
     #[command(flatten)]
     pub take: Take,

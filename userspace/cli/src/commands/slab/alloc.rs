@@ -29,6 +29,7 @@ pub fn request(take: &args::Take) -> ObjectRequest {
         gfp: take.gfp,
         nid: take.node,
         zero: take.zero,
+        asked: 0,
     }
 }
 
@@ -119,35 +120,42 @@ fn node(nid: Option<i32>) -> String {
     nid.map_or("-".to_owned(), |nid| nid.to_string())
 }
 
-/// Says how many rows were left out.
-fn more(all: usize, screen: &mut Screen) {
-    if let Some(rest @ 1..) = all.checked_sub(ROWS) {
+/// Shows the first objects, of each what stands between its address and its node;
+/// how many were left out; and what becomes of them.
+fn print<T>(
+    screen: &mut Screen,
+    between: [&'static str; 2],
+    objects: &[T],
+    row: impl Fn(&T) -> (u64, [String; 2], Option<i32>),
+    end: &str,
+) {
+    let [first, second] = between;
+    let mut table = Table::new(["object", first, second, "node"].map(Column::number));
+    for object in objects.iter().take(ROWS) {
+        let (address, [first, second], nid) = row(object);
+        table.row([format!("{address:#x}"), first, second, node(nid)]);
+    }
+    table.print(screen);
+    if let Some(rest @ 1..) = objects.len().checked_sub(ROWS) {
         screen.para(&format!("… and {rest} more: --json has them all."));
+    }
+    if !end.is_empty() {
+        screen.blank();
+        screen.para(end);
     }
 }
 
 impl Report for Taken {
     fn print(&self, screen: &mut Screen) {
-        let mut table = Table::new([
-            Column::number("object"),
-            Column::number("page"),
-            Column::number("in it"),
-            Column::number("node"),
-        ]);
-        for taken in self.objects.iter().take(ROWS) {
-            table.row([
-                format!("{:#x}", taken.object),
-                (taken.object / shadowmm_client::PAGE_SIZE).to_string(),
-                (taken.object % shadowmm_client::PAGE_SIZE).to_string(),
-                node(taken.nid),
-            ]);
-        }
-        table.print(screen);
-        more(self.objects.len(), screen);
-        if !self.end.is_empty() {
-            screen.blank();
-            screen.para(&self.end);
-        }
+        let place = |taken: &TakenObject| {
+            let (page, within) = (
+                taken.object / shadowmm_client::PAGE_SIZE,
+                taken.object % shadowmm_client::PAGE_SIZE,
+            );
+            let place = [page, within].map(|number| number.to_string());
+            (taken.object, place, taken.nid)
+        };
+        print(screen, ["page", "in it"], &self.objects, place, &self.end);
     }
 }
 
@@ -193,24 +201,17 @@ impl Report for SizedObject {
 
 impl Report for Sized {
     fn print(&self, screen: &mut Screen) {
-        let mut table = Table::new([
-            Column::number("object"),
-            Column::number("asked for"),
-            Column::number("has"),
-            Column::number("node"),
-        ]);
-        for object in self.objects.iter().take(ROWS) {
-            table.row([
-                format!("{:#x}", object.object),
-                self.size.to_string(),
-                object.usable_bytes.to_string(),
-                node(object.nid),
-            ]);
-        }
-        table.print(screen);
-        more(self.objects.len(), screen);
-        screen.blank();
-        screen.para(&self.end);
+        let sizes = |object: &SizedObject| {
+            let sizes = [self.size, object.usable_bytes].map(|size| size.to_string());
+            (object.object, sizes, object.nid)
+        };
+        print(
+            screen,
+            ["asked for", "has"],
+            &self.objects,
+            sizes,
+            &self.end,
+        );
     }
 }
 
@@ -277,7 +278,10 @@ fn end(take: &args::Take, lines: &str) -> String {
 pub fn run(context: &Context, args: &args::SlabAlloc) -> Result<()> {
     let device = context.open()?;
     let cache = find(&device, &args.cache)?;
-    let request = request(&args.take);
+    let request = ObjectRequest {
+        asked: args.asked.unwrap_or(0),
+        ..request(&args.take)
+    };
     let count = args.take.count;
     let mut report = if args.bulk {
         Taken::bulk(&device, cache, &args.cache, &request, count)?
