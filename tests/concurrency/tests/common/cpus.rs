@@ -32,17 +32,12 @@ pub fn running() -> u32 {
 
 /// In how many pinned sections each CPU is.
 #[derive(Default)]
-pub struct Sections([AtomicU32; NR_CPUS as usize]);
+pub struct Sections(pub [AtomicU32; NR_CPUS as usize]);
 
 impl Sections {
     /// A section of a CPU begins.
     pub fn enter(&self, cpu: u32) {
         self.0[cpu as usize].fetch_add(1, Relaxed);
-    }
-
-    /// Whether it is in one.
-    pub fn has(&self, cpu: u32) -> bool {
-        self.0[cpu as usize].load(Relaxed) != 0
     }
 
     /// It ends.

@@ -67,7 +67,8 @@ impl Checked {
 
     /// In a list that is walked or changed.
     fn switch_at_page(&self) {
-        if self.pinned.has(running()) || self.looks.fetch_add(1, Relaxed) & 31 == 0 {
+        let pinned = self.pinned.0[running() as usize].load(Relaxed) != 0;
+        if pinned || self.looks.fetch_add(1, Relaxed) & 31 == 0 {
             self.switch();
         }
     }
