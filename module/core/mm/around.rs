@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::phys::Bytes;
 use crate::phys::PageOrder;
+use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
@@ -97,6 +98,17 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
                 .enter(self.addr_of(index), entry.pfn(), writable)
                 .is_err()
             {
+                return;
+            }
+        }
+    }
+
+    /// The same of 2 MiB that begin with `first`, which the host can't enter as such.
+    pub(super) fn enter_huge_around(&self, first: Pfn, writable: bool) {
+        let own = Level::Pte.index(self.addr);
+        for index in self.around(AROUND).filter(|&index| index != own) {
+            let pfn = first + Pages(index as u64);
+            if self.host.enter(self.addr_of(index), pfn, writable).is_err() {
                 return;
             }
         }

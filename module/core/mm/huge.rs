@@ -219,6 +219,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         let huge = self.host.enter_huge(all.start, entry.pfn(), writable);
         if !huge {
             self.host.enter(self.addr, pfn, writable)?;
+            self.enter_huge_around(entry.pfn(), writable);
         }
         Ok(Mapped {
             pfn,

@@ -25,6 +25,7 @@ use super::system::AddressSpaces;
 use super::types::VirtAddr;
 use super::types::VirtRange;
 use crate::buddy::PageAllocator;
+use crate::buddy::PageRef;
 use crate::phys::PageOrder;
 use crate::phys::Pfn;
 use crate::phys::PAGE_SIZE;
@@ -37,47 +38,91 @@ const BATCH: usize = 31;
 /// Pages that lose a reference soon.
 pub(super) struct Puts<'s, 'a, 'm, P: Platform> {
     spaces: &'s AddressSpaces<'a, 'm, P>,
-    pages: [Pfn; BATCH],
+    /// Single pages that nobody else has.
+    sole: Batch<PageRef<'m>>,
+    /// All others.
+    others: Batch<Pfn>,
+}
+
+/// The first `len` of these.
+struct Batch<T> {
+    pages: [T; BATCH],
     len: usize,
+}
+
+impl<T: Copy> Batch<T> {
+    const fn new(empty: T) -> Self {
+        Self {
+            pages: [empty; BATCH],
+            len: 0,
+        }
+    }
+
+    /// Adds one, after `flush` if there is no room.
+    #[inline]
+    fn push(&mut self, page: T, flush: impl FnOnce(&[T])) {
+        if self.len == BATCH {
+            flush(&self.pages);
+            self.len = 0;
+        }
+        if let Some(place) = self.pages.get_mut(self.len) {
+            *place = page;
+            self.len = self.len.wrapping_add(1);
+        }
+    }
+
+    fn all(&self) -> &[T] {
+        self.pages.get(..self.len).unwrap_or(&[])
+    }
 }
 
 impl<'s, 'a, 'm: 'a, P: Platform> Puts<'s, 'a, 'm, P> {
     pub(super) fn new(spaces: &'s AddressSpaces<'a, 'm, P>) -> Self {
         Self {
             spaces,
-            pages: [Pfn(0); BATCH],
-            len: 0,
+            sole: Batch::new(PageRef::none()),
+            others: Batch::new(Pfn(0)),
         }
     }
 
     /// The page of an entry that has just gone, here and in the host's table.
     #[inline]
     pub(super) fn put(&mut self, entry: Entry) {
+        let spaces = self.spaces;
         if entry.is_zero_page() {
             return;
         }
-        if self.len == BATCH {
-            self.flush();
-        }
-        if let Some(place) = self.pages.get_mut(self.len) {
-            *place = self.spaces.block_of_entry(entry);
-            self.len = self.len.wrapping_add(1);
+        let pfn = spaces.block_of_entry(entry);
+        let page = spaces.mm.sparse.page(pfn);
+        match page {
+            // Who has the only reference is the only one who could make another.
+            Some(page) if page.count() == 1 && page.is_allocated(PageOrder::ZERO) => {
+                let flush = |pages: &[PageRef<'_>]| give_back(spaces, pages);
+                self.sole.push(PageRef { pfn, page }, flush);
+            }
+            _ => self.others.push(pfn, |pages| put_all(spaces, pages)),
         }
     }
+}
 
-    fn flush(&mut self) {
-        let pages = self.pages.get(..self.len).unwrap_or(&[]);
-        // A refusal means that somebody has freed a page behind our back; the allocator
-        // has counted it.
-        self.spaces.mm.allocator().put_batch(pages, &mut |_, _| ());
-        self.len = 0;
-    }
+/// A refusal means that somebody has freed a page behind our back; the allocator has
+/// counted it.
+fn give_back<P: Platform>(spaces: &AddressSpaces<'_, '_, P>, pages: &[PageRef<'_>]) {
+    spaces.mm.allocator().free_page_bulk(pages);
+}
+
+fn put_all<P: Platform>(spaces: &AddressSpaces<'_, '_, P>, pages: &[Pfn]) {
+    spaces.mm.allocator().put_batch(pages, &mut |_, _| ());
 }
 
 impl<P: Platform> Drop for Puts<'_, '_, '_, P> {
     fn drop(&mut self) {
-        let pages = self.pages.get(..self.len).unwrap_or(&[]);
-        self.spaces.mm.allocator().put_batch(pages, &mut |_, _| ());
+        if self.sole.len != 0 {
+            give_back(self.spaces, self.sole.all());
+        }
+        if self.others.len != 0 {
+            put_all(self.spaces, self.others.all());
+        }
     }
 }
 

@@ -276,6 +276,8 @@ impl Machine {
             .platform
             .tell_frees(move |pfn, order| frees.check_freed(pfn, order));
         assert!(told);
+        // Every page that goes back is told.
+        world.mm.buddy().set_told(true);
         spaces(&world).set_thp(shadowmm_core::mm::ThpMode::Never);
         Self { world, entered }
     }
