@@ -23,7 +23,6 @@ use super::page_table::Level;
 use super::page_table::Table;
 use super::rss::Rss;
 use super::system::AddressSpaces;
-use super::zap::Puts;
 use crate::buddy::PageAllocator;
 use crate::phys::Pfn;
 use crate::platform::Platform;
@@ -98,8 +97,6 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
             }
         };
         let new = Entry::page(page.pfn(), self.flags).with(Entry::DIRTY | Entry::WRITE);
-        // Dropped behind the lock.
-        let mut puts = Puts::new(spaces);
         let lock = table.lock(spaces.platform());
         if table.get(index) != entry {
             drop(lock);
@@ -109,7 +106,6 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         table.set(index, new);
         self.tell_page(FaultKind::Cow, new);
         page.keep();
-        puts.put(entry);
         match Rss::of(entry, false) {
             Some(Rss::Anon) => {}
             was => {
@@ -119,6 +115,8 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
                 }
             }
         }
+        drop(lock);
+        spaces.put_entry(entry);
         entered
     }
 }

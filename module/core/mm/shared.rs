@@ -191,12 +191,10 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         };
         let entry = Entry::page(pfn, self.flags).with(bits);
         let index = Level::Pte.index(self.addr);
-        // Behind the lock, if it does not come to an entry.
-        let mut puts = Puts::new(spaces);
         let lock = table.lock(spaces.platform());
         if !table.get(index).is_none() {
-            puts.put(entry);
             drop(lock);
+            spaces.put_entry(entry);
             return Err(Stop::Again);
         }
         table.set(index, entry);

@@ -127,6 +127,15 @@ impl<P: Platform> Drop for Puts<'_, '_, '_, P> {
 }
 
 impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
+    /// The page of one entry that has just gone, here and in the host's table, loses its
+    /// reference.
+    pub(super) fn put_entry(&self, entry: Entry) {
+        if !entry.is_zero_page() {
+            // As for those that go together.
+            let _ = self.mm.allocator().put(self.block_of_entry(entry));
+        }
+    }
+
     /// The first page of the block that an entry leads to.
     #[inline]
     pub(super) fn block_of_entry(&self, entry: Entry) -> Pfn {
@@ -204,7 +213,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         if let Some(table) = self.take_laid_by(pmd) {
             self.tables().drop_table(table);
         }
-        Puts::new(&self.system).put(entry);
+        self.system.put_entry(entry);
         gone.note(Rss::of(entry, shared), HUGE_SIZE / PAGE_SIZE);
         true
     }
