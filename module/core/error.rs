@@ -22,6 +22,7 @@ pub enum Errno {
     EPERM = 1,
     ENOENT = 2,
     ESRCH = 3,
+    EINTR = 4,
     ENXIO = 6,
     E2BIG = 7,
     EBADF = 9,
@@ -210,6 +211,18 @@ errors! {
     BadRemap = 207, EINVAL, "the flags, lengths and addresses of the move contradict each other";
     NotAStack = 208, EFAULT, "what is mapped there does not grow";
     NotMappable = 209, ENODEV, "the file can't be mapped so";
+
+    // Windows of processes.
+    NoWindow = 230, ENXIO, "the process has no window through this file";
+    WindowTaken = 231, EBUSY, "the process has a window through this file already";
+    WindowPrivate = 232, EINVAL, "a window is mapped with MAP_SHARED: the host would copy its pages else";
+    WindowExecutable = 233, EPERM, "nothing is executed in a window";
+    WindowAccess = 234, EACCES, "a window is readable and writable; what is allowed in it, it says itself";
+    WindowOffset = 235, EINVAL, "a window has no offset";
+    WindowsOpen = 236, EBUSY, "processes have windows; they end with them";
+    Interrupted = 237, EINTR, "the process is about to be killed";
+    BadDescriptor = 238, EBADF, "there is no such open file";
+    SpaceForeign = 239, EACCES, "the address space is another user's";
 
     // validate().
     Corrupt = 100, EUCLEAN, "an invariant does not hold; validate names it";

@@ -92,6 +92,7 @@ plain! {
     shadowmm_rec_pageset shadowmm_rec_pagetype shadowmm_rec_fragmentation
     shadowmm_rec_numastat shadowmm_rec_fallback shadowmm_rec_area
     shadowmm_rec_slab shadowmm_rec_cache shadowmm_rec_cache_node
+    shadowmm_rec_space shadowmm_rec_vma
 }
 
 request! {
@@ -107,6 +108,17 @@ request! {
     shadowmm_policy;
     shadowmm_contig reserved;
     shadowmm_cache reserved;
+    shadowmm_mm_config reserved;
+    shadowmm_mm_info;
+    shadowmm_mm_mmap reserved;
+    shadowmm_mm_range reserved;
+    shadowmm_mm_mremap reserved;
+    shadowmm_mm_brk;
+    shadowmm_mm_mlock;
+    shadowmm_mm_mincore;
+    shadowmm_mm_limits;
+    shadowmm_mm_walk reserved;
+    shadowmm_mm_vmas;
     shadowmm_diff_play reserved;
     shadowmm_diff_state;
     shadowmm_diff_caches;

@@ -16,6 +16,7 @@
 #include <linux/gfp.h>
 #include <linux/mm.h>
 #include <linux/proc_fs.h>
+#include <linux/percpu-rwsem.h>
 #include <linux/rwsem.h>
 #include <linux/seq_file.h>
 #include <linux/spinlock.h>
@@ -25,6 +26,7 @@
 #include "trace/shadowmm.h"
 #include "host_slab.h"
 #include "host_zone.h"
+#include "window.h"
 
 /* helpers.c */
 unsigned long shadowmm_page_to_pfn(const struct page *page);
@@ -50,7 +52,12 @@ bool shadowmm_cpu_online(unsigned int cpu);
 unsigned int shadowmm_nr_cpu_ids(void);
 unsigned int shadowmm_nr_online_cpus(void);
 void shadowmm_spin_lock_init(spinlock_t *lock);
-void shadowmm_init_rwsem(struct rw_semaphore *sem, bool outer);
+void shadowmm_init_rwsem(struct rw_semaphore *sem);
+int shadowmm_percpu_init_rwsem(struct percpu_rw_semaphore *sem);
+void shadowmm_percpu_down_read(struct percpu_rw_semaphore *sem);
+void shadowmm_percpu_up_read(struct percpu_rw_semaphore *sem);
+void shadowmm_wait_while(const void *word, bool (*wait)(void *), void *arg);
+void shadowmm_wake(const void *word);
 unsigned int shadowmm_current_pid(void);
 u64 shadowmm_jiffies(void);
 unsigned long shadowmm_caller(void);

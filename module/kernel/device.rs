@@ -12,6 +12,8 @@ use crate::diff::OpenDiff;
 use crate::diff::SlabDiff;
 use crate::held::Held;
 use crate::held::Room;
+use crate::mm;
+use crate::mm::FileWindows;
 use crate::movable::Uses;
 use crate::procfs;
 use crate::records;
@@ -25,6 +27,7 @@ use kernel::fs::File;
 use kernel::ioctl::_IO;
 use kernel::miscdevice::MiscDevice;
 use kernel::miscdevice::MiscDeviceRegistration;
+use kernel::mm::virt::VmaNew;
 use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -62,6 +65,20 @@ const KMALLOC: u32 = _IO(MAGIC, 0x24);
 const BYTES: u32 = _IO(MAGIC, 0x25);
 const BENCH: u32 = _IO(MAGIC, 0x10);
 const BENCH_SLAB: u32 = _IO(MAGIC, 0x11);
+const MM_CONFIG: u32 = _IO(MAGIC, 0x40);
+const MM_INFO: u32 = _IO(MAGIC, 0x41);
+const MM_MMAP: u32 = _IO(MAGIC, 0x42);
+const MM_MUNMAP: u32 = _IO(MAGIC, 0x43);
+const MM_MPROTECT: u32 = _IO(MAGIC, 0x44);
+const MM_MREMAP: u32 = _IO(MAGIC, 0x45);
+const MM_MADVISE: u32 = _IO(MAGIC, 0x46);
+const MM_BRK: u32 = _IO(MAGIC, 0x47);
+const MM_MLOCK: u32 = _IO(MAGIC, 0x48);
+const MM_MINCORE: u32 = _IO(MAGIC, 0x49);
+const MM_MSYNC: u32 = _IO(MAGIC, 0x4a);
+const MM_LIMITS: u32 = _IO(MAGIC, 0x4b);
+const MM_WALK: u32 = _IO(MAGIC, 0x4c);
+const MM_VMAS: u32 = _IO(MAGIC, 0x4d);
 const DIFF_OPEN: u32 = _IO(MAGIC, 0x14);
 const DIFF_PLAY: u32 = _IO(MAGIC, 0x15);
 const DIFF_STATE: u32 = _IO(MAGIC, 0x16);
@@ -76,6 +93,7 @@ pub(crate) struct OpenFile {
     #[pin]
     pub(crate) held: Mutex<Held>,
     pub(crate) objects: Arc<FileObjects>,
+    pub(crate) windows: Arc<FileWindows>,
     /// Where pages come from when a request names no node.
     #[pin]
     pub(crate) policy: Mutex<Policy>,
@@ -95,6 +113,7 @@ impl MiscDevice for OpenFile {
     fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Pin<KBox<Self>>> {
         let shadow = shadow::current().ok_or(ENODEV)?;
         let objects = shadow.slab.file_opened()?;
+        let windows = FileWindows::new()?;
         let number = shadow.file_opened();
         let slab_diff = SlabDiff::new(shadow.clone());
         let file = KBox::pin_init(
@@ -102,6 +121,7 @@ impl MiscDevice for OpenFile {
                 shadow,
                 held <- new_mutex!(Held::new()),
                 objects,
+                windows,
                 policy <- new_mutex!(Policy::Local),
                 interleave: InterleavePrev::new(),
                 number,
@@ -111,6 +131,13 @@ impl MiscDevice for OpenFile {
             GFP_KERNEL,
         )?;
         Ok(file)
+    }
+
+    fn mmap(me: Pin<&Self>, _file: &File, vma: &VmaNew) -> Result {
+        mm::map(&me.shadow, &me.windows, vma).map_err(|error| {
+            me.shadow.refusals.count(error);
+            kernel::error::Error::from_errno(-(error.errno() as i32))
+        })
     }
 
     fn ioctl(me: Pin<&Self>, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
@@ -138,6 +165,20 @@ impl MiscDevice for OpenFile {
             BYTES => abi::answer(arg, |request| me.bytes(request)),
             BENCH => abi::answer(arg, |request| bench::run(&me.shadow, request)),
             BENCH_SLAB => abi::answer(arg, |request| bench::objects::run(&me.shadow, request)),
+            MM_CONFIG => abi::answer(arg, |request| me.mm_config(request)),
+            MM_INFO => abi::answer(arg, |request| me.mm_info(request)),
+            MM_MMAP => abi::answer(arg, |request| me.mm_mmap(request)),
+            MM_MUNMAP => abi::answer(arg, |request| me.mm_munmap(request)),
+            MM_MPROTECT => abi::answer(arg, |request| me.mm_mprotect(request)),
+            MM_MREMAP => abi::answer(arg, |request| me.mm_mremap(request)),
+            MM_MADVISE => abi::answer(arg, |request| me.mm_madvise(request)),
+            MM_BRK => abi::answer(arg, |request| me.mm_brk(request)),
+            MM_MLOCK => abi::answer(arg, |request| me.mm_mlock(request)),
+            MM_MINCORE => abi::answer(arg, |request| me.mm_mincore(request)),
+            MM_MSYNC => abi::answer(arg, |request| me.mm_msync(request)),
+            MM_LIMITS => abi::answer(arg, |request| me.mm_limits(request)),
+            MM_WALK => abi::answer(arg, |request| me.mm_walk(request)),
+            MM_VMAS => abi::answer(arg, |request| me.mm_vmas(request)),
             DIFF_OPEN => abi::answer(arg, |request| me.diff.lock().open(request)),
             DIFF_PLAY => abi::answer(arg, |request| me.diff.lock().play(request)),
             DIFF_STATE => abi::answer(arg, |request| me.diff.lock().state(request)),

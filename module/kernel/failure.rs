@@ -34,6 +34,14 @@ impl Text {
     pub(crate) fn as_str(&self) -> &str {
         core::str::from_utf8(&self.0).unwrap_or("")
     }
+
+    /// Writes it to the log, line by line.
+    pub(crate) fn log(&self) {
+        let lines = self.0.split(|&byte| byte == b'\n');
+        for line in lines.filter(|line| !line.is_empty()) {
+            pr_warn!("{}\n", core::str::from_utf8(line).unwrap_or("?"));
+        }
+    }
 }
 
 impl Write for Text {
@@ -60,13 +68,7 @@ pub(crate) fn tell(
         if missed != 0 {
             pr_warn!("{} failures were not told\n", missed);
         }
-        for line in text
-            .0
-            .split(|&byte| byte == b'\n')
-            .filter(|line| !line.is_empty())
-        {
-            pr_warn!("{}\n", core::str::from_utf8(line).unwrap_or("?"));
-        }
+        text.log();
     }
     let before = LAST.lock().replace(text);
     drop(before);

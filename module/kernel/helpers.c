@@ -6,10 +6,12 @@
 #include <linux/capability.h>
 #include <linux/cc_platform.h>
 #include <linux/instruction_pointer.h>
+#include <linux/percpu-rwsem.h>
 #include <linux/percpu.h>
 #include <linux/sched.h>
 #include <linux/stacktrace.h>
 #include <linux/utsname.h>
+#include <linux/wait_bit.h>
 
 #include "bindings.h"
 
@@ -153,13 +155,36 @@ void shadowmm_unlock_word(unsigned int *word)
 	preempt_enable();
 }
 
-/* Each call of the macro is a class of its own for lockdep. */
-void shadowmm_init_rwsem(struct rw_semaphore *sem, bool outer)
+void shadowmm_init_rwsem(struct rw_semaphore *sem)
 {
-	if (outer)
-		init_rwsem(sem);
-	else
-		init_rwsem(sem);
+	init_rwsem(sem);
+}
+
+int shadowmm_percpu_init_rwsem(struct percpu_rw_semaphore *sem)
+{
+	return percpu_init_rwsem(sem);
+}
+
+void shadowmm_percpu_down_read(struct percpu_rw_semaphore *sem)
+{
+	percpu_down_read(sem);
+}
+
+void shadowmm_percpu_up_read(struct percpu_rw_semaphore *sem)
+{
+	percpu_up_read(sem);
+}
+
+void shadowmm_wait_while(const void *word, bool (*wait)(void *), void *arg)
+{
+	wait_var_event((void *)word, !wait(arg));
+}
+
+/* The word was changed by an atomic operation before; see waitqueue_active(). */
+void shadowmm_wake(const void *word)
+{
+	smp_mb__after_atomic();
+	wake_up_var((void *)word);
 }
 
 unsigned int shadowmm_current_pid(void)

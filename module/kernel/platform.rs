@@ -5,11 +5,14 @@
 use crate::bindings;
 use crate::daemons;
 use crate::failure;
+use crate::mm;
+use crate::mm::files;
 use crate::movable::Handles;
 use crate::percpu;
 use crate::slab_report;
 use crate::trace;
 use core::cell::UnsafeCell;
+use core::ffi::c_void;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::Deref;
@@ -20,8 +23,10 @@ use kernel::types::NotThreadSafe;
 use kernel::types::Opaque;
 use shadowmm_core::buddy::Migrate;
 use shadowmm_core::buddy::Shrinker;
+use shadowmm_core::mm::OomTask;
 use shadowmm_core::phys::CpuId;
 use shadowmm_core::phys::NodeId;
+use shadowmm_core::platform::FileInfo;
 use shadowmm_core::platform::Lock;
 use shadowmm_core::platform::Platform;
 use shadowmm_core::report::AllocFailure;
@@ -218,6 +223,27 @@ impl Platform for Kernel {
         synchronize();
     }
 
+    fn wait_while(&self, word: &AtomicU32, wait: &mut dyn FnMut() -> bool) {
+        /// # Safety
+        ///
+        /// `wait` is what `wait_while` has passed on.
+        unsafe extern "C" fn ask(wait: *mut c_void) -> bool {
+            // SAFETY: By this function's own; C asks one at a time.
+            let wait = unsafe { &mut *wait.cast::<&mut dyn FnMut() -> bool>() };
+            wait()
+        }
+        let mut wait = wait;
+        let wait = (&raw mut wait).cast();
+        // SAFETY: The word is an address to be woken by; the caller may sleep, and what is
+        // asked lives longer than the call.
+        unsafe { bindings::shadowmm_wait_while(word.as_ptr().cast(), Some(ask), wait) };
+    }
+
+    fn wake(&self, word: &AtomicU32) {
+        // SAFETY: The word is an address to be woken by.
+        unsafe { bindings::shadowmm_wake(word.as_ptr().cast()) };
+    }
+
     fn relax(&self) {
         // SAFETY: The caller may sleep.
         unsafe { kernel::bindings::schedule_timeout_uninterruptible(1) };
@@ -321,6 +347,35 @@ impl Platform for Kernel {
 
     fn warn_alloc(&self, what: &AllocFailure, memory: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result) {
         failure::tell(what, memory, self.now_ns());
+    }
+
+    fn get_file(&self, file: u64) {
+        files::get(file);
+    }
+
+    fn put_file(&self, file: u64) {
+        files::put(file);
+    }
+
+    fn file_info(&self, file: u64) -> FileInfo {
+        files::info(file)
+    }
+
+    fn write_file_path(&self, out: &mut dyn fmt::Write, file: u64) -> fmt::Result {
+        files::write_path(file, out)
+    }
+
+    fn oom_kill(
+        &self,
+        victim: &OomTask,
+        report: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
+    ) -> bool {
+        mm::oom_kill(victim, report)
+    }
+
+    fn uid_of(&self, pid: u32) -> u32 {
+        // SAFETY: Asks about a process, if there is one.
+        unsafe { bindings::shadowmm_uid_of(pid) }
     }
 
     fn pid(&self) -> u32 {

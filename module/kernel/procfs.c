@@ -6,6 +6,7 @@
  *	/proc/shadowmm/		files[], in the order of core's `boot::Text`; the module's own last
  *		extfrag/	as /sys/kernel/debug/extfrag
  *		slab/		the caches; procfs_slab.c
+ *		mm/		the address spaces; procfs_mm.c
  *		nodeN/		node_files[], in the order of core's `report::NodeFile`; as
  *				/sys/devices/system/node/nodeN, for each node that there is
  *		vm/		core's tunables, to be written, too; as /proc/sys/vm
@@ -134,12 +135,13 @@ static bool make_tunables(struct proc_dir_entry *parent)
 
 bool shadowmm_proc_create(void)
 {
-	struct proc_dir_entry *dir = proc_mkdir_mode("shadowmm", 0500, NULL);
+	struct proc_dir_entry *dir = proc_mkdir_mode("shadowmm", 0511, NULL);
 
 	if (!dir)
 		return false;
 	if (!proc_mkdir_mode("extfrag", 0500, dir) || !make_tunables(dir) ||
-	    !make_files(dir, files, ARRAY_SIZE(files), -1) || !shadowmm_proc_slab_create(dir)) {
+	    !make_files(dir, files, ARRAY_SIZE(files), -1) || !shadowmm_proc_slab_create(dir) ||
+	    !shadowmm_proc_mm_create(dir)) {
 		proc_remove(dir);
 		return false;
 	}
@@ -152,6 +154,7 @@ bool shadowmm_proc_create(void)
 void shadowmm_proc_remove(void)
 {
 	shadowmm_proc_slab_remove();
+	shadowmm_proc_mm_remove();
 	mutex_lock(&lock);
 	proc_remove(shadowmm_dir);
 	shadowmm_dir = NULL;

@@ -92,7 +92,7 @@ fn with_name(name: &CacheName, use_name: impl FnOnce(*const c_char)) {
 
 /// A seq_file as a place to write text to. Overflow is seq_file's to handle: it
 /// asks again with a larger buffer.
-struct SeqWriter(*mut seq_file);
+pub(crate) struct SeqWriter(pub(crate) *mut seq_file);
 
 impl fmt::Write for SeqWriter {
     fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -141,7 +141,7 @@ extern "C" fn shadowmm_proc_cache_write(file: u32, cache: u32, value: usize) -> 
     to_errno(shadow.cache_written(cache, file, value as u64))
 }
 
-fn to_errno(done: CoreResult<()>) -> i32 {
+pub(crate) fn to_errno(done: CoreResult<()>) -> i32 {
     match done {
         Ok(()) => 0,
         Err(error) => -(error.errno() as i32),

@@ -12,6 +12,7 @@ use crate::abi;
 use crate::abi::Plain;
 use crate::abi::Records;
 use crate::bindings;
+use crate::mm;
 use crate::region::Source;
 use crate::shadow;
 use crate::shadow::Boot;
@@ -254,6 +255,10 @@ pub(crate) fn report(
         SHADOWMM_REPORT_AREAS => {
             sized::<shadowmm_rec_area>(size)?;
             shadow.with_mm(|mm| areas(mm, out))
+        }
+        SHADOWMM_REPORT_SPACES => {
+            sized::<shadowmm_rec_space>(size)?;
+            mm::report(shadow, out)
         }
         SHADOWMM_REPORT_SLAB => {
             sized::<shadowmm_rec_slab>(size)?;

@@ -31,19 +31,10 @@ unsafe impl<T: Send + Sync> Sync for RwSemaphore<T> {}
 impl<T> RwSemaphore<T> {
     /// A free semaphore around `data`.
     pub(crate) fn new(data: T) -> impl PinInit<Self> {
-        Self::nested(data, false)
-    }
-
-    /// The same for one under which one of [`RwSemaphore::new`] is taken.
-    pub(crate) fn outer(data: T) -> impl PinInit<Self> {
-        Self::nested(data, true)
-    }
-
-    fn nested(data: T, outer: bool) -> impl PinInit<Self> {
         pin_init!(Self {
-            raw <- Opaque::ffi_init(move |slot| {
+            raw <- Opaque::ffi_init(|slot| {
                 // SAFETY: The slot is valid for writing and pinned.
-                unsafe { bindings::shadowmm_init_rwsem(slot, outer) }
+                unsafe { bindings::shadowmm_init_rwsem(slot) }
             }),
             data: UnsafeCell::new(data),
         })
@@ -54,16 +45,6 @@ impl<T> RwSemaphore<T> {
         // SAFETY: By the type's invariant.
         unsafe { kernel::bindings::down_read(self.raw.get()) };
         ReadGuard(self, PhantomData)
-    }
-
-    /// The value, for somebody within what a holder does.
-    ///
-    /// # Safety
-    ///
-    /// Somebody holds it, for reading at least, while the reference is used.
-    pub(crate) unsafe fn held(&self) -> &T {
-        // SAFETY: Nobody writes, by this function's own.
-        unsafe { &*self.data.get() }
     }
 
     /// Waits until there is nobody else.

@@ -15,9 +15,11 @@
 use crate::bindings;
 use crate::daemons;
 use crate::failure;
+use crate::mm::Windows;
 use crate::movable;
 use crate::movable::Handles;
 use crate::movable::Uses;
+use crate::percpu_rwsem::PercpuRwSemaphore;
 use crate::platform::Kernel;
 use crate::region::HostMemory;
 use crate::rwsem::RwSemaphore;
@@ -223,7 +225,8 @@ fn check_stays(mm: &Mm<'_>, pfn: Pfn) -> CoreResult<()> {
 ///
 /// `boot` is dropped before `store` is written again or freed.
 struct State {
-    boot: Option<Boot<'static>>,
+    /// Boxed: it is too large to be moved about on the stack.
+    boot: Option<KBox<Boot<'static>>>,
     store: KVBox<MaybeUninit<Store<'static, Kernel>>>,
     /// The map of the next boot.
     map: KVBox<FirmwareMap>,
@@ -236,7 +239,7 @@ pub(crate) struct Shadow {
     // Fields are dropped in this order: the host's memory after all that
     // points into it.
     #[pin]
-    state: RwSemaphore<State>,
+    state: PercpuRwSemaphore<State>,
     /// One stage after the other, with the nodes' threads that come and go.
     #[pin]
     turn: Mutex<()>,
@@ -251,6 +254,9 @@ pub(crate) struct Shadow {
     /// The objects of open files.
     #[pin]
     pub(crate) slab: SlabFiles,
+    /// The windows of processes.
+    #[pin]
+    pub(crate) windows: Windows,
     /// How often requests were refused, by reason.
     pub(crate) refusals: Refusals,
     /// Pages that belong to open files.
@@ -271,12 +277,13 @@ impl Shadow {
         };
         let shadow = Arc::pin_init(
             try_pin_init!(Self {
-                state <- RwSemaphore::new(state),
+                state <- PercpuRwSemaphore::new(state),
                 turn <- new_mutex!(()),
                 host,
-                sharing <- RwSemaphore::outer(()),
+                sharing <- RwSemaphore::new(()),
                 handles: Arc::pin_init(Handles::new(), GFP_KERNEL)?,
                 slab <- SlabFiles::new(),
+                windows <- Windows::new(),
                 refusals: Refusals::new(),
                 held_pages: AtomicU64::new(0),
                 open_files: AtomicU32::new(0),
@@ -309,13 +316,14 @@ impl Shadow {
         // is; the boot, which borrows it, is dropped before it, by the type's
         // invariant.
         let store = unsafe { NonNull::new_unchecked(store).as_mut() };
-        state.boot = Some(boot::Boot::detect(
+        let boot = boot::Boot::detect(
             store,
             &state.map,
             &backing,
             state.config,
             Kernel::new(self.handles.clone()),
-        )?);
+        )?;
+        state.boot = Some(KBox::new(boot, GFP_KERNEL).map_err(|_| Error::NoHostMemory)?);
         Ok(())
     }
 
@@ -377,6 +385,9 @@ impl Shadow {
                 }
                 if self.slab.held() != 0 {
                     return Err(Error::ObjectsHeld);
+                }
+                if self.windows.any() {
+                    return Err(Error::WindowsOpen);
                 }
                 self.detect(&mut state)?;
             }

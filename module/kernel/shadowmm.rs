@@ -11,7 +11,8 @@
 //! device.rs  /dev/shadowmm                records.rs   core's numbers as ABI records
 //! held.rs    what an open file holds      pages.rs     its requests about that
 //! abi.rs     requests in user memory      procfs.rs    /proc/shadowmm
-//! rwsem.rs   a lock that Rust lacks       percpu.rs    preemption, spinlocks
+//! rwsem.rs, percpu_rwsem.rs  locks that Rust lacks
+//! percpu.rs  preemption, spinlocks
 //! trace.rs   core's events                tracepoints.c  where they are heard
 //! workers.rs CPUs that come and go, and   helpers.c    inline functions of C
 //! workers.c  what is done now and then    daemons.rs   the nodes' threads
@@ -19,6 +20,7 @@
 //! slab_report.rs what debugging of caches has found
 //! movable.rs blocks that may move         bench.rs     beside the host's allocator
 //! slab.rs    caches, and whose objects    procfs_slab.c  /proc/shadowmm/slab
+//! mm.rs      windows of processes         window.c       what the host's mm calls of them
 //! ```
 
 use core::sync::atomic::Ordering::Release;
@@ -41,9 +43,11 @@ mod device;
 mod diff;
 mod failure;
 mod held;
+mod mm;
 mod movable;
 mod pages;
 mod percpu;
+mod percpu_rwsem;
 mod platform;
 mod procfs;
 mod records;

@@ -87,7 +87,7 @@ impl SlabFiles {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             files <- new_mutex!(KVVec::new()),
-            forcing <- RwSemaphore::outer(()),
+            forcing <- RwSemaphore::new(()),
             naming <- new_mutex!(()),
             named: AtomicBool::new(false),
             held: AtomicU64::new(0),

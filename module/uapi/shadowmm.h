@@ -59,6 +59,22 @@
 #define SHADOWMM_IOC_KMALLOC  _IO(SHADOWMM_IOC_MAGIC, 0x24) /* struct shadowmm_kmalloc */
 #define SHADOWMM_IOC_BYTES    _IO(SHADOWMM_IOC_MAGIC, 0x25) /* struct shadowmm_bytes */
 
+/* Address spaces: what the calling process does in the window that it has through this file. */
+#define SHADOWMM_IOC_MM_CONFIG   _IO(SHADOWMM_IOC_MAGIC, 0x40) /* struct shadowmm_mm_config */
+#define SHADOWMM_IOC_MM_INFO     _IO(SHADOWMM_IOC_MAGIC, 0x41) /* struct shadowmm_mm_info */
+#define SHADOWMM_IOC_MM_MMAP     _IO(SHADOWMM_IOC_MAGIC, 0x42) /* struct shadowmm_mm_mmap */
+#define SHADOWMM_IOC_MM_MUNMAP   _IO(SHADOWMM_IOC_MAGIC, 0x43) /* struct shadowmm_mm_range */
+#define SHADOWMM_IOC_MM_MPROTECT _IO(SHADOWMM_IOC_MAGIC, 0x44) /* struct shadowmm_mm_range */
+#define SHADOWMM_IOC_MM_MREMAP   _IO(SHADOWMM_IOC_MAGIC, 0x45) /* struct shadowmm_mm_mremap */
+#define SHADOWMM_IOC_MM_MADVISE  _IO(SHADOWMM_IOC_MAGIC, 0x46) /* struct shadowmm_mm_range */
+#define SHADOWMM_IOC_MM_BRK      _IO(SHADOWMM_IOC_MAGIC, 0x47) /* struct shadowmm_mm_brk */
+#define SHADOWMM_IOC_MM_MLOCK    _IO(SHADOWMM_IOC_MAGIC, 0x48) /* struct shadowmm_mm_mlock */
+#define SHADOWMM_IOC_MM_MINCORE  _IO(SHADOWMM_IOC_MAGIC, 0x49) /* struct shadowmm_mm_mincore */
+#define SHADOWMM_IOC_MM_MSYNC    _IO(SHADOWMM_IOC_MAGIC, 0x4a) /* struct shadowmm_mm_range */
+#define SHADOWMM_IOC_MM_LIMITS   _IO(SHADOWMM_IOC_MAGIC, 0x4b) /* struct shadowmm_mm_limits */
+#define SHADOWMM_IOC_MM_WALK     _IO(SHADOWMM_IOC_MAGIC, 0x4c) /* struct shadowmm_mm_walk */
+#define SHADOWMM_IOC_MM_VMAS     _IO(SHADOWMM_IOC_MAGIC, 0x4d) /* struct shadowmm_mm_vmas */
+
 /* For the differential test; CAP_SYS_ADMIN (else EPERM). */
 #define SHADOWMM_IOC_DIFF_OPEN  _IO(SHADOWMM_IOC_MAGIC, 0x14) /* struct shadowmm_diff_open */
 #define SHADOWMM_IOC_DIFF_PLAY  _IO(SHADOWMM_IOC_MAGIC, 0x15) /* struct shadowmm_diff_play */
@@ -496,6 +512,201 @@ struct shadowmm_bytes {
 	__aligned_u64 buf;
 };
 
+/*
+ * Address spaces. mmap(2) of the device, shared, readable and writable, and not executable, gives the
+ * process a window: as many addresses as it has asked for, behind which an address space of the shadow's
+ * lies. Loads and stores in it are the shadow's page faults; the requests below are to the shadow what
+ * the system calls of their names are to Linux, and answer with the same errno. fork(2) gives the child
+ * a copy of the address space, in a window at the same place. It ends with the window: by munmap(2) of
+ * all of it, exec, or the end of the process.
+ *
+ * A process has one window through an open file (mmap: EBUSY); through another file it may have
+ * another. A request without a window is ENXIO. A window that is private is EINVAL, one that is
+ * executable EPERM, one that is not readable and writable EACCES, one with an offset EINVAL. It is
+ * neither split nor moved: munmap(2) and mremap(2) of a part of it are EINVAL.
+ */
+
+enum shadowmm_mm_tree {
+	SHADOWMM_MM_TREE_DEFAULT = 0,	/* what the module's parameter vma_tree= says */
+	SHADOWMM_MM_TREE_MAPLE = 1,
+	SHADOWMM_MM_TREE_RBTREE = 2,	/* a red-black tree and a list, as before Linux 6.1 */
+};
+
+#define SHADOWMM_MM_LEGACY 0x1	/* mappings from the window's middle up, in place of from its end down */
+#define SHADOWMM_MM_RANDOM 0x2	/* places are randomised, by `seed`, or by lot if that is 0 */
+
+enum shadowmm_mm_config_op {
+	SHADOWMM_MM_CONFIG_GET = 0,
+	SHADOWMM_MM_CONFIG_SET = 1,
+};
+
+/* MM_CONFIG: what windows are like that are mapped through this file from now on. */
+struct shadowmm_mm_config {
+	struct shadowmm_head head;
+	__u32 op;		/* enum shadowmm_mm_config_op */
+	__u32 tree;		/* enum shadowmm_mm_tree */
+	__u32 layout;		/* SHADOWMM_MM_LEGACY, SHADOWMM_MM_RANDOM */
+	__u32 reserved;
+	__aligned_u64 seed;
+};
+
+/* MM_MMAP: mmap(2). */
+struct shadowmm_mm_mmap {
+	struct shadowmm_head head;
+	__aligned_u64 addr;	/* as mmap's; out: where it is */
+	__aligned_u64 len;
+	__u32 prot;		/* PROT_* */
+	__u32 flags;		/* MAP_*, with MAP_ANONYMOUS, or a file */
+	__s32 fd;		/* without MAP_ANONYMOUS: a file, of which private copies are mapped */
+	__u32 reserved;
+	__aligned_u64 offset;	/* in bytes; a multiple of the page size */
+};
+
+/* MM_MUNMAP, MM_MPROTECT, MM_MADVISE, MM_MSYNC: munmap(2), mprotect(2), madvise(2), msync(2). */
+struct shadowmm_mm_range {
+	struct shadowmm_head head;
+	__aligned_u64 addr;
+	__aligned_u64 len;
+	__u32 arg;		/* MPROTECT: PROT_*; MADVISE: MADV_*; MSYNC: MS_*; else 0 */
+	__u32 reserved;
+};
+
+/* MM_MREMAP: mremap(2). */
+struct shadowmm_mm_mremap {
+	struct shadowmm_head head;
+	__aligned_u64 addr;	/* out: where it is now */
+	__aligned_u64 old_len;
+	__aligned_u64 new_len;
+	__aligned_u64 new_addr;	/* for MREMAP_FIXED and MREMAP_DONTUNMAP */
+	__u32 flags;		/* MREMAP_* */
+	__u32 reserved;
+};
+
+/* MM_BRK: brk(2), as the system call is: never refused, it says where the end is then. */
+struct shadowmm_mm_brk {
+	struct shadowmm_head head;
+	__aligned_u64 brk;	/* the wanted end, or 0; out: the end */
+	__aligned_u64 start;	/* out: where it begins */
+};
+
+enum shadowmm_mm_mlock_op {
+	SHADOWMM_MM_MLOCK = 0,	/* mlock2(2): flags 0 or MLOCK_ONFAULT */
+	SHADOWMM_MM_MUNLOCK = 1,
+	SHADOWMM_MM_MLOCKALL = 2,	/* flags: MCL_* */
+	SHADOWMM_MM_MUNLOCKALL = 3,
+};
+
+/* MM_MLOCK: the calls that lock and unlock memory. */
+struct shadowmm_mm_mlock {
+	struct shadowmm_head head;
+	__u32 op;		/* enum shadowmm_mm_mlock_op */
+	__u32 flags;
+	__aligned_u64 addr;	/* MLOCK, MUNLOCK */
+	__aligned_u64 len;
+};
+
+/* MM_MINCORE: mincore(2). */
+struct shadowmm_mm_mincore {
+	struct shadowmm_head head;
+	__aligned_u64 addr;
+	__aligned_u64 len;
+	__aligned_u64 vec;	/* __u8 *, one for each page that is begun */
+};
+
+enum shadowmm_mm_limits_op {
+	SHADOWMM_MM_LIMITS_GET = 0,
+	SHADOWMM_MM_LIMITS_SET = 1,
+};
+
+/* What LIMITS has, by number: as RLIMIT_* of the same names. A window begins with those of its process. */
+enum shadowmm_mm_limit {
+	SHADOWMM_MM_LIMIT_AS = 0,
+	SHADOWMM_MM_LIMIT_DATA = 1,
+	SHADOWMM_MM_LIMIT_STACK = 2,
+	SHADOWMM_MM_LIMIT_MEMLOCK = 3,
+	SHADOWMM_MM_NR_LIMITS = 4,
+};
+
+/* MM_LIMITS: setrlimit(2), getrlimit(2) of the window's address space. */
+struct shadowmm_mm_limits {
+	struct shadowmm_head head;
+	__u32 op;		/* enum shadowmm_mm_limits_op */
+	__u32 limit;		/* enum shadowmm_mm_limit */
+	__aligned_u64 value;	/* in bytes; all ones: none */
+	__aligned_u64 max;	/* rlim_max, which is noted of DATA alone; GET: else as `value` */
+};
+
+/* An address space. Counts are of pages where no unit is said. */
+struct shadowmm_rec_space {
+	__u32 id;		/* its number, under which it is in /proc/shadowmm/mm */
+	__u32 pid;		/* the process's, in the first pid namespace; 0 when it is gone */
+	char comm[16];
+	__aligned_u64 window_start;
+	__aligned_u64 window_end;
+	__aligned_u64 mmap_base;
+	__aligned_u64 start_brk;
+	__aligned_u64 brk;
+	__aligned_u64 start_stack;
+	__aligned_u64 total_vm;
+	__aligned_u64 locked_vm;
+	__aligned_u64 data_vm;
+	__aligned_u64 stack_vm;
+	__aligned_u64 hiwater_vm;
+	__aligned_u64 hiwater_rss;
+	__aligned_u64 rss[4];		/* of files, anonymous, swapped out, shared */
+	__aligned_u64 pgtables_bytes;
+	__aligned_u64 min_flt;
+	__aligned_u64 maj_flt;
+	__aligned_u64 faults_vma_lock;	/* faults that took the VMA's lock alone, */
+	__aligned_u64 faults_mmap_lock;	/* and the mmap lock */
+	__u32 map_count;
+	__u32 tree;			/* enum shadowmm_mm_tree */
+	__s32 oom_score_adj;
+	__u32 reserved;
+};
+
+/* MM_INFO: the address space of the caller's window. */
+struct shadowmm_mm_info {
+	struct shadowmm_head head;
+	struct shadowmm_rec_space space;	/* out */
+};
+
+/* A VMA. */
+struct shadowmm_rec_vma {
+	__aligned_u64 start;
+	__aligned_u64 end;
+	__aligned_u64 flags;	/* VM_*, as Linux numbers them on this machine */
+	__aligned_u64 pgoff;
+	__aligned_u64 file;	/* 0: private anonymous memory */
+	__aligned_u64 anon;	/* the anonymous region that it belongs to (anon_vma), or 0 */
+};
+
+/* MM_VMAS: the VMAs of an address space, as REPORT has its records; the caller's own, or his with CAP_SYS_PTRACE. */
+struct shadowmm_mm_vmas {
+	struct shadowmm_head head;
+	__u32 id;		/* 0: that of the caller's window */
+	__u32 record_size;	/* of a struct shadowmm_rec_vma, as the caller knows it; must match */
+	__u32 capacity;		/* records that fit into buf */
+	__u32 count;		/* out: records that there are */
+	__aligned_u64 buf;
+};
+
+#define SHADOWMM_MM_LEVELS 4
+
+/* MM_WALK: how an address is translated. */
+struct shadowmm_mm_walk {
+	struct shadowmm_head head;
+	__u32 id;		/* as of MM_VMAS */
+	__u32 levels;		/* out: entries that were looked at, from the top: the last is the page's, or empty */
+	__aligned_u64 addr;
+	__aligned_u64 entry[SHADOWMM_MM_LEVELS];	/* out: pgd, pud, pmd, pte, as x86-64 has them */
+	__aligned_u64 table[SHADOWMM_MM_LEVELS];	/* out: the frame of the table that each stands in */
+	__aligned_u64 pfn;	/* out: the page's frame; ~0 where there is none */
+	__u32 mapped;		/* out: 1 where there is a VMA */
+	__u32 reserved;
+	struct shadowmm_rec_vma vma;	/* out: that which holds the address, or the next one behind it */
+};
+
 /* What REPORT can tell, and the records in which it does. */
 enum shadowmm_report_kind {
 	SHADOWMM_REPORT_STATUS = 0,	/* one struct shadowmm_rec_status */
@@ -518,6 +729,7 @@ enum shadowmm_report_kind {
 	SHADOWMM_REPORT_SLAB = 30,	/* one struct shadowmm_rec_slab */
 	SHADOWMM_REPORT_CACHES = 31,	/* struct shadowmm_rec_cache; none before the layer is up */
 	SHADOWMM_REPORT_CACHE_NODES = 32, /* struct shadowmm_rec_cache_node, by cache and node */
+	SHADOWMM_REPORT_SPACES = 40,	/* struct shadowmm_rec_space */
 };
 
 /*

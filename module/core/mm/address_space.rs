@@ -118,6 +118,12 @@ impl MmCells {
         self.pid.store(pid, Relaxed);
     }
 
+    /// Notes `oom_score_adj` of its process.
+    pub fn set_oom_score_adj(&self, adj: i16) {
+        let adj = i64::from(adj) as u64;
+        self.oom_score_adj.store(adj, Relaxed);
+    }
+
     /// Nothing is in it, and nothing was counted. The lock and what is counted with it
     /// are as they were.
     pub(super) fn clear(&self) {

@@ -58,6 +58,27 @@ layout! {
     shadowmm_contig = 56 {
         op: 16, gfp: 20, nid: 24, page_nid: 28, pages: 32, pfn: 40, page_zone: 48, reserved: 52,
     }
+    shadowmm_mm_config = 40 { op: 16, tree: 20, layout: 24, reserved: 28, seed: 32 }
+    shadowmm_mm_mmap = 56 { addr: 16, len: 24, prot: 32, flags: 36, fd: 40, reserved: 44, offset: 48 }
+    shadowmm_mm_range = 40 { addr: 16, len: 24, arg: 32, reserved: 36 }
+    shadowmm_mm_mremap = 56 { addr: 16, old_len: 24, new_len: 32, new_addr: 40, flags: 48, reserved: 52 }
+    shadowmm_mm_brk = 32 { brk: 16, start: 24 }
+    shadowmm_mm_mlock = 40 { op: 16, flags: 20, addr: 24, len: 32 }
+    shadowmm_mm_mincore = 40 { addr: 16, len: 24, vec: 32 }
+    shadowmm_mm_limits = 40 { op: 16, limit: 20, value: 24, max: 32 }
+    shadowmm_rec_space = 208 {
+        id: 0, pid: 4, comm: 8, window_start: 24, window_end: 32, mmap_base: 40, start_brk: 48, brk: 56,
+        start_stack: 64, total_vm: 72, locked_vm: 80, data_vm: 88, stack_vm: 96, hiwater_vm: 104,
+        hiwater_rss: 112, rss: 120, pgtables_bytes: 152, min_flt: 160, maj_flt: 168,
+        faults_vma_lock: 176, faults_mmap_lock: 184, map_count: 192, tree: 196, oom_score_adj: 200,
+        reserved: 204,
+    }
+    shadowmm_mm_info = 224 { space: 16 }
+    shadowmm_rec_vma = 48 { start: 0, end: 8, flags: 16, pgoff: 24, file: 32, anon: 40 }
+    shadowmm_mm_vmas = 40 { id: 16, record_size: 20, capacity: 24, count: 28, buf: 32 }
+    shadowmm_mm_walk = 160 {
+        id: 16, levels: 20, addr: 24, entry: 32, table: 64, pfn: 96, mapped: 104, reserved: 108, vma: 112,
+    }
     shadowmm_create = 128 {
         head: 0, object_size: 16, align: 20, flags: 24, ctor: 28, ctor_arg: 32, useroffset: 36,
         usersize: 40, freeptr_offset: 44, sheaf_capacity: 48, cache: 52, aliases: 56, reserved: 60,

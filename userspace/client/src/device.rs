@@ -31,6 +31,7 @@ use shadowmm_core::error::Error as Reason;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
+use std::os::fd::RawFd;
 use std::path::Path;
 
 /// Where the module puts its device.
@@ -68,6 +69,12 @@ pub struct Validation {
     pub checks: u64,
     /// The invariant that does not hold.
     pub violated: Option<String>,
+}
+
+impl AsRawFd for Device {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
 }
 
 impl Device {

@@ -12,6 +12,7 @@
 //!   policy.rs     from which nodes pages come
 //!   caches.rs     caches of objects: made, found, shrunk, destroyed, told of
 //!   objects.rs    objects of caches, and by their size; what is in them
+//!   mm/           windows: address spaces of this process in the shadow
 //!   areas.rs      what the page manager after Cosmos tells about itself
 //!   bench.rs      the shadow's page allocator measured beside the host's
 //!   diff.rs       the same steps on the kernel's zones and on copies of them
@@ -34,6 +35,7 @@ mod device;
 mod diff;
 mod diff_slab;
 mod error;
+pub mod mm;
 mod objects;
 mod page;
 mod pages;

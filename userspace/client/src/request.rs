@@ -57,6 +57,16 @@ requests! {
     shadowmm_objects = REQUEST_OBJECTS;
     shadowmm_kmalloc = REQUEST_KMALLOC;
     shadowmm_bytes = REQUEST_BYTES;
+    shadowmm_mm_config = REQUEST_MM_CONFIG;
+    shadowmm_mm_info = REQUEST_MM_INFO;
+    shadowmm_mm_mmap = REQUEST_MM_MMAP;
+    shadowmm_mm_mremap = REQUEST_MM_MREMAP;
+    shadowmm_mm_brk = REQUEST_MM_BRK;
+    shadowmm_mm_mlock = REQUEST_MM_MLOCK;
+    shadowmm_mm_mincore = REQUEST_MM_MINCORE;
+    shadowmm_mm_limits = REQUEST_MM_LIMITS;
+    shadowmm_mm_walk = REQUEST_MM_WALK;
+    shadowmm_mm_vmas = REQUEST_MM_VMAS;
     shadowmm_bench = REQUEST_BENCH;
     shadowmm_bench_slab = REQUEST_BENCH_SLAB;
     shadowmm_diff_open = REQUEST_DIFF_OPEN;
@@ -65,6 +75,38 @@ requests! {
     shadowmm_diff_caches = REQUEST_DIFF_CACHES;
     shadowmm_diff_objects = REQUEST_DIFF_OBJECTS;
     shadowmm_diff_look = REQUEST_DIFF_CACHE;
+}
+
+macro_rules! ranges {
+    ($($(#[$doc:meta])* $name:ident = $number:ident;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Default)]
+            #[repr(transparent)]
+            pub(crate) struct $name(pub(crate) abi::shadowmm_mm_range);
+
+            // SAFETY: The header names the struct within beside this number; the rest as
+            // above.
+            unsafe impl Request for $name {
+                const NUMBER: u32 = abi::$number as u32;
+
+                fn head(&mut self) -> &mut abi::shadowmm_head {
+                    &mut self.0.head
+                }
+            }
+        )*
+    };
+}
+
+ranges! {
+    /// munmap(2).
+    Munmap = REQUEST_MM_MUNMAP;
+    /// mprotect(2).
+    Mprotect = REQUEST_MM_MPROTECT;
+    /// madvise(2).
+    Madvise = REQUEST_MM_MADVISE;
+    /// msync(2).
+    Msync = REQUEST_MM_MSYNC;
 }
 
 /// A record of a report.
@@ -112,6 +154,7 @@ records! {
     shadowmm_rec_slab = SHADOWMM_REPORT_SLAB, "look at the slab layer";
     shadowmm_rec_cache = SHADOWMM_REPORT_CACHES, "read the caches";
     shadowmm_rec_cache_node = SHADOWMM_REPORT_CACHE_NODES, "read the caches' slabs";
+    shadowmm_rec_space = SHADOWMM_REPORT_SPACES, "read the address spaces";
 }
 
 /// The text of a C array: up to its first NUL, or all of it.

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Files that windows have private copies of. Core knows a file by a number, which is
+//! its address here; core's VMAs count their references ([`get`], [`put`]).
+
+use crate::bindings;
+use core::fmt;
+use kernel::prelude::*;
+use shadowmm_core::error::Error;
+use shadowmm_core::error::Result as CoreResult;
+use shadowmm_core::mm::MmapFile;
+use shadowmm_core::platform::FileInfo;
+
+/// Room for a path, with its end.
+const PATH_MAX: usize = 4096;
+
+/// An open file of the calling process. A reference to it is the caller's.
+///
+/// # Errors
+///
+/// [`Error::BadDescriptor`], [`Error::NotMappable`].
+pub(super) fn open(fd: i32) -> CoreResult<MmapFile> {
+    let mut found = bindings::shadowmm_file::default();
+    // SAFETY: Asks about the caller's files.
+    match unsafe { bindings::shadowmm_file_get(fd, &raw mut found) } {
+        0 => Ok(MmapFile {
+            number: found.number,
+            is_readable: found.readable,
+            is_noexec: found.noexec,
+        }),
+        error if error == kernel::error::code::EBADF.to_errno() => Err(Error::BadDescriptor),
+        _ => Err(Error::NotMappable),
+    }
+}
+
+/// One reference more, for somebody who has one.
+pub(crate) fn get(number: u64) {
+    // SAFETY: `open` has made the number, and the reference keeps the file.
+    unsafe { bindings::shadowmm_file_ref(number) };
+}
+
+/// One reference less.
+pub(crate) fn put(number: u64) {
+    // SAFETY: As above.
+    unsafe { bindings::shadowmm_file_put(number) };
+}
+
+/// Copies a page of a file to a frame of the host's: `false` behind its end.
+///
+/// # Errors
+///
+/// [`Error::NoHostMemory`], and [`Error::NothingThere`] for what can't be read.
+pub(super) fn read(number: u64, index: u64, host_pfn: usize) -> CoreResult<bool> {
+    // SAFETY: As above; the frame is the shadow's.
+    match unsafe { bindings::shadowmm_file_read(number, index, host_pfn) } {
+        0 => Ok(true),
+        1 => Ok(false),
+        error if error == kernel::error::code::ENOMEM.to_errno() => Err(Error::NoHostMemory),
+        _ => Err(Error::NothingThere),
+    }
+}
+
+/// Where it lies.
+pub(crate) fn info(number: u64) -> FileInfo {
+    let (mut dev, mut ino) = ([0u32; 2], 0);
+    // SAFETY: As above; there is room for both.
+    unsafe { bindings::shadowmm_file_info(number, dev.as_mut_ptr(), &raw mut ino) };
+    FileInfo {
+        dev: dev.into(),
+        ino,
+    }
+}
+
+/// Writes its path, as `/proc/PID/maps` has it.
+pub(crate) fn write_path(number: u64, out: &mut dyn fmt::Write) -> fmt::Result {
+    let room = KVVec::from_elem(0u8, PATH_MAX, GFP_KERNEL);
+    let mut room = room.map_err(|_| fmt::Error)?;
+    // SAFETY: As above; there are as many bytes.
+    let path = unsafe {
+        let path = bindings::shadowmm_file_path(number, room.as_mut_ptr().cast(), room.len());
+        if path.is_null() {
+            return Ok(());
+        }
+        CStr::from_char_ptr(path)
+    };
+    // As seq_path() with "\n": what would end the line is written as its number.
+    for part in path.to_bytes().utf8_chunks() {
+        for (i, line) in part.valid().split('\n').enumerate() {
+            if i > 0 {
+                out.write_str("\\012")?;
+            }
+            out.write_str(line)?;
+        }
+        for byte in part.invalid() {
+            write!(out, "\\{byte:03o}")?;
+        }
+    }
+    Ok(())
+}

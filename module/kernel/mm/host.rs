@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The host's side of a window: the process's mm, its lock, and its page table.
+
+use super::files;
+use super::window::Window;
+use crate::bindings;
+use core::ffi::c_void;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use kernel::bindings::mm_struct;
+use kernel::types::NotThreadSafe;
+use shadowmm_core::error::Error;
+use shadowmm_core::error::Result as CoreResult;
+use shadowmm_core::mm::HostTable;
+use shadowmm_core::mm::VirtAddr;
+use shadowmm_core::mm::VirtRange;
+use shadowmm_core::phys::Pfn;
+use shadowmm_core::phys::Region;
+
+/// A process's mm: what it is, not what is in it.
+///
+/// # Invariants
+///
+/// A reference to the struct (`mm_count`) is ours.
+pub(super) struct HostMm(NonNull<mm_struct>);
+
+// SAFETY: A reference can be given up by anybody.
+unsafe impl Send for HostMm {}
+// SAFETY: What is done with it needs no lock of the owner's.
+unsafe impl Sync for HostMm {}
+
+/// Of whom an mm is.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Process {
+    /// 0: nobody has it any more.
+    pub(super) pid: u32,
+    pub(super) oom_score_adj: i16,
+    pub(super) comm: [u8; 16],
+}
+
+impl HostMm {
+    /// # Safety
+    ///
+    /// The mm is there, and not null.
+    pub(super) unsafe fn new(mm: *mut mm_struct) -> Self {
+        // SAFETY: By this function's own.
+        unsafe {
+            bindings::shadowmm_mm_grab(mm);
+            Self(NonNull::new_unchecked(mm))
+        }
+    }
+
+    /// The calling process's.
+    pub(super) fn current() -> Option<Self> {
+        // SAFETY: Reads a pointer of the running task's, whose mm stays while it runs.
+        let mm = unsafe { bindings::shadowmm_current_mm() };
+        // SAFETY: As above.
+        (!mm.is_null()).then(|| unsafe { Self::new(mm) })
+    }
+
+    /// The number of the calling process's; that of no other while it runs.
+    pub(super) fn current_number() -> usize {
+        // SAFETY: Reads a pointer of the running task's.
+        unsafe { bindings::shadowmm_current_mm() }.addr()
+    }
+
+    /// The number of this one; that of no other while this lives.
+    pub(super) fn number(&self) -> usize {
+        self.0.as_ptr().addr()
+    }
+
+    /// Of whom it is.
+    pub(super) fn process(&self) -> Process {
+        let mut raw = bindings::shadowmm_process::default();
+        // SAFETY: By the type's invariant.
+        if unsafe { bindings::shadowmm_mm_process(self.0.as_ptr(), &raw mut raw) } {
+            Process {
+                pid: raw.pid,
+                oom_score_adj: raw.oom_score_adj,
+                comm: raw.comm,
+            }
+        } else {
+            Process::default()
+        }
+    }
+
+    /// Kills whoever has it: whether there was anybody.
+    pub(super) fn kill(&self) -> bool {
+        // SAFETY: By the type's invariant.
+        unsafe { bindings::shadowmm_mm_kill(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for HostMm {
+    fn drop(&mut self) {
+        // SAFETY: By the type's invariant; it is not used any more.
+        unsafe { bindings::shadowmm_mm_drop(self.0.as_ptr()) };
+    }
+}
+
+/// The calling process's mmap lock is held for reading, and the window there while this
+/// lives.
+///
+/// # Invariants
+///
+/// `shadowmm_window_lock` has filled `raw`.
+pub(super) struct Locked {
+    raw: bindings::shadowmm_locked,
+    table: bindings::shadowmm_table,
+    _not_send: NotThreadSafe,
+}
+
+impl Locked {
+    /// Waits for the lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interrupted`] for a process that is about to die, [`Error::NoWindow`]
+    /// when the window is gone.
+    pub(super) fn new(window: &Window) -> CoreResult<Self> {
+        let mut raw = bindings::shadowmm_locked::default();
+        let mut interrupted = false;
+        let private = (&raw const *window).cast::<c_void>();
+        let start = window.range.start.0 as usize;
+        // SAFETY: Both are ours to be written; the window is compared alone.
+        let locked = unsafe {
+            bindings::shadowmm_window_lock(&raw mut raw, private, start, &raw mut interrupted)
+        };
+        match (locked, interrupted) {
+            (true, _) => Ok(Self {
+                table: bindings::shadowmm_table {
+                    vma: raw.vma,
+                    vmf: core::ptr::null_mut(),
+                },
+                raw,
+                _not_send: PhantomData,
+            }),
+            (false, true) => Err(Error::Interrupted),
+            (false, false) => Err(Error::NoWindow),
+        }
+    }
+
+    pub(super) fn table(&self) -> &bindings::shadowmm_table {
+        &self.table
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // SAFETY: By the type's invariant.
+        unsafe { bindings::shadowmm_window_unlock(&raw mut self.raw) };
+    }
+}
+
+/// The host's page table for a window.
+///
+/// # Invariants
+///
+/// The window's VMA, and the fault if there is one, are the host's, and stay while this
+/// lives: the caller has the mmap lock, or the VMA's.
+pub(super) struct Table<'a> {
+    raw: &'a bindings::shadowmm_table,
+    region: &'a Region<'a>,
+}
+
+impl<'a> Table<'a> {
+    /// # Safety
+    ///
+    /// As the type's invariant has it.
+    pub(super) unsafe fn new(raw: &'a bindings::shadowmm_table, region: &'a Region<'a>) -> Self {
+        Self { raw, region }
+    }
+
+    fn host_pfn(&self, pfn: Pfn) -> CoreResult<usize> {
+        let pfn = self.region.host_pfn(pfn).ok_or(Error::ForeignPfn)?;
+        Ok(pfn as usize)
+    }
+}
+
+/// No table: the window is unmapped, and whatever the host had of it is gone.
+pub(super) struct Gone;
+
+impl HostTable for Gone {
+    fn enter(&self, _addr: VirtAddr, _pfn: Pfn, _writable: bool) -> CoreResult<()> {
+        Err(Error::NoWindow)
+    }
+
+    fn zap(&self, _range: VirtRange) {}
+}
+
+impl HostTable for Table<'_> {
+    #[inline]
+    fn enter(&self, addr: VirtAddr, pfn: Pfn, writable: bool) -> CoreResult<()> {
+        let pfn = self.host_pfn(pfn)?;
+        // SAFETY: By the type's invariant; the frame is one of the region's.
+        let error =
+            unsafe { bindings::shadowmm_window_enter(self.raw, addr.0 as usize, pfn, writable) };
+        match error {
+            0 => Ok(()),
+            _ => Err(Error::NoHostMemory),
+        }
+    }
+
+    fn enter_huge(&self, addr: VirtAddr, pfn: Pfn, writable: bool) -> bool {
+        let Ok(pfn) = self.host_pfn(pfn) else {
+            return false;
+        };
+        // SAFETY: As above; core has 2 MiB there.
+        unsafe { bindings::shadowmm_window_enter_huge(self.raw, addr.0 as usize, pfn, writable) }
+    }
+
+    fn read_file(&self, file: u64, index: u64, into: Pfn) -> CoreResult<bool> {
+        files::read(file, index, self.host_pfn(into)?)
+    }
+
+    fn zap(&self, range: VirtRange) {
+        let (start, len) = (range.start.0 as usize, range.len() as usize);
+        // SAFETY: By the type's invariant.
+        unsafe { bindings::shadowmm_window_zap(self.raw, start, len) };
+    }
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * /proc/shadowmm/mm/ID/: an address space as /proc/PID has a process's. A directory
+ * comes with a window and goes with it; who may read is who may read that of the
+ * process: its user, and whoever has CAP_SYS_PTRACE.
+ */
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/llist.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/workqueue.h>
+
+#include "bindings.h"
+
+/* In the order of mm/proc.rs; pagemap is none of these. */
+static const char *const space_files[] = { "maps", "smaps", "smaps_rollup", "status" };
+
+struct shadowmm_space_dir {
+	struct llist_node gone;
+	struct proc_dir_entry *entry;
+};
+
+static struct proc_dir_entry *mm_dir;
+static LLIST_HEAD(gone);
+
+#define FILE_BITS 2
+
+static int show(struct seq_file *m, void *unused)
+{
+	unsigned long file = (unsigned long)m->private;
+
+	return shadowmm_proc_space_show(m, file & ((1 << FILE_BITS) - 1), file >> FILE_BITS);
+}
+
+/* ptrace_may_access() is not exported. */
+static bool may_look(struct inode *inode)
+{
+	return uid_eq(current_fsuid(), inode->i_uid) || capable(CAP_SYS_PTRACE);
+}
+
+static int open_text(struct inode *inode, struct file *file)
+{
+	return may_look(inode) ? single_open(file, show, pde_data(inode)) : -EACCES;
+}
+
+static const struct proc_ops text_ops = {
+	.proc_open = open_text,
+	.proc_read = seq_read,
+	.proc_lseek = seq_lseek,
+	.proc_release = single_release,
+};
+
+static int open_pagemap(struct inode *inode, struct file *file)
+{
+	if (!may_look(inode))
+		return -EACCES;
+	/* As pagemap_open(): who sees frames is decided here. */
+	file->private_data = (void *)(unsigned long)capable(CAP_SYS_ADMIN);
+	return 0;
+}
+
+#define ENTRIES (PAGE_SIZE / sizeof(u64))
+
+static ssize_t read_pagemap(struct file *file, char __user *buf, size_t count, loff_t *ppos)
+{
+	unsigned int id = (unsigned long)pde_data(file_inode(file));
+	bool frames = file->private_data;
+	ssize_t done = 0;
+	u64 *entries;
+
+	if (*ppos < 0 || (*ppos | count) % sizeof(u64))
+		return -EINVAL;
+	entries = (u64 *)__get_free_page(GFP_KERNEL);
+	if (!entries)
+		return -ENOMEM;
+	while (count) {
+		size_t nr = min(count / sizeof(u64), ENTRIES);
+		int had = shadowmm_proc_pagemap(id, *ppos / sizeof(u64), entries, nr, frames);
+
+		if (had <= 0) {
+			done = done ?: had;
+			break;
+		}
+		if (copy_to_user(buf, entries, had * sizeof(u64))) {
+			done = done ?: -EFAULT;
+			break;
+		}
+		buf += had * sizeof(u64);
+		count -= had * sizeof(u64);
+		*ppos += had * sizeof(u64);
+		done += had * sizeof(u64);
+	}
+	free_page((unsigned long)entries);
+	return done;
+}
+
+static loff_t seek_pagemap(struct file *file, loff_t offset, int whence)
+{
+	/* As mem_lseek(): whence is 0 or 1, and the place may be any. */
+	switch (whence) {
+	case SEEK_SET:
+		file->f_pos = offset;
+		break;
+	case SEEK_CUR:
+		file->f_pos += offset;
+		break;
+	default:
+		return -EINVAL;
+	}
+	return file->f_pos;
+}
+
+static const struct proc_ops pagemap_ops = {
+	.proc_open = open_pagemap,
+	.proc_read = read_pagemap,
+	.proc_lseek = seek_pagemap,
+};
+
+static bool own(struct proc_dir_entry *entry)
+{
+	if (entry)
+		proc_set_user(entry, current_euid(), current_egid());
+	return entry;
+}
+
+/*
+ * Makes the directory of an address space; NULL where that can't be: then it has none.
+ * Waits for nobody, so the mmap lock may be held.
+ */
+struct shadowmm_space_dir *shadowmm_proc_space_add(unsigned int id)
+{
+	struct shadowmm_space_dir *dir = kzalloc(sizeof(*dir), GFP_KERNEL);
+	unsigned long i, data = (unsigned long)id << FILE_BITS;
+	char name[16];
+	bool made;
+
+	if (!dir || !mm_dir) {
+		kfree(dir);
+		return NULL;
+	}
+	snprintf(name, sizeof(name), "%u", id);
+	dir->entry = proc_mkdir_mode(name, 0555, mm_dir);
+	made = own(dir->entry);
+	for (i = 0; made && i < ARRAY_SIZE(space_files); i++)
+		made = own(proc_create_data(space_files[i], 0444, dir->entry, &text_ops,
+					    (void *)(data | i)));
+	made = made && own(proc_create_data("pagemap", 0400, dir->entry, &pagemap_ops,
+					    (void *)(unsigned long)id));
+	if (!made) {
+		proc_remove(dir->entry);
+		kfree(dir);
+		return NULL;
+	}
+	return dir;
+}
+
+static void remove_gone(struct work_struct *work)
+{
+	struct shadowmm_space_dir *dir, *next;
+
+	llist_for_each_entry_safe(dir, next, llist_del_all(&gone), gone) {
+		proc_remove(dir->entry);
+		kfree(dir);
+	}
+}
+
+static DECLARE_WORK(work, remove_gone);
+
+/*
+ * Has a directory go, soon: whoever reads in it is waited for, and may himself wait for
+ * the mmap lock that the caller has.
+ */
+void shadowmm_proc_space_remove(struct shadowmm_space_dir *dir)
+{
+	if (dir && llist_add(&dir->gone, &gone))
+		schedule_work(&work);
+}
+
+bool shadowmm_proc_mm_create(struct proc_dir_entry *parent)
+{
+	mm_dir = proc_mkdir_mode("mm", 0555, parent);
+	return mm_dir;
+}
+
+/* There is no window any more. */
+void shadowmm_proc_mm_remove(void)
+{
+	flush_work(&work);
+	mm_dir = NULL;
+}

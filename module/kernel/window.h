@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A window: the VMA of the host through which a process sees its shadow address
+ * space. window.c has what the host's mm calls, and what is inline there; what it
+ * means is said in mm/.
+ */
+#ifndef SHADOWMM_WINDOW_H
+#define SHADOWMM_WINDOW_H
+
+#include <linux/mm_types.h>
+#include <linux/types.h>
+
+struct file;
+
+/* What came of a fault. */
+enum {
+	SHADOWMM_FAULT_DONE = 0,	/* the page is there: once more */
+	SHADOWMM_FAULT_MAPERR = 1,	/* SIGSEGV: no VMA of the shadow's */
+	SHADOWMM_FAULT_ACCERR = 2,	/* SIGSEGV: a VMA that does not allow that */
+	SHADOWMM_FAULT_BUS = 3,		/* SIGBUS */
+	SHADOWMM_FAULT_RETRY = 4,	/* once more, after signals */
+};
+
+enum { SHADOWMM_READ = 0, SHADOWMM_WRITE = 1, SHADOWMM_EXECUTE = 2 };
+
+/* The fault that is served, if there is one, and the window's VMA. */
+struct shadowmm_table {
+	struct vm_area_struct *vma;
+	struct vm_fault *vmf;
+};
+
+/* The window of a process, while the host's mmap lock is held for reading. */
+struct shadowmm_locked {
+	struct mm_struct *mm;
+	struct vm_area_struct *vma;
+};
+
+void shadowmm_window_setup(struct vm_area_struct *vma, void *window);
+bool shadowmm_window_lock(struct shadowmm_locked *locked, const void *window, unsigned long start,
+			  bool *interrupted);
+void shadowmm_window_unlock(struct shadowmm_locked *locked);
+int shadowmm_window_enter(const struct shadowmm_table *table, unsigned long addr, unsigned long pfn,
+			  bool writable);
+bool shadowmm_window_enter_huge(const struct shadowmm_table *table, unsigned long addr,
+				unsigned long pfn, bool writable);
+void shadowmm_window_zap(const struct shadowmm_table *table, unsigned long addr,
+			 unsigned long size);
+
+bool shadowmm_window_copy(const struct shadowmm_table *table, unsigned long addr, void *buf,
+			  size_t len, bool write);
+
+struct mm_struct *shadowmm_current_mm(void);
+void shadowmm_mm_grab(struct mm_struct *mm);
+void shadowmm_mm_drop(struct mm_struct *mm);
+/* Of whom an mm is: false where nobody has it any more. */
+struct shadowmm_process {
+	unsigned int pid;
+	short oom_score_adj;
+	short pad;
+	char comm[16];
+};
+bool shadowmm_mm_process(struct mm_struct *mm, struct shadowmm_process *process);
+bool shadowmm_mm_kill(struct mm_struct *mm);
+u32 shadowmm_uid_of(u32 pid);
+u64 shadowmm_rlimit(unsigned int which, bool max);
+enum { SHADOWMM_CAP_IPC_LOCK = 1, SHADOWMM_CAP_SYS_ADMIN = 2, SHADOWMM_CAP_SYS_RAWIO = 4 };
+unsigned int shadowmm_mm_caps(void);
+bool shadowmm_mm_may_look(u32 uid);
+u32 shadowmm_current_uid(void);
+
+/* window_file.c */
+struct shadowmm_file {
+	u64 number;
+	bool readable;
+	bool noexec;
+};
+int shadowmm_file_get(int fd, struct shadowmm_file *found);
+void shadowmm_file_ref(u64 number);
+void shadowmm_file_put(u64 number);
+void shadowmm_file_info(u64 number, u32 *dev, u64 *ino);
+char *shadowmm_file_path(u64 number, char *room, size_t size);
+int shadowmm_file_read(u64 number, u64 index, unsigned long pfn);
+
+/* procfs_mm.c */
+struct shadowmm_space_dir;
+struct proc_dir_entry;
+struct seq_file;
+bool shadowmm_proc_mm_create(struct proc_dir_entry *parent);
+void shadowmm_proc_mm_remove(void);
+struct shadowmm_space_dir *shadowmm_proc_space_add(unsigned int id);
+void shadowmm_proc_space_remove(struct shadowmm_space_dir *dir);
+/*
+ * mm/proc.rs: writes file `file` of procfs_mm.c's table; fills entries of a pagemap from
+ * page `page` on, and says how many there were, 0 behind the last.
+ */
+int shadowmm_proc_space_show(struct seq_file *m, unsigned int file, unsigned int id);
+int shadowmm_proc_pagemap(unsigned int id, u64 page, u64 *entries, size_t nr, bool frames);
+
+/* mm/: what the host's mm wants of a window. */
+unsigned int shadowmm_window_fault(void *window, struct shadowmm_table *table, unsigned long addr,
+				   unsigned int access, bool user);
+void *shadowmm_window_fork(void *window, struct shadowmm_table *parent, struct mm_struct *child);
+void shadowmm_window_close(void *window);
+int shadowmm_window_access(void *window, struct shadowmm_table *table, unsigned long addr, u8 *buf,
+			   size_t len, bool write);
+
+#endif

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Files that a window has private copies of. A file's number is its address; a VMA of
+ * the shadow's has a reference.
+ */
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/mount.h>
+#include <linux/pagemap.h>
+#include <linux/shmem_fs.h>
+
+#include "bindings.h"
+
+/*
+ * Takes a reference to an open file of the caller's; 0, or a negative errno: EBADF for
+ * none, ENODEV for one that has no pages.
+ */
+int shadowmm_file_get(int fd, struct shadowmm_file *found)
+{
+	struct file *file = fget(fd);
+	struct address_space *mapping;
+
+	if (!file)
+		return -EBADF;
+	mapping = file->f_mapping;
+	if (!S_ISREG(file_inode(file)->i_mode) || !can_mmap_file(file) ||
+	    !(shmem_mapping(mapping) || mapping->a_ops->read_folio)) {
+		fput(file);
+		return -ENODEV;
+	}
+	found->number = (unsigned long)file;
+	found->readable = file->f_mode & FMODE_READ;
+	found->noexec = (file->f_path.mnt->mnt_flags & MNT_NOEXEC) ||
+			(file_inode(file)->i_sb->s_iflags & SB_I_NOEXEC);
+	return 0;
+}
+
+void shadowmm_file_ref(u64 number)
+{
+	get_file((struct file *)(unsigned long)number);
+}
+
+void shadowmm_file_put(u64 number)
+{
+	fput((struct file *)(unsigned long)number);
+}
+
+/* Where it lies: two numbers of the device, and the inode's. */
+void shadowmm_file_info(u64 number, u32 *dev, u64 *ino)
+{
+	struct inode *inode = file_inode((struct file *)(unsigned long)number);
+
+	dev[0] = MAJOR(inode->i_sb->s_dev);
+	dev[1] = MINOR(inode->i_sb->s_dev);
+	*ino = inode->i_ino;
+}
+
+/* Its path, at the end of the room, or NULL. */
+char *shadowmm_file_path(u64 number, char *room, size_t size)
+{
+	char *path = file_path((struct file *)(unsigned long)number, room, size);
+
+	return IS_ERR(path) ? NULL : path;
+}
+
+/*
+ * Copies a page of a file to a frame: 0, 1 behind its end, or a negative errno. As a
+ * page fault of the host's would read it, from its page cache: it takes no lock that a
+ * writer of the file may hold while he faults.
+ */
+int shadowmm_file_read(u64 number, u64 index, unsigned long pfn)
+{
+	struct file *file = (struct file *)(unsigned long)number;
+	struct address_space *mapping = file->f_mapping;
+	struct folio *folio;
+
+	if (index >= DIV_ROUND_UP_ULL(i_size_read(mapping->host), PAGE_SIZE))
+		return 1;
+	if (shmem_mapping(mapping))
+		folio = shmem_read_folio(mapping, index);
+	else
+		folio = read_mapping_folio(mapping, index, file);
+	if (IS_ERR(folio))
+		return PTR_ERR(folio);
+	memcpy_from_folio(pfn_to_kaddr(pfn), folio, offset_in_folio(folio, index << PAGE_SHIFT),
+			  PAGE_SIZE);
+	folio_put(folio);
+	return 0;
+}

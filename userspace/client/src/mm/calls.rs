@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! System calls about memory, to a window in place of the process: named as they are,
+//! with nix's types.
+
+use super::window::Window;
+use crate::error::Result;
+use crate::request::Madvise;
+use crate::request::Mprotect;
+use crate::request::Msync;
+use crate::request::Munmap;
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::mman::MRemapFlags;
+use nix::sys::mman::MapFlags;
+use nix::sys::mman::MlockAllFlags;
+use nix::sys::mman::MmapAdvise;
+use nix::sys::mman::MsFlags;
+use nix::sys::mman::ProtFlags;
+use shadowmm_abi as abi;
+use std::ffi::c_void;
+use std::num::NonZeroUsize;
+use std::os::fd::AsRawFd;
+use std::os::fd::BorrowedFd;
+use std::ptr;
+use std::ptr::NonNull;
+
+/// What a window's limits are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `RLIMIT_AS`.
+    AddressSpace,
+    /// `RLIMIT_DATA`.
+    Data,
+    /// `RLIMIT_STACK`.
+    Stack,
+    /// `RLIMIT_MEMLOCK`.
+    Memlock,
+}
+
+impl Limit {
+    fn number(self) -> u32 {
+        match self {
+            Self::AddressSpace => abi::SHADOWMM_MM_LIMIT_AS,
+            Self::Data => abi::SHADOWMM_MM_LIMIT_DATA,
+            Self::Stack => abi::SHADOWMM_MM_LIMIT_STACK,
+            Self::Memlock => abi::SHADOWMM_MM_LIMIT_MEMLOCK,
+        }
+    }
+}
+
+/// What mlockall locks.
+pub type LockAll = MlockAllFlags;
+
+/// A pointer that the module has given: where it is 0 there is none.
+fn pointer(addr: u64) -> Result<NonNull<c_void>> {
+    NonNull::new(ptr::with_exposed_provenance_mut(addr as usize)).ok_or(crate::Error::Unexpected {
+        what: "map memory",
+        value: addr,
+    })
+}
+
+fn address(pointer: NonNull<c_void>) -> u64 {
+    pointer.as_ptr().expose_provenance() as u64
+}
+
+fn range(addr: NonNull<c_void>, length: usize, arg: u32) -> abi::shadowmm_mm_range {
+    abi::shadowmm_mm_range {
+        addr: address(addr),
+        len: length as u64,
+        arg,
+        ..Default::default()
+    }
+}
+
+impl Window<'_> {
+    /// Maps memory, or with `file` a private copy of it from `offset` on (mmap(2)).
+    pub fn mmap(
+        &self,
+        addr: Option<NonZeroUsize>,
+        length: NonZeroUsize,
+        prot: ProtFlags,
+        flags: MapFlags,
+        file: Option<(BorrowedFd<'_>, u64)>,
+    ) -> Result<NonNull<c_void>> {
+        let anonymous = match file {
+            None => MapFlags::MAP_ANONYMOUS,
+            Some(_) => MapFlags::empty(),
+        };
+        let mut request = abi::shadowmm_mm_mmap {
+            addr: addr.map_or(0, NonZeroUsize::get) as u64,
+            len: length.get() as u64,
+            prot: prot.bits() as u32,
+            flags: (flags | anonymous).bits() as u32,
+            fd: file.map_or(-1, |(file, _)| file.as_raw_fd()),
+            offset: file.map_or(0, |(_, offset)| offset),
+            ..Default::default()
+        };
+        self.device().request("map memory", &mut request)?;
+        pointer(request.addr)
+    }
+
+    /// The same of private anonymous memory, somewhere, to be read and written.
+    pub fn mmap_anonymous(&self, length: NonZeroUsize) -> Result<NonNull<c_void>> {
+        let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        self.mmap(None, length, prot, MapFlags::MAP_PRIVATE, None)
+    }
+
+    /// munmap(2).
+    pub fn munmap(&self, addr: NonNull<c_void>, length: usize) -> Result<()> {
+        let mut request = Munmap(range(addr, length, 0));
+        self.device().request("unmap memory", &mut request)
+    }
+
+    /// mprotect(2).
+    pub fn mprotect(&self, addr: NonNull<c_void>, length: usize, prot: ProtFlags) -> Result<()> {
+        let mut request = Mprotect(range(addr, length, prot.bits() as u32));
+        self.device().request("protect memory", &mut request)
+    }
+
+    /// mremap(2).
+    pub fn mremap(
+        &self,
+        addr: NonNull<c_void>,
+        old_size: usize,
+        new_size: usize,
+        flags: MRemapFlags,
+        new_addr: Option<NonNull<c_void>>,
+    ) -> Result<NonNull<c_void>> {
+        let mut request = abi::shadowmm_mm_mremap {
+            addr: address(addr),
+            old_len: old_size as u64,
+            new_len: new_size as u64,
+            new_addr: new_addr.map_or(0, address),
+            flags: flags.bits() as u32,
+            ..Default::default()
+        };
+        self.device().request("move a mapping", &mut request)?;
+        pointer(request.addr)
+    }
+
+    /// madvise(2).
+    pub fn madvise(&self, addr: NonNull<c_void>, length: usize, advise: MmapAdvise) -> Result<()> {
+        let mut request = Madvise(range(addr, length, advise as i32 as u32));
+        self.device()
+            .request("give advice about memory", &mut request)
+    }
+
+    /// msync(2).
+    pub fn msync(&self, addr: NonNull<c_void>, length: usize, flags: MsFlags) -> Result<()> {
+        let mut request = Msync(range(addr, length, flags.bits() as u32));
+        self.device().request("synchronize memory", &mut request)
+    }
+
+    /// Moves the end of the heap (brk(2)), or asks where it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::ENOMEM`] where it can't be there.
+    pub fn brk(&self, addr: Option<usize>) -> Result<usize> {
+        let wanted = addr.unwrap_or(0) as u64;
+        let mut request = abi::shadowmm_mm_brk {
+            brk: wanted,
+            ..Default::default()
+        };
+        self.device()
+            .request("move the end of the heap", &mut request)?;
+        match addr {
+            Some(_) if request.brk != wanted => Err(crate::Error::Failed {
+                what: "move the end of the heap",
+                errno: Errno::ENOMEM,
+            }),
+            _ => Ok(request.brk as usize),
+        }
+    }
+
+    /// Grows the heap, or lets it shrink, and says where its end was (sbrk(3)).
+    pub fn sbrk(&self, increment: isize) -> Result<usize> {
+        let old = self.brk(None)?;
+        if increment != 0 {
+            let end = old.checked_add_signed(increment);
+            self.brk(Some(end.unwrap_or(usize::MAX)))?;
+        }
+        Ok(old)
+    }
+
+    /// mlock(2).
+    pub fn mlock(&self, addr: NonNull<c_void>, length: usize) -> Result<()> {
+        self.lock(abi::SHADOWMM_MM_MLOCK, 0, address(addr), length)
+    }
+
+    /// mlock2(2) with `MLOCK_ONFAULT`.
+    pub fn mlock_on_fault(&self, addr: NonNull<c_void>, length: usize) -> Result<()> {
+        let flags = libc::MLOCK_ONFAULT;
+        self.lock(abi::SHADOWMM_MM_MLOCK, flags, address(addr), length)
+    }
+
+    /// munlock(2).
+    pub fn munlock(&self, addr: NonNull<c_void>, length: usize) -> Result<()> {
+        self.lock(abi::SHADOWMM_MM_MUNLOCK, 0, address(addr), length)
+    }
+
+    /// mlockall(2).
+    pub fn mlockall(&self, flags: LockAll) -> Result<()> {
+        self.lock(abi::SHADOWMM_MM_MLOCKALL, flags.bits() as u32, 0, 0)
+    }
+
+    /// munlockall(2).
+    pub fn munlockall(&self) -> Result<()> {
+        self.lock(abi::SHADOWMM_MM_MUNLOCKALL, 0, 0, 0)
+    }
+
+    fn lock(&self, op: u32, flags: u32, addr: u64, length: usize) -> Result<()> {
+        let mut request = abi::shadowmm_mm_mlock {
+            op,
+            flags,
+            addr,
+            len: length as u64,
+            ..Default::default()
+        };
+        self.device().request("lock memory", &mut request)
+    }
+
+    /// Which pages are there (mincore(2)).
+    pub fn mincore(&self, addr: NonNull<c_void>, length: usize) -> Result<Vec<bool>> {
+        let mut vec = vec![0u8; length.div_ceil(crate::PAGE_SIZE as usize)];
+        let mut request = abi::shadowmm_mm_mincore {
+            addr: address(addr),
+            len: length as u64,
+            vec: vec.as_mut_ptr().expose_provenance() as u64,
+            ..Default::default()
+        };
+        self.device()
+            .request("see which pages are there", &mut request)?;
+        Ok(vec.into_iter().map(|byte| byte & 1 != 0).collect())
+    }
+
+    /// A limit of the window's, in bytes; `None`: there is none.
+    pub fn getrlimit(&self, limit: Limit) -> Result<Option<u64>> {
+        let mut request = abi::shadowmm_mm_limits {
+            op: abi::SHADOWMM_MM_LIMITS_GET,
+            limit: limit.number(),
+            ..Default::default()
+        };
+        self.device().request("ask for a limit", &mut request)?;
+        Ok((request.value != u64::MAX).then_some(request.value))
+    }
+
+    /// Sets a limit of the window's. It begins with those of its process.
+    pub fn setrlimit(&self, limit: Limit, bytes: Option<u64>) -> Result<()> {
+        let value = bytes.unwrap_or(u64::MAX);
+        let mut request = abi::shadowmm_mm_limits {
+            op: abi::SHADOWMM_MM_LIMITS_SET,
+            limit: limit.number(),
+            value,
+            max: value,
+            ..Default::default()
+        };
+        self.device().request("set a limit", &mut request)
+    }
+}
