@@ -7,8 +7,9 @@
 //! the flags of VMAs     NORMAL RANDOM SEQUENTIAL DONTFORK DOFORK WIPEONFORK KEEPONFORK
 //!                       DONTDUMP DODUMP HUGEPAGE NOHUGEPAGE MERGEABLE UNMERGEABLE
 //! pages go              DONTNEED DONTNEED_LOCKED
+//! pages are clean       FREE: nobody takes them, but so they are told
 //! pages come            POPULATE_READ POPULATE_WRITE
-//! checked, no more      FREE WILLNEED COLD PAGEOUT: nothing is reclaimed here
+//! checked, no more      WILLNEED COLD PAGEOUT: nothing is reclaimed here
 //! not to be had         REMOVE COLLAPSE GUARD_* HWPOISON SOFT_OFFLINE
 //! ```
 
@@ -230,6 +231,11 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
                 Ok(())
             }
             Advice::Free if flags.any(locked) || !vma.is_anonymous() => Err(Error::BadAdvice),
+            Advice::Free => {
+                self.cells.note_hiwater_rss();
+                self.lazy_free(host, part);
+                Ok(())
+            }
             Advice::Cold | Advice::PageOut if flags.any(locked.with(VmFlags::HUGETLB)) => {
                 Err(Error::BadAdvice)
             }

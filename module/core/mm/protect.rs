@@ -17,6 +17,7 @@ use super::types::VirtRange;
 use super::zap::pages_of;
 use crate::platform::Platform;
 use core::convert::Infallible;
+use core::ops::RangeInclusive;
 
 impl Entry {
     /// The entry with the protection of a VMA with these flags.
@@ -28,9 +29,19 @@ impl Entry {
         self.modify(flags).with(write)
     }
 
-    /// Whether the host allows more than `to` does, where it has a copy of this.
+    /// The entry of a page that nobody needs, unless somebody writes to it
+    /// (`madvise_free_pte_range`).
+    fn lazily_freed(self) -> Self {
+        match self.has(Entry::ZERO | Entry::FILE) {
+            true => self,
+            false => self.without(Entry::DIRTY | Entry::ACCESSED),
+        }
+    }
+
+    /// Whether the host allows more than `to` does, where it has a copy of this. What is
+    /// not dirty is not written to without a fault.
     fn allows_more_than(self, to: Self) -> bool {
-        self.0 & !to.0 & (Entry::PRESENT | Entry::WRITE) != 0
+        self.0 & !to.0 & (Entry::PRESENT | Entry::WRITE | Entry::DIRTY) != 0
     }
 }
 
@@ -44,14 +55,35 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         range: VirtRange,
         flags: VmFlags,
     ) {
+        self.change_range(host, range, &|entry| entry.protected(flags));
+    }
+
+    /// Forgets of the anonymous pages in a range that somebody has written to them
+    /// (`madvise_free_single_vma`). The caller has the mmap lock, or the VMA's.
+    pub(super) fn lazy_free(&self, host: &dyn HostTable, range: VirtRange) {
+        self.change_range(host, range, &Entry::lazily_freed);
+    }
+
+    fn change_range(
+        &self,
+        host: &dyn HostTable,
+        range: VirtRange,
+        change: &impl Fn(Entry) -> Entry,
+    ) {
         let tables = self.tables();
         let Ok(()) = tables.for_each_pmd(range.start.0, range.end.0, |pmd, part| {
-            self.protect_pmds(host, pmd, part, flags);
+            self.change_pmds(host, pmd, part, change);
             Ok::<(), Infallible>(())
         });
     }
 
-    fn protect_pmds(&self, host: &dyn HostTable, pmd: Table<'m>, range: VirtRange, flags: VmFlags) {
+    fn change_pmds(
+        &self,
+        host: &dyn HostTable,
+        pmd: Table<'m>,
+        range: VirtRange,
+        change: &impl Fn(Entry) -> Entry,
+    ) {
         let mut addr = range.start.0;
         while addr < range.end.0 {
             let next = Level::Pmd.end_of(addr, range.end.0);
@@ -59,7 +91,9 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             let index = Level::Pmd.index(part.start);
             if pmd.get(index).is_huge() {
                 match part.len() {
-                    HUGE_SIZE => self.protect_entries(host, pmd, index, index, part, flags),
+                    HUGE_SIZE => {
+                        self.change_entries(host, (pmd, Level::Pmd), index..=index, part, change)
+                    }
                     _ => self.split_huge(host, pmd, part.start),
                 }
             }
@@ -70,7 +104,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
                     let last = first
                         .saturating_add(part.pages() as usize)
                         .saturating_sub(1);
-                    self.protect_entries(host, table, first, last, part, flags);
+                    self.change_entries(host, (table, Level::Pte), first..=last, part, change);
                 }
             }
             self.system.platform().cond_resched();
@@ -78,21 +112,23 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         }
     }
 
-    /// Changes the entries `first` up to and with `last`, which are those of `part`
+    /// Changes entries of a table, which are those of `part`
     /// (`change_pte_range`, `change_huge_pmd`).
-    fn protect_entries(
+    fn change_entries(
         &self,
         host: &dyn HostTable,
-        table: Table<'m>,
-        first: usize,
-        last: usize,
+        (table, at): (Table<'m>, Level),
+        which: RangeInclusive<usize>,
         part: VirtRange,
-        flags: VmFlags,
+        change: &impl Fn(Entry) -> Entry,
     ) {
+        let (first, last) = which.into_inner();
         let _lock = table.lock(self.system.platform());
+        // What was of 2 MiB a moment ago may have been split.
+        let is_page = |entry: Entry| entry.is_present() && entry.is_huge() == (at == Level::Pmd);
         let loses = |&index: &usize| {
             let entry = table.get(index);
-            entry.is_present() && entry.allows_more_than(entry.protected(flags))
+            is_page(entry) && entry.allows_more_than(change(entry))
         };
         let lost = (first..=last).find(loses);
         if let Some(from) = lost {
@@ -104,8 +140,8 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         }
         for index in first..=last {
             let entry = table.get(index);
-            if entry.is_present() {
-                table.set(index, entry.protected(flags));
+            if is_page(entry) {
+                table.set(index, change(entry));
             }
         }
     }

@@ -42,6 +42,7 @@ pub struct Usage {
     pub private_dirty: u64,
     pub referenced: u64,
     pub anonymous: u64,
+    pub lazyfree: u64,
     pub anonymous_thp: u64,
     pub pss: u64,
     pub pss_anon: u64,
@@ -78,6 +79,7 @@ impl Usage {
             (&mut self.private_dirty, more.private_dirty),
             (&mut self.referenced, more.referenced),
             (&mut self.anonymous, more.anonymous),
+            (&mut self.lazyfree, more.lazyfree),
             (&mut self.anonymous_thp, more.anonymous_thp),
             (&mut self.pss, more.pss),
             (&mut self.pss_anon, more.pss_anon),
@@ -108,6 +110,10 @@ impl Usage {
             Rss::Shmem => self.pss_shmem += share,
             Rss::Anon | Rss::Swap => {
                 self.anonymous += size;
+                // Who made it has written to it, and said then that he does not need it.
+                if !page.leaf.has(Entry::DIRTY) {
+                    self.lazyfree += size;
+                }
                 self.pss_anon += share;
                 if page.huge {
                     self.anonymous_thp += size;

@@ -83,7 +83,7 @@ fn write_usage(out: &mut dyn Write, usage: &Usage, rollup: bool) -> fmt::Result 
     line(out, "Referenced:", usage.referenced)?;
     line(out, "Anonymous:", usage.anonymous)?;
     line(out, "KSM:", 0)?;
-    line(out, "LazyFree:", 0)?;
+    line(out, "LazyFree:", usage.lazyfree)?;
     line(out, "AnonHugePages:", usage.anonymous_thp)?;
     line(out, "ShmemPmdMapped:", 0)?;
     line(out, "FilePmdMapped:", 0)?;
