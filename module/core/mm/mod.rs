@@ -127,6 +127,7 @@ pub use usage::Looked;
 pub use usage::Usage;
 pub use vma::Vma;
 pub use vma::VmaInfo;
+pub use vma_tree::Entries;
 pub use vma_tree::Entry;
 pub use vma_tree::Reserve;
 pub use vma_tree::TreeKind;

@@ -14,6 +14,7 @@ use super::system::CacheOf;
 use super::system::MmapWrite;
 use super::types::VirtAddr;
 use super::types::VirtRange;
+use super::vma_tree::Entries;
 use super::vma_tree::Entry;
 use super::vma_tree::Reserve;
 use crate::buddy::gfp;
@@ -380,32 +381,23 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// comes (`for_each_vma_range`).
     pub(super) fn vmas_in(&self, range: VirtRange) -> VmasIn<'a, 'm, P> {
         VmasIn {
-            space: *self,
-            at: range.start,
-            end: range.end,
+            system: self.system,
+            entries: self.tree().iter(range.start.0, range.end.0),
         }
     }
 }
 
 /// See [`AddressSpace::vmas_in`].
 pub(super) struct VmasIn<'a, 'm, P: Platform> {
-    space: AddressSpace<'a, 'm, P>,
-    at: VirtAddr,
-    end: VirtAddr,
+    system: AddressSpaces<'a, 'm, P>,
+    entries: Entries<'a, 'm, P>,
 }
 
 impl<'a, 'm: 'a, P: Platform> Iterator for VmasIn<'a, 'm, P> {
     type Item = Vma<'m>;
 
     fn next(&mut self) -> Option<Vma<'m>> {
-        if self.at >= self.end {
-            return None;
-        }
-        let entry = self.space.tree().find(self.at.0)?;
-        if entry.start >= self.end.0 {
-            return None;
-        }
-        self.at = VirtAddr(entry.end);
-        self.space.system.vma(entry.value)
+        let entry = self.entries.next()?;
+        self.system.vma(entry.value)
     }
 }

@@ -54,6 +54,16 @@ pub(super) struct LeafAt<'m> {
     pub(super) parent: Option<(&'m NodeCells, usize)>,
 }
 
+/// A place between the slots of a leaf, and how the leaf and the tree were when
+/// somebody was there.
+#[derive(Clone, Copy)]
+pub(super) struct Cursor<'m> {
+    at: LeafAt<'m>,
+    slot: usize,
+    state: u64,
+    shape: u64,
+}
+
 impl LeafAt<'_> {
     /// Where a slot begins.
     #[inline]
@@ -169,6 +179,33 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
             node = cells.child(slot);
         }
         None
+    }
+
+    /// The first entry that ends above `addr`: from the cursor on, if what it points to
+    /// is as it was, which then is where `addr` is. The cursor goes behind the entry.
+    pub(super) fn find_from(&self, addr: u64, cursor: &mut Option<Cursor<'m>>) -> Option<Entry> {
+        let shape = self.nodes.sequence();
+        let is_same =
+            |here: &&mut Cursor<'_>| here.shape == shape && here.at.leaf.is_state(here.state);
+        if let Some(here) = cursor.as_mut().filter(is_same) {
+            while here.slot < here.at.leaf.count() {
+                let slot = here.slot;
+                here.slot = slot.wrapping_add(1);
+                if let Some(entry) = here.at.entry(slot) {
+                    return Some(entry);
+                }
+            }
+        }
+        *cursor = None;
+        let entry = self.find(addr)?;
+        let at = self.leaf_at(entry.start)?;
+        *cursor = Some(Cursor {
+            slot: at.leaf.slot_of(entry.start).wrapping_add(1),
+            state: at.leaf.state(),
+            shape,
+            at,
+        });
+        Some(entry)
     }
 
     /// Whether an address is in no entry.

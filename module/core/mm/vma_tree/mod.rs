@@ -40,6 +40,7 @@ use super::system::AddressSpaces;
 use crate::error::Result;
 use crate::platform::Platform;
 use core::sync::atomic::AtomicU64;
+use maple::Cursor;
 use maple::Maple;
 use node::NodeRef;
 use node::Nodes;
@@ -141,6 +142,33 @@ impl<P: Platform> Drop for Reserve<'_, '_, P> {
     }
 }
 
+/// See [`VmaTree::iter`].
+pub struct Entries<'a, 'm, P: Platform> {
+    tree: VmaTree<'a, 'm, P>,
+    at: u64,
+    end: u64,
+    cursor: Option<Cursor<'m>>,
+}
+
+impl<P: Platform> Iterator for Entries<'_, '_, P> {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        if self.at >= self.end {
+            return None;
+        }
+        let nodes = self.tree.nodes;
+        let entry = match self.tree.kind() {
+            TreeKind::Maple => Maple { nodes }.find_from(self.at, &mut self.cursor),
+            TreeKind::RbList => RbList { nodes }.find(self.at),
+        };
+        let entry = entry.filter(|entry| entry.start < self.end);
+        // Nothing comes behind the last one.
+        self.at = entry.map_or(self.end, |entry| entry.end);
+        entry
+    }
+}
+
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// Its VMAs.
     #[inline(always)]
@@ -225,17 +253,13 @@ impl<'a, 'm, P: Platform> VmaTree<'a, 'm, P> {
 
     /// The entries that have addresses from `start` up to `end`, lowest first
     /// (`for_each_vma_range`). What is stored meanwhile behind the last one is seen.
-    pub fn iter(&self, start: u64, end: u64) -> impl Iterator<Item = Entry> + use<'a, 'm, P> {
-        let tree = *self;
-        let mut at = start;
-        core::iter::from_fn(move || {
-            let entry = tree.find(at)?;
-            if entry.start >= end {
-                return None;
-            }
-            at = entry.end;
-            Some(entry)
-        })
+    pub fn iter(&self, start: u64, end: u64) -> Entries<'a, 'm, P> {
+        Entries {
+            tree: *self,
+            at: start,
+            end,
+            cursor: None,
+        }
     }
 
     /// How many entries there are. Counts them.

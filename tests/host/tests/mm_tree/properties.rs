@@ -113,6 +113,46 @@ fn play(kind: TreeKind, ops: &[Op]) {
     same(tree, &Model::default());
 }
 
+/// Stores while somebody goes through all: he sees what is there when he comes.
+fn go_through(kind: TreeKind, ops: &[Op]) {
+    let tree = WORLD.with(|world| tree(world, kind));
+    let mut model = Model::default();
+    let mut store = |model: &mut Model, n: usize, op: &Op| {
+        if let Op::Store {
+            start,
+            pages,
+            is_gap,
+        } = *op
+        {
+            let (start, end) = (start * PAGE, (start + pages.min(9)) * PAGE);
+            let value = (!is_gap).then_some(n as u64 + 1);
+            tree.store(start, end, value, &mut tree.reserve(1).unwrap());
+            model.store(start, end, value);
+        }
+    };
+    let (first, rest) = ops.split_at(ops.len() / 2);
+    for (n, op) in first.iter().enumerate() {
+        store(&mut model, n, op);
+    }
+    let (mut entries, mut at) = (tree.iter(0, u64::MAX), 0);
+    let mut rest = rest.iter().enumerate();
+    loop {
+        let entry = entries.next();
+        assert_eq!(entry, model.find(at));
+        let Some(entry) = entry else {
+            break;
+        };
+        at = entry.end;
+        // Now and then nothing happens for a few entries.
+        if at / PAGE % 3 != 0 {
+            if let Some((n, op)) = rest.next() {
+                store(&mut model, first.len() + n, op);
+            }
+        }
+    }
+    tree.destroy();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
@@ -134,5 +174,13 @@ proptest! {
     #[test]
     fn a_red_black_tree_of_many_addresses_is_the_model(ops in prop::collection::vec(op(4000), 1..900)) {
         play(TreeKind::RbList, &ops);
+    }
+
+    #[test]
+    fn who_goes_through_a_tree_sees_what_is_stored_meanwhile(
+        ops in prop::collection::vec(op(400), 1..600),
+    ) {
+        go_through(TreeKind::Maple, &ops);
+        go_through(TreeKind::RbList, &ops);
     }
 }
