@@ -9,6 +9,7 @@ use super::cells::NR_RSS;
 use super::flags::VmFlags;
 use super::rss::Rss;
 use super::system::AddressSpace;
+use super::types::VirtRange;
 use super::vma::Vma;
 use crate::platform::Platform;
 use core::sync::atomic::Ordering::Relaxed;
@@ -52,7 +53,7 @@ fn check(holds: bool, wrong: &'static str) -> Result<(), &'static str> {
 
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// Checks that tree, VMAs, tables and counts say the same (`validate_mm`,
-    /// `check_mm`). Waits for the mmap lock; faults must not be under way.
+    /// `check_mm`). Waits for the mmap lock and for all faults.
     ///
     /// # Errors
     ///
@@ -62,6 +63,9 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         let tree = self.tree();
         let in_order = tree.validate();
         in_order.map_err(|_| "the tree of VMAs is not in order")?;
+        for vma in self.vmas_in(VirtRange::new(0, u64::MAX)) {
+            self.start_write(vma);
+        }
         let mut sums = Sums::default();
         let mut end = 0;
         for entry in tree.iter(0, u64::MAX) {

@@ -9,6 +9,7 @@
 
 use super::world::*;
 use proptest::prelude::*;
+use shadowmm_core::error::Result;
 use shadowmm_core::mm::Advice;
 use shadowmm_core::mm::MmConfig;
 use shadowmm_core::mm::TreeKind;
@@ -305,7 +306,8 @@ fn vmas(world: &World) -> Vec<(u64, u64, u64)> {
     all
 }
 
-fn play(world: &World, op: Op) {
+/// Those that can fail for want of memory alone say so.
+fn play(world: &World, op: Op) -> Result<()> {
     match op {
         Op::Map {
             at,
@@ -316,9 +318,9 @@ fn play(world: &World, op: Op) {
         } => {
             let kind = if shared { SHARED } else { PRIVATE };
             let flags = kind | FIXED | if noreserve { NORESERVE } else { 0 };
-            assert_eq!(world.request(at, len, prot, flags), Ok(at));
+            world.request(at, len, prot, flags)?;
         }
-        Op::Unmap { at, len } => world.unmap(at, len).unwrap(),
+        Op::Unmap { at, len } => world.unmap(at, len)?,
         Op::Protect { at, len, prot } => {
             let _ = world.protect(at, len, prot);
         }
@@ -357,14 +359,15 @@ fn play(world: &World, op: Op) {
         Op::Stack { at, len } => {
             let _ = world.request(at, len, READ | WRITE, PRIVATE | FIXED | GROWSDOWN);
         }
-        Op::Fork => fork(world),
+        Op::Fork => fork(world)?,
     }
     world.check();
+    Ok(())
 }
 
 /// A child lives for a moment.
-fn fork(world: &World) {
-    let child = world.space.fork(&world.host, 1, [0; 16]).unwrap();
+fn fork(world: &World) -> Result<()> {
+    let child = world.space.fork(&world.host, 1, [0; 16])?;
     child.validate().unwrap();
     let host = Host::default();
     let range = VirtRange::new(at(PAGES / 2).0, at(PAGES).0);
@@ -373,12 +376,11 @@ fn fork(world: &World) {
         let _ = child.populate(&host, range, true);
     }
     host.check(&child);
-    child
-        .munmap(&host, at(PAGES / 4), PAGES / 2 * PAGE)
-        .unwrap();
+    let _ = child.munmap(&host, at(PAGES / 4), PAGES / 2 * PAGE);
     child.validate().unwrap();
     host.check(&child);
     child.put(&host);
+    Ok(())
 }
 
 fn kinds() -> impl Strategy<Value = TreeKind> {
@@ -393,8 +395,12 @@ fn on(tree: TreeKind) -> MmConfig {
 }
 
 /// On one machine for all cases: what a case leaves would be seen by the next.
-fn run<S: Strategy>(cases: u32, strategy: S, test: impl Fn(&'static TestMm, S::Value)) {
-    let machine = boot();
+fn run<S: Strategy>(
+    machine: &'static TestMm,
+    cases: u32,
+    strategy: S,
+    test: impl Fn(&'static TestMm, S::Value),
+) {
     let config = ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::with_cases(cases)
@@ -410,11 +416,11 @@ fn run<S: Strategy>(cases: u32, strategy: S, test: impl Fn(&'static TestMm, S::V
 #[test]
 fn untouched_vmas_are_the_runs_of_pages_that_are_alike() {
     let cases = (kinds(), prop::collection::vec(plain(), 1..60));
-    run(400, cases, |machine, (tree, ops)| {
+    run(boot(), 400, cases, |machine, (tree, ops)| {
         let world = World::on(machine, &on(tree));
         let mut model = Model::new();
         for op in ops {
-            play(&world, op);
+            play(&world, op).unwrap();
             model.apply(op);
             assert_eq!(vmas(&world), model.runs(), "after {op:?}");
             assert_eq!(
@@ -430,10 +436,33 @@ fn untouched_vmas_are_the_runs_of_pages_that_are_alike() {
 #[test]
 fn whatever_is_asked_for_nothing_is_lost() {
     let cases = (kinds(), prop::collection::vec(wild(), 1..80));
-    run(400, cases, |machine, (tree, ops)| {
+    run(boot(), 400, cases, |machine, (tree, ops)| {
         let world = World::on(machine, &on(tree));
         for op in ops {
-            play(&world, op);
+            play(&world, op).unwrap();
+        }
+        world.finish();
+    });
+}
+
+#[test]
+fn without_memory_requests_are_refused_and_nothing_is_lost() {
+    let cases = (kinds(), prop::collection::vec(wild(), 1..80));
+    run(boot_with(24), 60, cases, |machine, (tree, ops)| {
+        let world = World::on(machine, &on(tree));
+        // All pages are somebody's.
+        let hog = (1 << 20, 32 << 8);
+        let flags = PRIVATE | FIXED | NORESERVE;
+        world.request(hog.0, hog.1, READ | WRITE, flags).unwrap();
+        let range = VirtRange::new(at(hog.0).0, at(hog.0 + hog.1).0);
+        {
+            let _lock = world.space.read();
+            let done = world.space.populate(&world.host, range, true);
+            assert!(done.is_err(), "there is memory left");
+        }
+        for op in ops {
+            let _ = play(&world, op);
+            world.check();
         }
         world.finish();
     });

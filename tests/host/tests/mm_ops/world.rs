@@ -102,7 +102,12 @@ fn free(mm: &TestMm) -> Vec<FreeReport> {
 }
 
 pub fn boot() -> &'static TestMm {
-    let backing = backing(&[64]);
+    boot_with(64)
+}
+
+/// A machine of so many MiB.
+pub fn boot_with(mib: usize) -> &'static TestMm {
+    let backing = backing(&[mib]);
     let map = builtin(&backing);
     let store = Box::leak(Box::new(Store::new()));
     let platform = HostPlatform::default();
