@@ -117,6 +117,12 @@ pub trait Platform: Send + Sync + 'static {
     /// One less has it (`fput`). May be called with the mmap lock held; may sleep.
     fn put_file(&self, _file: u64) {}
 
+    /// Whether the CPUs have keys of protection (`arch_pkeys_enabled`): then Linux gives
+    /// memory that is for execution alone a key with which nobody reads it.
+    fn has_pkeys(&self) -> bool {
+        false
+    }
+
     /// Where a file that is mapped lies (`i_sb->s_dev`, `i_ino`).
     fn file_info(&self, _file: u64) -> FileInfo {
         FileInfo::default()

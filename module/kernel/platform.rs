@@ -357,6 +357,11 @@ impl Platform for Kernel {
         files::put(file);
     }
 
+    fn has_pkeys(&self) -> bool {
+        // SAFETY: Asks about the CPUs.
+        unsafe { bindings::shadowmm_has_pkeys() }
+    }
+
     fn file_info(&self, file: u64) -> FileInfo {
         files::info(file)
     }

@@ -13,6 +13,7 @@
 #include <linux/oom.h>
 #include <linux/pgtable.h>
 #include <linux/pid_namespace.h>
+#include <linux/pkeys.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <asm/trap_pf.h>
@@ -410,6 +411,11 @@ u32 shadowmm_uid_of(u32 pid)
 u64 shadowmm_rlimit(unsigned int which, bool max)
 {
 	return max ? rlimit_max(which) : rlimit(which);
+}
+
+bool shadowmm_has_pkeys(void)
+{
+	return arch_pkeys_enabled();
 }
 
 unsigned int shadowmm_mm_caps(void)

@@ -173,7 +173,10 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         if flags.has(VmFlags::LOCKONFAULT) {
             return Ok(());
         }
-        if !vma.is_accessible() {
+        // Nobody reads what may be executed alone, where that can be had.
+        let is_hidden = VmFlags(flags.0 & VmFlags::ACCESS.0) == VmFlags::EXEC
+            && self.system.platform().has_pkeys();
+        if !vma.is_accessible() || is_hidden {
             return Err(Error::NothingThere);
         }
         let of = VmFlags::WRITE.with(VmFlags::SHARED);

@@ -116,6 +116,12 @@ pub fn write<P: Platform>(out: &mut dyn Write, space: &AddressSpace<'_, '_, P>) 
         write_usage(out, usage, false)?;
         let eligible = u32::from(space.is_huge_eligible(vma));
         writeln!(out, "THPeligible:    {eligible:>8}")?;
+        if space.platform().has_pkeys() {
+            // Of what may be executed alone it is the first that is given out.
+            let access = VmFlags(vma.flags.0 & VmFlags::ACCESS.0);
+            let key = u32::from(access == VmFlags::EXEC);
+            writeln!(out, "ProtectionKey:  {key:>8}")?;
+        }
         write_flags(out, vma.flags)
     })
 }
