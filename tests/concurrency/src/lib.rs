@@ -9,5 +9,6 @@
 //!
 //! checked         core once more, of its own text, each atomic access a place to switch
 //! tests/slab      its slab layer, as the checker schedules it
+//! tests/trees     its VMA trees, as the checker schedules them
 //! tests/magazine.rs  the slab layer's magazines, with all of a memory model's freedom
 //! ```

@@ -12,15 +12,19 @@
 //!   their place: of a child's name, or of the root's.
 //!
 //! A reader without the lock is pinned, so that what was a node stays memory of some
-//! node. He may be led astray by a node that is in use elsewhere by now; he sees that
-//! by the leaf's state, or gets what his caller finds to be the wrong VMA. That there
-//! is nothing he believes only if the tree has kept its shape meanwhile.
+//! node. He may be led astray by a node that is in use elsewhere by now. The leaf's state
+//! tells him that he has read a leaf, so that what he has is a value, of whichever tree;
+//! his caller finds out whether it is the VMA that he wants. That there is nothing he
+//! believes only if the tree has kept its shape meanwhile. No word that is read as a
+//! child's name looks like one without being one: bounds, values and gaps have no bit 63,
+//! and what is in a node is written anew with each life of it.
 //!
 //! # Invariants
 //!
 //! All leaves are equally deep. No gap lies beside another, also not at the edge of a
 //! leaf. A gap that is noted for a child is not smaller than any below it.
 
+use super::maple_node::Kind;
 use super::maple_node::END;
 use super::node::NodeCells;
 use super::node::NodeRef;
@@ -113,7 +117,7 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
             if node.is_leaf() {
                 let state = cells.state();
                 let value = cells.value(cells.slot_of(addr));
-                if !cells.is_state(state) {
+                if !cells.is_state(state, Kind::Leaf) {
                     return None;
                 }
                 return match value {
@@ -127,27 +131,25 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
         None
     }
 
-    /// [`RangeTree::lookup`] for who was disturbed.
+    /// [`RangeTree::lookup`] for who was disturbed, or who has left the windows. What he
+    /// can't be sure of he does not say: it might be no value.
     #[cold]
     #[inline(never)]
     fn look_again(&self, addr: u64) -> Option<u64> {
-        let mut last = None;
         for _ in 0..TRIES {
             core::hint::spin_loop();
             if let Some(found) = self.glance(addr) {
                 return found;
             }
-            // A leaf that is being changed; also one outside the windows.
             if let Some(at) = self.leaf_at(addr) {
                 let state = at.leaf.state();
                 let value = at.leaf.value(at.leaf.slot_of(addr));
-                last = (value != 0).then_some(value);
-                if at.leaf.is_state(state) && last.is_some() {
-                    break;
+                if value != 0 && at.leaf.is_state(state, Kind::Leaf) {
+                    return Some(value);
                 }
             }
         }
-        last
+        None
     }
 
     /// The leaf that an address is in; `None` for an empty tree. As all below, for
@@ -185,8 +187,9 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
     /// is as it was, which then is where `addr` is. The cursor goes behind the entry.
     pub(super) fn find_from(&self, addr: u64, cursor: &mut Option<Cursor<'m>>) -> Option<Entry> {
         let shape = self.nodes.sequence();
-        let is_same =
-            |here: &&mut Cursor<'_>| here.shape == shape && here.at.leaf.is_state(here.state);
+        let is_same = |here: &&mut Cursor<'_>| {
+            here.shape == shape && here.at.leaf.is_state(here.state, Kind::Leaf)
+        };
         if let Some(here) = cursor.as_mut().filter(is_same) {
             while here.slot < here.at.leaf.count() {
                 let slot = here.slot;

@@ -10,6 +10,7 @@
 use super::maple::Maple;
 use super::maple::MAX_DEPTH;
 use super::maple_node::END;
+use super::maple_node::GAP_MAX;
 use super::node::NodeCells;
 use super::node::NodeRef;
 use crate::phys::PAGE_SIZE;
@@ -31,7 +32,7 @@ impl Wanted {
             low,
             high,
             size,
-            pages: size.div_ceil(PAGE_SIZE).min(u32::MAX.into()),
+            pages: size.div_ceil(PAGE_SIZE).min(GAP_MAX),
         })
     }
 

@@ -7,7 +7,7 @@
 //! leaf   │ 15 bounds          │ 16 values             │ state │
 //! branch │ 12 bounds │ 13 children       │ 13 gaps      state │
 //!
-//! state, the upper half of the last word    27 bits changes, 5 bits slots
+//! state, the upper half of the last word    25 bits changes, 2 bits kind, 5 bits slots
 //! ```
 //!
 //! Slot `i` is for the addresses from bound `i - 1` up to bound `i`, which is not among
@@ -34,11 +34,26 @@ pub(super) const BRANCH_SLOTS: usize = 13;
 const VALUES: usize = LEAF_SLOTS - 1;
 const CHILDREN: usize = BRANCH_SLOTS - 1;
 const GAPS: usize = CHILDREN + BRANCH_SLOTS;
-const STATE: usize = 31;
+pub(super) const STATE: usize = 31;
 const COUNT_SHIFT: u32 = 32;
 const COUNT: u64 = 31 << COUNT_SHIFT;
-const CHANGE: u64 = 1 << 37;
+/// What the node is ([`Kind`]), so that nobody takes a name or a gap for a value.
+const KINDS: u64 = 3 << 37;
+const CHANGE: u64 = 1 << 39;
 const LOW_HALF: u64 = (1 << 32) - 1;
+
+/// No larger gap is noted, though there be one; so two of them in a word are no name.
+pub(super) const GAP_MAX: u64 = LOW_HALF >> 1;
+
+/// What a node is for those who have come to it without a lock, and late.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub(super) enum Kind {
+    Branch = 0,
+    Leaf = 1 << 37,
+    /// An entry of a red-black tree; only its last word is as here.
+    RedBlack = 2 << 37,
+}
 
 /// The end of all addresses: what the last slot of all ends at. No name is below it.
 pub(super) const END: u64 = 1 << 63;
@@ -48,7 +63,7 @@ pub(super) const FILL: u64 = u64::MAX;
 /// The pages of a free range, as gaps are noted.
 #[inline]
 pub(super) fn gap_pages(start: u64, end: u64) -> u64 {
-    (end.saturating_sub(start) >> PAGE_SHIFT).min(LOW_HALF)
+    (end.saturating_sub(start) >> PAGE_SHIFT).min(GAP_MAX)
 }
 
 impl NodeCells {
@@ -224,23 +239,24 @@ impl NodeCells {
     }
 
     /// What somebody who reads a leaf without a lock looks at before and afterwards:
-    /// where it is the same, and no change was on its way, he has seen one state.
+    /// where it is the same, is that of a leaf, and no change was on its way, he has
+    /// seen one state of a leaf that was part of a tree.
     #[inline(always)]
     pub(super) fn state(&self) -> u64 {
         match self.words.get(STATE) {
             Some(state) => state.load(Acquire),
-            None => 0,
+            None => CHANGE,
         }
     }
 
     /// See [`NodeCells::state`].
     #[inline(always)]
-    pub(super) fn is_state(&self, before: u64) -> bool {
+    pub(super) fn is_state(&self, before: u64, kind: Kind) -> bool {
         fence(Acquire);
-        before & CHANGE == 0 && self.word(STATE) == before
+        before & (CHANGE | KINDS) == kind as u64 && self.word(STATE) == before
     }
 
-    /// A leaf is changed, or is one no more; until [`NodeCells::end_change`].
+    /// A node is changed, or is one no more; until [`NodeCells::end_change`].
     #[inline(always)]
     pub(super) fn begin_change(&self) {
         self.set_word(STATE, self.word(STATE) | CHANGE);
@@ -249,10 +265,13 @@ impl NodeCells {
 
     /// It is whole again, with so many slots.
     #[inline(always)]
-    pub(super) fn end_change(&self, count: usize) {
-        let changes = (self.word(STATE) | CHANGE).wrapping_add(CHANGE) & !COUNT;
+    pub(super) fn end_change(&self, kind: Kind, count: usize) {
+        let changes = (self.word(STATE) | CHANGE).wrapping_add(CHANGE) & !(COUNT | KINDS);
         if let Some(state) = self.words.get(STATE) {
-            state.store(changes | ((count as u64) << COUNT_SHIFT), Release);
+            state.store(
+                changes | kind as u64 | ((count as u64) << COUNT_SHIFT),
+                Release,
+            );
         }
     }
 

@@ -19,6 +19,7 @@ use super::maple::Maple;
 use super::maple::MAX_DEPTH;
 use super::maple_node::gap_pages;
 use super::maple_node::Item;
+use super::maple_node::Kind;
 use super::maple_node::Row;
 use super::maple_node::BRANCH_SLOTS;
 use super::maple_node::END;
@@ -461,6 +462,7 @@ fn write_node(cells: &NodeCells, start: u64, items: &[Item], is_leaf: bool) -> u
             cells.set_gap(slot, gap);
         }
     }
-    cells.end_change(items.len());
+    let kind = if is_leaf { Kind::Leaf } else { Kind::Branch };
+    cells.end_change(kind, items.len());
     largest
 }

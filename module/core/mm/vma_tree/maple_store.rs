@@ -14,6 +14,7 @@ use super::maple::LeafAt;
 use super::maple::Maple;
 use super::maple::MAX_DEPTH;
 use super::maple_node::gap_pages;
+use super::maple_node::Kind;
 use super::maple_node::END;
 use super::maple_node::FILL;
 use super::maple_node::LEAF_SLOTS;
@@ -180,7 +181,7 @@ impl<P: Platform> Maple<'_, '_, P> {
         if let Some((right, end)) = change.right {
             put(right, end);
         }
-        leaf.end_change(count);
+        leaf.end_change(Kind::Leaf, count);
     }
 
     /// A gap of so many pages has come to be at an address.

@@ -5,6 +5,7 @@
 use super::maple::Maple;
 use super::maple::MAX_DEPTH;
 use super::maple_node::gap_pages;
+use super::maple_node::Kind;
 use super::maple_node::BRANCH_SLOTS;
 use super::maple_node::END;
 use super::maple_node::FILL;
@@ -43,8 +44,14 @@ impl<P: Platform> Maple<'_, '_, P> {
     ) -> Option<u64> {
         let cells = self.nodes.get(node)?;
         let (is_leaf, count) = (node.is_leaf(), cells.count());
-        let room = if is_leaf { LEAF_SLOTS } else { BRANCH_SLOTS };
-        if is_leaf != (levels == 1) || count == 0 || count > room || !cells.is_state(cells.state())
+        let (room, kind) = match is_leaf {
+            true => (LEAF_SLOTS, Kind::Leaf),
+            false => (BRANCH_SLOTS, Kind::Branch),
+        };
+        if is_leaf != (levels == 1)
+            || count == 0
+            || count > room
+            || !cells.is_state(cells.state(), kind)
         {
             return None;
         }

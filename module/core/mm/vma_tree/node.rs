@@ -202,7 +202,8 @@ impl<'a, 'm, P: Platform> Nodes<'a, 'm, P> {
 
     #[inline(never)]
     fn get_elsewhere(&self, node: NodeRef) -> Option<&'m NodeCells> {
-        if node.is_none() {
+        // Whoever has gone astray may have read anything.
+        if node.0 & NodeRef::NAME == 0 {
             return None;
         }
         match self.blocks(node).get(node) {

@@ -15,9 +15,11 @@
 //!
 //! Linux's readers had the mmap lock. Here the tree counts its changes, and the count is
 //! odd while one is on its way. A reader without the lock goes down a bounded number of
-//! steps. What he meets on his way he takes, since his caller looks whether it is it;
-//! that there is nothing he believes only if the count was even and is the same.
+//! steps. What he meets on his way he takes, if it is an entry still, of whichever tree:
+//! his caller looks whether it is it. That there is nothing he believes only if the
+//! count was even and is the same.
 
+use super::maple_node::Kind;
 use super::node::NodeCells;
 use super::node::NodeRef;
 use super::node::Nodes;
@@ -135,6 +137,14 @@ impl<'m, P: Platform> RbList<'_, 'm, P> {
         Change(word)
     }
 
+    /// A node is nobody's any more.
+    pub(super) fn retire(&self, node: NodeRef) {
+        if let Some(cells) = self.nodes.get(node) {
+            cells.begin_change();
+            self.nodes.put(node);
+        }
+    }
+
     /// The first entry that ends above an address.
     pub(super) fn node_at(&self, addr: u64) -> NodeRef {
         let (mut node, mut found) = (self.nodes.root(), NodeRef::NONE);
@@ -187,7 +197,12 @@ impl<P: Platform> RangeTree for RbList<'_, '_, P> {
                 if addr < cells.word(Field::Start as usize) {
                     node = NodeRef(cells.word(Field::Left as usize));
                 } else if addr < cells.word(Field::End as usize) {
-                    return Some(cells.word(Field::Value as usize));
+                    let state = cells.state();
+                    let value = cells.word(Field::Value as usize);
+                    if cells.is_state(state, Kind::RedBlack) {
+                        return Some(value);
+                    }
+                    break;
                 } else {
                     node = NodeRef(cells.word(Field::Right as usize));
                 }
@@ -253,7 +268,7 @@ impl<P: Platform> RangeTree for RbList<'_, '_, P> {
         self.nodes.set_depth(0);
         while !node.is_none() {
             let next = self.link(node, Field::Next);
-            self.nodes.put(node);
+            self.retire(node);
             node = next;
         }
     }

@@ -3,10 +3,13 @@
 //! How entries get into the red-black tree and its list, and out
 //! (`__vma_adjust`, `vma_link`, `detach_vmas_to_be_unmapped`).
 
+use super::maple_node::Kind;
+use super::maple_node::STATE;
 use super::node::NodeRef;
 use super::rblist::Field;
 use super::rblist::RbList;
 use crate::platform::Platform;
+use core::sync::atomic::Ordering::Relaxed;
 
 impl<P: Platform> RbList<'_, '_, P> {
     /// Has `value` from `start` to `end`, 0 for nothing, with nodes enough in store.
@@ -62,7 +65,7 @@ impl<P: Platform> RbList<'_, '_, P> {
 
     /// Adds an entry between two neighbours.
     fn insert(&self, prev: NodeRef, next: NodeRef, start: u64, end: u64, value: u64) {
-        let Some((node, _)) = self.nodes.take() else {
+        let Some((node, cells)) = self.nodes.take() else {
             return;
         };
         for (field, to) in [
@@ -77,6 +80,11 @@ impl<P: Platform> RbList<'_, '_, P> {
         ] {
             self.set(node, field, to);
         }
+        // No names of another life: who reads it as a branch goes nowhere.
+        for word in cells.words.iter().take(STATE).skip(Field::Gap as usize + 1) {
+            word.store(0, Relaxed);
+        }
+        cells.end_change(Kind::RedBlack, 0);
         // One of the two has no child on that side, since nothing is between them.
         let (parent, side) = match prev.is_none() || !self.link(prev, Field::Right).is_none() {
             true => (next, Field::Left),
@@ -113,6 +121,6 @@ impl<P: Platform> RbList<'_, '_, P> {
         self.unlink(node);
         self.nodes.set_depth(self.nodes.depth().wrapping_sub(1));
         self.update_gap(next);
-        self.nodes.put(node);
+        self.retire(node);
     }
 }
