@@ -93,6 +93,8 @@ const LIST_SHIFT: u32 = 8;
 const SLAB_KEY: u32 = (0x3f << NODE_SHIFT) | (0xe << STATE_SHIFT) | FLAGS;
 /// Where the number of objects in use stands in the count of a slab.
 const SLAB_INUSE_SHIFT: u32 = 16;
+/// Where the first of a slab's freelist stands, when there is none.
+pub(crate) const NO_INDEX: u32 = u16::MAX as u32;
 /// A bit above the number of objects in use, of which there are fewer: the slab was
 /// given up.
 const SLAB_FROZEN: u16 = 1 << 15;
@@ -631,6 +633,20 @@ impl PageDescriptor {
         self.bits.load(Relaxed) & SLAB_KEY
     }
 
+    /// What [`PageDescriptor::slab_head_key`] is for the first page of a cache's slab
+    /// of this order on a node.
+    #[inline]
+    pub(crate) const fn slab_head_key_of(nid: NodeId, cache: u16, order: PageOrder) -> u32 {
+        Self::slab_key_of(nid, cache) | ((order.get() as u32) << ORDER_SHIFT)
+    }
+
+    /// The same, if it is the first page of a slab, and with the slab's order.
+    #[inline(always)]
+    pub(crate) fn slab_head_key(&self) -> u32 {
+        let kept = SLAB_KEY | (1 << STATE_SHIFT) | (0xf << ORDER_SHIFT);
+        self.bits.load(Relaxed) & kept
+    }
+
     /// The number of the cache whose slab the page is part of; `None` for any other
     /// page.
     #[inline]
@@ -681,6 +697,21 @@ impl PageDescriptor {
         let first = u32::from(first.unwrap_or(u16::MAX));
         self.count
             .store((u32::from(inuse) << SLAB_INUSE_SHIFT) | first, Relaxed);
+    }
+
+    /// The first of the slab's freelist, or [`NO_INDEX`], and how many objects are not
+    /// in it; more than there can be when the slab was given up.
+    #[inline(always)]
+    pub(crate) fn slab_raw_counts(&self) -> (u32, u32) {
+        let count = self.count.load(Relaxed);
+        (count & NO_INDEX, count >> SLAB_INUSE_SHIFT)
+    }
+
+    /// Sets both.
+    #[inline(always)]
+    pub(crate) fn set_slab_raw_counts(&self, first: u32, inuse: u32) {
+        self.count
+            .store((inuse << SLAB_INUSE_SHIFT) | (first & NO_INDEX), Relaxed);
     }
 
     /// Whether the slab was given up after a finding (`slab->frozen`).

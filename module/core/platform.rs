@@ -155,17 +155,17 @@ pub trait Platform: Send + Sync + 'static {
         Some((all.get(cpu.0 as usize)?, pinned))
     }
 
-    /// Tells the surroundings what each of the first CPUs has near of the slab layer;
-    /// as [`Platform::set_locals`].
+    /// Tells the surroundings what each of the first CPUs has near of the slab layer,
+    /// and all others share, which is the last; as [`Platform::set_locals`].
     fn set_near<T: Sync>(&self, _all: &[T]) {}
 
     /// Keeps the caller on its CPU as [`Platform::pin_local`] does, and finds that
-    /// CPU's element of what [`Platform::set_near`] was told; `None` where it has
-    /// none.
+    /// CPU's element of what [`Platform::set_near`] was told, or the last; `None`
+    /// where it was told nothing.
     #[inline]
     fn pin_near<'s, T: Sync>(&self, all: &'s [T]) -> Option<(&'s T, Self::CpuGuard<'_>)> {
         let (cpu, pinned) = self.pin_cpu();
-        Some((all.get(cpu.0 as usize)?, pinned))
+        Some((all.get(cpu.0 as usize).or(all.last())?, pinned))
     }
 
     /// Notes the node of a CPU (`set_cpu_numa_node`). The boot says it once for

@@ -272,13 +272,12 @@ impl Platform for Kernel {
     }
 
     fn set_near<T: Sync>(&self, all: &[T]) {
+        let Some(last) = all.last() else {
+            return;
+        };
         for cpu in 0..nr_cpus() {
-            let near = all.get(cpu as usize);
-            percpu::set_near(
-                cpu,
-                near.map_or(core::ptr::null(), |near| &raw const *near)
-                    .cast(),
-            );
+            let near = all.get(cpu as usize).unwrap_or(last);
+            percpu::set_near(cpu, (&raw const *near).cast());
         }
     }
 
@@ -288,11 +287,10 @@ impl Platform for Kernel {
         let near: *const T = unsafe { percpu::disable_with_near() }.cast();
         let pinned = CpuGuard(PhantomData);
         // SAFETY: There is one shadow, whose boot tells `set_near` the elements of
-        // the one slice that core has of them before it makes a slab layer; a boot
-        // anew does so, too. So it is this CPU's element of `_all`, or null for a
-        // CPU that has none.
-        let near = unsafe { near.as_ref() }?;
-        Some((near, pinned))
+        // the one slice that core has of them, which is not empty, before it makes a
+        // slab layer; a boot anew does so, too. So it is an element of `_all`: this
+        // CPU's, or the last.
+        Some((unsafe { &*near }, pinned))
     }
 
     fn set_cpu_node(&self, cpu: CpuId, nid: NodeId) {

@@ -213,7 +213,7 @@ impl<'m, P: Platform> Zoned<'m, P> {
         let end = memblock.end_of_dram().pfn_up();
         let (sparse, nodes, region) = (&*sparse, &*nodes, &*region);
         let nr_nodes = nodes.states().possible.nr_ids();
-        slab.open(region, nr_nodes, self.stats.locals());
+        slab.open(region, sparse, nr_nodes, self.stats.locals());
         let slab: &'m SlabTable<'m> = slab;
         slab.tell_near(&platform);
         let stats = &self.stats;

@@ -7,19 +7,22 @@
 //! CPU's magazine       handle.rs         no lock
 //!   | empty
 //!   v
-//! refill               a magazine from the node's slabs, pinned, under its lock
-//!   | none there
+//! refill               a magazine from the node's store, or from its slabs, pinned,
+//!   | none there       under its lock
 //!   v
 //! take_objects         not pinned:
-//!   the wished-for node's slabs
+//!   the wished-for node's store, and its slabs
 //!   the slabs of other nodes that have more than they keep anyway
-//!   a new slab         on the wished-for node with little effort, then anywhere
+//!   a new slab         on the wished-for node with little effort, then anywhere;
+//!                      the magazine gets what it has room for besides
 //! ```
 
 use super::allocator::ObjRequest;
+use super::barn::stored;
 use super::debug::Asked;
 use super::flags::SlabFlags;
 use super::magazine::CpuSlab;
+use super::object::CacheId;
 use super::object::Constructor;
 use super::object::ObjAddr;
 use super::page::Slab;
@@ -98,8 +101,9 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         found
     }
 
-    /// A new slab, on no list, with all objects free (`allocate_slab`). The caller
-    /// is not pinned and holds no lock.
+    /// A new slab, on no list, which is still to begin ([`Slab::begin`]), and whether
+    /// it is smaller than wished for (`allocate_slab`). The caller is not pinned and
+    /// holds no lock.
     ///
     /// # Errors
     ///
@@ -132,13 +136,12 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         // First the objects, then the free pointers, which may lie in them: as in
         // Linux, a constructor leaves that place alone, or what it writes is lost.
         let constructed = cache.map_or(Ok(()), |cache| construct(cache, shape, &slab));
-        slab.init_freelist(shape, self.platform().random());
         if let Err(error) = constructed {
-            // It is an allocated block still, but for the count.
-            page.set_count(1);
+            // It is an allocated block still.
             self.mm.allocator().free(pfn, page.order())?;
             return Err(error);
         }
+        page.set_slab_counts(None, 0);
         let order = page.order();
         for i in 1..order.pages().0 {
             if let Some(tail) = self.page(pfn + Pages(i)) {
@@ -168,14 +171,27 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         }
     }
 
-    /// Fills the pinned CPU's magazine from its node's slabs.
+    /// Fills the pinned CPU's magazine from its node's store, and when that has
+    /// nothing, from the node's slabs (`__pcs_replace_empty_main`, `refill_sheaf`).
     pub(super) fn refill(&self, cache: &'m CacheCells, shape: &Shape, cpu: &'m CpuSlab) {
         let Some(node) = self.node(cache, cpu.nid()) else {
             return;
         };
-        let want = cpu.capacity();
+        // A look without the lock spares taking it in vain.
+        if node.nr_partial() == 0 && stored(&node.barn, shape.barn_size()) == 0 {
+            return;
+        }
+        let want = cpu.room();
         let locked = self.lock_node(shape, node);
-        let taken = locked.take(want, |object| cpu.put(object.get()));
+        let barn = locked.barn().filter(|barn| barn.len() > 0);
+        let taken = match barn {
+            Some(barn) => {
+                let taken = cpu.put_all(barn.highest(want as usize));
+                barn.take_highest(taken as usize);
+                taken
+            }
+            None => locked.take(want, |object| cpu.put(object.get())),
+        };
         if taken > 0 {
             cpu.note_refill(taken);
         }
@@ -286,8 +302,11 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         let Some(node) = self.node(cache, nid) else {
             return 0;
         };
-        // As in Linux, a look without the lock spares taking it in vain.
-        if node.nr_partial() <= more_than {
+        // As in Linux, a look without the lock spares taking it in vain. What others
+        // have in store is theirs.
+        let may_store = more_than == 0 && !Self::is_checked(shape);
+        let stores = may_store && stored(&node.barn, shape.barn_size()) > 0;
+        if node.nr_partial() <= more_than && !stores {
             return 0;
         }
         let locked = self.lock_node(shape, node);
@@ -302,12 +321,21 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
             });
         }
         let mut places = objects.iter_mut();
+        let mut taken = 0u32;
+        if let Some(barn) = locked.barn().filter(|_| stores) {
+            let stored = barn.highest(places.len());
+            for (object, place) in stored.iter().zip(places.by_ref()) {
+                *place = ObjAddr::new(object.load(Relaxed));
+            }
+            barn.take_highest(stored.len());
+            taken = stored.len() as u32;
+        }
         let want = u32::try_from(places.len()).unwrap_or(u32::MAX);
-        let taken = locked.take(want, |object| {
+        taken = taken.wrapping_add(locked.take(want, |object| {
             if let Some(place) = places.next() {
                 *place = object;
             }
-        });
+        }));
         super::node::add(&node.alloc_slow, taken.into());
         taken as usize
     }
@@ -331,8 +359,10 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
                 return Err(Error::NodeOffline);
             }
         };
-        let locked = self.lock_node(shape, node);
+        let random = self.platform().random();
         if Self::is_checked(shape) {
+            slab.begin(shape, random, 0, |_| {});
+            let locked = self.lock_node(shape, node);
             let object = locked.take_first_checked(&slab, asked);
             locked.enter(&slab);
             super::node::add(&node.order_fallback, fell_back.into());
@@ -341,13 +371,29 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
             *place = object;
             return Ok(1);
         }
+        let (cpu, _pinned) = self.platform().pin_cpu();
+        let cpus = CacheId::new(shape.id).map_or(&[][..], |id| self.cpus(id));
+        let is_its = |cpu: &&CpuSlab| cpu.is_open() && cpu.nid() == node.nid();
+        let cpu = cpus.get(cpu.0 as usize).filter(is_its);
         let mut places = objects.iter_mut();
         let want = u32::try_from(places.len()).unwrap_or(u32::MAX);
-        let (taken, _) = slab.take(shape, want, |object| {
-            if let Some(place) = places.next() {
-                *place = object;
+        let more = cpu.map_or(0, CpuSlab::room);
+        let mut kept = 0u32;
+        let locked = self.lock_node(shape, node);
+        let taken = slab.begin(shape, random, want.saturating_add(more), |object| {
+            match (places.next(), cpu) {
+                (Some(place), _) => *place = object,
+                (None, Some(cpu)) => {
+                    cpu.put(object.get());
+                    kept = kept.wrapping_add(1);
+                }
+                (None, None) => {}
             }
         });
+        if let Some(cpu) = cpu.filter(|_| kept > 0) {
+            cpu.note_refill(kept);
+        }
+        let taken = taken.saturating_sub(kept);
         locked.enter(&slab);
         super::node::add(&node.alloc_slow, taken.into());
         super::node::add(&node.order_fallback, fell_back.into());

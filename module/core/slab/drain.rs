@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Taking from the CPUs what they keep of a cache (`flush_all`, `pcs_flush_all`):
-//! for shrinking it, ending it, reclaiming, and when a CPU goes away.
+//! Taking from the CPUs what they keep of a cache, and from the nodes what they
+//! have in store (`flush_all`, `pcs_flush_all`, `barn_shrink`): for shrinking it,
+//! ending it, reclaiming, and from one CPU when that goes away.
 //!
 //! For the holder of the layer's lock, so that two never drain at once; sleeps
 //! until no CPU is at work in a magazine. The protocol is in `magazine.rs`.
 
+use super::free::Into;
 use super::object::CacheId;
 use super::state::CacheCells;
 use super::system::SlabAllocator;
@@ -48,7 +50,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         }
     }
 
-    /// Takes all that CPUs keep of a cache.
+    /// Takes all that CPUs and nodes keep of a cache.
     pub(super) fn drain_cpus(&self, id: CacheId, cache: &'m CacheCells) -> Drained {
         let mut pages = Pages::ZERO;
         if !self.cpus(id).is_empty() {
@@ -111,7 +113,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         result
     }
 
-    /// Empties closed magazines.
+    /// Empties closed magazines, and with those of all CPUs the nodes' stores.
     fn empty(&self, id: CacheId, cache: &'m CacheCells, only: Option<CpuId>) -> Pages {
         let shape = cache.shape();
         let mut pages = Pages::ZERO;
@@ -121,9 +123,16 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
                 continue;
             }
             cache.cpu_flush.fetch_add(1, Relaxed);
-            let discarded = self.flush(cache, &shape, cpu, u32::MAX);
-            pages += self.free_discarded(discarded);
-            self.flush_remote(cache, &shape, cpu);
+            for discarded in [
+                self.flush(cache, &shape, cpu, u32::MAX, Into::Slabs),
+                self.flush_remote(cache, &shape, cpu, Into::Slabs),
+            ] {
+                pages += self.free_discarded(discarded);
+            }
+        }
+        // What nodes have in store is not one CPU's.
+        if only.is_none() {
+            pages += self.drop_barns(cache);
         }
         pages
     }

@@ -5,15 +5,22 @@
 //! ```text
 //! CPU's magazine     handle.rs          no lock
 //!   | full               | another node's       | nothing is kept per CPU
-//!   v                    v                      v
-//! flush              gather             the object's slab, under its node's
-//!   what was put       32 of them, then   lock
-//!   first, three       node by node
-//!   quarters
+//!   v                    v                      |
+//! flush              gather 32                  |
+//!   what was put       |                        |
+//!   first, three       | of one node   of many  |
+//!   quarters           |                  |     |
+//!   |                  v                  |     |
+//!   +-----> the node's store (barn.rs)    |     |
+//!             | no room                   |     |
+//!             v                           v     v
+//!           the objects' slabs, under their node's lock
 //! ```
 
+use super::allocator::ObjRequest;
+use super::barn::BarnWord;
 use super::magazine::CpuSlab;
-use super::magazine::REMOTE;
+use super::near::NearIndex;
 use super::node::Discarded;
 use super::object::CacheId;
 use super::object::ObjAddr;
@@ -21,20 +28,35 @@ use super::state::CacheCells;
 use super::state::NodeCells;
 use super::state::Shape;
 use super::system::SlabAllocator;
+use crate::buddy::gfp;
 use crate::error::Error;
 use crate::error::Result;
 use crate::phys::NodeId;
 use crate::phys::Pages;
 use crate::platform::Platform;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// Where what a CPU has too much of may go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Into {
+    /// To the node's store first.
+    Barn,
+    /// To its slabs alone.
+    Slabs,
+}
 
 impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
-    /// Gives an object back that is the cache's. What can be seen at once of its
-    /// not being so is refused.
+    /// Gives an object back that is the cache's and for which there was no place near.
+    /// What can be seen at once of its not being the cache's is refused. An object of
+    /// another node goes to those that are gathered, which is cheap as long as there
+    /// is room.
     ///
     /// # Errors
     ///
     /// [`Error::ForeignPfn`], [`Error::NotAnObject`], [`Error::WrongCache`];
     /// [`Error::ObjectFree`] where that is seen.
+    #[cold]
     #[inline(never)]
     pub(super) fn free_slow(
         &self,
@@ -43,6 +65,23 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         object: ObjAddr,
     ) -> Result<()> {
         let page = self.page(object.pfn());
+        if let Some(page) = page.filter(|page| page.slab_cache() == Some(id.get())) {
+            let near = self.table().near();
+            if let Some((near, _pinned)) = self.platform().pin_near(near) {
+                let cpu = near.magazine(NearIndex::of(id));
+                let key = page.slab_key();
+                if cpu.is_set_up() && !cpu.keeps(key) && cpu.put_remote(key, object.get()) {
+                    return Ok(());
+                }
+            }
+        }
+        self.free_with_cpu(id, cache, object)
+    }
+
+    /// The same, whatever is to be done.
+    #[inline(never)]
+    fn free_with_cpu(&self, id: CacheId, cache: &'m CacheCells, object: ObjAddr) -> Result<()> {
+        let page = self.page(object.pfn());
         let Some(page) = page.filter(|page| page.slab_cache() == Some(id.get())) else {
             self.tell_bad_free(&cache.shape(), object);
             return Err(match self.cache_of(object) {
@@ -50,36 +89,39 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
                 Err(error) => error,
             });
         };
+        // Of a cache that is checked nothing is kept.
+        let (cpu, pinned) = self.platform().pin_cpu();
+        let cpu = self.cpus(id).get(cpu.0 as usize);
+        if let Some(cpu) = cpu.filter(|cpu| cpu.is_open()) {
+            self.set_up_cpu(cache, cpu);
+            let key = page.slab_key();
+            let discarded = if cpu.keeps(key) {
+                // It may be closed by now, but who has closed it waits.
+                if cpu.push(key, object.get()) {
+                    return Ok(());
+                }
+                // Some stay for whoever takes one next.
+                let most = cpu.capacity().saturating_sub(cpu.capacity() / 4).max(1);
+                let discarded = self.flush(cache, &cache.shape(), cpu, most, Into::Barn);
+                cpu.push(key, object.get());
+                discarded
+            } else {
+                if cpu.put_remote(key, object.get()) {
+                    return Ok(());
+                }
+                let discarded = self.flush_remote(cache, &cache.shape(), cpu, Into::Barn);
+                cpu.put_remote(key, object.get());
+                discarded
+            };
+            drop(pinned);
+            self.free_discarded(discarded);
+            return Ok(());
+        }
+        drop(pinned);
         let shape = cache.shape();
         if Self::is_checked(&shape) {
             return self.free_checked(cache, &shape, object, 0);
         }
-        let (cpu, pinned) = self.platform().pin_cpu();
-        if let Some(cpu) = self.cpus(id).get(cpu.0 as usize) {
-            if cpu.is_open() {
-                self.set_up_cpu(cache, cpu);
-                let key = page.slab_key();
-                if cpu.keeps(key) {
-                    // Some stay for whoever takes one next.
-                    let most = cpu.capacity().saturating_sub(cpu.capacity() / 4).max(1);
-                    let discarded = self.flush(cache, &shape, cpu, most);
-                    let kept = cpu.push(key, object.get());
-                    drop(pinned);
-                    self.free_discarded(discarded);
-                    return match kept {
-                        true => Ok(()),
-                        false => self.free_direct(cache, &shape, page.nid(), object),
-                    };
-                }
-                if !cpu.put_remote(object.get()) {
-                    self.flush_remote(cache, &shape, cpu);
-                    // There is room now.
-                    cpu.put_remote(object.get());
-                }
-                return Ok(());
-            }
-        }
-        drop(pinned);
         self.free_direct(cache, &shape, page.nid(), object)
     }
 
@@ -96,7 +138,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         let given = {
             let locked = self.lock_node(shape, node);
             super::node::add(&node.free_slow, 1);
-            locked.give(object, &mut discarded)
+            locked.give(&locked.ways(), object, &mut discarded)
         };
         self.free_discarded(discarded);
         given
@@ -110,61 +152,153 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         shape: &Shape,
         cpu: &'m CpuSlab,
         count: u32,
+        into: Into,
     ) -> Discarded {
-        let mut discarded = Discarded::NONE;
-        if cpu.len() == 0 {
-            return discarded;
-        }
-        if let Some(node) = self.node(cache, cpu.nid()) {
-            let locked = self.lock_node(shape, node);
-            cpu.take_lowest(count, |object| {
-                // One that is refused was no object when it was freed.
-                if locked.give(ObjAddr::new(object), &mut discarded).is_err() {
-                    super::node::add(&node.damaged, 1);
-                }
-            });
-        }
+        let lowest = cpu.lowest(count);
+        let discarded = match self.node(cache, cpu.nid()) {
+            Some(node) => self.give_up(shape, node, lowest, into),
+            None => Discarded::NONE,
+        };
+        cpu.take_lowest(lowest.len() as u32);
         discarded
     }
 
-    /// Gives all objects of other nodes back, node by node: the same.
-    pub(super) fn flush_remote(&self, cache: &'m CacheCells, shape: &Shape, cpu: &'m CpuSlab) {
-        let mut objects = [ObjAddr::NULL; REMOTE];
-        let mut len = 0usize;
-        cpu.take_remote(|object| {
-            if let Some(place) = objects.get_mut(len) {
-                *place = ObjAddr::new(object);
-                len = len.wrapping_add(1);
+    /// Gives all objects of other nodes back: the same.
+    pub(super) fn flush_remote(
+        &self,
+        cache: &'m CacheCells,
+        shape: &Shape,
+        cpu: &'m CpuSlab,
+        into: Into,
+    ) -> Discarded {
+        let (objects, key) = cpu.remote();
+        let nid = match objects.first() {
+            Some(first) if key != 0 => {
+                let page = self.page(ObjAddr::new(first.load(Relaxed)).pfn());
+                page.map_or(NodeId::NONE, |page| page.nid())
             }
-        });
-        let objects = objects.get(..len).unwrap_or_default();
-        self.give_by_node(cache, shape, objects);
+            _ => NodeId::NONE,
+        };
+        let discarded = match self.node(cache, nid) {
+            Some(node) => self.give_up(shape, node, objects, into),
+            None => {
+                self.give_by_node(cache, shape, objects);
+                Discarded::NONE
+            }
+        };
+        cpu.take_remote();
+        discarded
+    }
+
+    /// Objects of one node go there; into its store as long as the pinned CPU's
+    /// magazine is open.
+    fn give_up(
+        &self,
+        shape: &Shape,
+        node: &'m NodeCells,
+        objects: &[AtomicU64],
+        into: Into,
+    ) -> Discarded {
+        let mut discarded = Discarded::NONE;
+        if objects.is_empty() {
+            return discarded;
+        }
+        if into == Into::Barn {
+            self.want_barn(shape, node);
+        }
+        let locked = self.lock_node(shape, node);
+        let barn = locked.barn().filter(|_| into == Into::Barn);
+        let stored = barn.map_or(0, |barn| barn.put_all(objects));
+        let rest = objects.get(stored..).unwrap_or_default();
+        locked.give_all(rest, &mut discarded);
+        discarded
+    }
+
+    /// Sees that there is a store, if there is memory at hand (`alloc_empty_sheaf`).
+    /// For the pinned CPU, whose magazine is open: whoever closes it waits, and so
+    /// finds the store.
+    #[inline]
+    pub(super) fn want_barn(&self, shape: &Shape, node: &'m NodeCells) {
+        if !BarnWord::of(&node.barn).is_some() {
+            self.make_barn(shape, node);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_barn(&self, shape: &Shape, node: &'m NodeCells) {
+        let size = shape.barn_size();
+        let request = ObjRequest::new(gfp::__GFP_NOWARN).on(node.nid());
+        let Ok(addr) = self.kmalloc_slow(size, &request) else {
+            return;
+        };
+        if let Some(word) = BarnWord::new(addr.get(), size) {
+            let _locked = self.lock_node(shape, node);
+            if node.barn.load(Relaxed) == 0 {
+                node.barn.store(word.get(), Relaxed);
+                return;
+            }
+        }
+        // It was just taken.
+        let _ = self.kfree_slow(addr);
+    }
+
+    /// Ends a cache's stores: what is in them goes back to its slabs (`barn_shrink`).
+    /// For whoever has closed all magazines.
+    pub(super) fn drop_barns(&self, cache: &'m CacheCells) -> Pages {
+        let shape = cache.shape();
+        let mut pages = Pages::ZERO;
+        for node in self.nodes(cache) {
+            let mut discarded = Discarded::NONE;
+            let word = {
+                let locked = self.lock_node(&shape, node);
+                if let Some(barn) = locked.barn() {
+                    locked.give_all(barn.highest(barn.len()), &mut discarded);
+                }
+                BarnWord::take(&node.barn)
+            };
+            pages += self.free_discarded(discarded);
+            if word.is_some() {
+                let addr = word.range(shape.barn_size()).start;
+                // kmalloc gave it.
+                let _ = self.kfree_slow(ObjAddr::new(addr.0));
+            }
+        }
+        pages
     }
 
     /// Gives objects of any nodes back, with each node locked once.
-    pub(super) fn give_by_node(&self, cache: &'m CacheCells, shape: &Shape, objects: &[ObjAddr]) {
+    fn give_by_node(&self, cache: &'m CacheCells, shape: &Shape, objects: &[AtomicU64]) {
         for node in self.nodes(cache) {
             let discarded = self.give_those_of(shape, node, objects);
             self.free_discarded(discarded);
         }
     }
 
-    fn give_those_of(&self, shape: &Shape, node: &'m NodeCells, objects: &[ObjAddr]) -> Discarded {
+    fn give_those_of(
+        &self,
+        shape: &Shape,
+        node: &'m NodeCells,
+        objects: &[AtomicU64],
+    ) -> Discarded {
         let mut discarded = Discarded::NONE;
         let nid = node.nid();
-        let is_here = |object: &&ObjAddr| {
+        let objects = objects
+            .iter()
+            .map(|object| ObjAddr::new(object.load(Relaxed)));
+        let is_here = |object: &ObjAddr| {
             let page = self.page(object.pfn());
             page.is_some_and(|page| page.nid() == nid)
         };
-        let mut here = objects.iter().filter(is_here).peekable();
+        let mut here = objects.filter(is_here).peekable();
         if here.peek().is_none() {
             return discarded;
         }
         let locked = self.lock_node(shape, node);
-        for &object in here {
-            if locked.give(object, &mut discarded).is_err() {
-                super::node::add(&node.damaged, 1);
-            }
+        let ways = locked.ways();
+        for object in here {
+            // One that is refused was no object when it was freed.
+            let _ = locked.give(&ways, object, &mut discarded);
         }
         discarded
     }

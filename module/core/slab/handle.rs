@@ -9,6 +9,9 @@
 //!         and the magazine has room
 //! ```
 //!
+//! Both look where a CPU has things near. A cache that is not near, of which there
+//! are some only beyond the first 255, is served by the long ways.
+//!
 //! Who takes objects here knows what he has: an object that is freed twice, or an
 //! address inside one, is seen no sooner than when it reaches its slab, as in
 //! Linux. What comes from elsewhere goes through
@@ -16,7 +19,7 @@
 
 use super::allocator::ObjRequest;
 use super::magazine::CpuSlab;
-use super::near::NearCpu;
+use super::near::NearIndex;
 use super::object::CacheId;
 use super::object::ObjAddr;
 use super::state::CacheCells;
@@ -35,6 +38,7 @@ use crate::platform::Platform;
 pub struct Cache<'a, 'm, P: Platform> {
     system: SlabAllocator<'a, 'm, P>,
     id: CacheId,
+    near: NearIndex,
     cells: &'m CacheCells,
     cpus: &'m [CpuSlab],
 }
@@ -101,6 +105,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         Ok(Cache {
             system: *self,
             id,
+            near: NearIndex::of(id),
             cells: self.table().cache(id)?,
             cpus: self.cpus(id),
         })
@@ -112,6 +117,11 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     #[inline]
     pub const fn id(&self) -> CacheId {
         self.id
+    }
+
+    /// Where its magazines are near.
+    pub(super) const fn near_index(&self) -> NearIndex {
+        self.near
     }
 
     pub(super) const fn system(&self) -> &SlabAllocator<'a, 'm, P> {
@@ -126,24 +136,12 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
         self.cells
     }
 
-    /// The running CPU's magazine.
-    #[inline(always)]
-    fn magazine(&self, near: &NearCpu<'m>) -> Option<&'m CpuSlab> {
-        match NearCpu::has(self.id) {
-            true => Some(near.magazine(self.id.get().into())),
-            false => self.cpus.get(near.cpu()),
-        }
-    }
-
     /// The object at hand, if there is one.
     #[inline(always)]
     pub(super) fn pop(&self) -> Option<u64> {
         let near = self.system.table().near();
         let (near, _pinned) = self.system.platform().pin_near(near)?;
-        match NearCpu::has(self.id) {
-            true => near.magazine(self.id.get().into()).pop_near(),
-            false => self.cpus.get(near.cpu())?.pop(),
-        }
+        near.magazine(self.near).pop()
     }
 
     /// Takes an object (`kmem_cache_alloc`).
@@ -213,15 +211,7 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
         let near = self.system.table().near();
         if let Some((near, _pinned)) = self.system.platform().pin_near(near) {
             if let Some(page) = near.page(object.pfn()) {
-                let key = page.slab_key();
-                let put = match NearCpu::has(self.id) {
-                    true => near.magazine(self.id.get().into()).push(key, object.get()),
-                    false => {
-                        let cpu = self.cpus.get(near.cpu());
-                        cpu.is_some_and(|cpu| cpu.push(key, object.get()))
-                    }
-                };
-                return put;
+                return near.magazine(self.near).push(page.slab_key(), object.get());
             }
         }
         false
@@ -238,8 +228,8 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
         {
             let near = self.system.table().near();
             if let Some((near, _pinned)) = self.system.platform().pin_near(near) {
-                let cpu = self.magazine(near);
-                if cpu.is_some_and(|cpu| cpu.push(page.slab_key(), addr.get())) {
+                let cpu = near.magazine(self.near);
+                if cpu.push(page.slab_key(), addr.get()) {
                     return Ok(());
                 }
             }
@@ -248,6 +238,7 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     }
 
     /// The long way of a free.
+    #[cold]
     #[inline(never)]
     fn free_long(&self, object: ObjAddr) -> Result<()> {
         told::cache_free(&self.system, self.id, object, 0);
@@ -255,6 +246,7 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     }
 
     /// The long way of an allocation.
+    #[cold]
     #[inline(never)]
     fn alloc_long(&self, request: &ObjRequest) -> Taken {
         let result = self.alloc_slow(request);
@@ -264,19 +256,23 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
 
     pub(super) fn alloc_slow(&self, request: &ObjRequest) -> Result<ObjAddr> {
         let (system, cells) = (&self.system, self.cells);
-        let shape = cells.shape();
-        if request.gfp.has(gfp::__GFP_ZERO) && cells.ctor().is_some() {
+        let zeroed = request.gfp.has(gfp::__GFP_ZERO);
+        if zeroed && cells.ctor().is_some() {
             return Err(Error::ZeroWithConstructor);
         }
-        if let Some(object) = self.pop_or_refill(request.nid) {
-            system.zero_if_asked(&shape, request.gfp, object);
-            return Ok(object);
+        let object = match self.pop_or_refill(request.nid) {
+            Some(object) => object,
+            None => {
+                let mut place = [ObjAddr::NULL];
+                let (_, result) = system.take_objects(cells, &cells.shape(), request, &mut place);
+                result?;
+                let [object] = place;
+                object
+            }
+        };
+        if zeroed {
+            system.zero_if_asked(&cells.shape(), request.gfp, object);
         }
-        let mut place = [ObjAddr::NULL];
-        let (_, result) = system.take_objects(cells, &shape, request, &mut place);
-        result?;
-        let [object] = place;
-        system.zero_if_asked(&shape, request.gfp, object);
         Ok(object)
     }
 

@@ -54,7 +54,7 @@ impl<P: Platform> Kmalloc<'_, '_, P> {
             if let Some(index) = KmallocIndex::of(size) {
                 let row = KmallocType::of(request.gfp);
                 if let Some((near, _pinned)) = system.platform().pin_near(system.table().near()) {
-                    if let Some(object) = near.kmalloc(row, index).pop_near() {
+                    if let Some(object) = near.kmalloc(row, index).pop() {
                         return Ok(ObjAddr::new(object));
                     }
                 }
@@ -75,7 +75,7 @@ impl<P: Platform> Kmalloc<'_, '_, P> {
         if let Some((near, _pinned)) = system.platform().pin_near(system.table().near()) {
             if let Some(page) = near.page(object.pfn()) {
                 let key = page.slab_key();
-                if near.magazine(key).push(key, object.get()) {
+                if near.magazine_of_key(key).push(key, object.get()) {
                     return Ok(());
                 }
             }
@@ -146,6 +146,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         self.cache(id)
     }
 
+    #[cold]
     #[inline(never)]
     fn kmalloc_long(&self, size: Bytes, request: &ObjRequest) -> Taken {
         Taken::of(self.kmalloc_slow(size, request))
@@ -189,6 +190,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
 
     /// See [`ObjectAllocator::kfree`](super::ObjectAllocator::kfree), without its
     /// checks.
+    #[cold]
     #[inline(never)]
     pub(super) fn kfree_slow(&self, object: ObjAddr) -> Result<()> {
         told::kfree(self, object, 0);

@@ -4,21 +4,22 @@
 //! of other nodes, on their way back.
 //!
 //! ```text
-//! word      allocations << 6 | top      one addition counts an allocation and
-//!                                       takes the object away: 63 = 64 - 1
-//! floor     0, or above every top: nothing may be taken
-//! limit     the capacity, or 0: nothing may be put
+//! word      allocations << 12 | room << 6 | top
+//!                                       an allocation adds 1 << 12 | 1 << 6, less 1;
+//!                                       a free adds 1, less 1 << 6
+//! gate      0, or not: closed to those who have not found it near
 //! key       what the third word of a page's descriptor is, where it matters,
 //!           for a slab of this cache on this node; 0, which no page has, where
 //!           nothing is kept
 //!
-//! objects   [ - | 1 | 2 | ... | top | ... | capacity | ... 64 ]
-//! remote    [ 0 | 1 | ... | remote_len ... ]
+//! objects   [ - | 1 | 2 | ... | top | ... | top + room = capacity | ... 63 ]
+//! remote    [ 0 | 1 | ... | remote_len ... ]     remote_key: that of all of them, or 0
 //! ```
 //!
-//! An allocation looks at `word` and `floor`, a free at the descriptor, `key`,
-//! `word` and `limit`; all of it is written by the pinned CPU alone, so that
-//! neither needs a lock or a locked instruction.
+//! An allocation looks at `word`, a free at the descriptor, `key` and `word`; all
+//! of it is written by the pinned CPU alone, so that neither needs a lock or a
+//! locked instruction. What does not fit, and what is wanted besides, goes to the
+//! node's store and comes from it (`barn.rs`), many at a time.
 //!
 //! # Closing
 //!
@@ -26,13 +27,13 @@
 //!
 //! ```text
 //! the other                              the CPU, pinned
-//!   no more near (near.rs)                 finds it near, or looks at floor or limit:
-//!   floor = 255, limit = 0                 goes on, or takes the long way
+//!   no more near (near.rs)                 finds it near, or looks at the gate:
+//!   gate = closed                          goes on, or takes the long way
 //!   synchronize()
 //!   ... all that it was about to do is done, and it does no more ...
 //!   empties the magazine
 //!   synchronize()
-//!   limit = capacity, floor = 0, near      goes on with what is there
+//!   gate = 0, near                         goes on with what is there
 //! ```
 //!
 //! The second wait is for a section that has begun in between and is slow: it has
@@ -44,29 +45,40 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Where the number of allocations stands in the word.
-const COUNT_SHIFT: u32 = 6;
-/// How many objects a magazine can have: the part of the word that is `top`.
-pub(super) const MAX_CAPACITY: u32 = (1 << COUNT_SHIFT) - 1;
+/// Where the room stands in the word.
+const ROOM_SHIFT: u32 = 6;
+/// Where the number of allocations stands.
+const COUNT_SHIFT: u32 = 12;
+/// How many objects a magazine can have: the parts of the word that are `top` and
+/// room have as many bits.
+pub(super) const MAX_CAPACITY: u32 = (1 << ROOM_SHIFT) - 1;
+/// The part that is `top`.
+const TOP: u64 = MAX_CAPACITY as u64;
+/// The part that is room.
+const ROOM: u64 = TOP << ROOM_SHIFT;
+/// One object more, and less room for it.
+const PUT: u64 = 1u64.wrapping_sub(1 << ROOM_SHIFT);
+/// One allocation more, one object less.
+const TAKE: u64 = (1u64 << COUNT_SHIFT).wrapping_sub(PUT);
 /// The places of a magazine; the first is never used, so that `top` says where
 /// the next object is, and there is one behind every `top`.
 const PLACES: usize = MAX_CAPACITY as usize + 2;
 /// How many objects of other nodes are gathered.
 pub(super) const REMOTE: usize = 32;
-/// Above every `top`.
-const CLOSED: u32 = 255;
+/// What a gate is that nobody passes.
+const CLOSED: u32 = 1;
 
 cells! {
     /// What a CPU keeps of a cache.
     #[repr(align(64))]
     pub(super) struct CpuSlab {
         word: AtomicU64,
-        floor: AtomicU32,
-        limit: AtomicU32,
         key: AtomicU32,
+        gate: AtomicU32,
         capacity: AtomicU32,
         nid: AtomicU32,
         remote_len: AtomicU32,
+        remote_key: AtomicU32,
         /// Objects that came from the node's slabs.
         refilled: AtomicU64,
         /// Objects that went there.
@@ -102,12 +114,12 @@ impl CpuSlab {
     pub(super) const fn closed() -> Self {
         Self {
             word: AtomicU64::new(0),
-            floor: AtomicU32::new(CLOSED),
-            limit: AtomicU32::new(0),
             key: AtomicU32::new(0),
+            gate: AtomicU32::new(CLOSED),
             capacity: AtomicU32::new(0),
             nid: AtomicU32::new(0),
             remote_len: AtomicU32::new(0),
+            remote_key: AtomicU32::new(0),
             refilled: AtomicU64::new(0),
             flushed: AtomicU64::new(0),
             refills: AtomicU64::new(0),
@@ -123,11 +135,11 @@ impl CpuSlab {
     pub(super) fn init(&self) {
         self.word.store(0, Relaxed);
         for zero in [
-            &self.floor,
-            &self.limit,
             &self.key,
+            &self.gate,
             &self.capacity,
             &self.remote_len,
+            &self.remote_key,
         ] {
             zero.store(0, Relaxed);
         }
@@ -157,9 +169,9 @@ impl CpuSlab {
         self.nid.store(nid.0 as u32, Relaxed);
         self.key.store(key, Relaxed);
         self.capacity.store(capacity, Relaxed);
-        if self.is_open() {
-            self.limit.store(capacity, Relaxed);
-        }
+        let word = self.word.load(Relaxed) & !(ROOM | TOP);
+        self.word
+            .store(word | (u64::from(capacity) << ROOM_SHIFT), Relaxed);
     }
 
     /// The node whose objects are kept.
@@ -175,7 +187,7 @@ impl CpuSlab {
 
     #[inline(always)]
     fn top(&self) -> u64 {
-        self.word.load(Relaxed) & u64::from(MAX_CAPACITY)
+        self.word.load(Relaxed) & TOP
     }
 
     /// How many are.
@@ -184,41 +196,38 @@ impl CpuSlab {
         self.top() as u32
     }
 
-    /// Takes the object that was put last.
+    /// For how many more there is room.
     #[inline(always)]
-    pub(super) fn pop(&self) -> Option<u64> {
-        match self.len() > self.floor.load(Relaxed) {
-            true => self.pop_near(),
-            false => None,
-        }
+    pub(super) fn room(&self) -> u32 {
+        ((self.word.load(Relaxed) & ROOM) >> ROOM_SHIFT) as u32
     }
 
-    /// The same for a magazine that was found near, and so is open.
+    /// Takes the object that was put last. For the pinned CPU, which has found it near
+    /// or its gate open.
     #[inline(always)]
-    pub(super) fn pop_near(&self) -> Option<u64> {
+    pub(super) fn pop(&self) -> Option<u64> {
         let top = self.top();
         if top == 0 {
             return None;
         }
         let object = self.objects[top as usize].load(Relaxed);
-        // One allocation more, one object less.
-        bump(&self.word, MAX_CAPACITY.into());
+        bump(&self.word, TAKE);
         Some(object)
     }
 
     /// Puts an object from a page whose key is `key`; `false` when it does not
-    /// belong here, or there is no room.
+    /// belong here, or there is no room. As above.
     #[inline(always)]
     pub(super) fn push(&self, key: u32, object: u64) -> bool {
         if key != self.key.load(Relaxed) {
             return false;
         }
-        let top = self.top();
-        if top >= u64::from(self.limit.load(Relaxed)) {
+        let word = self.word.load(Relaxed);
+        if word & ROOM == 0 {
             return false;
         }
-        self.objects[top as usize + 1].store(object, Relaxed);
-        bump(&self.word, 1);
+        self.objects[(word & TOP) as usize + 1].store(object, Relaxed);
+        bump(&self.word, PUT);
         true
     }
 
@@ -229,29 +238,56 @@ impl CpuSlab {
     }
 
     /// Whether nobody has taken it from its CPU.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_open(&self) -> bool {
-        self.floor.load(Relaxed) == 0
+        self.gate.load(Relaxed) == 0
     }
 
     /// Takes it from its CPU, once all that are pinned now are so no more.
     pub(super) fn close(&self) {
-        self.floor.store(CLOSED, Relaxed);
-        self.limit.store(0, Relaxed);
+        self.gate.store(CLOSED, Relaxed);
     }
 
     /// Gives it back.
     pub(super) fn open(&self) {
-        self.limit.store(self.capacity(), Relaxed);
-        self.floor.store(0, Relaxed);
+        self.gate.store(0, Relaxed);
     }
 
-    /// Puts an object that comes from a slab, without a look at the limit.
-    #[inline]
+    /// Puts an object that comes from a slab or a store, where there is room.
+    #[inline(always)]
     pub(super) fn put(&self, object: u64) {
-        let top = self.len() as usize;
+        let top = self.top() as usize;
         self.objects[top + 1].store(object, Relaxed);
-        bump(&self.word, 1);
+        bump(&self.word, PUT);
+    }
+
+    /// The same for as many as there is room for; how many that were.
+    #[inline]
+    pub(super) fn put_all(&self, objects: &[AtomicU64]) -> u32 {
+        let top = self.top() as usize;
+        let room = self.room() as usize;
+        let places = self.objects.get(top.wrapping_add(1)..).unwrap_or_default();
+        let mut put = 0u64;
+        for (place, object) in places.iter().zip(objects).take(room) {
+            place.store(object.load(Relaxed), Relaxed);
+            put = put.wrapping_add(1);
+        }
+        bump(&self.word, put.wrapping_mul(PUT));
+        put as u32
+    }
+
+    /// The objects that were put last, as many as there are of so many.
+    #[inline]
+    pub(super) fn highest(&self, count: usize) -> &[AtomicU64] {
+        let top = self.top() as usize;
+        let first = top.saturating_sub(count).wrapping_add(1);
+        self.objects.get(first..=top).unwrap_or_default()
+    }
+
+    /// Takes so many away that were put last.
+    #[inline]
+    pub(super) fn take_highest(&self, count: usize) {
+        bump(&self.word, (count as u64).wrapping_mul(TAKE));
     }
 
     /// Notes that so many came from slabs.
@@ -260,49 +296,66 @@ impl CpuSlab {
         bump(&self.refills, 1);
     }
 
-    /// The objects that were put first, so many: they are not in it any more, but
-    /// stay where they are until the next one is put. Those above move down.
-    pub(super) fn take_lowest(&self, count: u32, mut each: impl FnMut(u64)) {
-        let count = count.min(self.len());
+    /// The objects that were put first, as many as there are of so many.
+    #[inline]
+    pub(super) fn lowest(&self, count: u32) -> &[AtomicU64] {
+        let count = count.min(self.len()) as usize;
+        self.objects.get(1..=count).unwrap_or_default()
+    }
+
+    /// Takes so many away that were put first, and there are. Those above move
+    /// down.
+    pub(super) fn take_lowest(&self, count: u32) {
         let len = self.len();
-        for at in 1..=count {
-            each(self.objects[at as usize & MAX_CAPACITY as usize].load(Relaxed));
+        let count = count.min(len);
+        let kept = self.objects.get(count as usize + 1..=len as usize);
+        for (to, from) in self.objects.iter().skip(1).zip(kept.into_iter().flatten()) {
+            to.store(from.load(Relaxed), Relaxed);
         }
-        for at in count.saturating_add(1)..=len {
-            let object = self.objects[at as usize & MAX_CAPACITY as usize].load(Relaxed);
-            let to = at.saturating_sub(count) as usize & MAX_CAPACITY as usize;
-            self.objects[to].store(object, Relaxed);
-        }
-        bump(&self.word, u64::from(count).wrapping_neg());
+        bump(
+            &self.word,
+            u64::from(count).wrapping_mul(PUT).wrapping_neg(),
+        );
         if count > 0 {
             bump(&self.flushed, count.into());
             bump(&self.flushes, 1);
         }
     }
 
-    /// Keeps an object of another node; `false` when there is no room.
+    /// Keeps an object of another node, from a page whose key is `key`; `false`
+    /// when there is no room.
     #[inline]
-    pub(super) fn put_remote(&self, object: u64) -> bool {
+    pub(super) fn put_remote(&self, key: u32, object: u64) -> bool {
         let len = self.remote_len.load(Relaxed);
-        match self.remote.get(len as usize) {
-            Some(place) => {
-                place.store(object, Relaxed);
-                self.remote_len.store(len.wrapping_add(1), Relaxed);
-                true
-            }
-            None => false,
+        let Some(place) = self.remote.get(len as usize) else {
+            return false;
+        };
+        place.store(object, Relaxed);
+        self.remote_len.store(len.wrapping_add(1), Relaxed);
+        if self.remote_key.load(Relaxed) != key {
+            let all = match len {
+                0 => key,
+                _ => 0,
+            };
+            self.remote_key.store(all, Relaxed);
         }
+        true
     }
 
-    /// Takes all objects of other nodes.
-    pub(super) fn take_remote(&self, mut each: impl FnMut(u64)) {
+    /// All objects of other nodes, and the key of the pages that they all are from,
+    /// if it is one.
+    pub(super) fn remote(&self) -> (&[AtomicU64], u32) {
         let len = self.remote_len.load(Relaxed) as usize;
-        for place in self.remote.get(..len).unwrap_or_default() {
-            each(place.load(Relaxed));
-        }
+        let kept = self.remote.get(..len).unwrap_or_default();
+        (kept, self.remote_key.load(Relaxed))
+    }
+
+    /// Takes them all away.
+    pub(super) fn take_remote(&self) {
+        let len = self.remote_len.load(Relaxed);
         self.remote_len.store(0, Relaxed);
         if len > 0 {
-            bump(&self.remote_freed, len as u64);
+            bump(&self.remote_freed, len.into());
             bump(&self.remote_batches, 1);
         }
     }
@@ -329,7 +382,7 @@ impl CpuSlab {
     /// What has happened, as far as it can be seen from anywhere.
     pub(super) fn counts(&self) -> CpuCounts {
         let word = self.word.load(Relaxed);
-        let top = word & u64::from(MAX_CAPACITY);
+        let top = word & TOP;
         let allocs = word >> COUNT_SHIFT;
         let remote_len = u64::from(self.remote_len.load(Relaxed));
         // What came and what is there or went are the same.

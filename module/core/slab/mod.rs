@@ -19,6 +19,7 @@
 //! handle.rs        a cache at hand: objects from this CPU's magazine, and back
 //!   near.rs           what a CPU finds with one step
 //!   magazine.rs       what a CPU keeps of a cache
+//!   barn.rs           what a node keeps of what CPUs have too many of
 //! alloc.rs         the long way: a node's slabs, others', a new slab
 //! free.rs          and back
 //!   node.rs           the lists of a node's slabs
@@ -40,6 +41,7 @@
 
 mod alloc;
 mod allocator;
+mod barn;
 mod bootstrap;
 mod bulk;
 mod bytes;

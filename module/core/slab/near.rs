@@ -7,13 +7,14 @@
 //! ```text
 //! pin --> NearCpu of the running CPU
 //!           map, start    descriptors of its node's main zone
-//!           magazines     [ - | 1 kmem_cache_node | 2 kmem_cache | 3 kmalloc-96 | ... 63 ]
+//!           magazines     [ - | 1 kmem_cache_node | 2 kmem_cache | 3 kmalloc-96 | ... 255 ]
 //!                           by the cache's number; one that keeps nothing where
 //!                           there is no such cache
 //! ```
 //!
 //! It is a memory of where things are, no more: what a CPU has not got here, it
-//! finds by the table.
+//! finds by the table. All CPUs beyond the first ones have one between them, in
+//! which nothing is near.
 
 use super::kmalloc_info::KmallocIndex;
 use super::kmalloc_info::KmallocType;
@@ -25,8 +26,8 @@ use crate::page::PageDescriptor;
 use crate::phys::CellRef;
 use crate::phys::Pfn;
 
-/// Caches with numbers below this are near.
-const NEAR_CACHES: usize = 64;
+/// Caches with numbers below this are near: those that a byte can tell apart.
+const NEAR_CACHES: usize = 1 << u8::BITS;
 /// So many CPUs have it; those beyond take the longer way.
 pub(super) const NEAR_CPUS: usize = 64;
 
@@ -38,8 +39,22 @@ static CLOSED: CpuSlab = CpuSlab::closed();
 pub(super) struct NearCpu<'m> {
     map: &'m [PageDescriptor],
     start: u64,
-    cpu: usize,
     magazines: [CellRef<'m, CpuSlab>; NEAR_CACHES],
+}
+
+/// Where a cache's magazines are near.
+#[derive(Clone, Copy)]
+pub(super) struct NearIndex(u8);
+
+impl NearIndex {
+    /// Of this cache. Those that are not near have a place between them in which
+    /// there is never a magazine.
+    pub(super) const fn of(id: CacheId) -> Self {
+        match (id.get() as usize) < NEAR_CACHES {
+            true => Self(id.get() as u8),
+            false => Self(0),
+        }
+    }
 }
 
 impl<'m> NearCpu<'m> {
@@ -48,14 +63,12 @@ impl<'m> NearCpu<'m> {
         Self {
             map: &[],
             start: 0,
-            cpu: 0,
             magazines: [const { CellRef::new(&CLOSED) }; NEAR_CACHES],
         }
     }
 
-    /// Of this CPU, and with the same descriptors as the page allocator has near.
-    pub(super) fn open(&mut self, cpu: usize, local: &CpuLocal<'m>) {
-        self.cpu = cpu;
+    /// With the same descriptors as the page allocator has near.
+    pub(super) fn open(&mut self, local: &CpuLocal<'m>) {
         (self.start, self.map) = local.near_map();
     }
 
@@ -65,34 +78,28 @@ impl<'m> NearCpu<'m> {
         self.map.get(pfn.0.wrapping_sub(self.start) as usize)
     }
 
-    /// Which CPU it is.
+    /// The magazine of a cache.
     #[inline(always)]
-    pub(super) fn cpu(&self) -> usize {
-        self.cpu
-    }
-
-    /// Whether the magazines of a cache are near.
-    #[inline(always)]
-    pub(super) const fn has(id: CacheId) -> bool {
-        id.index() < NEAR_CACHES
+    pub(super) fn magazine(&self, index: NearIndex) -> &'m CpuSlab {
+        self.magazines[usize::from(index.0)].get()
     }
 
     /// The magazine of the cache whose number is in a slab page's key, or that of
     /// another, whose key is another, too.
     #[inline(always)]
-    pub(super) fn magazine(&self, key: u32) -> &'m CpuSlab {
-        self.magazines[key as usize & (NEAR_CACHES - 1)].get()
+    pub(super) fn magazine_of_key(&self, key: u32) -> &'m CpuSlab {
+        self.magazine(NearIndex(key as u8))
     }
 
     /// The magazine of one of kmalloc's caches.
     #[inline(always)]
     pub(super) fn kmalloc(&self, row: KmallocType, index: KmallocIndex) -> &'m CpuSlab {
-        self.magazines[kmalloc_number(row, index) & (NEAR_CACHES - 1)].get()
+        self.magazine(NearIndex(kmalloc_number(row, index) as u8))
     }
 
     /// Notes where the magazine of a cache is, or that it has none.
     pub(super) fn set(&self, id: CacheId, to: Option<&'m CpuSlab>) {
-        if let Some(magazine) = self.magazines.get(id.get() as usize) {
+        if let Some(magazine) = self.magazines.get(usize::from(id.get())) {
             magazine.set(to.unwrap_or(&CLOSED));
         }
     }
@@ -104,3 +111,6 @@ impl<'m> NearCpu<'m> {
 pub(super) const fn kmalloc_number(row: KmallocType, index: KmallocIndex) -> usize {
     CACHE_CACHE as usize + row.index() * 13 + index.index()
 }
+
+// All of them are near.
+const _: () = assert!(CACHE_CACHE as usize + 4 * 13 + 13 < NEAR_CACHES);

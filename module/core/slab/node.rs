@@ -17,6 +17,8 @@
 //! are touched only when there is no other object; both count for `min_partial`,
 //! as there.
 
+use super::barn::Barn;
+use super::barn::BarnWord;
 use super::debug::Finding;
 use super::object::ObjAddr;
 use super::page::Fullness;
@@ -29,9 +31,11 @@ use crate::buddy::PageList;
 use crate::error::Error;
 use crate::error::Result;
 use crate::page::PageDescriptor;
+use crate::page::NO_INDEX;
 use crate::phys::Pfn;
-use crate::phys::PhysAddr;
+use crate::phys::Window;
 use crate::platform::Platform;
+use crate::sparse::Stretch;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -41,6 +45,23 @@ pub(super) struct LockedNode<'s, 'a, 'm, P: Platform> {
     pub(super) shape: &'s Shape,
     pub(super) cells: &'m NodeCells,
     _guard: P::RawGuard<'a>,
+}
+
+/// How the slabs of a node are found from their objects, where these are as nearly
+/// all are: in slabs of the usual order, in the node's main window.
+pub(super) struct Ways<'m> {
+    /// What such a slab's first page says of itself.
+    head: u32,
+    /// The bits of a page's number in which its slab's pages differ.
+    tail_bits: u64,
+    /// The first page of which there is a descriptor here.
+    first: u64,
+    /// Those of most of the node's pages.
+    map: &'m [PageDescriptor],
+    /// Where the window begins.
+    start: u64,
+    /// All of it.
+    words: &'m [AtomicU64],
 }
 
 /// Slabs on no list, linked through their first pages: to be given back once no
@@ -181,7 +202,6 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
             if let Some((lost, object)) = lost {
                 (self.system).tell_hardened(self.shape, &slab, object, Finding::FreePointer);
                 sub(&self.cells.free, lost.into());
-                add(&self.cells.damaged, 1);
             }
             self.relist(&slab, was, true);
             if some == 0 {
@@ -202,6 +222,47 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
         }
     }
 
+    /// The node's store, if it has one.
+    #[inline]
+    pub(super) fn barn(&self) -> Option<Barn<'m>> {
+        let word = BarnWord::of(&self.cells.barn);
+        if !word.is_some() {
+            return None;
+        }
+        let range = word.range(self.shape.barn_size());
+        let places = self.system.words(self.cells.nid(), range)?;
+        Some(Barn::new(&self.cells.barn, places))
+    }
+
+    /// How slabs of the usual order are found from their objects.
+    #[inline]
+    pub(super) fn ways(&self) -> Ways<'m> {
+        let (nid, geometry) = (self.cells.nid(), &self.shape.geometry);
+        let table = self.system.table();
+        let map = table.map(nid).unwrap_or(&Stretch::EMPTY);
+        let window = table.window(nid).unwrap_or(&Window::EMPTY);
+        Ways {
+            head: PageDescriptor::slab_head_key_of(nid, self.shape.id, geometry.order),
+            tail_bits: geometry.order.pages().0.wrapping_sub(1),
+            first: map.start.0,
+            map: map.map,
+            start: window.range().start.0,
+            words: window.slice(window.range()).unwrap_or_default(),
+        }
+    }
+
+    /// Gives objects back that nobody has; see [`LockedNode::give`].
+    pub(super) fn give_all(&self, objects: &[AtomicU64], discarded: &mut Discarded) {
+        if objects.is_empty() {
+            return;
+        }
+        let ways = self.ways();
+        for object in objects {
+            // One that is refused was no object when it was freed.
+            let _ = self.give(&ways, ObjAddr::new(object.load(Relaxed)), discarded);
+        }
+    }
+
     /// Gives an object back (`__slab_free`). Of a slab that is empty then, and is
     /// not to be kept, nothing is left on the node.
     ///
@@ -209,55 +270,91 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
     ///
     /// [`Error::NotAnObject`] when no object begins there, [`Error::ObjectFree`]
     /// when all of its slab are free.
-    #[inline]
-    pub(super) fn give(&self, object: ObjAddr, discarded: &mut Discarded) -> Result<()> {
+    #[inline(always)]
+    pub(super) fn give(
+        &self,
+        ways: &Ways<'m>,
+        object: ObjAddr,
+        discarded: &mut Discarded,
+    ) -> Result<()> {
+        match self.give_usual(ways, object, discarded) {
+            true => Ok(()),
+            false => self.give_any(object, discarded),
+        }
+    }
+
+    /// The same in a slab of the usual order in the node's main window, where all is
+    /// as it should be; `false` when nothing was done.
+    #[inline(always)]
+    pub(super) fn give_usual(
+        &self,
+        ways: &Ways<'m>,
+        object: ObjAddr,
+        discarded: &mut Discarded,
+    ) -> bool {
+        let (shape, geometry) = (self.shape, &self.shape.geometry);
+        // A block lies at a multiple of its size.
+        let pfn = Pfn(object.pfn().0 & !ways.tail_bits);
+        let near = ways.map.get(pfn.0.wrapping_sub(ways.first) as usize);
+        let Some(head) = near.or_else(|| self.system.page(pfn)) else {
+            return false;
+        };
+        if head.slab_head_key() != ways.head {
+            return false;
+        }
+        // Whoever was given up has a number of objects in use that no other has.
+        let (next, inuse) = head.slab_raw_counts();
+        if inuse.wrapping_sub(1) >= geometry.objects {
+            return false;
+        }
+        let start = pfn.addr().0.wrapping_add(geometry.red_left_pad.into());
+        let offset = object.get().wrapping_sub(start);
+        let index = offset.wrapping_mul(shape.inverse.into()) >> 32;
+        let size = u64::from(geometry.size);
+        if index >= geometry.objects.into() || index.wrapping_mul(size) != offset {
+            return false;
+        }
+        let at = object.get().wrapping_add(geometry.offset.into());
+        let word = at.wrapping_sub(ways.start) / 8;
+        let Some(word) = ways
+            .words
+            .get(word as usize)
+            .filter(|_| index != next.into())
+        else {
+            return false;
+        };
+        let was_full = next == NO_INDEX;
+        let behind = match was_full {
+            true => 0,
+            false => start.wrapping_add(u64::from(next).wrapping_mul(size)),
+        };
+        word.store(behind ^ shape.free_pointer_mask(at), Relaxed);
+        head.set_slab_raw_counts(index as u32, inuse.wrapping_sub(1));
+        add(&self.cells.free, 1);
+        if was_full || inuse == 1 {
+            let was = match was_full {
+                true => Fullness::Full,
+                false => Fullness::Partial,
+            };
+            self.settle_given(&Slab::new(pfn, head, &[], shape), was, discarded);
+        }
+        true
+    }
+
+    /// The same wherever it lies, and whatever it is.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn give_any(&self, object: ObjAddr, discarded: &mut Discarded) -> Result<()> {
         let pfn = object.pfn();
         let page = self.system.page(pfn).ok_or(Error::NotAnObject)?;
         if page.slab_key() != PageDescriptor::slab_key_of(self.cells.nid(), self.shape.id) {
             return Err(Error::NotAnObject);
         }
         let pfn = page.slab_head(pfn).ok_or(Error::NotAnObject)?;
-        if self.give_between(object, pfn) {
-            return Ok(());
-        }
         let slab = self.system.slab(self.shape, pfn);
         let slab = slab.ok_or(Error::NotAnObject)?;
         let index = slab.index(self.shape, object.get());
         self.give_in(&slab, index.ok_or(Error::NotAnObject)?, discarded)
-    }
-
-    /// The same where it is the most ordinary thing: other objects of the slab that
-    /// begins at `pfn` are free, others are not, and it stays on its list. `false`
-    /// when nothing was done.
-    #[inline(always)]
-    fn give_between(&self, object: ObjAddr, pfn: Pfn) -> bool {
-        let (shape, geometry) = (self.shape, &self.shape.geometry);
-        let Some(head) = self.system.page(pfn) else {
-            return false;
-        };
-        let (Some(next), inuse @ 2..) = head.slab_counts() else {
-            return false;
-        };
-        let start = pfn.addr().0.wrapping_add(geometry.red_left_pad.into());
-        let offset = object.get().wrapping_sub(start);
-        let index = offset.wrapping_mul(shape.inverse.into()) >> 32;
-        let size = u64::from(geometry.size);
-        // Smaller slabs go the other way.
-        let fits = head.order() == geometry.order && index < geometry.objects.into();
-        if !fits || index.wrapping_mul(size) != offset || index == next.into() {
-            return false;
-        }
-        let at = object.get().wrapping_add(geometry.offset.into());
-        let window = self.system.table().window(self.cells.nid());
-        let word = window.and_then(|window| window.cells::<AtomicU64>(PhysAddr(at)));
-        let Some(word) = word else {
-            return false;
-        };
-        let next = start.wrapping_add(u64::from(next).wrapping_mul(size));
-        word.store(next ^ shape.free_pointer_mask(at), Relaxed);
-        head.set_slab_counts(Some(index as u16), inuse.wrapping_sub(1));
-        add(&self.cells.free, 1);
-        true
     }
 
     /// The same for an object of this index in a slab of the node.
@@ -275,9 +372,17 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
             return Err(Error::ObjectFree);
         }
         add(&self.cells.free, 1);
+        self.settle_given(slab, was, discarded);
+        Ok(())
+    }
+
+    /// Moves a slab, one of whose objects came back, to the list where it belongs, or
+    /// away.
+    #[inline(never)]
+    fn settle_given(&self, slab: &Slab<'m>, was: Fullness, discarded: &mut Discarded) {
         let is = slab.fullness();
         if is == was {
-            return Ok(());
+            return;
         }
         // What stands on the lists already is counted, as in Linux.
         let keeps = self.cells.nr_partial() < self.shape.geometry.min_partial.into();
@@ -287,7 +392,6 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
             Fullness::Empty => self.add(is, slab.pfn, slab.page, true),
             _ => self.add(is, slab.pfn, slab.page, false),
         }
-        Ok(())
     }
 
     /// Takes empty slabs from the node, as long as `wants`, and those that wait.

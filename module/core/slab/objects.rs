@@ -32,8 +32,8 @@ use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Release;
 
 impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
-    /// Refuses an object that is free already: its slab says so, or a CPU keeps
-    /// it.
+    /// Refuses an object that is free already: its slab says so, or a CPU or a node
+    /// keeps it.
     fn check_in_use(&self, cache: &'m CacheCells, shape: &Shape, object: ObjAddr) -> Result<()> {
         let (slab, index) = self.find_object(shape, object)?;
         let id = CacheId::new(shape.id).ok_or(Error::Corrupt)?;
@@ -42,7 +42,10 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         }
         let node = self.node(cache, slab.page.nid());
         let node = node.ok_or(Error::NotAnObject)?;
-        let _locked = self.lock_node(shape, node);
+        let locked = self.lock_node(shape, node);
+        if locked.barn().is_some_and(|barn| barn.has(object.get())) {
+            return Err(Error::ObjectFree);
+        }
         if !slab.is_free(shape, index) {
             return Ok(());
         }

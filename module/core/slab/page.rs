@@ -224,24 +224,38 @@ impl<'m> Slab<'m> {
         })
     }
 
-    /// Makes a freelist of all objects, in an order of its own: a walk whose step
-    /// has no divisor in common with their number, from anywhere
-    /// (`shuffle_freelist`).
-    pub(super) fn init_freelist(&self, shape: &Shape, random: u64) {
+    /// Begins a slab's life: gives out up to `want` of its objects, in an order of
+    /// its own, and makes a freelist of the rest; how many went. The order is a walk
+    /// whose step has no divisor in common with the number of objects, from anywhere
+    /// (`shuffle_freelist`, `alloc_from_new_slab`).
+    pub(super) fn begin(
+        &self,
+        shape: &Shape,
+        random: u64,
+        want: u32,
+        mut each: impl FnMut(ObjAddr),
+    ) -> u32 {
         let objects = self.objects.max(1);
         let at = |value: u64| (value % u64::from(objects)) as u32;
-        let first = at(random >> 32);
         let step = at(coprime_step(at(random), objects).into());
-        let mut index = first;
-        for left in (0..objects).rev() {
-            let mut next = index.wrapping_add(step);
-            if next >= objects {
-                next = next.wrapping_sub(objects);
-            }
+        let ahead = |index: u32| match index.wrapping_add(step) {
+            next if next >= objects => next.wrapping_sub(objects),
+            next => next,
+        };
+        let mut index = at(random >> 32);
+        let want = want.min(objects);
+        for _ in 0..want {
+            each(self.object(shape, index));
+            index = ahead(index);
+        }
+        let first = (want < objects).then_some(index as u16);
+        for left in (0..objects.wrapping_sub(want)).rev() {
+            let next = ahead(index);
             self.set_next_free(shape, index, (left > 0).then_some(next));
             index = next;
         }
-        self.page.set_slab_counts(Some(first as u16), 0);
+        self.page.set_slab_counts(first, want as u16);
+        want
     }
 
     /// Fills the object, without what is around it, with one byte.

@@ -6,6 +6,7 @@
 use super::allocator::CacheCounts;
 use super::allocator::CacheNodeReport;
 use super::allocator::CacheReport;
+use super::barn::stored;
 use super::flags::SlabFlags;
 use super::magazine::CpuSlab;
 use super::object::CacheId;
@@ -89,7 +90,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         })
     }
 
-    /// What has happened to a cache, and how many objects CPUs keep of it.
+    /// What has happened to a cache, and how many objects CPUs and nodes keep of it.
     fn counts(&self, id: CacheId, cache: &'m CacheCells) -> (CacheCounts, u64) {
         let mut counts = CacheCounts {
             cpu_flush: cache.cpu_flush.load(Relaxed),
@@ -106,7 +107,9 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
             counts.flushes = counts.flushes.wrapping_add(cpu.flushes);
             cached = cached.wrapping_add(cpu.cached);
         }
+        let size = cache.shape().barn_size();
         for node in self.nodes(cache) {
+            cached = cached.wrapping_add(stored(&node.barn, size) as u64);
             let add = |to: &mut u64, from: &AtomicU64| *to = to.wrapping_add(from.load(Relaxed));
             add(&mut counts.alloc_slowpath, &node.alloc_slow);
             add(&mut counts.free_slowpath, &node.free_slow);

@@ -7,6 +7,7 @@
 //! them, and the rest only on request. Here those that are kept go, too, when
 //! reclaim asks, and after them what CPUs keep.
 
+use super::barn::stored;
 use super::node::LockedNode;
 use super::object::CacheId;
 use super::page::Fullness;
@@ -37,10 +38,13 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     /// The same for all caches.
     pub(super) fn shrink_caches(&self) -> Pages {
         let _lock = self.table().lock(self.platform());
+        // The stores are objects of kmalloc's caches: all of these go first.
+        let kept = self.drain_all(None);
         let caches = self.table().caches();
-        caches
+        let shrunk: Pages = caches
             .map(|(id, cache)| self.shrink_locked(id, cache))
-            .sum()
+            .sum();
+        kept + shrunk
     }
 
     /// `__kmem_cache_shrink`, for the holder of the layer's lock.
@@ -58,7 +62,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         pages
     }
 
-    /// Pages of empty slabs on a node, and objects that CPUs keep.
+    /// Pages of empty slabs on a node, and its objects that it and CPUs keep.
     fn reclaimable(&self, nid: NodeId) -> (u64, u64) {
         let mut pages = 0u64;
         let mut kept = 0u64;
@@ -68,6 +72,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
                 let (empty, waiting) = (&node.empty.nr, &node.waiting.nr);
                 let empty = empty.load(Relaxed).saturating_add(waiting.load(Relaxed));
                 pages = pages.saturating_add(empty.saturating_mul(of_one));
+                kept = kept.saturating_add(stored(&node.barn, cache.shape().barn_size()) as u64);
             }
             let cpus = self.cpus(id).iter().filter(|cpu| cpu.nid() == nid);
             let cached: u64 = cpus.map(|cpu| u64::from(cpu.len())).sum();

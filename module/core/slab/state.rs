@@ -16,6 +16,7 @@
 //! Slab (page.rs)   descriptors of its pages; free pointers in its objects
 //!
 //! CpuSlab          array from kmalloc, one for each CPU (magazine.rs)
+//! Barn             array from kmalloc, one for each node (barn.rs)
 //! ```
 //!
 //! # Locks
@@ -23,15 +24,17 @@
 //! 1. `SlabTable::lock` is held while caches come and go and while CPUs' magazines
 //!    are drained. Its holder may sleep; who must not wait tries it.
 //! 2. A node's lock guards its lists and the links and counts of all slabs of the
-//!    cache on that node, and their freelists. No two are held at once.
+//!    cache on that node, their freelists, and its store. No two are held at once.
 //! 3. A magazine belongs to its CPU while that is pinned, or to whoever has closed
 //!    it (`magazine.rs`). A node may be locked under it, not the reverse.
 
+use super::barn::barn_size;
 use super::debug::DebugState;
 use super::debug::Findings;
 use super::geometry::Geometry;
 use super::kmalloc_info::NR_KMALLOC_INDICES;
 use super::magazine::CpuSlab;
+use super::magazine::MAX_CAPACITY;
 use super::near::NearCpu;
 use super::near::NEAR_CPUS;
 use super::object::CacheId;
@@ -45,6 +48,7 @@ use crate::buddy::PageList;
 use crate::error::Error;
 use crate::error::Result;
 use crate::phys::cells;
+use crate::phys::Bytes;
 use crate::phys::CellSlot;
 use crate::phys::CellsSlot;
 use crate::phys::NodeId;
@@ -55,6 +59,8 @@ use crate::phys::Region;
 use crate::phys::Window;
 use crate::phys::MAX_NODES;
 use crate::platform::Platform;
+use crate::sparse::Sparse;
+use crate::sparse::Stretch;
 use core::sync::atomic::AtomicU16;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
@@ -171,8 +177,9 @@ cells! {
         pub(super) free_slab: AtomicU64,
         /// Slabs that came smaller than wished for.
         pub(super) order_fallback: AtomicU64,
-        /// Slabs whose freelist was found broken, and is not used any more.
-        pub(super) damaged: AtomicU64,
+        /// Where the store of free objects is, and how many it has (`barn.rs`); 0
+        /// for none.
+        pub(super) barn: AtomicU64,
     }
 }
 
@@ -194,7 +201,7 @@ impl NodeCells {
             &self.alloc_slab,
             &self.free_slab,
             &self.order_fallback,
-            &self.damaged,
+            &self.barn,
         ] {
             count.store(0, Relaxed);
         }
@@ -406,6 +413,18 @@ impl Shape {
         }
     }
 
+    /// How many objects a CPU may keep.
+    #[inline]
+    pub(super) fn capacity(&self) -> u32 {
+        self.geometry.sheaf_capacity.min(MAX_CAPACITY)
+    }
+
+    /// How large a node's store is.
+    #[inline]
+    pub(super) fn barn_size(&self) -> Bytes {
+        barn_size(self.capacity())
+    }
+
     /// With what the free pointer that lies at this address is hidden
     /// (`freelist_ptr_encode`).
     #[inline(always)]
@@ -446,6 +465,8 @@ pub struct SlabTable<'m> {
     pub(super) slots: [Slot<'m>; MAX_CACHES],
     /// The main window of each node.
     windows: [Window<'m>; MAX_NODES],
+    /// Most of the descriptors of its pages.
+    maps: [Stretch<'m>; MAX_NODES],
     nr_nodes: AtomicU32,
     /// Whether the layer is up (`slab_state`).
     up: AtomicU32,
@@ -460,8 +481,8 @@ pub struct SlabTable<'m> {
     pub(super) waiting: AtomicU32,
     /// Pages that kmalloc has given out whole, by node.
     large: [AtomicU64; MAX_NODES],
-    /// What CPUs have near.
-    near: [NearCpu<'m>; NEAR_CPUS],
+    /// What CPUs have near; the last is for all others.
+    near: [NearCpu<'m>; NEAR_CPUS + 1],
     /// What reclaim has put off.
     deferred: Deferred,
     /// What debugging has for all caches.
@@ -480,6 +501,7 @@ impl<'m> SlabTable<'m> {
         Self {
             slots: [const { Slot::new() }; MAX_CACHES],
             windows: [Window::EMPTY; MAX_NODES],
+            maps: [Stretch::EMPTY; MAX_NODES],
             nr_nodes: AtomicU32::new(0),
             up: AtomicU32::new(0),
             lock: AtomicU32::new(0),
@@ -488,7 +510,7 @@ impl<'m> SlabTable<'m> {
             kmalloc: [const { [const { AtomicU16::new(0) }; NR_KMALLOC_INDICES] }; KMALLOC_ROWS],
             waiting: AtomicU32::new(0),
             large: [const { AtomicU64::new(0) }; MAX_NODES],
-            near: [const { NearCpu::new() }; NEAR_CPUS],
+            near: [const { NearCpu::new() }; NEAR_CPUS + 1],
             deferred: Deferred::new(),
             debug: DebugState::new(),
         }
@@ -499,11 +521,12 @@ impl<'m> SlabTable<'m> {
     pub(crate) fn open(
         &mut self,
         region: &'m Region<'m>,
+        sparse: &Sparse<'m>,
         nr_nodes: usize,
         locals: &'m [CpuLocal<'m>],
     ) {
-        for (cpu, (near, local)) in self.near.iter_mut().zip(locals).enumerate() {
-            near.open(cpu, local);
+        for (near, local) in self.near.iter_mut().take(NEAR_CPUS).zip(locals) {
+            near.open(local);
         }
         self.nr_nodes = AtomicU32::new(nr_nodes as u32);
         for window in region.windows() {
@@ -514,6 +537,10 @@ impl<'m> SlabTable<'m> {
                     *main = window;
                 }
             }
+        }
+        for (map, window) in self.maps.iter_mut().zip(&self.windows) {
+            let range = window.range().whole_pages();
+            *map = sparse.stretch(range).unwrap_or(Stretch::EMPTY);
         }
     }
 
@@ -551,7 +578,13 @@ impl<'m> SlabTable<'m> {
         [first, second]
     }
 
-    /// All of them.
+    /// Most of the descriptors of the pages that are in it.
+    #[inline]
+    pub(super) fn map(&self, nid: NodeId) -> Option<&Stretch<'m>> {
+        self.maps.get(nid.index()?)
+    }
+
+    /// The windows of all nodes.
     pub(super) fn windows(&self) -> impl Iterator<Item = &Window<'m>> {
         self.windows.iter().take(self.nr_nodes())
     }
@@ -613,7 +646,8 @@ impl<'m> SlabTable<'m> {
 
     /// Has a cache's magazine of a CPU near, or not.
     pub(super) fn set_near(&self, id: CacheId, cpu: usize, to: Option<&'m CpuSlab>) {
-        if let Some(near) = self.near.get(cpu) {
+        let near = self.near.get(..NEAR_CPUS).and_then(|near| near.get(cpu));
+        if let Some(near) = near {
             near.set(id, to);
         }
     }

@@ -16,7 +16,6 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::page::PageDescriptor;
 use crate::page::PageState;
-use crate::phys::Bytes;
 use crate::phys::Cells;
 use crate::phys::NodeId;
 use crate::phys::Pfn;
@@ -135,33 +134,37 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         self.mm.region.window(range.start)?.slice(range)
     }
 
-    /// The addresses of a cache's nodes.
-    fn node_addrs(&self, cache: &CacheCells) -> Option<&'m [AtomicU64]> {
-        let start = cache
-            .addr()
-            .checked_add(mem::size_of::<CacheCells>() as u64)?;
-        let size = (self.table().nr_nodes() as u64).checked_mul(8)?;
-        self.cell_slice(PhysRange::new(PhysAddr(start), Bytes(size)))
+    /// Where a cache notes where it has what it has on a node.
+    #[inline]
+    fn node_place(&self, cache: &CacheCells, nid: NodeId) -> Option<&'m AtomicU64> {
+        let index = nid.index().filter(|&index| index < self.table().nr_nodes())?;
+        let behind = mem::size_of::<CacheCells>().wrapping_add(index.wrapping_mul(8));
+        self.cells(cache.addr().wrapping_add(behind as u64))
     }
 
     /// Where a cache has what it has on a node.
+    #[inline]
     pub(super) fn node_addr(&self, cache: &'m CacheCells, nid: NodeId) -> Option<u64> {
-        let addrs = self.node_addrs(cache)?;
-        match addrs.get(nid.index()?)?.load(Relaxed) {
+        match self.node_place(cache, nid)?.load(Relaxed) {
             0 => None,
             addr => Some(addr),
         }
     }
 
     /// What a cache has on a node.
+    #[inline]
     pub(super) fn node(&self, cache: &'m CacheCells, nid: NodeId) -> Option<&'m NodeCells> {
-        self.cells(self.node_addr(cache, nid)?)
+        let addr = self.node_addr(cache, nid)?;
+        let window = self.table().window(nid);
+        match window.and_then(|window| window.cells(PhysAddr(addr))) {
+            Some(node) => Some(node),
+            None => self.cells(addr),
+        }
     }
 
     /// Notes where a cache has what it has on a node; 0 for nowhere.
     pub(super) fn set_node(&self, cache: &'m CacheCells, nid: NodeId, addr: u64) -> Option<()> {
-        let addrs = self.node_addrs(cache)?;
-        addrs.get(nid.index()?)?.store(addr, Relaxed);
+        self.node_place(cache, nid)?.store(addr, Relaxed);
         Some(())
     }
 

@@ -122,6 +122,20 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
             )?;
             pages += page.order().pages().0;
         }
+        let barn = locked.barn();
+        let stored = barn.as_ref().map_or(&[][..], |barn| barn.highest(barn.len()));
+        let holds = barn.is_none_or(|barn| stored.len() == barn.len());
+        at.check(holds, "a store has more than it holds")?;
+        for object in stored {
+            let object = ObjAddr::new(object.load(Relaxed));
+            let at = At {
+                cache: Some(id),
+                object: Some(object),
+            };
+            let found = self.find_object(shape, object);
+            let is_its = found.is_ok_and(|(slab, _)| slab.page.nid() == node.nid());
+            at.check(is_its, "a node stores what is no object of the cache there")?;
+        }
         at.check(
             total == node.total.load(Relaxed),
             "objects are not counted right",

@@ -15,6 +15,7 @@
 //! `tests/loom.rs`: a section that had begun has ended when it returns; one that
 //! begins meanwhile may still be there, as slow as it likes.
 
+use loom::sync::atomic::Ordering::Relaxed;
 use loom::sync::Arc;
 use loom::sync::Mutex;
 use loom::thread;
@@ -116,7 +117,9 @@ fn run(steps: &'static [Step], without: Without) {
                 let mut taken = vec![];
                 cpu.close();
                 synchronize(Without::First);
-                cpu.take_lowest(u32::MAX, |object| taken.push(object));
+                let objects = cpu.lowest(u32::MAX);
+                taken.extend(objects.iter().map(|object| object.load(Relaxed)));
+                cpu.take_lowest(u32::MAX);
                 synchronize(Without::Second);
                 cpu.open();
                 taken
@@ -128,11 +131,12 @@ fn run(steps: &'static [Step], without: Without) {
         for step in steps {
             *pinned.lock().unwrap() = true;
             match *step {
-                Step::Pop => all.extend(cpu.pop()),
+                Step::Pop if cpu.is_open() => all.extend(cpu.pop()),
+                Step::Pop => {}
                 Step::Push(object) => {
                     expected.push(object);
                     // If it has no room, to its slab, which nobody else knows of.
-                    if !cpu.push(KEY, object) {
+                    if !(cpu.is_open() && cpu.push(KEY, object)) {
                         all.push(object);
                     }
                 }

@@ -345,7 +345,6 @@ impl<'m, P: Platform> LockedNode<'_, '_, 'm, P> {
             if taken.is_some() {
                 return taken;
             }
-            crate::slab::node::add(&self.cells.damaged, 1);
         }
         None
     }

@@ -45,6 +45,8 @@ const SHAPES: [(&str, Shape); 14] = [
     ("return, a page", Shape::Return),
 ];
 
+/// Another CPU of the same node.
+const NEAR_CPU: u32 = 1;
 /// A CPU of the other node.
 const FAR_CPU: u32 = shadowmm_bench::platform::NR_CPUS - 1;
 
@@ -104,6 +106,9 @@ fn main() {
                 .expect("memory");
         });
         objects.destroy();
+    }
+    for (name, cpu) in [("here", NEAR_CPU), ("of another node", FAR_CPU)] {
+        exchange_objects(name, cpu, Objects::new(mm, 256));
     }
     trees(mm);
     for (name, shape) in FAULT_SHAPES {
@@ -193,6 +198,25 @@ fn exchange<'m>(side: &Shadow<'m>, blocks: &mut [PageRef<'m>]) {
         shapes::give_back(side, &request, blocks);
         stop("exchange: free, a page");
     }
+}
+
+/// Objects are taken on another CPU and freed on this one.
+fn exchange_objects(whose: &str, cpu: u32, side: Objects) {
+    let mut objects = vec![Objects::none(); object_shapes::BULK];
+    for round in 0..4 {
+        Threads::run_on(cpu, (cpu == FAR_CPU).into());
+        object_shapes::take_all(&side, &mut objects).expect("memory");
+        Threads::run_on(0, 0);
+        if round == 3 {
+            callgrind::start();
+        }
+        object_shapes::give_back(&side, &objects);
+        if round == 3 {
+            let name = format!("objects of a CPU {whose}, freed /{}", objects.len());
+            callgrind::stop(&CString::new(name).expect("a name without a NUL"));
+        }
+    }
+    side.destroy();
 }
 
 fn measure<'m>(
