@@ -289,8 +289,12 @@ impl Platform for Kernel {
         // SAFETY: There is one shadow, whose boot tells `set_near` the elements of
         // the one slice that core has of them, which is not empty, before it makes a
         // slab layer; a boot anew does so, too. So it is an element of `_all`: this
-        // CPU's, or the last.
-        Some((unsafe { &*near }, pinned))
+        // CPU's, or the last. The compiler is to know that it is not null.
+        let near = unsafe {
+            core::hint::assert_unchecked(!near.is_null());
+            &*near
+        };
+        Some((near, pinned))
     }
 
     fn set_cpu_node(&self, cpu: CpuId, nid: NodeId) {

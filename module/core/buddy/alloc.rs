@@ -66,6 +66,7 @@ pub struct AllocRequest {
 
 impl AllocRequest {
     /// A block of `order` from the node at hand.
+    #[inline]
     pub const fn new(gfp: Gfp, order: PageOrder) -> Self {
         Self {
             gfp,

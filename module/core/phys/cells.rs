@@ -131,6 +131,7 @@ impl<'m> Window<'m> {
     }
 
     /// What can be seen through it.
+    #[inline]
     pub fn range(&self) -> PhysRange {
         PhysRange::new(PhysAddr(self.start), Bytes(self.size))
     }

@@ -51,6 +51,7 @@ const MAX_ASIDE: usize = 4;
 
 /// What of a request's flags concerns the pages of a new slab (`new_slab`): all
 /// but those for what the object is to be, or where.
+#[inline]
 fn page_gfp(gfp: Gfp, flags: SlabFlags, order: PageOrder) -> Gfp {
     let dropped = gfp::GFP_ZONEMASK
         | gfp::__GFP_RECLAIMABLE
@@ -359,7 +360,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
                 return Err(Error::NodeOffline);
             }
         };
-        let random = self.platform().random();
+        let random = shape.order_of(slab.pfn, node.alloc_slab.load(Relaxed));
         if Self::is_checked(shape) {
             slab.begin(shape, random, 0, |_| {});
             let locked = self.lock_node(shape, node);

@@ -34,6 +34,7 @@ const MAGAZINES: u32 = 10;
 
 /// How large the store is of a cache of which a CPU keeps up to `capacity` objects:
 /// an object of kmalloc whose places are about as many as wanted.
+#[inline]
 pub(super) const fn barn_size(capacity: u32) -> Bytes {
     let wanted = capacity.saturating_mul(MAGAZINES);
     let above = wanted.next_power_of_two();
@@ -51,11 +52,13 @@ pub(super) struct BarnWord(u64);
 
 impl BarnWord {
     /// One with nothing in it; `None` where none can be.
+    #[inline]
     pub(super) fn new(addr: u64, size: Bytes) -> Option<Self> {
         (addr != 0 && addr & size.0.wrapping_sub(1) == 0).then_some(Self(addr))
     }
 
     /// What a node says of its store.
+    #[inline]
     pub(super) fn of(word: &AtomicU64) -> Self {
         Self(word.load(Relaxed))
     }
@@ -68,27 +71,32 @@ impl BarnWord {
     }
 
     /// As a number; 0 for no store.
+    #[inline]
     pub(super) const fn get(self) -> u64 {
         self.0
     }
 
     /// Whether there is a store.
+    #[inline]
     pub(super) const fn is_some(self) -> bool {
         self.0 != 0
     }
 
     /// Where it is.
+    #[inline]
     pub(super) fn range(self, size: Bytes) -> PhysRange {
         PhysRange::new(PhysAddr(self.0 & !size.0.wrapping_sub(1)), size)
     }
 
     /// How many objects it has.
+    #[inline]
     pub(super) fn len(self, size: Bytes) -> usize {
         (self.0 & size.0.wrapping_sub(1)) as usize
     }
 }
 
 /// How many objects a node has in store, as far as can be seen without its lock.
+#[inline]
 pub(super) fn stored(word: &AtomicU64, size: Bytes) -> usize {
     match BarnWord::of(word) {
         word if word.is_some() => word.len(size),

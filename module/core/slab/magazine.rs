@@ -164,6 +164,7 @@ impl CpuSlab {
 
     /// So many objects may be kept, of pages with this key on this node: for the
     /// pinned CPU, before anything is kept.
+    #[inline]
     pub(super) fn set_up(&self, capacity: u32, key: u32, nid: NodeId) {
         let capacity = capacity.min(MAX_CAPACITY);
         self.nid.store(nid.0 as u32, Relaxed);
@@ -175,6 +176,7 @@ impl CpuSlab {
     }
 
     /// The node whose objects are kept.
+    #[inline]
     pub(super) fn nid(&self) -> NodeId {
         NodeId(self.nid.load(Relaxed) as i32)
     }
@@ -291,6 +293,7 @@ impl CpuSlab {
     }
 
     /// Notes that so many came from slabs.
+    #[inline]
     pub(super) fn note_refill(&self, count: u32) {
         bump(&self.refilled, count.into());
         bump(&self.refills, 1);
@@ -305,6 +308,7 @@ impl CpuSlab {
 
     /// Takes so many away that were put first, and there are. Those above move
     /// down.
+    #[inline]
     pub(super) fn take_lowest(&self, count: u32) {
         let len = self.len();
         let count = count.min(len);
@@ -344,6 +348,7 @@ impl CpuSlab {
 
     /// All objects of other nodes, and the key of the pages that they all are from,
     /// if it is one.
+    #[inline]
     pub(super) fn remote(&self) -> (&[AtomicU64], u32) {
         let len = self.remote_len.load(Relaxed) as usize;
         let kept = self.remote.get(..len).unwrap_or_default();
@@ -351,6 +356,7 @@ impl CpuSlab {
     }
 
     /// Takes them all away.
+    #[inline]
     pub(super) fn take_remote(&self) {
         let len = self.remote_len.load(Relaxed);
         self.remote_len.store(0, Relaxed);

@@ -57,11 +57,13 @@ pub(super) struct Broken;
 
 impl<'m> Slab<'m> {
     /// The block that a slab at `pfn` fills.
+    #[inline]
     pub(super) fn range(pfn: Pfn, page: &PageDescriptor) -> PhysRange {
         PhysRange::new(pfn.addr(), page.order().pages().bytes())
     }
 
     /// The slab whose first page this is, in this memory.
+    #[inline]
     pub(super) fn new(
         pfn: Pfn,
         page: &'m PageDescriptor,
@@ -92,6 +94,7 @@ impl<'m> Slab<'m> {
     }
 
     /// How many objects are not in the freelist.
+    #[inline]
     pub(super) fn inuse(&self) -> u32 {
         self.page.slab_counts().1.into()
     }
@@ -277,6 +280,7 @@ impl<'m> Slab<'m> {
 }
 
 /// The first number from `from` on that has no divisor in common with `of`.
+#[inline]
 fn coprime_step(from: u32, of: u32) -> u32 {
     let gcd = |mut a: u32, mut b: u32| {
         while b != 0 {

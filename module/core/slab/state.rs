@@ -54,6 +54,7 @@ use crate::phys::CellsSlot;
 use crate::phys::NodeId;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
+use crate::phys::Pfn;
 use crate::phys::PhysRange;
 use crate::phys::Region;
 use crate::phys::Window;
@@ -208,12 +209,14 @@ impl NodeCells {
     }
 
     /// The node.
+    #[inline]
     pub(super) fn nid(&self) -> NodeId {
         NodeId(self.nid.load(Relaxed) as i32)
     }
 
     /// What Linux has on its partial list, for which empty slabs are partial
     /// ones.
+    #[inline]
     pub(super) fn nr_partial(&self) -> u64 {
         let (partial, empty) = (&self.partial.nr, &self.empty.nr);
         partial.load(Relaxed).wrapping_add(empty.load(Relaxed))
@@ -349,6 +352,7 @@ impl CacheCells {
     }
 
     /// How the slabs are laid out.
+    #[inline]
     pub(super) fn geometry(&self) -> Geometry {
         let orders = self.orders.load(Relaxed);
         let order = |bits: u32| PageOrder::new(bits & 0xff).unwrap_or(PageOrder::ZERO);
@@ -371,16 +375,19 @@ impl CacheCells {
     }
 
     /// Where it lies.
+    #[inline]
     pub(super) fn addr(&self) -> u64 {
         self.addr.load(Relaxed)
     }
 
     /// Its number; `None` where there is no cache.
+    #[inline]
     pub(super) fn id(&self) -> Option<CacheId> {
         CacheId::new(u16::try_from(self.id.load(Relaxed)).ok()?)
     }
 
     /// What is done to the objects of a new slab.
+    #[inline]
     pub(super) fn ctor(&self) -> Constructor {
         Constructor::from_bits(self.ctor.load(Relaxed))
     }
@@ -390,6 +397,7 @@ impl CacheCells {
     }
 
     /// All that whoever works on its slabs needs.
+    #[inline]
     pub(super) fn shape(&self) -> Shape {
         Shape {
             id: self.id.load(Relaxed) as u16,
@@ -423,6 +431,18 @@ impl Shape {
     #[inline]
     pub(super) fn barn_size(&self) -> Bytes {
         barn_size(self.capacity())
+    }
+
+    /// In which order the objects of a new slab come: a number that nobody knows who
+    /// does not know the cache's own, another for each slab. Linux draws an order for
+    /// each cache, and where it begins for each slab; a number drawn for each slab is
+    /// what costs most of it.
+    #[inline]
+    pub(super) const fn order_of(&self, pfn: Pfn, sequence: u64) -> u64 {
+        let mut mixed = self.random ^ (pfn.0 << 24) ^ sequence;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 
     /// With what the free pointer that lies at this address is hidden
@@ -555,6 +575,7 @@ impl<'m> SlabTable<'m> {
     }
 
     /// Node numbers are below this.
+    #[inline]
     pub(super) fn nr_nodes(&self) -> usize {
         self.nr_nodes.load(Relaxed) as usize
     }

@@ -137,7 +137,9 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
     /// Where a cache notes where it has what it has on a node.
     #[inline]
     fn node_place(&self, cache: &CacheCells, nid: NodeId) -> Option<&'m AtomicU64> {
-        let index = nid.index().filter(|&index| index < self.table().nr_nodes())?;
+        let index = nid
+            .index()
+            .filter(|&index| index < self.table().nr_nodes())?;
         let behind = mem::size_of::<CacheCells>().wrapping_add(index.wrapping_mul(8));
         self.cells(cache.addr().wrapping_add(behind as u64))
     }

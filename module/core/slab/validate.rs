@@ -123,7 +123,9 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
             pages += page.order().pages().0;
         }
         let barn = locked.barn();
-        let stored = barn.as_ref().map_or(&[][..], |barn| barn.highest(barn.len()));
+        let stored = barn
+            .as_ref()
+            .map_or(&[][..], |barn| barn.highest(barn.len()));
         let holds = barn.is_none_or(|barn| stored.len() == barn.len());
         at.check(holds, "a store has more than it holds")?;
         for object in stored {
