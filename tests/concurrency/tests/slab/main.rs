@@ -99,6 +99,40 @@ fn a_cpu_goes_away_while_others_shrink() {
     });
 }
 
+/// Of large objects a CPU keeps four, so that the fifth goes to the node's store;
+/// another CPU of the node takes from there, and a third takes the store away.
+fn a_store_and_shrink(machine: &Machine<'_, '_>) {
+    thread::scope(|scope| {
+        for cpu in [0, 2] {
+            scope.spawn(move || {
+                run_on(cpu);
+                for _ in 0..2 {
+                    let held: Vec<_> = (0..6).map(|_| machine.take()).collect();
+                    held.into_iter().for_each(|object| machine.free(object));
+                }
+            });
+        }
+        scope.spawn(|| {
+            run_on(1);
+            machine.slab.shrink(machine.id).unwrap();
+            machine.slab.shrink(machine.id).unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_node_has_its_store_while_the_cache_is_shrunk() {
+    check(Flaw::None, 4096, a_store_and_shrink);
+}
+
+/// What the checker is worth: without the wait something is put into a store that is
+/// no more.
+#[test]
+#[should_panic]
+fn without_synchronize_a_store_is_lost() {
+    check(Flaw::NoSynchronize, 4096, a_store_and_shrink);
+}
+
 /// Objects of one node are freed on another, whose CPU gathers them, while the
 /// first takes more.
 #[test]
