@@ -13,7 +13,7 @@
 //! debug/           what is checked and told when a cache is debugged
 //!
 //! system.rs        the layer: how it finds its way from numbers to things
-//!   state.rs          what it is made of
+//!   state.rs, state/  what it is made of
 //!   bootstrap.rs      how it comes up
 //! registry.rs      caches come and go
 //! handle.rs        a cache at hand: objects from this CPU's magazine, and back
@@ -24,6 +24,7 @@
 //! free.rs          and back
 //!   node.rs           the lists of a node's slabs
 //!   page.rs           a slab: objects in a block of pages
+//!   new_slab.rs       a slab comes and goes
 //! bulk.rs          many objects at once
 //! kmalloc.rs       objects by size
 //! drain.rs         what CPUs keep is taken from them
@@ -60,6 +61,7 @@ mod kmalloc_info;
 mod magazine;
 mod merge;
 mod near;
+mod new_slab;
 mod node;
 mod object;
 mod objects;
