@@ -276,6 +276,13 @@ fn skip_spaces(text: &str) -> &str {
     text.trim_start_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r'])
 }
 
+/// The number that the text begins with, behind white space, and what follows that
+/// behind it.
+pub(crate) fn first_number(text: &str) -> Option<(u32, &str)> {
+    let (value, rest) = number(skip_spaces(text))?;
+    Some((value, skip_spaces(rest)))
+}
+
 /// The number that the text begins with, and what follows (`proc_get_long`):
 /// decimal, octal after 0, hexadecimal after 0x. No knob takes one below zero.
 fn number(text: &str) -> Option<(u32, &str)> {

@@ -5,11 +5,13 @@
 use crate::bindings;
 use crate::shadow;
 use core::fmt;
+use core::fmt::Write;
 use kernel::bindings::seq_file;
 use kernel::ffi::c_char;
 use kernel::prelude::*;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result as CoreResult;
+use shadowmm_core::mm::MmKnob;
 use shadowmm_core::phys::NodeId;
 use shadowmm_core::slab::CacheId;
 use shadowmm_core::slab::CacheName;
@@ -154,6 +156,28 @@ extern "C" fn shadowmm_proc_nodes() -> u64 {
     shadow::current().map_or(0, |shadow| shadow.nodes_online())
 }
 
+/// A file of `/proc/shadowmm/vm`.
+#[derive(Clone, Copy)]
+enum Knob {
+    /// Of the page allocator.
+    Pages(Tunable),
+    /// Of address spaces: these come behind.
+    Spaces(MmKnob),
+}
+
+impl Knob {
+    fn of(which: u32) -> Option<Self> {
+        let which = which as usize;
+        match Tunable::ALL.get(which) {
+            Some(&which) => Some(Self::Pages(which)),
+            None => {
+                let which = MmKnob::ALL.get(which - NR_TUNABLES)?;
+                Some(Self::Spaces(*which))
+            }
+        }
+    }
+}
+
 /// Puts the name of tunable number `which` into `name`, a C string, if there is
 /// one and room for it.
 ///
@@ -162,8 +186,10 @@ extern "C" fn shadowmm_proc_nodes() -> u64 {
 /// `name` has room for `size` bytes.
 #[no_mangle]
 unsafe extern "C" fn shadowmm_tunable_name(which: u32, name: *mut u8, size: usize) -> bool {
-    let Some(text) = Tunable::ALL.get(which as usize).map(|it| it.name()) else {
-        return false;
+    let text = match Knob::of(which) {
+        Some(Knob::Pages(which)) => which.name(),
+        Some(Knob::Spaces(which)) => which.name(),
+        None => return false,
     };
     if text.len() >= size {
         return false;
@@ -184,7 +210,15 @@ unsafe extern "C" fn shadowmm_tunable_name(which: u32, name: *mut u8, size: usiz
 #[no_mangle]
 unsafe extern "C" fn shadowmm_tunable_show(m: *mut seq_file, which: u32) -> i32 {
     with_tunable(which, |shadow, which| {
-        shadow.write_tunable(which, &mut SeqWriter(m)).map(|()| 0)
+        let mut out = SeqWriter(m);
+        match which {
+            Knob::Pages(which) => shadow.write_tunable(which, &mut out)?,
+            Knob::Spaces(which) => {
+                let value = shadow.with_mm(|mm| Ok(mm.spaces().knob(which)))?;
+                writeln!(out, "{value}").map_err(|_| Error::Corrupt)?;
+            }
+        }
+        Ok(0)
     }) as i32
 }
 
@@ -200,7 +234,10 @@ unsafe extern "C" fn shadowmm_tunable_write(which: u32, text: *const u8, len: us
     let text = unsafe { core::slice::from_raw_parts(text, len) };
     with_tunable(which, |shadow, which| {
         let text = core::str::from_utf8(text).map_err(|_| Error::BadText);
-        let read = text.and_then(|text| shadow.tune(which, text));
+        let read = text.and_then(|text| match which {
+            Knob::Pages(which) => shadow.tune(which, text),
+            Knob::Spaces(which) => shadow.with_mm(|mm| mm.spaces().read_knob(which, text)),
+        });
         if let Err(error) = read {
             shadow.refusals.count(error);
         }
@@ -211,9 +248,9 @@ unsafe extern "C" fn shadowmm_tunable_write(which: u32, text: *const u8, len: us
 /// Does `job` with a tunable; the errno of what it says.
 fn with_tunable(
     which: u32,
-    job: impl FnOnce(&shadow::Shadow, Tunable) -> CoreResult<isize>,
+    job: impl FnOnce(&shadow::Shadow, Knob) -> CoreResult<isize>,
 ) -> isize {
-    let (Some(shadow), Some(&which)) = (shadow::current(), Tunable::ALL.get(which as usize)) else {
+    let (Some(shadow), Some(which)) = (shadow::current(), Knob::of(which)) else {
         return ENODEV.to_errno() as isize;
     };
     job(&shadow, which).unwrap_or_else(|error| -(error.errno() as isize))

@@ -18,13 +18,11 @@ use super::page_table::Level;
 use super::page_table::Table;
 use super::page_table::ENTRIES;
 use super::rss::Rss;
+use super::sysctl::MmKnob;
 use super::system::AddressSpaces;
 use super::types::VirtAddr;
 use crate::buddy::PageAllocator;
 use crate::buddy::PageRef;
-use crate::error::Error;
-use crate::error::Result;
-use crate::phys::Bytes;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
@@ -36,31 +34,14 @@ use core::sync::atomic::Ordering::Relaxed;
 /// Pages around a page (`fault_around_pages`).
 const AROUND: usize = 16;
 
+/// The same in bytes: what `fault_around_bytes` may be at most.
+pub(super) const AROUND_BYTES: u64 = AROUND as u64 * PAGE_SIZE;
+
 impl<P: Platform> AddressSpaces<'_, '_, P> {
-    /// How much of anonymous memory the first write to a page of it makes.
-    pub fn fault_around_bytes(&self) -> Bytes {
-        Bytes(self.fault_around() as u64 * PAGE_SIZE)
-    }
-
-    /// Says how much that is from now on: a power of two from one page up to 16.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::BadParameter`].
-    pub fn set_fault_around_bytes(&self, bytes: Bytes) -> Result<()> {
-        let pages = bytes.0 / PAGE_SIZE;
-        let fits = bytes.0 % PAGE_SIZE == 0 && pages.is_power_of_two() && pages <= AROUND as u64;
-        if !fits {
-            return Err(Error::BadParameter);
-        }
-        self.table().fault_around.store(pages as u32, Relaxed);
-        Ok(())
-    }
-
-    /// The same in pages.
+    /// How many pages the first write to anonymous memory makes.
     #[inline]
     pub(super) fn fault_around(&self) -> usize {
-        self.table().fault_around.load(Relaxed) as usize
+        (self.knob(MmKnob::FaultAroundBytes) / PAGE_SIZE) as usize
     }
 }
 

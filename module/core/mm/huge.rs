@@ -28,6 +28,7 @@ use super::page_table::Table;
 use super::page_table::ENTRIES;
 use super::page_table::HUGE_SIZE;
 use super::rss::Rss;
+use super::sysctl::MmKnob;
 use super::system::AddressSpace;
 use super::system::AddressSpaces;
 use super::types::VirtAddr;
@@ -94,7 +95,7 @@ impl ThpMode {
 impl<'a, 'm, P: Platform> AddressSpaces<'a, 'm, P> {
     /// Who gets 2 MiB.
     pub fn thp(&self) -> ThpMode {
-        match self.table().thp.load(Relaxed) {
+        match self.knob(MmKnob::TransparentHugepage) {
             0 => ThpMode::Always,
             1 => ThpMode::Madvise,
             _ => ThpMode::Never,
@@ -103,7 +104,8 @@ impl<'a, 'm, P: Platform> AddressSpaces<'a, 'm, P> {
 
     /// Says who gets 2 MiB from now on.
     pub fn set_thp(&self, mode: ThpMode) {
-        self.table().thp.store(mode as u32, Relaxed);
+        // Each of them is in the range.
+        let _ = self.set_knob(MmKnob::TransparentHugepage, mode as u64);
     }
 }
 

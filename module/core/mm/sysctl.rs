@@ -13,15 +13,23 @@
 //! legacy_va_layout      whether new address spaces are filled from below
 //! mmap_rnd_bits         by how many bits of pages their base is shifted
 //! stack_guard_gap       what stays free before a stack, in pages (a boot parameter)
+//! fault_around_bytes    how much of anonymous memory the first write to a page makes:
+//!                       a page, as in Linux, or a power of two up to 16 pages
+//! transparent_hugepage_enabled
+//!                       who gets 2 MiB: 0 always, 1 madvise, 2 never
+//!                       (/sys/kernel/mm/transparent_hugepage/enabled)
 //! ```
 
+use super::around::AROUND_BYTES;
 use super::system::AddressSpaces;
 use super::system::SpacesTable;
 use crate::error::Error;
 use crate::error::Result;
 use crate::phys::Pages;
 use crate::phys::PAGE_SHIFT;
+use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
+use crate::tunables;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -92,6 +100,10 @@ knobs! {
     MmapRndBits = "mmap_rnd_bits", 28, 32, 28;
     /// In pages.
     StackGuardGap = "stack_guard_gap", 0, INT_MAX, 256;
+    /// In bytes.
+    FaultAroundBytes = "fault_around_bytes", PAGE_SIZE, AROUND_BYTES, PAGE_SIZE;
+    /// As [`ThpMode`](super::ThpMode) numbers them.
+    TransparentHugepage = "transparent_hugepage_enabled", 0, 2, 0;
 }
 
 impl MmKnob {
@@ -128,7 +140,8 @@ impl<P: Platform> AddressSpaces<'_, '_, P> {
     /// [`Error::BadParameter`] for a value that is out of its range.
     pub fn set_knob(&self, which: MmKnob, value: u64) -> Result<()> {
         let (least, most) = which.range();
-        if value < least || value > most {
+        let fits = which != MmKnob::FaultAroundBytes || value.is_power_of_two();
+        if value < least || value > most || !fits {
             return Err(Error::BadParameter);
         }
         self.table().knob(which).store(value, Relaxed);
@@ -144,6 +157,18 @@ impl<P: Platform> AddressSpaces<'_, '_, P> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Turns a knob as the text says that is written to its file, and says how much of
+    /// the text was read (`proc_dointvec_minmax`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadParameter`] for what is no number or not in the range.
+    pub fn read_knob(&self, which: MmKnob, text: &str) -> Result<usize> {
+        let (value, rest) = tunables::first_number(text).ok_or(Error::BadParameter)?;
+        self.set_knob(which, value.into())?;
+        Ok(text.len().saturating_sub(rest.len()))
     }
 
     /// `sysctl_max_map_count`.

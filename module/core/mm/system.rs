@@ -49,10 +49,6 @@ pub struct SpacesTable {
     pub(super) zero_page: AtomicU64,
     pub(super) zero_users: AtomicU32,
     pub(super) zero_lock: AtomicU32,
-    /// Who gets 2 MiB ([`ThpMode`](super::ThpMode)).
-    pub(super) thp: AtomicU32,
-    /// How many pages the first write to anonymous memory makes.
-    pub(super) fault_around: AtomicU32,
 }
 
 /// The caches of this room.
@@ -99,8 +95,6 @@ impl SpacesTable {
             zero_page: AtomicU64::new(0),
             zero_users: AtomicU32::new(0),
             zero_lock: AtomicU32::new(0),
-            thp: AtomicU32::new(0),
-            fault_around: AtomicU32::new(1),
         }
     }
 }

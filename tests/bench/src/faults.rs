@@ -10,11 +10,11 @@ use shadowmm_core::mm::AddressSpace;
 use shadowmm_core::mm::FaultResult;
 use shadowmm_core::mm::HostTable;
 use shadowmm_core::mm::MmConfig;
+use shadowmm_core::mm::MmKnob;
 use shadowmm_core::mm::MmapRequest;
 use shadowmm_core::mm::ThpMode;
 use shadowmm_core::mm::VirtAddr;
 use shadowmm_core::mm::VirtRange;
-use shadowmm_core::phys::Bytes;
 use shadowmm_core::phys::Pfn;
 
 /// Pages of each shape.
@@ -101,7 +101,7 @@ pub fn run(mm: &'static HostMm, shape: FaultShape, clock: &dyn Fn() -> u64) {
         }
         FaultShape::Fork | FaultShape::Unmap => touch(&space, Access::Write, 1),
         FaultShape::Around(pages) => spaces
-            .set_fault_around_bytes(Bytes(pages * PAGE))
+            .set_knob(MmKnob::FaultAroundBytes, pages * PAGE)
             .expect("a power of two"),
         FaultShape::Write | FaultShape::Read => {}
     }
@@ -117,8 +117,7 @@ pub fn run(mm: &'static HostMm, shape: FaultShape, clock: &dyn Fn() -> u64) {
         _ => touch(&space, Access::Write, 1),
     }
     clock();
-    spaces
-        .set_fault_around_bytes(Bytes(PAGE))
+    spaces.set_knob(MmKnob::FaultAroundBytes, PAGE)
         .expect("one page");
     if let Some(child) = child {
         child.put(&Nowhere);

@@ -5,10 +5,10 @@
 use crate::world::*;
 use shadowmm_core::mm::Access;
 use shadowmm_core::mm::FaultResult;
+use shadowmm_core::mm::MmKnob;
 use shadowmm_core::mm::SegvCode;
 use shadowmm_core::mm::VirtAddr;
 use shadowmm_core::mm::VirtRange;
-use shadowmm_core::phys::Bytes;
 
 #[test]
 fn what_nobody_has_written_reads_as_zero_and_is_nobodys() {
@@ -227,10 +227,13 @@ fn neighbours_are_made_for_who_asks_for_that() {
     let base = WINDOW.start.0 + HUGE;
     let at = process.map_at(base + 5 * PAGE, 60, RW, MAP_PRIVATE | MAP_FIXED);
     for bytes in [0, 100, 3 * PAGE, 32 * PAGE] {
-        assert!(spaces.set_fault_around_bytes(Bytes(bytes)).is_err());
+        assert!(spaces.set_knob(MmKnob::FaultAroundBytes, bytes).is_err());
     }
-    spaces.set_fault_around_bytes(Bytes(16 * PAGE)).unwrap();
-    assert_eq!(spaces.fault_around_bytes(), Bytes(16 * PAGE));
+    assert_eq!(
+        spaces.read_knob(MmKnob::FaultAroundBytes, " 0x10000\n"),
+        Ok(9)
+    );
+    assert_eq!(spaces.knob(MmKnob::FaultAroundBytes), 16 * PAGE);
     // Page 7 of the table: from 5, where the VMA begins, on.
     process.write(at + 2 * PAGE, 1);
     assert_eq!(process.rss(), [0, 16, 0]);
@@ -253,7 +256,7 @@ fn neighbours_are_made_for_who_asks_for_that() {
         assert_eq!(process.read(base + page * PAGE), expected, "{page}");
     }
     process.check();
-    spaces.set_fault_around_bytes(Bytes(PAGE)).unwrap();
+    spaces.set_knob(MmKnob::FaultAroundBytes, PAGE).unwrap();
     process.exit();
     machine.finish();
 }
