@@ -30,6 +30,14 @@
 //! Two tables' locks are held at once by whoever moves pages, who has the mmap lock for
 //! writing, and by a fault that takes those of a shared object inside its own.
 //!
+//! # Accessed and dirty
+//!
+//! Both bits are set by faults, because the CPU sets its own in the host's entries, which
+//! nobody reads. A page is entered for writing when it is dirty, so the first write to a
+//! clean one is always seen. That a page which is entered is read or written to once more
+//! is not: where the bits were cleared and the host still has the entry, they stay so until
+//! it has lost it.
+//!
 //! [`AddressSpace::free_tables`]: super::AddressSpace::free_tables
 
 mod entry;
