@@ -8,12 +8,8 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/ptrace.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
+#include <time.h>
 #include <pthread.h>
-#include <ucontext.h>
 
 #define RW (PROT_READ | PROT_WRITE)
 #define PRIVATE MAP_PRIVATE
@@ -183,19 +179,432 @@ static void part_fork(void)
 	same("nothing is left", 0, w_space(fd).map_count);
 }
 
+/* Who may have a window, and what the host's own calls do to it. */
+static void refused(const char *name, int prot, int flags, off_t offset, int want)
+{
+	int file = open_device();
+	void *got = mmap(NULL, 1 << 20, prot, flags, file, offset);
+
+	same(name, want, got == MAP_FAILED ? errno : 0);
+	if (got != MAP_FAILED)
+		munmap(got, 1 << 20);
+	close(file);
+}
+
+#define FAILS(name, want, call)                                 \
+	do {                                                    \
+		errno = 0;                                      \
+		long done_ = (long)(call);                      \
+		same(name, want, done_ == -1 ? errno : 0);      \
+	} while (0)
+
+static void part_windows(void)
+{
+	refused("a private window", RW, MAP_PRIVATE, 0, EINVAL);
+	refused("an executable window", RW | PROT_EXEC, MAP_SHARED, 0, EPERM);
+	refused("a window that is not written to", PROT_READ, MAP_SHARED, 0, EACCES);
+	refused("a window that is not accessed", PROT_NONE, MAP_SHARED, 0, EACCES);
+	refused("a window with an offset", RW, MAP_SHARED, PAGE, EINVAL);
+	refused("a window", RW, MAP_SHARED, 0, 0);
+	FAILS("a second window through the same file", EBUSY, mmap(NULL, PAGE, RW, MAP_SHARED, fd, 0));
+
+	int other = open_device();
+
+	FAILS("a request without a window", ENXIO, w_mmap(other, NULL, PAGE, RW, PRIVATE));
+	same("its reason", 230, reason);
+	char *second = open_window(other, 1 << 30);
+	char *p = w_mmap(other, NULL, PAGE, RW, PRIVATE);
+
+	expect("another file has another window", p >= second && p < second + (1 << 30));
+	*p = 1;
+	close(other);
+	same("a window stays when its file is closed", 1, *p);
+	same("and ends with munmap", 0, munmap(second, 1 << 30));
+	faults("nothing is there then", p, false, SIGSEGV, SEGV_MAPERR);
+
+	p = w_mmap(fd, NULL, 4 * PAGE, RW, PRIVATE);
+	memset(p, 5, 4 * PAGE);
+	FAILS("munmap of a part", EINVAL, munmap(p, PAGE));
+	FAILS("munmap of the first part", EINVAL, munmap(window, WINDOW / 2));
+	FAILS("munmap of the last part", EINVAL, munmap(window + WINDOW / 2, WINDOW / 2));
+	FAILS("mprotect", EACCES, mprotect(window, WINDOW, PROT_READ));
+	FAILS("mprotect of a part", EACCES, mprotect(p, PAGE, PROT_NONE));
+	FAILS("mprotect to what it is", 0, mprotect(window, WINDOW, RW));
+	FAILS("mprotect to be executed", EACCES, mprotect(window, WINDOW, RW | PROT_EXEC));
+	FAILS("mremap to be smaller", EINVAL, mremap(window, WINDOW, WINDOW / 2, 0));
+	FAILS("mremap to be larger", EFAULT, mremap(window, WINDOW, 2 * WINDOW, MREMAP_MAYMOVE));
+	char *place = mmap(NULL, WINDOW, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	FAILS("mremap to somewhere else", EINVAL, mremap(window, WINDOW, WINDOW, MREMAP_MAYMOVE | MREMAP_FIXED, place));
+	FAILS("mremap of a part", EINVAL, mremap(p, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, place));
+	munmap(place, WINDOW);
+	FAILS("something else in the middle", EINVAL,
+	      mmap(p, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	FAILS("madvise", EINVAL, madvise(p, PAGE, MADV_DONTNEED));
+	FAILS("MADV_KEEPONFORK", 0, madvise(window, WINDOW, MADV_KEEPONFORK));
+	same("what is in it is as it was", 5, p[0]);
+	int status;
+
+	fflush(stdout);
+	pid_t child = fork();
+
+	if (child == 0) {
+		p[1] = 6;
+		_exit(p[0] != 5 || w_space(fd).map_count != 1);
+	}
+	waitpid(child, &status, 0);
+	same("a child has its copy", 0, status);
+	same("and this process its own", 5, p[1]);
+	same("munmap of all", 0, munmap(window, WINDOW));
+	faults("a window that is gone", p, true, SIGSEGV, SEGV_MAPERR);
+	FAILS("a request to it", ENXIO, w_munmap(fd, p, PAGE));
+	window = open_window(fd, WINDOW);
+	expect("another one can be had", w_mmap(fd, NULL, PAGE, RW, PRIVATE) != MAP_FAILED);
+}
+
+/* What the window answers beside what the host does about memory of the same shape. */
+#define BOTH(name, in_window, of_host)                                                    \
+	do {                                                                              \
+		errno = 0;                                                                \
+		long host_ = (long)(of_host) == -1 ? errno : 0;                           \
+		errno = 0;                                                                \
+		long shadow_ = (long)(in_window) == -1 ? errno : 0;                       \
+		same(name, host_, shadow_);                                               \
+	} while (0)
+
+#define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
+
+static void part_errno(void)
+{
+	/* Sixteen pages, a hole of sixteen, sixteen more; the same of the host's. */
+	char *p = w_mmap(fd, NULL, 48 * PAGE, RW, PRIVATE), *q = mmap(NULL, 48 * PAGE, RW, ANON, -1, 0);
+	unsigned char vec[64];
+	size_t huge = (size_t)1 << 62;
+
+	w_munmap(fd, p + 16 * PAGE, 16 * PAGE);
+	munmap(q + 16 * PAGE, 16 * PAGE);
+	BOTH("mmap of nothing", w_mmap(fd, NULL, 0, RW, PRIVATE), mmap(NULL, 0, RW, ANON, -1, 0));
+	BOTH("mmap of too much", w_mmap(fd, NULL, huge, RW, PRIVATE), mmap(NULL, huge, RW, ANON, -1, 0));
+	BOTH("mmap that overflows", w_mmap(fd, NULL, -PAGE + 1, RW, PRIVATE), mmap(NULL, -PAGE + 1, RW, ANON, -1, 0));
+	BOTH("mmap of no type", w_mmap(fd, NULL, PAGE, RW, 0), mmap(NULL, PAGE, RW, MAP_ANONYMOUS, -1, 0));
+	BOTH("mmap at no page's start", w_mmap(fd, p + 1, PAGE, RW, PRIVATE | MAP_FIXED), mmap(q + 1, PAGE, RW, ANON | MAP_FIXED, -1, 0));
+	BOTH("MAP_FIXED_NOREPLACE on something", w_mmap(fd, p, PAGE, RW, PRIVATE | MAP_FIXED_NOREPLACE),
+	     mmap(q, PAGE, RW, ANON | MAP_FIXED_NOREPLACE, -1, 0));
+	BOTH("mmap of no file", w_mmap_of(fd, NULL, PAGE, RW, PRIVATE, -1, 0), mmap(NULL, PAGE, RW, MAP_PRIVATE, -1, 0));
+	BOTH("mmap of a file's offset in a page", w_mmap_of(fd, NULL, PAGE, RW, PRIVATE, 0, 1), mmap(NULL, PAGE, RW, MAP_PRIVATE, 0, 1));
+	FAILS("MAP_FIXED outside of the window", ENOMEM, w_mmap(fd, q, PAGE, RW, PRIVATE | MAP_FIXED));
+	FAILS("MAP_FIXED across its end", ENOMEM, w_mmap(fd, window + WINDOW - PAGE, 2 * PAGE, RW, PRIVATE | MAP_FIXED));
+
+	BOTH("munmap at no page's start", w_munmap(fd, p + 1, PAGE), munmap(q + 1, PAGE));
+	BOTH("munmap of nothing", w_munmap(fd, p, 0), munmap(q, 0));
+	BOTH("munmap that overflows", w_munmap(fd, p, huge), munmap(q, huge));
+	BOTH("munmap of a hole", w_munmap(fd, p + 17 * PAGE, PAGE), munmap(q + 17 * PAGE, PAGE));
+	FAILS("munmap outside of the window", EINVAL, w_munmap(fd, q, PAGE));
+
+	BOTH("mprotect at no page's start", w_mprotect(fd, p + 1, PAGE, RW), mprotect(q + 1, PAGE, RW));
+	BOTH("mprotect of nothing", w_mprotect(fd, p, 0, RW), mprotect(q, 0, RW));
+	BOTH("mprotect that overflows", w_mprotect(fd, p, -PAGE, RW), mprotect(q, -PAGE, RW));
+	BOTH("mprotect of a hole", w_mprotect(fd, p + 17 * PAGE, PAGE, RW), mprotect(q + 17 * PAGE, PAGE, RW));
+	BOTH("mprotect into a hole", w_mprotect(fd, p + 15 * PAGE, 2 * PAGE, PROT_READ), mprotect(q + 15 * PAGE, 2 * PAGE, PROT_READ));
+	BOTH("mprotect with bits", w_mprotect(fd, p, PAGE, 0x100), mprotect(q, PAGE, 0x100));
+	BOTH("mprotect PROT_GROWSDOWN of no stack", w_mprotect(fd, p, PAGE, RW | PROT_GROWSDOWN), mprotect(q, PAGE, RW | PROT_GROWSDOWN));
+
+	BOTH("mremap at no page's start", w_mremap(fd, p + 1, PAGE, PAGE, 0, NULL), mremap(q + 1, PAGE, PAGE, 0));
+	BOTH("mremap to nothing", w_mremap(fd, p, PAGE, 0, 0, NULL), mremap(q, PAGE, 0, 0));
+	BOTH("mremap of a hole", w_mremap(fd, p + 17 * PAGE, PAGE, 2 * PAGE, 0, NULL), mremap(q + 17 * PAGE, PAGE, 2 * PAGE, 0));
+	BOTH("mremap across a hole", w_mremap(fd, p + 14 * PAGE, 4 * PAGE, 5 * PAGE, MREMAP_MAYMOVE, NULL), mremap(q + 14 * PAGE, 4 * PAGE, 5 * PAGE, MREMAP_MAYMOVE));
+	BOTH("mremap with no room", w_mremap(fd, p, PAGE, 2 * PAGE, 0, NULL), mremap(q, PAGE, 2 * PAGE, 0));
+	BOTH("mremap with bits", w_mremap(fd, p, PAGE, PAGE, 0x100, NULL), mremap(q, PAGE, PAGE, 0x100));
+	BOTH("MREMAP_FIXED alone", w_mremap(fd, p, PAGE, PAGE, MREMAP_FIXED, p + 40 * PAGE), mremap(q, PAGE, PAGE, MREMAP_FIXED, q + 40 * PAGE));
+	BOTH("MREMAP_FIXED on itself", w_mremap(fd, p, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, p + PAGE),
+	     mremap(q, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, q + PAGE));
+	BOTH("MREMAP_DONTUNMAP of another size", w_mremap(fd, p, PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL),
+	     mremap(q, PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL));
+
+	BOTH("madvise at no page's start", w_madvise(fd, p + 1, PAGE, MADV_DONTNEED), madvise(q + 1, PAGE, MADV_DONTNEED));
+	BOTH("madvise of nothing", w_madvise(fd, p, 0, MADV_DONTNEED), madvise(q, 0, MADV_DONTNEED));
+	BOTH("madvise that is none", w_madvise(fd, p, PAGE, 99), madvise(q, PAGE, 99));
+	BOTH("madvise of a hole", w_madvise(fd, p + 17 * PAGE, PAGE, MADV_DONTNEED), madvise(q + 17 * PAGE, PAGE, MADV_DONTNEED));
+	BOTH("madvise across a hole", w_madvise(fd, p + 14 * PAGE, 20 * PAGE, MADV_DONTNEED), madvise(q + 14 * PAGE, 20 * PAGE, MADV_DONTNEED));
+	BOTH("MADV_POPULATE_WRITE of read-only memory", w_madvise(fd, p + 15 * PAGE, PAGE, MADV_POPULATE_WRITE), madvise(q + 15 * PAGE, PAGE, MADV_POPULATE_WRITE));
+
+	BOTH("mincore at no page's start", w_mincore(fd, p + 1, PAGE, vec), mincore(q + 1, PAGE, vec));
+	BOTH("mincore of a hole", w_mincore(fd, p + 17 * PAGE, PAGE, vec), mincore(q + 17 * PAGE, PAGE, vec));
+	BOTH("mincore to nowhere", w_mincore(fd, p, PAGE, (void *)8), mincore(q, PAGE, (void *)8));
+	BOTH("mincore", w_mincore(fd, p, 16 * PAGE, vec), mincore(q, 16 * PAGE, vec));
+	BOTH("mlock of a hole", w_lock(fd, SHADOWMM_MM_MLOCK, p + 17 * PAGE, PAGE, 0), mlock(q + 17 * PAGE, PAGE));
+	BOTH("mlock", w_lock(fd, SHADOWMM_MM_MLOCK, p, PAGE, 0), mlock(q, PAGE));
+	BOTH("mlock2 with bits", w_lock(fd, SHADOWMM_MM_MLOCK, p, PAGE, 2), mlock2(q, PAGE, 2));
+	BOTH("MADV_DONTNEED of locked memory", w_madvise(fd, p, PAGE, MADV_DONTNEED), madvise(q, PAGE, MADV_DONTNEED));
+	BOTH("munlock", w_lock(fd, SHADOWMM_MM_MUNLOCK, p, PAGE, 0), munlock(q, PAGE));
+	BOTH("mlockall of nothing", w_lock(fd, SHADOWMM_MM_MLOCKALL, 0, 0, 0), mlockall(0));
+	BOTH("mlockall with bits", w_lock(fd, SHADOWMM_MM_MLOCKALL, 0, 0, 8), mlockall(8));
+	BOTH("msync of a hole", w_msync(fd, p + 17 * PAGE, PAGE, MS_SYNC), msync(q + 17 * PAGE, PAGE, MS_SYNC));
+	BOTH("msync of both", w_msync(fd, p, PAGE, MS_SYNC | MS_ASYNC), msync(q, PAGE, MS_SYNC | MS_ASYNC));
+	BOTH("msync with bits", w_msync(fd, p, PAGE, 0x100), msync(q, PAGE, 0x100));
+	BOTH("msync at no page's start", w_msync(fd, p + 1, PAGE, MS_SYNC), msync(q + 1, PAGE, MS_SYNC));
+
+	same("a limit", 0, w_limit(fd, SHADOWMM_MM_LIMIT_AS, 64 * PAGE));
+	FAILS("beyond RLIMIT_AS", ENOMEM, w_mmap(fd, NULL, 64 * PAGE, RW, PRIVATE));
+	same("no limit", 0, w_limit(fd, SHADOWMM_MM_LIMIT_AS, -1));
+	uintptr_t brk = w_brk(fd, 0);
+
+	same("brk", (long)(brk + 4 * PAGE), (long)w_brk(fd, brk + 4 * PAGE));
+	memset((void *)brk, 1, 4 * PAGE);
+	same("brk back", (long)brk, (long)w_brk(fd, brk));
+	same("brk to nonsense", (long)brk, (long)w_brk(fd, 1));
+	munmap(q, 48 * PAGE);
+}
+
+static void part_file(void)
+{
+	char name[] = "/tmp/mm-XXXXXX", text[3 * PAGE], there[PAGE];
+	int file = mkstemp(name);
+
+	for (size_t i = 0; i < sizeof(text); i++)
+		text[i] = i * 7 + i / 256;
+	same("a file", (long)(2 * PAGE + 100), write(file, text, 2 * PAGE + 100));
+	char *p = w_mmap_of(fd, NULL, 4 * PAGE, RW, MAP_PRIVATE, file, 0);
+
+	expect("is mapped", p != MAP_FAILED);
+	same("its content", 0, memcmp(p, text, 2 * PAGE + 100));
+	same("zeroes behind its end", 0, p[2 * PAGE + 200]);
+	faults("the page behind", p + 3 * PAGE, false, SIGBUS, BUS_ADRERR);
+	p[0] = ~text[0];
+	same("pread", (long)PAGE, pread(file, there, PAGE, 0));
+	same("the file has not changed", text[0], there[0]);
+	same("resident of the file", 2, w_space(fd).rss[0]);
+	same("resident of its own", 1, w_space(fd).rss[1]);
+	close(file);
+	same("when it is closed", text[PAGE], p[PAGE]);
+	FAILS("a directory", ENODEV, w_mmap_of(fd, NULL, PAGE, RW, MAP_PRIVATE, open("/", O_RDONLY), 0));
+	unlink(name);
+}
+
+static void part_others(void)
+{
+	char *p = w_mmap(fd, NULL, 4 * PAGE, RW, PRIVATE), text[8] = "";
+	int mem = open("/proc/self/mem", O_RDWR), status;
+
+	memcpy(p + PAGE - 3, "abcdef", 6);
+	same("/proc/PID/mem is read", 6, pread(mem, text, 6, (uintptr_t)p + PAGE - 3));
+	same("what was read", 0, memcmp(text, "abcdef", 6));
+	same("is written", 6, pwrite(mem, "ghijkl", 6, (uintptr_t)p + 2 * PAGE - 3));
+	same("what was written", 0, memcmp(p + 2 * PAGE - 3, "ghijkl", 6));
+	same("not where nothing is", -1, pread(mem, text, 1, (uintptr_t)p + 8 * PAGE));
+	same("its errno", EIO, errno);
+	close(mem);
+	fflush(stdout);
+	pid_t child = fork();
+
+	if (child == 0) {
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		raise(SIGSTOP);
+		_exit(p[0] != 'Z');
+	}
+	waitpid(child, &status, 0);
+	same("ptrace reads", 0, memcmp("abc", &(long){ ptrace(PTRACE_PEEKDATA, child, p + PAGE - 3, 0) }, 3));
+	same("ptrace writes", 0, ptrace(PTRACE_POKEDATA, child, p, (void *)(long)'Z'));
+	ptrace(PTRACE_CONT, child, 0, 0);
+	waitpid(child, &status, 0);
+	same("what it wrote", 0, status);
+	same("to the child alone", 0, p[0]);
+}
+
+static void *toucher(void *arg)
+{
+	volatile char *place = arg;
+
+	for (int i = 0; i < 2000; i++)
+		place[i * PAGE] = 1;
+	return NULL;
+}
+
+static void part_threads(void)
+{
+	pthread_t threads[4];
+	char *p = w_mmap(fd, NULL, 8000 * PAGE, RW, PRIVATE);
+
+	for (int i = 0; i < 4; i++)
+		pthread_create(&threads[i], NULL, toucher, p + i * 2000 * PAGE);
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	struct shadowmm_rec_space space = w_space(fd);
+
+	same("every page is there", 8000, space.rss[1]);
+	same("no fault has taken the mmap lock", 0, space.faults_mmap_lock);
+	same("MADV_DONTNEED", 0, w_madvise(fd, p, 8000 * PAGE, MADV_DONTNEED));
+	same("nothing is there", 0, w_space(fd).rss[1]);
+}
+
+static volatile sig_atomic_t ticks;
+
+static void tick(int number)
+{
+	(void)number;
+	ticks++;
+}
+
+static void part_signals(void)
+{
+	struct sigaction action = { .sa_handler = tick };
+	timer_t timer;
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
+	struct itimerspec often = { { 0, 500000 }, { 0, 500000 } };
+	char *p = w_mmap(fd, NULL, 64 * PAGE, RW, PRIVATE);
+	long sum = 0;
+
+	sigaction(SIGUSR1, &action, NULL);
+	timer_create(CLOCK_MONOTONIC, &event, &timer);
+	timer_settime(timer, 0, &often, NULL);
+	for (int round = 0; round < 200; round++) {
+		for (int i = 0; i < 64; i++)
+			p[i * PAGE] = 1;
+		for (int i = 0; i < 64; i++)
+			sum += p[i * PAGE];
+		w_madvise(fd, p, 64 * PAGE, MADV_DONTNEED);
+	}
+	timer_delete(timer);
+	same("nothing is lost by signals", 200 * 64, sum);
+	expect("there were signals", ticks > 0);
+
+	/* A signal that is blocked or ignored is forced, as the host does. */
+	for (int how = 0; how < 2; how++) {
+		int status;
+
+		fflush(stdout);
+		pid_t child = fork();
+
+		if (child == 0) {
+			sigset_t set;
+
+			w_mprotect(fd, p, PAGE, PROT_READ);
+			sigemptyset(&set);
+			sigaddset(&set, SIGSEGV);
+			if (how)
+				signal(SIGSEGV, SIG_IGN);
+			else
+				sigprocmask(SIG_BLOCK, &set, NULL);
+			*(volatile char *)p = 1;
+			_exit(0);
+		}
+		waitpid(child, &status, 0);
+		expect(how ? "SIGSEGV that is ignored" : "SIGSEGV that is blocked",
+		       WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+	}
+}
+
+static void part_many(void)
+{
+	char *p = w_mmap(fd, NULL, 20000 * PAGE, RW, PRIVATE);
+	int bad = 0;
+
+	for (int i = 0; i < 20000; i += 2)
+		bad += w_mprotect(fd, p + i * PAGE, PAGE, PROT_READ) != 0;
+	same("10,000 times mprotect", 0, bad);
+	same("as many VMAs", 20000, w_space(fd).map_count);
+	for (int i = 1; i < 20000; i += 2)
+		p[i * PAGE] = 1;
+	struct shadowmm_rec_vma *all = malloc(20000 * sizeof(*all));
+
+	same("all are told", 20000, w_vmas(fd, all, 20000));
+	bad = 0;
+	for (int i = 0; i < 20000; i++)
+		bad += all[i].start != (uintptr_t)p + i * PAGE || all[i].end != all[i].start + PAGE;
+	same("in order", 0, bad);
+	free(all);
+	same("back", 0, w_mprotect(fd, p, 20000 * PAGE, RW));
+	/* Each page that was written to had no neighbour with an anonymous region: it has its own. */
+	same("each merges with a neighbour that nobody has written to", 10000, w_space(fd).map_count);
+	same("munmap", 0, w_munmap(fd, p, 20000 * PAGE));
+}
+
+/* Processes that fork and write, two at a time, `depth` deep. */
+static int bomb(char *p, int depth)
+{
+	int bad = 0, status;
+
+	for (int i = 0; i < 2 && depth; i++) {
+		pid_t child = fork();
+
+		if (child == 0) {
+			memset(p + depth * PAGE, depth, PAGE);
+			_exit(p[0] != 42 || bomb(p, depth - 1));
+		}
+		if (child < 0 || waitpid(child, &status, 0) != child)
+			bad++;
+		else
+			bad += status != 0;
+	}
+	return bad;
+}
+
+static void part_forks(void)
+{
+	char *p = w_mmap(fd, NULL, 16 * PAGE, RW, PRIVATE);
+	int status;
+
+	memset(p, 42, 16 * PAGE);
+	fflush(stdout);
+	same("126 processes, one from another", 0, bomb(p, 6));
+	same("this one has what it had", 42, p[6 * PAGE]);
+
+	/* One that is killed in the middle, and one that becomes another program. */
+	fflush(stdout);
+	pid_t child = fork();
+
+	if (child == 0)
+		for (;;)
+			memset(p, 1, 16 * PAGE), w_madvise(fd, p, 16 * PAGE, MADV_DONTNEED);
+	usleep(50000);
+	kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+	expect("kill -9", WIFSIGNALED(status));
+	child = fork();
+	if (child == 0)
+		execl("/bin/true", "true", NULL);
+	waitpid(child, &status, 0);
+	same("exec", 0, status);
+	struct shadowmm_report report = { .kind = SHADOWMM_REPORT_SPACES, .record_size = sizeof(struct shadowmm_rec_space) };
+
+	ASK(fd, SHADOWMM_IOC_REPORT, report);
+	same("this address space is left", 1, report.count);
+}
+
+/* Stays until stdin ends, for others to look at. */
+static void part_hold(void)
+{
+	char *p = w_mmap(fd, NULL, 16 * PAGE, RW, PRIVATE), byte;
+
+	memset(p, 1, 8 * PAGE);
+	printf("%u %p\n", w_space(fd).id, (void *)p);
+	fflush(stdout);
+	while (read(0, &byte, 1) > 0)
+		;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
 		void (*run)(void);
+		bool asked;	/* only when it is named */
 	} parts[] = {
-		{ "basic", part_basic },
-		{ "fork", part_fork },
+		{ "basic", part_basic, false },
+		{ "fork", part_fork, false },
+		{ "windows", part_windows, false },
+		{ "errno", part_errno, false },
+		{ "file", part_file, false },
+		{ "others", part_others, false },
+		{ "threads", part_threads, false },
+		{ "signals", part_signals, false },
+		{ "many", part_many, false },
+		{ "forks", part_forks, false },
+		{ "hold", part_hold, true },
 	};
 
 	catch();
 	for (unsigned int i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
-		bool wanted = argc == 1;
+		bool wanted = argc == 1 && !parts[i].asked;
 
 		for (int j = 1; j < argc; j++)
 			wanted |= !strcmp(argv[j], parts[i].name);

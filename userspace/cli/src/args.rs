@@ -2,6 +2,7 @@
 
 //! The command line.
 
+mod mm;
 mod page;
 mod slab;
 
@@ -11,6 +12,9 @@ use clap::Parser;
 use clap::Subcommand;
 use std::path::PathBuf;
 
+pub use mm::Mm;
+pub use mm::Run;
+pub use mm::Touch;
 pub use page::Alloc;
 pub use page::Contig;
 pub use page::Page;
@@ -164,6 +168,15 @@ pub enum Command {
     /// Caches of objects that are smaller than pages: make, look at, use and destroy them
     #[command(subcommand)]
     Slab(Slab),
+    /// Address spaces of processes: list, look at, walk, touch and trace them
+    #[command(subcommand)]
+    Mm(Mm),
+    /// Run a program with its anonymous private memory in a window
+    ///
+    /// A library is preloaded that sends its mmap, munmap, mprotect, mremap, madvise, brk and the
+    /// like to the shadow. What it cannot redirect it leaves alone: files, shared memory, what is to
+    /// be executed, and what the C library asks for itself.
+    Run(Run),
     /// Give the zones back the free pages that CPUs keep at hand
     ///
     /// A page that was freed goes to its CPU's pageset first, and is in no free list until that is

@@ -104,6 +104,8 @@ fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Accounting => commands::accounting::run(context),
         Command::Page(page) => commands::page::run(context, page),
         Command::Slab(slab) => commands::slab::run(context, slab),
+        Command::Mm(mm) => commands::mm::run(context, mm),
+        Command::Run(args) => commands::mm::run_program(context, args),
         Command::Cosmos => commands::cosmos::run(context),
         Command::Compare(args) => commands::compare::run(context, args),
         Command::Tour(args) => commands::tour::run(context, args),

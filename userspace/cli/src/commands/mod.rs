@@ -12,6 +12,7 @@ pub mod e820;
 pub mod fragmentation;
 pub mod iomem;
 pub mod memblock;
+pub mod mm;
 pub mod nodes;
 pub mod numastat;
 pub mod page;

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The command lines of `mm` and `run`.
+
+use super::address;
+use super::page::size;
+use clap::Args;
+use clap::Subcommand;
+use std::ffi::OsString;
+
+/// What to do with address spaces.
+#[derive(Debug, Subcommand)]
+pub enum Mm {
+    /// The address spaces: whose they are, how large, what of them is there
+    #[command(
+        after_long_help = "JSON: spaces: [{id, pid, comm, window_start, window_end, mmap_base, start_brk, brk, start_stack, total_vm_pages, locked_vm_pages, data_vm_pages, stack_vm_pages, hiwater_vm_pages, hiwater_rss_pages, rss_file_pages, rss_anon_pages, rss_shmem_pages, pgtables_bytes, min_flt, maj_flt, faults_vma_lock, faults_mmap_lock, map_count, tree, oom_score_adj}]."
+    )]
+    List,
+    /// The VMAs of an address space, as /proc/PID/maps has them
+    #[command(after_long_help = "JSON: id; vmas: [{start, end, flags, pgoff, file, anon}].")]
+    Maps {
+        /// Its number in the list
+        id: u32,
+    },
+    /// What the VMAs have in memory, as /proc/PID/smaps tells it
+    #[command(after_long_help = "JSON: id; text.")]
+    Smaps {
+        /// Its number in the list
+        id: u32,
+    },
+    /// The sizes of an address space, as /proc/PID/status has them
+    #[command(after_long_help = "JSON: id; text.")]
+    Status {
+        /// Its number in the list
+        id: u32,
+    },
+    /// Every level of an address's translation, down to the page, its zone and its node
+    #[command(
+        after_long_help = "JSON: addr, vma ({start, end, flags, pgoff, file, anon}, that which holds it or the next one), mapped, levels: [{name, table_pfn, index, entry}], pfn; page: the keys of page show, or null."
+    )]
+    Walk {
+        /// The address space's number in the list
+        id: u32,
+        /// The address
+        #[arg(value_parser = address)]
+        addr: u64,
+    },
+    /// The stages of each fault, as they happen, until a key is pressed
+    FaultTrace,
+    /// Map memory in a window of this command's own, touch it, and tell what that was
+    #[command(
+        after_long_help = "JSON: bytes, write, ns; space: the keys of mm list, after the touch."
+    )]
+    Touch(Touch),
+}
+
+/// Options of `touch`.
+#[derive(Args, Debug)]
+pub struct Touch {
+    /// How much, like 64M
+    #[arg(value_parser = size)]
+    pub size: u64,
+    /// Only read it
+    #[arg(long)]
+    pub read: bool,
+}
+
+/// Options of `run`.
+#[derive(Args, Debug)]
+pub struct Run {
+    /// The program and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    pub command: Vec<OsString>,
+    /// Tell at the end what went into the window and what did not
+    #[arg(long)]
+    pub stats: bool,
+}

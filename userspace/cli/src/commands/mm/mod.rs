@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `shadowmm mm`: address spaces, looked at; and `shadowmm run`.
+//!
+//! ```text
+//! list.rs    all of them; the texts of one
+//! walk.rs    how an address is translated
+//! touch.rs   a window of this command's own
+//! trace.rs   the stages of faults
+//! run.rs     a program whose memory goes into a window
+//! ```
+
+mod list;
+mod run;
+mod touch;
+mod trace;
+mod walk;
+
+use crate::args::Mm;
+use crate::context::Context;
+use crate::error::Result;
+
+pub use run::run as run_program;
+
+/// Does what is to be done with address spaces.
+pub fn run(context: &Context, command: &Mm) -> Result<()> {
+    match command {
+        Mm::List => context.show(&list::Spaces::read(&context.open()?)?),
+        Mm::Maps { id } => list::maps(context, *id),
+        Mm::Smaps { id } => context.show(&list::Text::read(context, *id, "smaps")?),
+        Mm::Status { id } => context.show(&list::Text::read(context, *id, "status")?),
+        Mm::Walk { id, addr } => context.show(&walk::Walked::read(&context.open()?, *id, *addr)?),
+        Mm::FaultTrace => trace::run(context),
+        Mm::Touch(args) => context.show(&touch::Touched::run(&context.open()?, args)?),
+    }
+}

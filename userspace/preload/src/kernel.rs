@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! System calls as the kernel has them.
+
+use nix::libc;
+use nix::libc::c_long;
+use std::arch::asm;
+
+/// A system call: what it returns, -errno for an error.
+///
+/// # Safety
+///
+/// As the call's own.
+#[inline]
+pub(crate) unsafe fn syscall(number: c_long, args: [u64; 6]) -> i64 {
+    let mut result = number as i64;
+    // SAFETY: The kernel changes these registers alone; the rest is the caller's.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") result,
+            in("rdi") args[0],
+            in("rsi") args[1],
+            in("rdx") args[2],
+            in("r10") args[3],
+            in("r8") args[4],
+            in("r9") args[5],
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack)
+        );
+    }
+    result
+}
+
+/// The same as the C library has it: -1, and errno, for an error.
+///
+/// # Safety
+///
+/// As above.
+pub(crate) unsafe fn call(number: c_long, args: [u64; 6]) -> i64 {
+    // SAFETY: By this function's own.
+    told(unsafe { syscall(number, args) })
+}
+
+/// An errno in place of its negative.
+pub(crate) fn told(result: i64) -> i64 {
+    if (-4095..0).contains(&result) {
+        set_errno(-result as i32);
+        return -1;
+    }
+    result
+}
+
+/// Sets errno.
+pub(crate) fn set_errno(errno: i32) {
+    // SAFETY: The place is the thread's own.
+    unsafe { *libc::__errno_location() = errno };
+}

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The library that `shadowmm run` preloads: calls about anonymous private memory go to a
+//! window in place of the process.
+//!
+//! ```text
+//! hooks.rs    the functions of the C library that are replaced
+//! window.rs   the process's window, and requests to it
+//! counters.rs what was redirected and what was not, told when the process ends
+//! kernel.rs   system calls, without the C library's functions, which are these
+//! ```
+//!
+//! Nothing here allocates, and nothing is called that might: the caller may be an
+//! allocator. What can't be redirected goes to the host, and is counted: files and shared
+//! memory, what is to be executed, huge pages of the host's, and fixed places outside of
+//! the window. Calls that the C library makes for itself (malloc, stacks of threads) don't
+//! come by; what they have taken is counted when the process ends.
+
+mod counters;
+mod hooks;
+mod kernel;
+mod window;
