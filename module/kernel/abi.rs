@@ -148,6 +148,14 @@ unsafe impl Request for uapi::shadowmm_bench_slab {
     }
 }
 
+plain! { shadowmm_bench_lookup }
+// SAFETY: As above.
+unsafe impl Request for uapi::shadowmm_bench_lookup {
+    fn reserved(&self) -> u32 {
+        self.reserved
+    }
+}
+
 plain! { shadowmm_alloc shadowmm_free shadowmm_page }
 
 // SAFETY: The header starts it with a struct shadowmm_head.

@@ -17,6 +17,7 @@
     reason = "the same file is a public module of tests/bench"
 )]
 mod object_shapes;
+pub(crate) mod lookups;
 pub(crate) mod objects;
 #[expect(
     unreachable_pub,

@@ -73,12 +73,18 @@ unsigned int shadowmm_bench_host(void);
 int shadowmm_bench_node(void);
 long shadowmm_bench_on_cpu(unsigned int cpu, long (*job)(void *), void *arg);
 
+/* bench_mm.c */
+struct maple_tree *shadowmm_bench_tree(void);
+int shadowmm_bench_tree_add(struct maple_tree *tree, unsigned long start, unsigned long end);
+size_t shadowmm_bench_tree_walk(struct maple_tree *tree, const u64 *addrs, size_t nr);
+void shadowmm_bench_tree_free(struct maple_tree *tree);
+
 /* bench_slab.c */
 struct kmem_cache *shadowmm_bench_cache(const char *name, unsigned int size);
 long shadowmm_bench_read(const char *path);
 
 /* params.c; the tunables in the order of core's table. */
-#define SHADOWMM_NR_TUNABLES 8
+#define SHADOWMM_NR_TUNABLES 9
 struct shadowmm_params {
 	bool autoboot;
 	unsigned int region_mb;

@@ -65,6 +65,7 @@ const KMALLOC: u32 = _IO(MAGIC, 0x24);
 const BYTES: u32 = _IO(MAGIC, 0x25);
 const BENCH: u32 = _IO(MAGIC, 0x10);
 const BENCH_SLAB: u32 = _IO(MAGIC, 0x11);
+const BENCH_LOOKUP: u32 = _IO(MAGIC, 0x12);
 const MM_CONFIG: u32 = _IO(MAGIC, 0x40);
 const MM_INFO: u32 = _IO(MAGIC, 0x41);
 const MM_MMAP: u32 = _IO(MAGIC, 0x42);
@@ -165,6 +166,9 @@ impl MiscDevice for OpenFile {
             BYTES => abi::answer(arg, |request| me.bytes(request)),
             BENCH => abi::answer(arg, |request| bench::run(&me.shadow, request)),
             BENCH_SLAB => abi::answer(arg, |request| bench::objects::run(&me.shadow, request)),
+            BENCH_LOOKUP => abi::answer(arg, |request| {
+                bench::lookups::run(&*me.windows.current()?, request)
+            }),
             MM_CONFIG => abi::answer(arg, |request| me.mm_config(request)),
             MM_INFO => abi::answer(arg, |request| me.mm_info(request)),
             MM_MMAP => abi::answer(arg, |request| me.mm_mmap(request)),

@@ -29,4 +29,5 @@ pub(crate) use oom::oom_kill;
 pub(crate) use records::report;
 pub(crate) use window::map;
 pub(crate) use window::FileWindows;
+pub(crate) use window::Window;
 pub(crate) use window::Windows;

@@ -48,6 +48,7 @@
 #define SHADOWMM_IOC_CONTIG   _IO(SHADOWMM_IOC_MAGIC, 0x0c) /* struct shadowmm_contig */
 #define SHADOWMM_IOC_BENCH    _IO(SHADOWMM_IOC_MAGIC, 0x10) /* struct shadowmm_bench */
 #define SHADOWMM_IOC_BENCH_SLAB _IO(SHADOWMM_IOC_MAGIC, 0x11) /* struct shadowmm_bench_slab */
+#define SHADOWMM_IOC_BENCH_LOOKUP _IO(SHADOWMM_IOC_MAGIC, 0x12) /* struct shadowmm_bench_lookup */
 
 #define SHADOWMM_IOC_RECLAIM  _IO(SHADOWMM_IOC_MAGIC, 0x18) /* struct shadowmm_reclaim */
 
@@ -1126,6 +1127,22 @@ struct shadowmm_bench_slab {
 	__u32 cpu;		/* REMOTE, EXCHANGE: the other CPU; else 0 */
 	__u32 reserved;
 	__aligned_u64 shadow_ticks;	/* __u64 *, for as many as blocks; untouched with NO_SHADOW */
+	__aligned_u64 host_ticks;	/* __u64 *, likewise */
+};
+
+/*
+ * BENCH_LOOKUP: how long it takes to find the VMAs of the caller's window, and the same ranges
+ * in a maple tree of the host's. CAP_SYS_ADMIN (else EPERM).
+ */
+struct shadowmm_bench_lookup {
+	struct shadowmm_head head;
+	__u32 blocks;		/* how many of each, 1 to SHADOWMM_BENCH_MAX_BLOCKS */
+	__u32 done;		/* out: how many were measured */
+	__u32 operations;	/* out: lookups in a block */
+	__u32 tsc_khz;		/* out: how often the counter counts, as the host has found */
+	__u32 vmas;		/* out: how many VMAs there are */
+	__u32 reserved;
+	__aligned_u64 shadow_ticks;	/* __u64 *, for as many as blocks */
 	__aligned_u64 host_ticks;	/* __u64 *, likewise */
 };
 

@@ -133,7 +133,7 @@ impl FileWindows {
     }
 
     /// The calling process's.
-    pub(super) fn current(&self) -> CoreResult<Arc<Window>> {
+    pub(crate) fn current(&self) -> CoreResult<Arc<Window>> {
         let windows = self.of.lock();
         let window = windows.get(&HostMm::current_number());
         window.cloned().ok_or(Error::NoWindow)
@@ -192,7 +192,7 @@ impl Window {
     }
 
     /// Uses the address space.
-    pub(super) fn with<R>(
+    pub(crate) fn with<R>(
         &self,
         job: impl FnOnce(AddressSpace<'_, '_, Kernel>) -> CoreResult<R>,
     ) -> CoreResult<R> {

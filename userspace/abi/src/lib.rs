@@ -106,6 +106,10 @@ layout! {
         head: 0, shape: 16, size: 20, blocks: 24, done: 28, operations: 32, tsc_khz: 36, host: 40,
         magazine: 44, cpu: 48, reserved: 52, shadow_ticks: 56, host_ticks: 64,
     }
+    shadowmm_bench_lookup = 56 {
+        blocks: 16, done: 20, operations: 24, tsc_khz: 28, vmas: 32, reserved: 36, shadow_ticks: 40,
+        host_ticks: 48,
+    }
     shadowmm_diff_open = 56 { nid: 16, nr_zones: 20, seed: 24, nr_slots: 32, managed: 40, free: 48 }
     shadowmm_diff_step = 16 { op: 0, gfp: 4, order: 8, slot: 12 }
     shadowmm_diff_play = 176 {

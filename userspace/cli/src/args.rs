@@ -338,7 +338,22 @@ pub enum Bench {
     /// The slab layer: pairs, bulks, remote frees, mixed sizes, memory
     #[command(after_long_help = BENCH_SLAB_HELP)]
     Slab(BenchOptions),
+    /// Address spaces: touches, copies, mmap, mprotect, lookups, fork
+    #[command(after_long_help = BENCH_MM_HELP)]
+    Mm(BenchOptions),
 }
+
+const BENCH_MM_HELP: &str = "\
+As 'bench page', of memory that a program uses: in a window, and in its own address space, by the \
+same loops. What the window costs has the host's part of each fault in it, and the ioctls that are \
+there in place of system calls. Huge pages are asked for by madvise, on both sides, where they are \
+measured, and forbidden elsewhere.
+
+JSON: accelerator, kernel, unit (instructions or ns), host_options: {init_on_alloc, init_on_free, \
+page_poison, debug_pagealloc}; faults: those of the windows, faults_mmap_lock: of these, those that \
+took the lock of the whole address space; rows: [{bench, shape, per, unit, blocks, shadow, host, \
+ratio}], shadow and host {min, median} of one operation, ratio shadow to host of the minima; \
+missing: [{shape, why}]; differences: what the host does that the shadow does not.";
 
 const BENCH_SLAB_HELP: &str = "\
 As 'bench page', of objects; and the pages that the same objects take on both sides, with all that \

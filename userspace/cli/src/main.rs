@@ -111,6 +111,7 @@ fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Tour(args) => commands::tour::run(context, args),
         Command::Bench(args::Bench::Page(args)) => commands::bench::page(context, args),
         Command::Bench(args::Bench::Slab(args)) => commands::bench::slab(context, args),
+        Command::Bench(args::Bench::Mm(args)) => commands::bench::mm(context, args),
         Command::Drain { node } => commands::reclaim::drain(context, *node),
         Command::Compact { node } => commands::reclaim::compact(context, *node),
         Command::Tune { what } => commands::tune::run(context, what.as_deref()),

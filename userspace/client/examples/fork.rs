@@ -30,11 +30,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "the parent"
     };
     // SAFETY: As above.
-    println!(
-        "{who} has {} in address space {}:",
-        unsafe { word.read() },
-        space.id
-    );
+    let value = unsafe { word.read() };
+    println!("{who} has {value} in address space {}:", space.id);
     print!(
         "{}",
         std::fs::read_to_string(format!("/proc/shadowmm/mm/{}/maps", space.id))?

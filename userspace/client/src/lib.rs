@@ -27,6 +27,7 @@
 
 mod areas;
 mod bench;
+mod bench_lookup;
 mod bench_slab;
 mod boot;
 mod caches;
@@ -51,6 +52,7 @@ pub use bench::BenchShape;
 pub use bench::BenchSides;
 pub use bench::HostOptions;
 pub use bench::Measured;
+pub use bench_lookup::LookupMeasured;
 pub use bench_slab::SlabBench;
 pub use bench_slab::SlabBenchShape;
 pub use bench_slab::SlabMeasured;

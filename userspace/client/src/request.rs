@@ -69,6 +69,7 @@ requests! {
     shadowmm_mm_vmas = REQUEST_MM_VMAS;
     shadowmm_bench = REQUEST_BENCH;
     shadowmm_bench_slab = REQUEST_BENCH_SLAB;
+    shadowmm_bench_lookup = REQUEST_BENCH_LOOKUP;
     shadowmm_diff_open = REQUEST_DIFF_OPEN;
     shadowmm_diff_play = REQUEST_DIFF_PLAY;
     shadowmm_diff_state = REQUEST_DIFF_STATE;

@@ -131,7 +131,7 @@ impl VmaFlags {
     /// As `/proc/PID/maps` shows them: `rw-p`.
     pub fn permissions(self) -> String {
         let letters = [(0, 'r', '-'), (1, 'w', '-'), (2, 'x', '-'), (7, 's', 'p')];
-        let shown = letters.map(|(bit, set, unset)| match self.0 >> bit & 1 {
+        let shown = letters.map(|(bit, set, unset)| match (self.0 >> bit) & 1 {
             0 => unset,
             _ => set,
         });
@@ -259,7 +259,7 @@ impl Device {
                 .map(|((&entry, &table_pfn), (name, shift))| WalkLevel {
                     name,
                     table_pfn,
-                    index: addr >> shift & 511,
+                    index: (addr >> shift) & 511,
                     entry,
                 })
                 .collect(),

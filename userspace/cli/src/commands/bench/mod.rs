@@ -3,9 +3,11 @@
 //! `shadowmm bench page`: what the shadow's page allocator costs beside the
 //! host's, in the same boot, by the same loops.
 
+mod mm;
 mod slab;
 mod together;
 
+pub use mm::mm;
 pub use slab::slab;
 
 use crate::args::BenchOptions;
