@@ -33,6 +33,38 @@ pub enum Command {
     Buddy(Buddy),
     /// The slab layer: how caches are laid out, and what they come to have.
     Slab(Slab),
+    /// Address spaces: every answer, all VMAs, pages and what is in them.
+    Mm(Mm),
+}
+
+/// How address spaces are compared.
+#[derive(Debug, Args)]
+pub struct Mm {
+    /// Which steps are played; the same number gives the same steps.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seed: u64,
+    /// How many steps.
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub steps: u64,
+    /// After so many steps address spaces of another size and mix are begun.
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub episode: u64,
+    /// After so many steps pages, flags, mincore and counters are compared; after four times
+    /// as many, contents. Answers and maps are after each.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub look: u64,
+    /// Seconds to find fewer steps that lead to a difference.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub shrink: u64,
+    /// Where they are written to.
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Plays the steps of such a file.
+    #[arg(long, value_name = "FILE")]
+    pub replay: Option<PathBuf>,
+    /// The running kernel beside itself, in two processes: a test of the test.
+    #[arg(long)]
+    pub host_only: bool,
 }
 
 /// How the page allocator is compared.

@@ -17,12 +17,14 @@
 //!   sysfs.rs     what the kernel shows
 //!   workload.rs  random objects from caches on both sides
 //!     bounds.rs  what must hold of both
+//! mm/            address spaces
 //! ```
 
 mod args;
 mod buddy;
 mod cpus;
 mod generate;
+mod mm;
 mod quiet;
 mod random;
 mod slab;
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Buddy(args) => buddy::run(&cli, args),
         Command::Slab(args) => slab::run(&cli, args),
+        Command::Mm(args) => mm::run(&cli, args),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
