@@ -290,6 +290,16 @@ impl Looker {
             (_, 0) => b'a',
             _ => b'f',
         };
+        // Which pages of a file a fault maps depends on what is in the page cache.
+        let base = side.base();
+        for vma in self.vmas[..self.count].iter().filter(|vma| vma.is_file) {
+            let pages = (vma.start - base) / PAGE..(vma.end - base) / PAGE;
+            for entry in &mut entries[pages.start as usize..pages.end as usize] {
+                if kind(*entry) == b'f' {
+                    *entry = 0;
+                }
+            }
+        }
         for (line, entries) in entries.chunks(64).enumerate() {
             if entries.iter().all(|&entry| kind(entry) == b'.') {
                 continue;
@@ -318,9 +328,14 @@ impl Looker {
             is_behind
         });
         let mut is_inside = false;
+        let mut is_file = false;
         for line in self.raw.as_bytes().split(|&byte| byte == b'\n') {
             if let Some((start, stop)) = range_of(line) {
                 is_inside = start < end && stop > base;
+                let vma = self.vmas[..self.count]
+                    .iter()
+                    .find(|vma| vma.start == start);
+                is_file = vma.is_some_and(|vma| vma.is_file);
                 if is_inside {
                     self.seen.hex(start.wrapping_sub(base));
                     self.seen.push(b"-");
@@ -343,6 +358,10 @@ impl Looker {
                 self.seen.push(b"\n");
             }
             for key in [&b"Rss:"[..], b"Anonymous:", b"AnonHugePages:"] {
+                // As above: of a file, what was written to alone.
+                if is_file && key == b"Rss:" {
+                    continue;
+                }
                 if let Some(value) = line.strip_prefix(key) {
                     self.seen.push(b" ");
                     self.seen.push(key);

@@ -82,23 +82,20 @@ pub fn run(cli: &Cli, args: &Mm) -> Result<bool> {
     Ok(report.is_equal())
 }
 
-/// What both do more than what is compared, put off meanwhile: huge pages, and neighbours
-/// that a fault maps as well.
+/// What both do more than what is compared, put off meanwhile: huge pages.
 struct Plain(Vec<(&'static str, String)>);
 
 /// The files, and what is written to them.
-const PLAIN: [(&str, &str); 3] = [
+const PLAIN: [(&str, &str); 2] = [
     ("/proc/shadowmm/vm/transparent_hugepages", "0"),
     ("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "never"),
-    ("/sys/kernel/debug/fault_around_bytes", "4096"),
 ];
 
 impl Plain {
     fn new() -> Result<Self> {
         let mut plain = Self(Vec::new());
         for (path, value) in PLAIN {
-            let old = fs::read_to_string(path)
-                .map_err(|error| format!("{path}: {error}; debugfs has to be mounted"))?;
+            let old = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
             // Of several words, the one in brackets is chosen.
             let chosen = old
                 .split_once('[')
