@@ -84,7 +84,7 @@ struct kmem_cache *shadowmm_bench_cache(const char *name, unsigned int size);
 long shadowmm_bench_read(const char *path);
 
 /* params.c; the tunables in the order of core's table. */
-#define SHADOWMM_NR_TUNABLES 9
+#define SHADOWMM_NR_TUNABLES 8
 struct shadowmm_params {
 	bool autoboot;
 	unsigned int region_mb;

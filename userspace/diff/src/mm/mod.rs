@@ -87,7 +87,7 @@ struct Plain(Vec<(&'static str, String)>);
 
 /// The files, and what is written to them.
 const PLAIN: [(&str, &str); 2] = [
-    ("/proc/shadowmm/vm/transparent_hugepages", "0"),
+    ("/proc/shadowmm/vm/transparent_hugepage_enabled", "2"),
     ("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "never"),
 ];
 
