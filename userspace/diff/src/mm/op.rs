@@ -163,7 +163,6 @@ pub const ADVICE: &[(i32, &str)] = &[
     (libc::MADV_WIPEONFORK, "WIPEONFORK"),
     (libc::MADV_KEEPONFORK, "KEEPONFORK"),
     (libc::MADV_COLD, "COLD"),
-    (libc::MADV_PAGEOUT, "PAGEOUT"),
     (libc::MADV_POPULATE_READ, "POPULATE_READ"),
     (libc::MADV_POPULATE_WRITE, "POPULATE_WRITE"),
     (libc::MADV_DONTNEED_LOCKED, "DONTNEED_LOCKED"),
