@@ -12,12 +12,12 @@
 //! as code in the kernel would; the host through `alloc_pages()` and
 //! `__free_pages()`, as its drivers do.
 
+pub(crate) mod lookups;
 #[expect(
     unreachable_pub,
     reason = "the same file is a public module of tests/bench"
 )]
 mod object_shapes;
-pub(crate) mod lookups;
 pub(crate) mod objects;
 #[expect(
     unreachable_pub,

@@ -246,10 +246,7 @@ unsafe extern "C" fn shadowmm_tunable_write(which: u32, text: *const u8, len: us
 }
 
 /// Does `job` with a tunable; the errno of what it says.
-fn with_tunable(
-    which: u32,
-    job: impl FnOnce(&shadow::Shadow, Knob) -> CoreResult<isize>,
-) -> isize {
+fn with_tunable(which: u32, job: impl FnOnce(&shadow::Shadow, Knob) -> CoreResult<isize>) -> isize {
     let (Some(shadow), Some(which)) = (shadow::current(), Knob::of(which)) else {
         return ENODEV.to_errno() as isize;
     };

@@ -92,7 +92,7 @@ impl MmCells {
     pub fn comm(&self) -> [u8; COMM_LEN] {
         let [low, high] = &self.comm;
         let (low, high) = (low.load(Relaxed), high.load(Relaxed));
-        (u128::from(low) | u128::from(high) << 64).to_le_bytes()
+        (u128::from(low) | (u128::from(high) << 64)).to_le_bytes()
     }
 
     /// Notes the name of its process.

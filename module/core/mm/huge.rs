@@ -92,7 +92,7 @@ impl ThpMode {
     }
 }
 
-impl<'a, 'm, P: Platform> AddressSpaces<'a, 'm, P> {
+impl<P: Platform> AddressSpaces<'_, '_, P> {
     /// Who gets 2 MiB.
     pub fn thp(&self) -> ThpMode {
         match self.knob(MmKnob::TransparentHugepage) {

@@ -35,11 +35,14 @@ pub(super) struct Header {
     pub(super) ino: u64,
 }
 
+/// What writes a VMA's name.
+type WriteName<'n> = &'n dyn Fn(&mut dyn Write) -> fmt::Result;
+
 /// Writes a line: what is known, and in its column a name, if there is one.
 pub(super) fn write_line(
     out: &mut dyn Write,
     header: &Header,
-    name: Option<&dyn Fn(&mut dyn Write) -> fmt::Result>,
+    name: Option<WriteName<'_>>,
 ) -> fmt::Result {
     let mut out = Counted(out, 0);
     let bit = |flag, letter| match header.flags.has(flag) {

@@ -99,7 +99,7 @@ fn write_flags(out: &mut dyn Write, flags: VmFlags) -> fmt::Result {
     out.write_str("VmFlags: ")?;
     let set = MNEMONICS
         .iter()
-        .filter(|&&(bit, _)| flags.0 >> bit & 1 != 0);
+        .filter(|&&(bit, _)| (flags.0 >> bit) & 1 != 0);
     for (_, name) in set.filter(|(_, name)| !name.is_empty()) {
         write!(out, "{name} ")?;
     }

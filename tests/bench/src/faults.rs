@@ -117,7 +117,8 @@ pub fn run(mm: &'static HostMm, shape: FaultShape, clock: &dyn Fn() -> u64) {
         _ => touch(&space, Access::Write, 1),
     }
     clock();
-    spaces.set_knob(MmKnob::FaultAroundBytes, PAGE)
+    spaces
+        .set_knob(MmKnob::FaultAroundBytes, PAGE)
         .expect("one page");
     if let Some(child) = child {
         child.put(&Nowhere);

@@ -87,7 +87,7 @@ pub unsafe extern "C" fn mmap(
         ..Default::default()
     };
     count(&counters::MMAP);
-    match told(window::ask(abi::REQUEST_MM_MMAP as u32, &mut request)) {
+    match told(window::ask(abi::REQUEST_MM_MMAP, &mut request)) {
         0 => pointer(request.addr as i64),
         _ => libc::MAP_FAILED,
     }
@@ -131,7 +131,7 @@ pub unsafe extern "C" fn munmap(addr: *mut c_void, len: size_t) -> c_int {
     let (addr, len) = (addr as u64, len as u64);
     if window::has(addr, 0) {
         count(&counters::MUNMAP);
-        return range(abi::REQUEST_MM_MUNMAP as u32, addr, len, 0);
+        return range(abi::REQUEST_MM_MUNMAP, addr, len, 0);
     }
     // SAFETY: By this function's own.
     unsafe { call(libc::SYS_munmap, [addr, len, 0, 0, 0, 0]) as c_int }
@@ -147,7 +147,7 @@ pub unsafe extern "C" fn mprotect(addr: *mut c_void, len: size_t, prot: c_int) -
     let (addr, len) = (addr as u64, len as u64);
     if window::has(addr, 0) {
         count(&counters::MPROTECT);
-        return range(abi::REQUEST_MM_MPROTECT as u32, addr, len, prot as u32);
+        return range(abi::REQUEST_MM_MPROTECT, addr, len, prot as u32);
     }
     // SAFETY: By this function's own.
     unsafe { call(libc::SYS_mprotect, [addr, len, prot as u64, 0, 0, 0]) as c_int }
@@ -182,7 +182,7 @@ pub unsafe extern "C" fn mremap(
             ..Default::default()
         };
         count(&counters::MREMAP);
-        return match told(window::ask(abi::REQUEST_MM_MREMAP as u32, &mut request)) {
+        return match told(window::ask(abi::REQUEST_MM_MREMAP, &mut request)) {
             0 => pointer(request.addr as i64),
             _ => libc::MAP_FAILED,
         };
@@ -202,7 +202,7 @@ pub unsafe extern "C" fn madvise(addr: *mut c_void, len: size_t, advice: c_int) 
     let (addr, len) = (addr as u64, len as u64);
     if window::has(addr, 0) {
         count(&counters::MADVISE);
-        return range(abi::REQUEST_MM_MADVISE as u32, addr, len, advice as u32);
+        return range(abi::REQUEST_MM_MADVISE, addr, len, advice as u32);
     }
     // SAFETY: By this function's own.
     unsafe { call(libc::SYS_madvise, [addr, len, advice as u64, 0, 0, 0]) as c_int }
@@ -218,7 +218,7 @@ pub unsafe extern "C" fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> 
     let (addr, len) = (addr as u64, len as u64);
     if window::has(addr, 0) {
         count(&counters::MSYNC);
-        return range(abi::REQUEST_MM_MSYNC as u32, addr, len, flags as u32);
+        return range(abi::REQUEST_MM_MSYNC, addr, len, flags as u32);
     }
     // SAFETY: By this function's own.
     unsafe { call(libc::SYS_msync, [addr, len, flags as u64, 0, 0, 0]) as c_int }
@@ -233,7 +233,7 @@ fn lock(op: u32, addr: u64, len: u64, flags: u32) -> c_int {
         ..Default::default()
     };
     count(&counters::MLOCK);
-    told(window::ask(abi::REQUEST_MM_MLOCK as u32, &mut request)) as c_int
+    told(window::ask(abi::REQUEST_MM_MLOCK, &mut request)) as c_int
 }
 
 /// mlock(2).
@@ -307,7 +307,7 @@ pub unsafe extern "C" fn mincore(addr: *mut c_void, len: size_t, vec: *mut u8) -
             ..Default::default()
         };
         count(&counters::MINCORE);
-        return told(window::ask(abi::REQUEST_MM_MINCORE as u32, &mut request)) as c_int;
+        return told(window::ask(abi::REQUEST_MM_MINCORE, &mut request)) as c_int;
     }
     // SAFETY: By this function's own.
     unsafe { call(libc::SYS_mincore, [addr, len, vec as u64, 0, 0, 0]) as c_int }
@@ -320,7 +320,7 @@ fn set_brk(brk: u64) -> Option<u64> {
         ..Default::default()
     };
     count(&counters::BRK);
-    (window::ask(abi::REQUEST_MM_BRK as u32, &mut request) == 0).then_some(request.brk)
+    (window::ask(abi::REQUEST_MM_BRK, &mut request) == 0).then_some(request.brk)
 }
 
 /// brk(2).

@@ -13,7 +13,7 @@ use std::arch::asm;
 /// As the call's own.
 #[inline]
 pub(crate) unsafe fn syscall(number: c_long, args: [u64; 6]) -> i64 {
-    let mut result = number as i64;
+    let mut result = number;
     // SAFETY: The kernel changes these registers alone; the rest is the caller's.
     unsafe {
         asm!(

@@ -114,5 +114,5 @@ pub(crate) fn space() -> Option<abi::shadowmm_rec_space> {
         return None;
     }
     let mut request = abi::shadowmm_mm_info::default();
-    (ask(abi::REQUEST_MM_INFO as u32, &mut request) == 0).then_some(request.space)
+    (ask(abi::REQUEST_MM_INFO, &mut request) == 0).then_some(request.space)
 }

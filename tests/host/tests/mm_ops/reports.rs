@@ -153,9 +153,12 @@ fn pagemap_has_an_entry_for_each_page() {
     let frames = world.space.pagemap(at(0), &mut entries, true);
     assert_eq!(frames, 4);
     let pfn = world.space.page_at(at(0)).pfn.unwrap().0;
-    assert_eq!(entries, [1 << 63 | 1 << 56 | 1 << 55 | pfn, 1 << 55, 0, 0]);
+    assert_eq!(
+        entries,
+        [(1 << 63) | (1 << 56) | (1 << 55) | pfn, 1 << 55, 0, 0]
+    );
     world.space.pagemap(at(200), &mut entries, false);
-    assert_eq!(entries[0], 1 << 63 | 1 << 61 | 1 << 56 | 1 << 55);
+    assert_eq!(entries[0], (1 << 63) | (1 << 61) | (1 << 56) | (1 << 55));
     let top = VirtAddr((1 << 47) - 2 * PAGE);
     assert_eq!(world.space.pagemap(top, &mut entries, false), 1);
     let looked = world.space.look(at(50));
