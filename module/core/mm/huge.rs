@@ -122,7 +122,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
     #[inline]
     fn may_be_huge(&self) -> bool {
         let unwanted = VmFlags::SHARED.with(VmFlags::NOHUGEPAGE);
-        if !self.write || self.flags.any(unwanted) || self.vma.is_of_file() {
+        if self.flags.any(unwanted) || self.vma.is_of_file() {
             return false;
         }
         let wanted = match self.space.system.thp() {
@@ -139,9 +139,11 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
     /// `None` where it is for single pages (`do_huge_pmd_anonymous_page`).
     #[inline]
     pub(super) fn huge(&self, pmd: Table<'m>) -> Result<Option<Mapped>, Stop> {
-        match self.may_be_huge() {
-            true => self.first_huge_write(pmd),
-            false => Ok(None),
+        match (self.may_be_huge(), self.write) {
+            (true, true) => self.first_huge_write(pmd),
+            // Who reads first has a region, too, where it might be 2 MiB.
+            (true, false) => self.prepare_anon().map(|()| None),
+            (false, _) => Ok(None),
         }
     }
 
