@@ -159,6 +159,9 @@ type Slab<'a, 'm> = SlabAllocator<'a, 'm, Checked>;
 
 /// A machine with a cache, and who has which object.
 pub struct Machine<'a, 'm> {
+    // The tests of trees use it, those of slabs do not.
+    #[allow(dead_code)]
+    pub mm: &'a Mm<'m, Checked>,
     pub slab: Slab<'a, 'm>,
     pub cache: Cache<'a, 'm, Checked>,
     pub id: CacheId,
@@ -252,6 +255,7 @@ pub fn with_machine(flaw: Flaw, size: u32, work: impl FnOnce(&Machine<'_, '_>)) 
     args.flags = SlabFlags::NO_MERGE;
     let id = slab.create(&args).unwrap();
     let machine = Machine {
+        mm,
         slab,
         cache: slab.cache(id).unwrap(),
         id,

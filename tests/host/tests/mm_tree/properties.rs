@@ -117,7 +117,7 @@ fn play(kind: TreeKind, ops: &[Op]) {
 fn go_through(kind: TreeKind, ops: &[Op]) {
     let tree = WORLD.with(|world| tree(world, kind));
     let mut model = Model::default();
-    let mut store = |model: &mut Model, n: usize, op: &Op| {
+    let store = |model: &mut Model, n: usize, op: &Op| {
         if let Op::Store {
             start,
             pages,

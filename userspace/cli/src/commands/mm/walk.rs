@@ -44,7 +44,7 @@ impl Walked {
 
 /// An entry's bits by name.
 fn bits(entry: u64) -> String {
-    let set = BITS.iter().filter(|&&(bit, _)| entry >> bit & 1 != 0);
+    let set = BITS.iter().filter(|&&(bit, _)| (entry >> bit) & 1 != 0);
     let names: Vec<_> = set.map(|&(_, name)| name).collect();
     names.join(" ")
 }
