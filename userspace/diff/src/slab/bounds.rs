@@ -24,6 +24,9 @@ const CPU_SHEAVES: u64 = 2;
 /// What a CPU of the shadow keeps at most: its magazine, and objects on their way to
 /// other nodes (`slab/magazine.rs`).
 const MAGAZINE: u64 = 63 + 32;
+/// What a node of the shadow has in store at most: about ten magazines' objects, a
+/// power of two (`slab/barn.rs`).
+const STORE: u64 = 512;
 
 /// The machine.
 #[derive(Clone, Copy, Debug)]
@@ -81,12 +84,13 @@ impl Look {
         let empty = u64::from(of.min_partial) * machine.nodes;
         let sheaves = CPU_SHEAVES * machine.cpus + MAX_FULL_SHEAVES * machine.nodes;
         let capacity = u64::from(of.sheaf_capacity);
-        let (mut sheaves, mut magazines) = (sheaves * capacity, MAGAZINE * machine.cpus);
+        let mut sheaves = sheaves * capacity;
+        let mut kept = MAGAZINE * machine.cpus + STORE * machine.nodes;
         if of.flags.has(SlabFlags::DEBUG) {
-            magazines = 0;
+            kept = 0;
         }
         if shrunk {
-            (sheaves, magazines) = (0, 0);
+            (sheaves, kept) = (0, 0);
         }
         let objects = u64::from(of.objects);
         let rcu = of.flags.has(SlabFlags::TYPESAFE_BY_RCU);
@@ -94,9 +98,9 @@ impl Look {
             ("objects of the kernel", host.objects, live..=live + sheaves),
             ("active objects of the shadow", ours.active, live..=live),
             (
-                "objects that the shadow's CPUs keep",
+                "objects that the shadow keeps at hand",
                 ours.cached,
-                0..=magazines,
+                0..=kept,
             ),
             (
                 "objects of the shadow",
