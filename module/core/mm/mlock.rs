@@ -203,30 +203,10 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
             return Ok(());
         }
         let first = space.vma_lookup(start).ok_or(Error::NotMapped)?;
-        let mut prev = match start > first.start() {
-            true => Some(first),
-            false => space.prev_vma(start),
-        };
-        let mut from = start;
-        let mut next = Some(first);
-        while let Some(vma) = next {
-            if from != start && vma.start() != from {
-                return Err(Error::NotMapped);
-            }
+        space.change_vmas(first, VirtRange::new(start, end), |prev, vma, part| {
             let flags = vma.flags().without(VmFlags::LOCKED_MASK).with(add);
-            let part = VirtRange::new(from, vma.end().min(end));
-            let done = self.lock_vma(host, prev, vma, part, flags)?;
-            prev = Some(done);
-            from = done.end();
-            next = match from < end {
-                true => space.find_intersection(from, end),
-                false => None,
-            };
-        }
-        match from < end {
-            true => Err(Error::NotMapped),
-            false => Ok(()),
-        }
+            self.lock_vma(host, prev, vma, part, flags)
+        })
     }
 
     /// `apply_mlockall_flags`.

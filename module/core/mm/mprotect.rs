@@ -81,36 +81,14 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         range: VirtRange,
         prot: VmFlags,
     ) -> Result<()> {
-        let space = &self.space;
-        let (start, end) = (range.start.0, range.end.0);
-        let mut prev = match start > first.start() {
-            true => Some(first),
-            false => space.prev_vma(first.start()),
-        };
-        let mut from = start;
-        let mut next = Some(first);
-        while let Some(vma) = next {
-            if from != start && vma.start() != from {
-                break;
-            }
+        self.space.change_vmas(first, range, |prev, vma, part| {
             let flags = vma.flags().without(VmFlags::ACCESS).with(prot);
             let may = VmFlags(flags.0 >> 4);
             if flags.without(may).any(VmFlags::ACCESS) {
                 return Err(Error::AccessDenied);
             }
-            let part = VirtRange::new(from, vma.end().min(end));
-            let done = self.protect_vma(host, prev, vma, part, flags)?;
-            prev = Some(done);
-            from = done.end();
-            next = match from < end {
-                true => space.find_intersection(from, end),
-                false => None,
-            };
-        }
-        match from < end {
-            true => Err(Error::NotMapped),
-            false => Ok(()),
-        }
+            self.protect_vma(host, prev, vma, part, flags)
+        })
     }
 
     /// Gives a part of a VMA these flags, and says which VMA it is in then

@@ -351,6 +351,46 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         self.find_vma(start).filter(|vma| vma.start() < end)
     }
 
+    /// Has `change` change each VMA of a range that begins in `first`, one after the other:
+    /// it is told the VMA before, the VMA, and what of that is in the range, and says which
+    /// VMA that part is in then.
+    ///
+    /// # Errors
+    ///
+    /// What `change` says; [`Error::NotMapped`] where the range has a gap. What lies before
+    /// that has been changed.
+    pub(super) fn change_vmas(
+        &self,
+        first: Vma<'m>,
+        range: VirtRange,
+        mut change: impl FnMut(Option<Vma<'m>>, Vma<'m>, VirtRange) -> Result<Vma<'m>>,
+    ) -> Result<()> {
+        let (start, end) = (range.start.0, range.end.0);
+        let mut prev = match start > first.start() {
+            true => Some(first),
+            false => self.prev_vma(first.start()),
+        };
+        let mut from = start;
+        let mut next = Some(first);
+        while let Some(vma) = next {
+            if from != start && vma.start() != from {
+                return Err(Error::NotMapped);
+            }
+            let part = VirtRange::new(from, vma.end().min(end));
+            let done = change(prev, vma, part)?;
+            prev = Some(done);
+            from = done.end();
+            next = match from < end {
+                true => self.find_intersection(from, end),
+                false => None,
+            };
+        }
+        match from < end {
+            true => Err(Error::NotMapped),
+            false => Ok(()),
+        }
+    }
+
     /// The last VMA that begins before `addr` (`vma_prev`).
     #[inline]
     pub(super) fn prev_vma(&self, addr: u64) -> Option<Vma<'m>> {
