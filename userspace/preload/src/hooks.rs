@@ -16,6 +16,7 @@ use nix::libc::off_t;
 use nix::libc::size_t;
 use shadowmm_abi as abi;
 use std::ptr;
+use std::sync::atomic::AtomicU64;
 
 /// A pointer that a call returns.
 fn pointer(result: i64) -> *mut c_void {
@@ -121,6 +122,28 @@ fn range(number: u32, addr: u64, len: u64, arg: u32) -> c_int {
     told(window::ask(number, &mut request)) as c_int
 }
 
+/// A call about a range: a request where that begins in the window, else the kernel's own.
+/// `numbers` are those of the request and of the system call.
+///
+/// # Safety
+///
+/// As the system call.
+unsafe fn range_call(
+    counter: &AtomicU64,
+    numbers: (u32, c_long),
+    addr: *mut c_void,
+    len: size_t,
+    arg: c_int,
+) -> c_int {
+    let (addr, len) = (addr as u64, len as u64);
+    if window::has(addr, 0) {
+        count(counter);
+        return range(numbers.0, addr, len, arg as u32);
+    }
+    // SAFETY: By this function's own.
+    unsafe { call(numbers.1, [addr, len, arg as u64, 0, 0, 0]) as c_int }
+}
+
 /// munmap(2).
 ///
 /// # Safety
@@ -128,13 +151,9 @@ fn range(number: u32, addr: u64, len: u64, arg: u32) -> c_int {
 /// As the function of the C library.
 #[no_mangle]
 pub unsafe extern "C" fn munmap(addr: *mut c_void, len: size_t) -> c_int {
-    let (addr, len) = (addr as u64, len as u64);
-    if window::has(addr, 0) {
-        count(&counters::MUNMAP);
-        return range(abi::REQUEST_MM_MUNMAP, addr, len, 0);
-    }
+    let numbers = (abi::REQUEST_MM_MUNMAP, libc::SYS_munmap);
     // SAFETY: By this function's own.
-    unsafe { call(libc::SYS_munmap, [addr, len, 0, 0, 0, 0]) as c_int }
+    unsafe { range_call(&counters::MUNMAP, numbers, addr, len, 0) }
 }
 
 /// mprotect(2).
@@ -144,13 +163,9 @@ pub unsafe extern "C" fn munmap(addr: *mut c_void, len: size_t) -> c_int {
 /// As the function of the C library.
 #[no_mangle]
 pub unsafe extern "C" fn mprotect(addr: *mut c_void, len: size_t, prot: c_int) -> c_int {
-    let (addr, len) = (addr as u64, len as u64);
-    if window::has(addr, 0) {
-        count(&counters::MPROTECT);
-        return range(abi::REQUEST_MM_MPROTECT, addr, len, prot as u32);
-    }
+    let numbers = (abi::REQUEST_MM_MPROTECT, libc::SYS_mprotect);
     // SAFETY: By this function's own.
-    unsafe { call(libc::SYS_mprotect, [addr, len, prot as u64, 0, 0, 0]) as c_int }
+    unsafe { range_call(&counters::MPROTECT, numbers, addr, len, prot) }
 }
 
 /// mremap(2). Its last argument is there with some flags alone.
@@ -199,13 +214,9 @@ pub unsafe extern "C" fn mremap(
 /// As the function of the C library.
 #[no_mangle]
 pub unsafe extern "C" fn madvise(addr: *mut c_void, len: size_t, advice: c_int) -> c_int {
-    let (addr, len) = (addr as u64, len as u64);
-    if window::has(addr, 0) {
-        count(&counters::MADVISE);
-        return range(abi::REQUEST_MM_MADVISE, addr, len, advice as u32);
-    }
+    let numbers = (abi::REQUEST_MM_MADVISE, libc::SYS_madvise);
     // SAFETY: By this function's own.
-    unsafe { call(libc::SYS_madvise, [addr, len, advice as u64, 0, 0, 0]) as c_int }
+    unsafe { range_call(&counters::MADVISE, numbers, addr, len, advice) }
 }
 
 /// msync(2).
@@ -215,13 +226,9 @@ pub unsafe extern "C" fn madvise(addr: *mut c_void, len: size_t, advice: c_int) 
 /// As the function of the C library.
 #[no_mangle]
 pub unsafe extern "C" fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
-    let (addr, len) = (addr as u64, len as u64);
-    if window::has(addr, 0) {
-        count(&counters::MSYNC);
-        return range(abi::REQUEST_MM_MSYNC, addr, len, flags as u32);
-    }
+    let numbers = (abi::REQUEST_MM_MSYNC, libc::SYS_msync);
     // SAFETY: By this function's own.
-    unsafe { call(libc::SYS_msync, [addr, len, flags as u64, 0, 0, 0]) as c_int }
+    unsafe { range_call(&counters::MSYNC, numbers, addr, len, flags) }
 }
 
 fn lock(op: u32, addr: u64, len: u64, flags: u32) -> c_int {
