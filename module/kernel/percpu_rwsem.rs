@@ -7,34 +7,53 @@
 //! a grace period (`include/linux/percpu-rwsem.h`).
 
 use crate::bindings;
+use crate::rwsem::Raw;
+use crate::rwsem::Semaphore;
 use core::cell::UnsafeCell;
-use core::marker::PhantomData;
-use core::ops::Deref;
-use core::ops::DerefMut;
+use kernel::bindings::percpu_rw_semaphore;
 use kernel::error::to_result;
 use kernel::prelude::*;
-use kernel::types::NotThreadSafe;
 use kernel::types::Opaque;
 
-/// Many readers or one writer. Taking it may sleep.
-///
-/// # Invariants
-///
-/// `raw` is initialised and pinned.
-#[pin_data(PinnedDrop)]
-pub(crate) struct PercpuRwSemaphore<T> {
-    #[pin]
-    raw: Opaque<kernel::bindings::percpu_rw_semaphore>,
-    data: UnsafeCell<T>,
-}
+/// Many readers, cheaply, or one writer. Taking it may sleep.
+pub(crate) type PercpuRwSemaphore<T> = Semaphore<percpu_rw_semaphore, T>;
 
-// SAFETY: A semaphore has no thread affinity while nobody holds it.
-unsafe impl<T: Send> Send for PercpuRwSemaphore<T> {}
-// SAFETY: Readers share the data, a writer has it alone.
-unsafe impl<T: Send + Sync> Sync for PercpuRwSemaphore<T> {}
+// SAFETY: It is what a read-write semaphore is.
+unsafe impl Raw for percpu_rw_semaphore {
+    #[inline]
+    unsafe fn down_read(this: *mut Self) {
+        // SAFETY: By this function's own.
+        unsafe { bindings::shadowmm_percpu_down_read(this) }
+    }
+
+    #[inline]
+    unsafe fn up_read(this: *mut Self) {
+        // SAFETY: By this function's own.
+        unsafe { bindings::shadowmm_percpu_up_read(this) }
+    }
+
+    unsafe fn down_write(this: *mut Self) {
+        // SAFETY: By this function's own.
+        unsafe { kernel::bindings::percpu_down_write(this) }
+    }
+
+    unsafe fn up_write(this: *mut Self) {
+        // SAFETY: By this function's own.
+        unsafe { kernel::bindings::percpu_up_write(this) }
+    }
+
+    unsafe fn destroy(this: *mut Self) {
+        // SAFETY: By this function's own.
+        unsafe { kernel::bindings::percpu_free_rwsem(this) }
+    }
+}
 
 impl<T> PercpuRwSemaphore<T> {
     /// A free semaphore around `data`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     pub(crate) fn new(data: T) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             raw <- Opaque::try_ffi_init(|slot| {
@@ -45,14 +64,6 @@ impl<T> PercpuRwSemaphore<T> {
         })
     }
 
-    /// Waits until there is no writer.
-    #[inline]
-    pub(crate) fn read(&self) -> ReadGuard<'_, T> {
-        // SAFETY: By the type's invariant.
-        unsafe { bindings::shadowmm_percpu_down_read(self.raw.get()) };
-        ReadGuard(self, PhantomData)
-    }
-
     /// The value, for somebody within what a holder does.
     ///
     /// # Safety
@@ -61,65 +72,5 @@ impl<T> PercpuRwSemaphore<T> {
     pub(crate) unsafe fn held(&self) -> &T {
         // SAFETY: Nobody writes, by this function's own.
         unsafe { &*self.data.get() }
-    }
-
-    /// Waits until there is nobody else.
-    pub(crate) fn write(&self) -> WriteGuard<'_, T> {
-        // SAFETY: By the type's invariant.
-        unsafe { kernel::bindings::percpu_down_write(self.raw.get()) };
-        WriteGuard(self, PhantomData)
-    }
-}
-
-#[pinned_drop]
-impl<T> PinnedDrop for PercpuRwSemaphore<T> {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type's invariant, and nobody holds it any more.
-        unsafe { kernel::bindings::percpu_free_rwsem(self.raw.get()) };
-    }
-}
-
-/// The value may be read while this lives.
-pub(crate) struct ReadGuard<'a, T>(&'a PercpuRwSemaphore<T>, NotThreadSafe);
-
-impl<T> Drop for ReadGuard<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: The guard is the proof that it is held for reading.
-        unsafe { bindings::shadowmm_percpu_up_read(self.0.raw.get()) };
-    }
-}
-
-impl<T> Deref for ReadGuard<'_, T> {
-    type Target = T;
-    #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: It is held for reading, so nobody writes.
-        unsafe { &*self.0.data.get() }
-    }
-}
-
-/// The value may be changed while this lives.
-pub(crate) struct WriteGuard<'a, T>(&'a PercpuRwSemaphore<T>, NotThreadSafe);
-
-impl<T> Drop for WriteGuard<'_, T> {
-    fn drop(&mut self) {
-        // SAFETY: The guard is the proof that it is held for writing.
-        unsafe { kernel::bindings::percpu_up_write(self.0.raw.get()) };
-    }
-}
-
-impl<T> Deref for WriteGuard<'_, T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        // SAFETY: It is held for writing, so nobody else is there.
-        unsafe { &*self.0.data.get() }
-    }
-}
-
-impl<T> DerefMut for WriteGuard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: As above, and the guard is borrowed exclusively.
-        unsafe { &mut *self.0.data.get() }
     }
 }
