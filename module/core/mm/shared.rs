@@ -184,13 +184,24 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         let object = ObjAddr::new(self.vma.file.load(Relaxed));
         let cells = spaces.cells::<ShmCells>(object);
         let cells = cells.map_err(|_: Error| Stop::Bus)?;
-        let pfn = spaces.page_of_shared(cells, self.page_index())?;
+        let index = Level::Pte.index(self.addr);
+        let pfn = match spaces.page_of_shared(cells, self.page_index()) {
+            Ok(pfn) => pfn,
+            Err(stop) => {
+                // Linux maps what is around a page before it asks for the page itself, so
+                // a read behind the object's end has its last pages mapped.
+                if !self.write {
+                    let _lock = table.lock(spaces.platform());
+                    self.map_shared_around(table, cells);
+                }
+                return Err(stop);
+            }
+        };
         let bits = match self.write {
             true => Entry::DIRTY | Entry::WRITE,
             false => 0,
         };
         let entry = Entry::page(pfn, self.flags).with(bits);
-        let index = Level::Pte.index(self.addr);
         let lock = table.lock(spaces.platform());
         if !table.get(index).is_none() {
             drop(lock);
@@ -202,10 +213,16 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         self.tell_page(FaultKind::Shared, entry);
         let entered = self.enter(entry);
         if !self.write {
-            let index = self.page_index();
-            let there = |ahead| spaces.get_shared_page(cells, index.checked_add_signed(ahead)?);
-            self.map_around(table, Rss::Shmem, there);
+            self.map_shared_around(table, cells);
         }
         entered
+    }
+
+    /// Maps neighbours that the object has. The caller has the table's lock.
+    fn map_shared_around(&self, table: Table<'m>, cells: &'m ShmCells) {
+        let spaces = &self.space.system;
+        let index = self.page_index();
+        let there = |ahead| spaces.get_shared_page(cells, index.checked_add_signed(ahead)?);
+        self.map_around(table, Rss::Shmem, there);
     }
 }

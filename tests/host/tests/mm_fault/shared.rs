@@ -79,6 +79,26 @@ fn an_object_does_not_grow() {
 }
 
 #[test]
+fn a_read_behind_the_end_has_what_is_around_it_mapped() {
+    let machine = Machine::two_nodes();
+    let parent = machine.process();
+    let at = parent.map(4, RW, MAP_SHARED);
+    (0..4).for_each(|page| parent.write(at + page * PAGE, page));
+    let child = parent.fork();
+    let to = (at & !(16 * PAGE - 1)) - 32 * PAGE;
+    let flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+    let at = child.try_remap(at, 4, 16, flags, to).unwrap();
+    assert_eq!(child.rss(), [0, 0, 0]);
+    assert_eq!(child.try_write(at + 4 * PAGE, 1), Err(FaultResult::Bus));
+    assert_eq!(child.rss(), [0, 0, 0]);
+    assert_eq!(child.try_read(at + 4 * PAGE), Err(FaultResult::Bus));
+    assert_eq!(child.rss(), [0, 0, 4]);
+    child.exit();
+    parent.exit();
+    machine.finish();
+}
+
+#[test]
 fn protection_of_shared_memory() {
     let machine = Machine::two_nodes();
     let process = machine.process();
