@@ -31,6 +31,7 @@ use shadowmm_core::platform::Lock;
 use shadowmm_core::platform::Platform;
 use shadowmm_core::report::AllocFailure;
 use shadowmm_core::slab::debug::Finding;
+use shadowmm_core::slices;
 use shadowmm_core::trace::TraceEvent;
 use shadowmm_core::trace::TracePoint;
 
@@ -404,7 +405,7 @@ impl Platform for Kernel {
         // Core's own functions are not those that anybody looks for.
         let is_core = |&&entry: &&u64| {
             let mut name = Symbol([0; 256]);
-            name.of(entry).contains("shadowmm_core")
+            slices::contains(name.of(entry), "shadowmm_core")
         };
         let core = all.iter().take_while(is_core).count();
         let all = all.get(core..).unwrap_or_default();

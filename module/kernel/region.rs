@@ -26,6 +26,7 @@ use shadowmm_core::phys::NodeId;
 use shadowmm_core::phys::Pages;
 use shadowmm_core::phys::MAX_BACKING_RUNS;
 use shadowmm_core::phys::PAGE_SIZE;
+use shadowmm_core::slices;
 
 /// Where the region comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -199,9 +200,7 @@ impl HostMemory {
                 memory.take_on(nid, missing)?;
             }
         }
-        memory
-            .chunks
-            .sort_unstable_by_key(|chunk| (chunk.nid(), chunk.pfn()));
+        slices::sort_by_key(&mut memory.chunks, |chunk| (chunk.nid(), chunk.pfn()));
         memory.keep_longest_runs();
         let got = memory.pages();
         if got == 0 {
@@ -239,11 +238,9 @@ impl HostMemory {
             let Some(Run { first, last, .. }) = shortest else {
                 return;
             };
-            let mut index = 0;
-            self.chunks.retain(|_| {
-                index += 1;
-                !(first..=last).contains(&(index - 1))
-            });
+            for index in (first..=last).rev() {
+                let _given_back = self.chunks.remove(index);
+            }
         }
     }
 

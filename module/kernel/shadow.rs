@@ -66,6 +66,7 @@ use shadowmm_core::phys::Pfn;
 use shadowmm_core::phys::PfnRange;
 use shadowmm_core::phys::MAX_NODES;
 use shadowmm_core::report::NodeFile;
+use shadowmm_core::slices;
 use shadowmm_core::tunables::Tunable;
 
 pub(crate) type Boot<'m> = boot::Boot<'m, Kernel>;
@@ -552,7 +553,7 @@ impl Shadow {
         let _nobody_joins = self.sharing.read();
         let _ = self.with_mm(|mm| {
             let mut pfns = [Pfn(0); BATCH];
-            for blocks in blocks.chunks(BATCH) {
+            for blocks in slices::batches(blocks, BATCH) {
                 let mut orders = blocks.iter().map(|&(_, order)| order);
                 for (slot, &(pfn, _)) in pfns.iter_mut().zip(blocks) {
                     *slot = pfn;
@@ -586,7 +587,7 @@ impl Shadow {
         let freed = self.with_mm(|mm| {
             let allocator = mm.allocator();
             let is_sole = |pfn: &Pfn| mm.sparse.page(*pfn).is_some_and(|page| page.count() == 1);
-            for pages in pages.chunk_by(|a, b| is_sole(a) && is_sole(b)) {
+            for pages in slices::stretches(pages, |a, b| is_sole(a) && is_sole(b)) {
                 let freed = match pages {
                     // Whether that was the last reference is seen by giving it up.
                     [pfn] => usize::from(allocator.put(*pfn)?),

@@ -174,7 +174,9 @@ pub(crate) fn file_closed(shadow: &Shadow, objects: &Arc<FileObjects>) {
     }
     drop(table);
     let mut files = slab.files.lock();
-    files.retain(|file| !Arc::ptr_eq(file, objects));
+    if let Some(at) = files.iter().position(|file| Arc::ptr_eq(file, objects)) {
+        let _is_gone = files.remove(at);
+    }
 }
 
 /// Room for more objects, before anything is done that would have to be undone

@@ -10,6 +10,7 @@ use crate::firmware::CrashKernel;
 use crate::phys::Bytes;
 use crate::slab::ObjectAllocatorKind;
 use crate::slab::SlabConfig;
+use crate::slices;
 use crate::tunables::Tunable;
 use crate::tunables::Tunables;
 use crate::tunables::Values;
@@ -115,7 +116,7 @@ impl CrashParameter {
         }
         // A command line may ask for nothing; a value may not.
         let is_value = text.starts_with(|c: char| c.is_ascii_digit());
-        if !is_value && !text.contains("crashkernel=") {
+        if !is_value && !slices::contains(text, "crashkernel=") {
             return Err(Error::BadParameter);
         }
         parse_crashkernel(text, system_ram)

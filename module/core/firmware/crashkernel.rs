@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::phys::Bytes;
 use crate::phys::PhysAddr;
+use crate::slices;
 
 /// What the reservation is aligned to (`CRASH_ALIGN` of x86).
 pub const CRASH_ALIGN: Bytes = Bytes(16 << 20);
@@ -128,7 +129,7 @@ fn last_value<'t>(text: &'t str, suffix: Option<&str>) -> Option<&'t str> {
     let words = text.split_ascii_whitespace();
     let alone = words.clone().count() == 1;
     let values = words.enumerate().filter_map(|(i, word)| {
-        match word.split_once("crashkernel=") {
+        match slices::split_once(word, "crashkernel=") {
             Some((_, value)) => Some(value),
             // The value alone, as a module's parameter has it.
             None if i == 0 && (alone || word.starts_with(|c: char| c.is_ascii_digit())) => {

@@ -8,12 +8,13 @@ use super::text::Reader;
 use crate::error::Error;
 use crate::error::Result;
 use crate::phys::MAX_NODES;
+use crate::slices;
 
 impl Parser<'_> {
     /// Distances in a line: `distance[node0 -> node1] = 21` and the like with
     /// three numbers, or a row `SLIT: Node 0: 10 21`.
     pub(super) fn distance_line(&mut self, text: &str) -> Result<()> {
-        if let Some((_, after)) = text.split_once("SLIT: ") {
+        if let Some((_, after)) = slices::split_once(text, "SLIT: ") {
             let mut t = Reader(after);
             let _ = t.word("Node ").or_else(|| t.word("node "));
             let row = t.blanks().decimal();
@@ -21,9 +22,13 @@ impl Parser<'_> {
                 return self.distance_row(from, t, Some);
             }
         }
-        let about_nodes = ["NUMA", "numa", "SLIT"].iter().any(|w| text.contains(w));
-        let complaint = ["Warning", "nvalid"].iter().any(|w| text.contains(w));
-        let Some((_, after)) = text.split_once("istance").filter(|_| about_nodes) else {
+        let about_nodes = ["NUMA", "numa", "SLIT"]
+            .iter()
+            .any(|w| slices::contains(text, w));
+        let complaint = ["Warning", "nvalid"]
+            .iter()
+            .any(|w| slices::contains(text, w));
+        let Some((_, after)) = slices::split_once(text, "istance").filter(|_| about_nodes) else {
             return Ok(());
         };
         if complaint {

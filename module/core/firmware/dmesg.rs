@@ -47,6 +47,7 @@ use crate::error::Result;
 use crate::phys::NodeId;
 use crate::phys::PhysAddr;
 use crate::phys::MAX_NODES;
+use crate::slices;
 
 /// What a log gave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,7 +91,7 @@ pub fn parse(text: &str, map: &mut FirmwareMap, report: &mut ParseReport) -> Res
     };
     parser.restart();
     let mut buffer = [0; COLOURED];
-    for line in text.lines() {
+    for line in slices::lines(text) {
         parser.report.lines = parser.report.lines.saturating_add(1);
         let number = parser.report.lines;
         let line = plain(line, &mut buffer);
@@ -191,7 +192,7 @@ impl Parser<'_> {
     }
 
     fn line(&mut self, text: &str) -> Result<()> {
-        if text.contains("(XEN)") || self.matrix_line(text)? {
+        if slices::contains(text, "(XEN)") || self.matrix_line(text)? {
             return Ok(());
         }
         if text.starts_with("Linux version ") {
@@ -204,10 +205,14 @@ impl Parser<'_> {
         for (name, rank) in TABLES {
             // The firmware's own is found behind any unknown prefix.
             let after = match rank {
-                0 if name.starts_with("BIOS") => text.split_once(name).map(|(_, after)| after),
+                0 if name.starts_with("BIOS") => {
+                    slices::split_once(text, name).map(|(_, after)| after)
+                }
                 _ => text.strip_prefix(name).or_else(|| {
                     let range = |(_, after): &(&str, &str)| after.starts_with("[mem ");
-                    text.split_once(name).filter(range).map(|(_, after)| after)
+                    slices::split_once(text, name)
+                        .filter(range)
+                        .map(|(_, after)| after)
                 }),
             };
             if let Some(after) = after {
@@ -218,7 +223,7 @@ impl Parser<'_> {
             self.skip();
             return Ok(());
         }
-        if let Some((_, after)) = text.split_once("SRAT: ") {
+        if let Some((_, after)) = slices::split_once(text, "SRAT: ") {
             return self.srat_line(after);
         }
         if text.starts_with("Faking a node at ") {

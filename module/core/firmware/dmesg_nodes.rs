@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::phys::NodeId;
 use crate::phys::PhysAddr;
+use crate::slices;
 
 /// Where nodes' ranges come from; the first counts. What the northbridge says
 /// is asked for only when there is no SRAT, or none of use.
@@ -62,10 +63,10 @@ impl Parser<'_> {
             }
             t.blanks().decimal().ok_or(Error::MapMalformed)?;
             let (start, end) = read_node_range(t.blanks())?;
-            let hotplug = t.0.contains("hotplug");
+            let hotplug = slices::contains(t.0, "hotplug");
             self.memory(MemRank::Srat, nid, start, end, hotplug)?;
         } else if t.word("PXM ").is_some() {
-            if text.contains("ignored") || text.contains("skipped") {
+            if slices::contains(text, "ignored") || slices::contains(text, "skipped") {
                 self.skip();
                 return Ok(());
             }
@@ -87,7 +88,9 @@ impl Parser<'_> {
     /// Lines that name a node's memory after the SRAT was read.
     pub(super) fn node_line(&mut self, text: &str) -> Result<bool> {
         let frames = core::mem::take(&mut self.state.frames);
-        if frames || text.starts_with("early_node_map[") || text.contains("Early memory PFN ranges")
+        if frames
+            || text.starts_with("early_node_map[")
+            || slices::contains(text, "Early memory PFN ranges")
         {
             if let Some((nid, start, end)) = read_pfn_range(&mut Reader(text)) {
                 self.state.frames = true;
@@ -100,10 +103,10 @@ impl Parser<'_> {
             }
         }
         // Found behind any unknown prefix.
-        let behind = |word: &str| text.split_once(word).map(|(_, after)| Reader(after));
+        let behind = |word: &str| slices::split_once(text, word).map(|(_, after)| Reader(after));
         if let Some(mut t) = behind("NUMA: Node ") {
             let nid = t.blanks().decimal();
-            let joined = t.0.split_once("-> ").map(|(_, after)| Reader(after));
+            let joined = slices::split_once(t.0, "-> ").map(|(_, after)| Reader(after));
             let joined = joined.and_then(|mut t| t.blanks().mem());
             return self.named(MemRank::Joined, nid, joined);
         }
@@ -126,7 +129,7 @@ impl Parser<'_> {
                 return Ok(true);
             }
         }
-        let Some((_, limit)) = text.split_once(" MemBase ") else {
+        let Some((_, limit)) = slices::split_once(text, " MemBase ") else {
             return Ok(false);
         };
         let mut t = Reader(limit);
@@ -185,12 +188,12 @@ impl Parser<'_> {
     /// `Booting Node   1, Processors  #2 #3 OK`, and lines that go on with it.
     pub(super) fn cpus_line(&mut self, text: &str) -> bool {
         let mut t = Reader(text);
-        if let Some((_, after)) = text.split_once(".... node") {
+        if let Some((_, after)) = slices::split_once(text, ".... node") {
             t = Reader(after);
             let nid = t.blanks().word("#").and_then(|()| t.decimal());
             let list = t.word(",").and_then(|()| t.blanks().word("CPUs:"));
             self.state.starting = nid.zip(list).and_then(|(n, ())| node(n).ok());
-        } else if let Some((_, after)) = text.split_once("Booting Node ") {
+        } else if let Some((_, after)) = slices::split_once(text, "Booting Node ") {
             t = Reader(after);
             let nid = t.blanks().decimal();
             let _ = t.word(",");

@@ -22,6 +22,7 @@ use crate::phys::Bytes;
 use crate::phys::NodeId;
 use crate::phys::Pages;
 use crate::phys::PhysAddr;
+use crate::slices;
 
 /// The end of what the PC's BIOS lays out by tradition (`ISA_END_ADDRESS`).
 pub(super) const LEGACY_END: PhysAddr = PhysAddr(1 << 20);
@@ -152,15 +153,14 @@ impl Pieces {
         if self.nr >= MAX_PIECES {
             return Err(Error::MapTooManyEntries);
         }
-        self.piece.copy_within(i..self.nr, i + 1);
+        let piece = Piece {
+            start: at,
+            pages: 0,
+            nid: -1,
+        };
         self.nr += 1;
-        if let Some(p) = self.piece.get_mut(i) {
-            *p = Piece {
-                start: at,
-                pages: 0,
-                nid: -1,
-            };
-        }
+        let used = self.piece.get_mut(..self.nr).unwrap_or_default();
+        slices::insert(used, i, piece);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use crate::phys::NodeId;
 use crate::phys::PhysAddr;
 use crate::phys::PhysRange;
 use crate::phys::MAX_NODES;
+use crate::slices;
 
 /// How many ranges all nodes have together (`NR_NODE_MEMBLKS`).
 pub const NR_NODE_MEMBLKS: usize = MAX_NODES * 2;
@@ -161,16 +162,14 @@ impl NumaMeminfo {
         if i > self.nr_blks || self.nr_blks >= NR_NODE_MEMBLKS {
             return Err(Error::MapTooManyEntries);
         }
-        self.blk.copy_within(i..self.nr_blks, i + 1);
         self.nr_blks += 1;
-        self.set(i, block);
+        slices::insert(self.blocks_mut(), i, block);
         Ok(())
     }
 
     /// Takes range `i` out and closes the gap (`numa_remove_memblk_from()`).
     fn remove(&mut self, i: usize) {
-        if i < self.nr_blks {
-            self.blk.copy_within(i + 1..self.nr_blks, i);
+        if slices::remove(self.blocks_mut(), i).is_some() {
             self.nr_blks -= 1;
         }
     }
@@ -228,8 +227,7 @@ impl NumaMeminfo {
 
     /// Sorts the ranges by where they start.
     pub(super) fn sort(&mut self) {
-        self.blocks_mut()
-            .sort_unstable_by_key(|b| (b.start, b.end, b.nid, b.hotplug));
+        slices::sort_by_key(self.blocks_mut(), |b| (b.start, b.end, b.nid, b.hotplug));
     }
 
     /// Joins the ranges from `first` on that are of the same node; says where

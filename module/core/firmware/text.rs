@@ -6,6 +6,7 @@
 //! text is not what was expected.
 
 use crate::phys::PhysAddr;
+use crate::slices;
 
 /// The rest of a line.
 #[derive(Clone, Copy)]
@@ -41,11 +42,15 @@ impl Reader<'_> {
     }
 
     fn digits(&mut self, radix: u32) -> Option<u64> {
-        let end = self.0.find(|c: char| !c.is_digit(radix));
-        let (digits, rest) = self.0.split_at_checked(end.unwrap_or(self.0.len()))?;
-        let number = u64::from_str_radix(digits, radix).ok()?;
-        self.0 = rest;
-        Some(number)
+        let mut rest = self.0.chars();
+        let mut number = None;
+        while let Some(digit) = rest.clone().next().and_then(|c| digit(c, radix)) {
+            let before = number.unwrap_or(0_u64).checked_mul(radix.into())?;
+            number = Some(before.checked_add(digit.into())?);
+            rest.next();
+        }
+        self.0 = rest.as_str();
+        number
     }
 
     /// `0x0-0x9fbff`, the last byte included, or `0 - 9fc00` with spaces, the
@@ -76,6 +81,17 @@ impl Reader<'_> {
                 .map(|end| (PhysAddr(start), PhysAddr(end))),
         )
     }
+}
+
+/// What the digit is worth. [`char::to_digit`] panics on a base that it is not for.
+fn digit(c: char, radix: u32) -> Option<u32> {
+    let value = match c {
+        '0'..='9' => u32::from(c) - u32::from('0'),
+        'a'..='f' => u32::from(c) - u32::from('a') + 10,
+        'A'..='F' => u32::from(c) - u32::from('A') + 10,
+        _ => return None,
+    };
+    (value < radix).then_some(value)
 }
 
 /// How much of a coloured line is read. The longest line of a map, the list of
@@ -119,9 +135,8 @@ pub(super) fn message(line: &str) -> &str {
     while let Some(after) = text.strip_prefix("> ").or_else(|| text.strip_prefix("< ")) {
         text = after;
     }
-    if let Some((_, after)) = text
-        .split_once("\"MESSAGE\"")
-        .filter(|_| text.starts_with('{'))
+    if let Some((_, after)) =
+        slices::split_once(text, "\"MESSAGE\"").filter(|_| text.starts_with('{'))
     {
         // journalctl -o json: {"PRIORITY":"6","MESSAGE":"BIOS-e820: ...",...}
         let after = after.trim_start_matches([' ', ':']);
@@ -130,13 +145,16 @@ pub(super) fn message(line: &str) -> &str {
     } else if let Some(after) = text.strip_prefix("MESSAGE=") {
         // journalctl -o export
         text = after;
-    } else if let Some((_, after)) = text.split_once(" kernel:") {
+    } else if let Some((_, after)) = slices::split_once(text, " kernel:") {
         text = after.strip_prefix(' ').unwrap_or(after);
     } else if let Some(after) = text.strip_prefix("kernel: ") {
         text = after;
     } else if let Some(after) = text.strip_prefix("kern ") {
         // dmesg -x: "kern  :info  : [    0.000000] ..."
-        text = after.splitn(3, ':').nth(2).unwrap_or(after);
+        text = after
+            .split_once(':')
+            .and_then(|(_, behind)| behind.split_once(':'))
+            .map_or(after, |(_, behind)| behind);
         text = text.trim_start();
     } else if let Some(after) = record(text).or_else(|| date(text)) {
         text = after;
@@ -161,7 +179,7 @@ pub(super) fn message(line: &str) -> &str {
 /// A record of /dev/kmsg: `6,2,0,-;BIOS-e820: ...`.
 fn record(text: &str) -> Option<&str> {
     let (head, message) = text.split_once(';')?;
-    let mut fields = head.split(',');
+    let mut fields = slices::split(head, ',');
     let mut number = || fields.next()?.parse::<u64>().ok();
     number().and(number()).and(number())?;
     Some(message)

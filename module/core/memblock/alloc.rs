@@ -80,8 +80,8 @@ impl EarlyMemory<'_, '_> {
         let end = end.max(start);
         let free = self.memblock.free_ranges(self.filter(nid, flags));
         let clamp = |range: PhysRange| PhysRange {
-            start: range.start.clamp(start, end),
-            end: range.end.clamp(start, end),
+            start: range.start.max(start).min(end),
+            end: range.end.max(start).min(end),
         };
         let found = if self.memblock.bottom_up {
             free.map(|(range, _)| clamp(range)).find_map(|range| {

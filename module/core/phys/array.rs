@@ -7,6 +7,7 @@
 //! the elements are reached.
 
 use super::Bytes;
+use crate::slices;
 use core::ffi::c_char;
 use core::ffi::CStr;
 use core::fmt;
@@ -90,19 +91,13 @@ impl<'m, T: Copy> CTable<'m, T> {
         }
         // INVARIANT: `cnt < max` was just checked.
         self.cnt += 1;
-        let elements = self.as_mut_slice();
-        elements.copy_within(index..elements.len() - 1, index + 1);
-        if let Some(slot) = elements.get_mut(index) {
-            *slot = element;
-        }
+        slices::insert(self.as_mut_slice(), index, element);
         true
     }
 
     /// Takes the element at `index` out and closes the gap.
     pub fn remove(&mut self, index: usize) -> Option<T> {
-        let elements = self.as_mut_slice();
-        let element = *elements.get(index)?;
-        elements.copy_within(index + 1.., index);
+        let element = slices::remove(self.as_mut_slice(), index)?;
         self.cnt -= 1;
         Some(element)
     }

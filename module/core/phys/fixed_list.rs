@@ -4,6 +4,7 @@
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::slices;
 use core::ops::Deref;
 use core::ops::DerefMut;
 
@@ -39,10 +40,7 @@ impl<T: Copy, const N: usize> FixedList<T, N> {
         let tail = tail.ok_or(Error::MapTooManyEntries)?;
         let tail = tail.get_mut(index..).filter(|tail| !tail.is_empty());
         let tail = tail.ok_or(Error::Corrupt)?;
-        tail.rotate_right(1);
-        if let Some(slot) = tail.first_mut() {
-            *slot = element;
-        }
+        slices::insert(tail, 0, element);
         // INVARIANT: There was a slot behind the last one.
         self.len = behind;
         Ok(())
@@ -50,8 +48,7 @@ impl<T: Copy, const N: usize> FixedList<T, N> {
 
     /// Takes the element at `index` out; nothing happens where there is none.
     pub(crate) fn remove(&mut self, index: usize) {
-        if let Some(tail) = self.get_mut(index..).filter(|tail| !tail.is_empty()) {
-            tail.rotate_left(1);
+        if slices::remove(self, index).is_some() {
             self.len -= 1;
         }
     }

@@ -37,6 +37,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::phys::NodeId;
 use crate::platform::Platform;
+use crate::slices;
 use core::fmt;
 use core::fmt::Write;
 use core::mem;
@@ -320,7 +321,7 @@ impl fmt::Write for NameText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let end = self.len.saturating_add(text.len());
         let place = self.text.get_mut(self.len..end).ok_or(fmt::Error)?;
-        place.copy_from_slice(text.as_bytes());
+        slices::copy(place, text.as_bytes());
         self.len = end;
         Ok(())
     }

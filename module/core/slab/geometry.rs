@@ -365,9 +365,9 @@ fn calculate_sizes(
         red_left_pad: layout.red_left_pad,
         flags,
         order,
-        objects: slab_size(order) / size,
+        objects: slab_size(order).checked_div(size).unwrap_or(0),
         min_order,
-        min_objects: slab_size(min_order) / size,
+        min_objects: slab_size(min_order).checked_div(size).unwrap_or(0),
         min_partial: min_partial(size),
         sheaf_capacity: capacity,
     })
@@ -465,12 +465,13 @@ pub fn calculate_order(size: u32, around: &Surroundings<'_>) -> Result<PageOrder
         let most = get_order(size.saturating_mul(MAX_OBJECTS))?;
         return most.down().ok_or(Error::ObjectTooLarge);
     }
-    for fraction in [16, 8, 4, 2] {
+    for fraction in [16_u32, 8, 4, 2] {
         let fits = PageOrder::all()
             .filter(|&order| order >= least && order <= around.max_order)
             .find(|&order| {
                 let whole = slab_size(order);
-                whole.checked_rem(size).unwrap_or(0) <= whole / fraction
+                let spare = whole.checked_rem(size).unwrap_or(0);
+                spare.saturating_mul(fraction) <= whole
             });
         if let Some(order) = fits {
             return Ok(order);

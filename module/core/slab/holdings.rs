@@ -18,6 +18,7 @@
 
 use super::object::CacheId;
 use super::object::ObjAddr;
+use crate::slices;
 use core::ops::DerefMut;
 
 /// The smallest table, in words.
@@ -216,7 +217,7 @@ impl<W: DerefMut<Target = [u64]>> Holdings<W> {
         mut each: impl FnMut(Option<CacheId>, &[ObjAddr]),
     ) {
         // Empty words come first.
-        self.words.sort_unstable();
+        slices::sort_by_key(&mut self.words, |&word| word);
         let mut taken = 0;
         let mut of = None;
         for holding in self

@@ -83,7 +83,7 @@ impl MergeRequest {
         let spare = of.size.checked_sub(self.size);
         !candidate.is_alone(around)
             && of.flags.and(SlabFlags::MERGE_SAME) == self.same
-            && of.size % self.align == 0
+            && of.size.checked_rem(self.align) == Some(0)
             && spare.is_some_and(|spare| spare < WORD)
     }
 }

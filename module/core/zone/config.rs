@@ -29,6 +29,7 @@ use crate::phys::Bytes;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
+use crate::slices;
 
 /// Where ISA devices' addresses end: 16 MiB (`MAX_DMA_PFN`).
 pub const MAX_DMA_PFN: Pfn = Pfn(4096);
@@ -128,7 +129,7 @@ impl ZoneConfig {
             return Ok(Self::DEFAULT);
         }
         let mut config = Self::NOTHING;
-        for item in text.split(',') {
+        for item in slices::split(text, ',') {
             let (kind, value) = match item.split_once('=') {
                 Some((kind, value)) => (kind.trim(), Some(value.trim())),
                 None => (item.trim(), None),

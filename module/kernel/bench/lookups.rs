@@ -126,7 +126,7 @@ fn draw(ranges: &[VirtRange]) -> Result<KVVec<u64>> {
     let mut lots = Lots::new(SEED);
     let mut addrs = KVVec::with_capacity(DRAWN, GFP_KERNEL).map_err(no_memory)?;
     for _ in 0..DRAWN {
-        let range = ranges.get(lots.draw(ranges.len().max(1)));
+        let range = ranges.get(lots.draw(ranges.len()));
         let range = range.ok_or(Error::NotMapped)?;
         let addr = range
             .start

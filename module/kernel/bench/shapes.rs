@@ -14,6 +14,7 @@
 //! and so is the page between the two halves of a called pair.
 
 use core::hint::black_box;
+use shadowmm_core::slices;
 
 /// Somebody who gives out blocks of pages and takes them back.
 pub trait Side {
@@ -301,19 +302,19 @@ impl Lots {
         Self(seed)
     }
 
-    /// A number below `below`, which is not 0 (xorshift).
+    /// A number below `below`; 0 if that is 0 (xorshift).
     pub fn draw(&mut self, below: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        (self.0 % below as u64) as usize
+        self.0.checked_rem(below as u64).unwrap_or(0) as usize
     }
 
     /// Puts these in another order (Fisher and Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             let other = self.draw(last + 1);
-            items.swap(last, other);
+            slices::swap(items, last, other);
         }
     }
 }

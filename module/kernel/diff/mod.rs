@@ -51,6 +51,7 @@ use shadowmm_core::phys::CpuId;
 use shadowmm_core::phys::NodeId;
 use shadowmm_core::phys::PageOrder;
 use shadowmm_core::phys::Pfn;
+use shadowmm_core::slices;
 pub(crate) use slab::SlabDiff;
 use text::Copies;
 use text::Host;
@@ -301,7 +302,7 @@ fn empty_and_give_back(nid: NodeId, seed: u64) -> CoreResult<()> {
             }
         }
     }
-    taken.0.sort_unstable();
+    slices::sort_by_key(&mut taken.0, |&block| block);
     if seed != 0 {
         let mut random = seed;
         for i in (1..taken.0.len()).rev() {
@@ -309,7 +310,7 @@ fn empty_and_give_back(nid: NodeId, seed: u64) -> CoreResult<()> {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
-            taken.0.swap(i, (random % (i as u64 + 1)) as usize);
+            slices::swap(&mut taken.0, i, (random % (i as u64 + 1)) as usize);
         }
     }
     Ok(())

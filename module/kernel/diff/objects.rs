@@ -18,6 +18,7 @@ use shadowmm_core::phys::PAGE_SIZE;
 use shadowmm_core::slab::ObjAddr;
 use shadowmm_core::slab::ObjRequest;
 use shadowmm_core::slab::ObjectAllocator;
+use shadowmm_core::slices;
 
 /// How many slots there are.
 const NR_SLOTS: usize = 1 << 16;
@@ -160,7 +161,7 @@ impl Slots {
 
 /// How many different numbers there are.
 fn distinct(numbers: &mut [u64]) -> u64 {
-    numbers.sort_unstable();
+    slices::sort_by_key(numbers, |&number| number);
     let mut count = 0;
     let mut last = None;
     for number in numbers.iter() {

@@ -147,8 +147,8 @@ impl Layout {
     /// Which object begins at `offset`, if one does (`scan_fadrskmsob_isok`).
     pub fn index(&self, offset: u64) -> Option<u32> {
         let into = offset.checked_sub(self.first)?;
-        let index = into / self.size;
-        let starts = into % self.size == 0 && index < u64::from(self.objects);
+        let index = into.checked_div(self.size)?;
+        let starts = index.checked_mul(self.size) == Some(into) && index < u64::from(self.objects);
         starts.then_some(index as u32)
     }
 }

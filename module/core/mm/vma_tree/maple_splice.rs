@@ -30,6 +30,7 @@ use super::node::NodeCells;
 use super::node::NodeRef;
 use super::RangeTree;
 use crate::platform::Platform;
+use core::num::NonZeroUsize;
 
 /// A branch that would have fewer children is filled up from its neighbour.
 const BRANCH_MIN: usize = 4;
@@ -229,7 +230,8 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
                 }
                 Some(new) => {
                     let rest = last.wrapping_add(1)..r.cells.count();
-                    let count = first.wrapping_add(new.len).wrapping_add(rest.len());
+                    let behind = rest.end.saturating_sub(rest.start);
+                    let count = first.wrapping_add(new.len).wrapping_add(behind);
                     let pull = self.pull(left, right, level, count, BRANCH_MIN);
                     *pulled.get_mut(level)? = pull;
                     let mut row = self.begin_row(left, level, pull, is_leaf)?;
@@ -341,10 +343,11 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
         };
         let (mut rest, mut start) = (items, row.start);
         for (n, place) in made.items.iter_mut().take(len).enumerate() {
-            let nodes = len.wrapping_sub(n).max(1);
+            let nodes = NonZeroUsize::new(len.wrapping_sub(n))?;
             let part = match (n, len) {
                 (0, 2) => row.first_part(items.len().wrapping_sub(room).max(few)),
-                _ => rest.len().div_ceil(nodes),
+                // Rounded up.
+                _ => rest.len().saturating_add(nodes.get() - 1) / nodes,
             };
             let (here, behind) = rest.split_at_checked(part)?;
             let end = here.last()?.end;

@@ -25,6 +25,7 @@ use crate::phys::CpuId;
 use crate::phys::NodeId;
 use crate::platform::Platform;
 use crate::report::CpuSet;
+use crate::slices;
 use core::cmp::Reverse;
 use core::fmt;
 use core::fmt::Write;
@@ -94,8 +95,6 @@ impl<'t> Locations<'t> {
         let at = match found {
             Ok(at) => at,
             Err(at) if self.len < self.table.len() => {
-                let moved = self.table.get_mut(at..=self.len);
-                moved.unwrap_or_default().rotate_right(1);
                 self.len += 1;
                 let new = Location {
                     addr: track.addr,
@@ -105,9 +104,8 @@ impl<'t> Locations<'t> {
                     pids: (track.pid, track.pid),
                     ..Location::NONE
                 };
-                if let Some(place) = self.table.get_mut(at) {
-                    *place = new;
-                }
+                let used = self.table.get_mut(..self.len);
+                slices::insert(used.unwrap_or_default(), at, new);
                 at
             }
             Err(_) => {
@@ -161,7 +159,7 @@ impl<P: Platform> Cache<'_, P> {
         nodes: usize,
     ) -> fmt::Result {
         let used = from.table.get_mut(..from.len).unwrap_or_default();
-        used.sort_unstable_by_key(|location| (Reverse(location.count), location.key()));
+        slices::sort_by_key(used, |location| (Reverse(location.count), location.key()));
         if used.is_empty() {
             return writeln!(out, "No data");
         }
