@@ -78,6 +78,19 @@ impl Error {
         }
     }
 
+    /// The errno that it is, for those who are told no more.
+    pub fn errno(&self) -> Errno {
+        match self {
+            Error::NotLoaded { .. } => Errno::ENODEV,
+            Error::NoPermission { .. } => Errno::EACCES,
+            Error::NotShadowmm { .. } => Errno::ENOTTY,
+            Error::VersionMismatch { .. } | Error::Unexpected { .. } => Errno::EPROTO,
+            Error::Open { errno, .. }
+            | Error::Refused { errno, .. }
+            | Error::Failed { errno, .. } => *errno,
+        }
+    }
+
     /// What a person can do about it, in one sentence, where there is something.
     pub fn advice(&self) -> Option<&'static str> {
         match self {

@@ -3,12 +3,10 @@
 //! System calls about memory, to a window in place of the process: named as they are,
 //! with nix's types.
 
+use super::raw::RawLock;
+use super::raw::RawMmap;
 use super::window::Window;
 use crate::error::Result;
-use crate::request::Madvise;
-use crate::request::Mprotect;
-use crate::request::Msync;
-use crate::request::Munmap;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::mman::MRemapFlags;
@@ -64,15 +62,6 @@ fn address(pointer: NonNull<c_void>) -> u64 {
     pointer.as_ptr().expose_provenance() as u64
 }
 
-fn range(addr: NonNull<c_void>, length: usize, arg: u32) -> abi::shadowmm_mm_range {
-    abi::shadowmm_mm_range {
-        addr: address(addr),
-        len: length as u64,
-        arg,
-        ..Default::default()
-    }
-}
-
 impl Window<'_> {
     /// Maps memory, or with `file` a private copy of it from `offset` on (mmap(2)).
     pub fn mmap(
@@ -87,17 +76,15 @@ impl Window<'_> {
             None => MapFlags::MAP_ANONYMOUS,
             Some(_) => MapFlags::empty(),
         };
-        let mut request = abi::shadowmm_mm_mmap {
+        let addr = self.device().calls().mmap(&RawMmap {
             addr: addr.map_or(0, NonZeroUsize::get) as u64,
             len: length.get() as u64,
             prot: prot.bits() as u32,
             flags: (flags | anonymous).bits() as u32,
             fd: file.map_or(-1, |(file, _)| file.as_raw_fd()),
             offset: file.map_or(0, |(_, offset)| offset),
-            ..Default::default()
-        };
-        self.device().request("map memory", &mut request)?;
-        pointer(request.addr)
+        })?;
+        pointer(addr)
     }
 
     /// The same of private anonymous memory, somewhere, to be read and written.
@@ -108,14 +95,14 @@ impl Window<'_> {
 
     /// munmap(2).
     pub fn munmap(&self, addr: NonNull<c_void>, length: usize) -> Result<()> {
-        let mut request = Munmap(range(addr, length, 0));
-        self.device().request("unmap memory", &mut request)
+        let calls = self.device().calls();
+        calls.munmap(address(addr), length as u64)
     }
 
     /// mprotect(2).
     pub fn mprotect(&self, addr: NonNull<c_void>, length: usize, prot: ProtFlags) -> Result<()> {
-        let mut request = Mprotect(range(addr, length, prot.bits() as u32));
-        self.device().request("protect memory", &mut request)
+        let calls = self.device().calls();
+        calls.mprotect(address(addr), length as u64, prot.bits() as u32)
     }
 
     /// mremap(2).
@@ -127,29 +114,26 @@ impl Window<'_> {
         flags: MRemapFlags,
         new_addr: Option<NonNull<c_void>>,
     ) -> Result<NonNull<c_void>> {
-        let mut request = abi::shadowmm_mm_mremap {
-            addr: address(addr),
-            old_len: old_size as u64,
-            new_len: new_size as u64,
-            new_addr: new_addr.map_or(0, address),
-            flags: flags.bits() as u32,
-            ..Default::default()
-        };
-        self.device().request("move a mapping", &mut request)?;
-        pointer(request.addr)
+        let moved = self.device().calls().mremap(
+            address(addr),
+            old_size as u64,
+            new_size as u64,
+            flags.bits() as u32,
+            new_addr.map_or(0, address),
+        )?;
+        pointer(moved)
     }
 
     /// madvise(2).
     pub fn madvise(&self, addr: NonNull<c_void>, length: usize, advise: MmapAdvise) -> Result<()> {
-        let mut request = Madvise(range(addr, length, advise as i32 as u32));
-        self.device()
-            .request("give advice about memory", &mut request)
+        let calls = self.device().calls();
+        calls.madvise(address(addr), length as u64, advise as i32)
     }
 
     /// msync(2).
     pub fn msync(&self, addr: NonNull<c_void>, length: usize, flags: MsFlags) -> Result<()> {
-        let mut request = Msync(range(addr, length, flags.bits() as u32));
-        self.device().request("synchronize memory", &mut request)
+        let calls = self.device().calls();
+        calls.msync(address(addr), length as u64, flags.bits() as u32)
     }
 
     /// Moves the end of the heap (brk(2)), or asks where it is.
@@ -159,18 +143,13 @@ impl Window<'_> {
     /// [`Errno::ENOMEM`] where it can't be there.
     pub fn brk(&self, addr: Option<usize>) -> Result<usize> {
         let wanted = addr.unwrap_or(0) as u64;
-        let mut request = abi::shadowmm_mm_brk {
-            brk: wanted,
-            ..Default::default()
-        };
-        self.device()
-            .request("move the end of the heap", &mut request)?;
+        let brk = self.device().calls().brk(wanted)?;
         match addr {
-            Some(_) if request.brk != wanted => Err(crate::Error::Failed {
+            Some(_) if brk != wanted => Err(crate::Error::Failed {
                 what: "move the end of the heap",
                 errno: Errno::ENOMEM,
             }),
-            _ => Ok(request.brk as usize),
+            _ => Ok(brk as usize),
         }
     }
 
@@ -186,52 +165,47 @@ impl Window<'_> {
 
     /// mlock(2).
     pub fn mlock(&self, addr: NonNull<c_void>, length: usize) -> Result<()> {
-        self.lock(abi::SHADOWMM_MM_MLOCK, 0, address(addr), length)
+        self.lock(RawLock::Lock(address(addr), length as u64, 0))
     }
 
     /// mlock2(2) with `MLOCK_ONFAULT`.
     pub fn mlock_on_fault(&self, addr: NonNull<c_void>, length: usize) -> Result<()> {
         let flags = libc::MLOCK_ONFAULT;
-        self.lock(abi::SHADOWMM_MM_MLOCK, flags, address(addr), length)
+        self.lock(RawLock::Lock(address(addr), length as u64, flags))
     }
 
     /// munlock(2).
     pub fn munlock(&self, addr: NonNull<c_void>, length: usize) -> Result<()> {
-        self.lock(abi::SHADOWMM_MM_MUNLOCK, 0, address(addr), length)
+        self.lock(RawLock::Unlock(address(addr), length as u64))
     }
 
     /// mlockall(2).
     pub fn mlockall(&self, flags: LockAll) -> Result<()> {
-        self.lock(abi::SHADOWMM_MM_MLOCKALL, flags.bits() as u32, 0, 0)
+        self.lock(RawLock::LockAll(flags.bits() as u32))
     }
 
     /// munlockall(2).
     pub fn munlockall(&self) -> Result<()> {
-        self.lock(abi::SHADOWMM_MM_MUNLOCKALL, 0, 0, 0)
+        self.lock(RawLock::UnlockAll)
     }
 
-    fn lock(&self, op: u32, flags: u32, addr: u64, length: usize) -> Result<()> {
-        let mut request = abi::shadowmm_mm_mlock {
-            op,
-            flags,
-            addr,
-            len: length as u64,
-            ..Default::default()
-        };
-        self.device().request("lock memory", &mut request)
+    fn lock(&self, what: RawLock) -> Result<()> {
+        self.device().calls().lock(what)
     }
 
     /// Which pages are there (mincore(2)).
     pub fn mincore(&self, addr: NonNull<c_void>, length: usize) -> Result<Vec<bool>> {
-        let mut vec = vec![0u8; length.div_ceil(crate::PAGE_SIZE as usize)];
-        let mut request = abi::shadowmm_mm_mincore {
-            addr: address(addr),
-            len: length as u64,
-            vec: vec.as_mut_ptr().expose_provenance() as u64,
-            ..Default::default()
-        };
-        self.device()
-            .request("see which pages are there", &mut request)?;
+        let pages = length.div_ceil(crate::PAGE_SIZE as usize);
+        let mut vec: Vec<u8> = Vec::new();
+        vec.try_reserve_exact(pages)
+            .map_err(|_| crate::Error::Failed {
+                what: "see which pages are there",
+                errno: Errno::ENOMEM,
+            })?;
+        vec.resize(pages, 0);
+        let calls = self.device().calls();
+        // SAFETY: There are as many bytes.
+        unsafe { calls.mincore(address(addr), length as u64, vec.as_mut_ptr()) }?;
         Ok(vec.into_iter().map(|byte| byte & 1 != 0).collect())
     }
 
@@ -246,7 +220,7 @@ impl Window<'_> {
         Ok((request.value != u64::MAX).then_some(request.value))
     }
 
-    /// Sets a limit of the window's. It begins with those of its process.
+    /// Gives the window a limit of its own; before, it is its process's.
     pub fn setrlimit(&self, limit: Limit, bytes: Option<u64>) -> Result<()> {
         let value = bytes.unwrap_or(u64::MAX);
         let mut request = abi::shadowmm_mm_limits {
@@ -254,6 +228,16 @@ impl Window<'_> {
             limit: limit.number(),
             value,
             max: value,
+            ..Default::default()
+        };
+        self.device().request("set a limit", &mut request)
+    }
+
+    /// The limit is the process's again, as it is at each moment (setrlimit(2)).
+    pub fn follow_rlimit(&self, limit: Limit) -> Result<()> {
+        let mut request = abi::shadowmm_mm_limits {
+            op: abi::SHADOWMM_MM_LIMITS_FOLLOW,
+            limit: limit.number(),
             ..Default::default()
         };
         self.device().request("set a limit", &mut request)

@@ -5,6 +5,7 @@
 //! ```text
 //! window.rs   a window: mapped, configured, unmapped when it is dropped
 //! calls.rs    mmap, munmap, brk and the like, in it, named and typed as nix has them
+//! raw.rs      the same with plain numbers
 //! look.rs     address spaces, VMAs and translations, as plain data
 //! ```
 //!
@@ -14,6 +15,7 @@
 
 mod calls;
 mod look;
+mod raw;
 mod window;
 
 pub use calls::Limit;
@@ -24,5 +26,8 @@ pub use look::Vma;
 pub use look::VmaFlags;
 pub use look::Walk;
 pub use look::WalkLevel;
+pub use raw::RawCalls;
+pub use raw::RawLock;
+pub use raw::RawMmap;
 pub use window::Window;
 pub use window::WindowConfig;

@@ -20,8 +20,12 @@ pub struct WindowConfig {
     pub tree: Option<Tree>,
     /// Mappings from below upwards, in place of from above downwards.
     pub legacy: bool,
-    /// What the places are shifted by; 0 shifts nothing.
+    /// What the places are shifted by; 0 shifts nothing, unless they are by lot.
     pub seed: u64,
+    /// Without a seed, places are shifted by lot.
+    pub random: bool,
+    /// Nothing is mapped at first, not even a stack.
+    pub bare: bool,
 }
 
 /// A window: an address space of the shadow's, at addresses of this process. A child that
@@ -41,10 +45,14 @@ impl Device {
             tree: config
                 .tree
                 .map_or(abi::SHADOWMM_MM_TREE_DEFAULT, Tree::number),
-            layout: match config.legacy {
-                true => abi::SHADOWMM_MM_LEGACY,
-                false => 0,
-            },
+            layout: [
+                (config.legacy, abi::SHADOWMM_MM_LEGACY),
+                (config.random, abi::SHADOWMM_MM_RANDOM),
+                (config.bare, abi::SHADOWMM_MM_BARE),
+            ]
+            .into_iter()
+            .filter(|&(wanted, _)| wanted)
+            .fold(0, |all, (_, bit)| all | bit),
             seed: config.seed,
             ..Default::default()
         };
