@@ -79,6 +79,8 @@ const ISOLATED: u32 = 1 << 2;
 const HELD: u32 = 1 << 1;
 /// A flag of an allocated block: kmalloc gave it out (`PageLargeKmalloc`).
 const LARGE: u32 = 1 << 3;
+/// A flag of an allocated block: it is a shared object's, which has a reference.
+const SHMEM: u32 = 1 << 4;
 /// A flag of an allocated block: somebody besides its owner may have a
 /// reference. The count says how many there are.
 const SHARED: u32 = 1 << 7;
@@ -512,12 +514,38 @@ impl PageDescriptor {
     ///
     /// [`Error::TooManyReferences`] when the count could overflow.
     pub(crate) fn try_get(&self) -> Result<()> {
+        self.try_get_count().map(|_| ())
+    }
+
+    /// The same, and how many there are then.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub(crate) fn try_get_count(&self) -> Result<u32> {
         if self.count.load(Relaxed) > u32::MAX / 2 {
             return Err(Error::TooManyReferences);
         }
-        self.count.fetch_add(1, Relaxed);
+        let before = self.count.fetch_add(1, Relaxed);
         self.bits.fetch_or(SHARED, Relaxed);
-        Ok(())
+        Ok(before.wrapping_add(1))
+    }
+
+    /// One reference less, for whoever knows that it is not the last; how many there are
+    /// then.
+    pub(crate) fn put_not_last(&self) -> u32 {
+        self.count.fetch_sub(1, AcqRel).wrapping_sub(1)
+    }
+
+    /// The allocated block is a shared object's from now on, until it is freed.
+    pub(crate) fn set_shmem(&self) {
+        self.bits.fetch_or(SHMEM, Relaxed);
+    }
+
+    /// Whether it is one.
+    #[inline]
+    pub(crate) fn is_shmem(&self) -> bool {
+        self.bits.load(Relaxed) & SHMEM != 0
     }
 
     /// So many references more, for whoever has one: fewer than could overflow a count

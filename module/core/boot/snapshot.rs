@@ -8,6 +8,7 @@ use super::Stage;
 use crate::buddy;
 use crate::buddy::MigrateType;
 use crate::buddy::PageAllocator;
+use crate::buddy::UserStat;
 use crate::buddy::VmEvent;
 use crate::error::Error;
 use crate::error::Result;
@@ -255,6 +256,8 @@ impl<P: Platform> Boot<'_, P> {
             let blocks = free.free_pages_blocks();
             model.stats.set(ZoneStat::FreePagesBlocks, blocks.0);
         }
+        let locked = mm.stats.user(id, UserStat::Locked);
+        model.stats.set(ZoneStat::Mlock, locked.0);
         let numa = [
             (NumaStat::Hit, buddy::NumaStat::Hit),
             (NumaStat::Miss, buddy::NumaStat::Miss),
@@ -267,6 +270,28 @@ impl<P: Platform> Boot<'_, P> {
             model.numa.set(item, mm.stats.numa(id, stat));
         }
         model
+    }
+
+    /// Pages of address spaces on a node; `None` for a counter of something else.
+    fn user_stat(&self, nid: NodeId, item: NodeStat) -> Option<Pages> {
+        let counted: &[UserStat] = match item {
+            NodeStat::AnonPages => &[UserStat::Anon],
+            NodeStat::AnonTransparentHugepages => &[UserStat::AnonHuge],
+            NodeStat::Mapped => &[UserStat::Mapped],
+            NodeStat::FilePages => &[UserStat::File, UserStat::Shmem],
+            NodeStat::Shmem => &[UserStat::Shmem],
+            NodeStat::PageTablePages => &[UserStat::Table],
+            _ => return None,
+        };
+        let mm = self.mm().ok().filter(|_| nid != NodeId::NONE);
+        let mut sum = Pages::ZERO;
+        for zone in mm.iter().flat_map(|_| ZoneType::ALL) {
+            for &stat in counted {
+                let pages = mm.map(|mm| mm.stats.user(ZoneId::new(nid, zone), stat));
+                sum += pages.unwrap_or_default();
+            }
+        }
+        Some(sum)
     }
 
     fn node_model(&self, node: &Node<'_, P>) -> NodeModel {
@@ -390,7 +415,11 @@ impl<P: Platform> Snapshot for Boot<'_, P> {
     }
 
     fn event(&self, item: Event) -> u64 {
-        self.vm_event(item.name())
+        match (item, self.mm()) {
+            (Event::Pgfault, Ok(mm)) => mm.spaces().faults().0,
+            (Event::Pgmajfault, Ok(mm)) => mm.spaces().faults().1,
+            _ => self.vm_event(item.name()),
+        }
     }
 
     fn node_stat(&self, nid: NodeId, item: NodeStat) -> u64 {
@@ -403,6 +432,9 @@ impl<P: Platform> Snapshot for Boot<'_, P> {
             NodeStat::SlabReclaimable => return slab(true),
             NodeStat::SlabUnreclaimable => return slab(false),
             _ => {}
+        }
+        if let Some(pages) = self.user_stat(nid, item) {
+            return pages.0;
         }
         if nid == NodeId::NONE {
             return self.vm_event(item.name());

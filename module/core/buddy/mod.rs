@@ -146,6 +146,7 @@ pub use reclaim::shrinker::DEFAULT_SEEKS;
 pub use stats::CpuStats;
 pub use stats::NumaStat;
 pub use stats::Statistics;
+pub use stats::UserStat;
 pub use stats::VmEvent;
 pub use stats::ZoneStats;
 pub use stats::NR_NUMA_STATS;

@@ -14,6 +14,7 @@
 //! ```text
 //! events.rs   what is counted, and what it is called
 //! numa.rs     where pages came from
+//! user.rs     what pages of address spaces are for
 //! slots.rs    one CPU's counts, and its pageset of a zone
 //! layout.rs   where the slots lie
 //! ```
@@ -22,12 +23,14 @@ mod events;
 mod layout;
 mod numa;
 mod slots;
+mod user;
 
 pub use events::VmEvent;
 pub use numa::NumaStat;
 pub use numa::NR_NUMA_STATS;
 pub use slots::CpuStats;
 pub use slots::ZoneStats;
+pub use user::UserStat;
 
 use self::slots::bump;
 use super::local::CpuLocal;
@@ -171,6 +174,24 @@ impl<'m> Statistics<'m> {
         if let Some(slot) = self.zone_slot(cpu.0 as usize, zone) {
             slot.bump(stat);
         }
+    }
+
+    /// Counts pages of a zone that have come, or with a negative number gone. The caller
+    /// is pinned to `cpu`.
+    #[inline]
+    pub(crate) fn count_user(&self, cpu: CpuId, zone: ZoneId, stat: UserStat, by: i64) {
+        if let Some(slot) = self.zone_slot(cpu.0 as usize, zone) {
+            slot.add_user(stat, by);
+        }
+    }
+
+    /// How many there are in a zone. What one CPU has counted and another not yet may be
+    /// missing.
+    pub fn user(&self, zone: ZoneId, stat: UserStat) -> Pages {
+        let slots = (0..self.cpus.len()).filter_map(|cpu| self.zone_slot(cpu, zone));
+        let sum = slots.fold(0u64, |sum, slot| sum.wrapping_add(slot.user(stat)));
+        // One CPU may have counted more that have gone than come; all together never.
+        Pages((sum as i64).max(0) as u64)
     }
 
     /// A CPU's pageset of a zone.

@@ -84,6 +84,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     pub fn numbers(&self) -> MmNumbers {
         let cells = self.cells;
         let of = |count: &AtomicU64| count.load(Relaxed);
+        let (min_flt, maj_flt) = cells.faults();
         MmNumbers {
             map_count: cells.map_count.load(Relaxed),
             oom_score_adj: of(&cells.oom_score_adj) as i16,
@@ -100,8 +101,8 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             pgtables_bytes: of(&cells.pgtables_bytes),
             faults_vma_lock: of(&cells.faults_vma_lock),
             faults_mmap_lock: of(&cells.faults_mmap_lock),
-            min_flt: of(&cells.min_flt),
-            maj_flt: of(&cells.maj_flt),
+            min_flt,
+            maj_flt,
         }
     }
 

@@ -16,7 +16,9 @@ use crate::buddy::gfp;
 use crate::buddy::AllocRequest;
 use crate::buddy::Gfp;
 use crate::buddy::PageAllocator;
+use crate::buddy::UserStat;
 use crate::error::Result;
+use crate::page::ZoneId;
 use crate::phys::PageOrder;
 use crate::phys::Pfn;
 use crate::platform::Platform;
@@ -31,6 +33,7 @@ pub(super) const USER_REQUEST: AllocRequest = AllocRequest::new(USER_GFP, PageOr
 pub(super) struct NewPage<'s, 'a, 'm, P: Platform> {
     spaces: &'s AddressSpaces<'a, 'm, P>,
     pfn: Pfn,
+    zone: ZoneId,
 }
 
 impl<'a, 'm: 'a, P: Platform> NewPage<'_, 'a, 'm, P> {
@@ -39,9 +42,10 @@ impl<'a, 'm: 'a, P: Platform> NewPage<'_, 'a, 'm, P> {
         self.pfn
     }
 
-    /// It is in a table now.
+    /// It is in a table now, and counts as this.
     #[inline]
-    pub(super) fn keep(self) {
+    pub(super) fn keep(self, stat: UserStat) {
+        self.spaces.count_pages(self.zone, stat, 1);
         core::mem::forget(self);
     }
 }
@@ -57,8 +61,13 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     /// A page for a process, with whatever is in it.
     #[inline]
     pub(super) fn new_page(&self) -> Result<NewPage<'_, 'a, 'm, P>> {
-        let pfn = self.mm.allocator().alloc_page_here(&USER_REQUEST)?.pfn();
-        Ok(NewPage { spaces: self, pfn })
+        let allocator = self.mm.allocator();
+        let page = allocator.alloc_page_here(&USER_REQUEST)?;
+        Ok(NewPage {
+            spaces: self,
+            pfn: page.pfn,
+            zone: page.page.zone_id(),
+        })
     }
 
     /// A page for a process, zeroed (`vma_alloc_zeroed_movable_folio`).
@@ -68,7 +77,8 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         let page = allocator.alloc_page_here(&USER_REQUEST)?;
         let new = NewPage {
             spaces: self,
-            pfn: page.pfn(),
+            pfn: page.pfn,
+            zone: page.page.zone_id(),
         };
         self.zero_page_at(page)?;
         Ok(new)
@@ -94,7 +104,12 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         }
         table.set(index, entry);
         self.tell_page(FaultKind::Zero, entry);
-        self.enter(entry)
+        let entered = self.enter(entry);
+        match self.space.system.fault_around() {
+            0 | 1 => {}
+            pages => self.zero_around(table, entry, pages),
+        }
+        entered
     }
 
     #[inline]
@@ -109,8 +124,9 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
             return Err(Stop::Again);
         }
         table.set(index, entry);
-        page.keep();
+        page.keep(UserStat::Anon);
         self.space.cells.add_rss(Rss::Anon, 1);
+        self.note_locked(entry);
         self.tell_page(FaultKind::Anonymous, entry);
         let entered = self.enter(entry);
         drop(lock);

@@ -9,6 +9,7 @@
 //! anonymous memory is written    neighbours are made, too, if somebody has asked for
 //!                                that (fault_around_bytes): it is not what Linux does,
 //!                                and they count as resident
+//! anonymous memory is read       neighbours are the zero page, too, if he has
 //! ```
 
 use super::handle::Fault;
@@ -23,6 +24,7 @@ use super::system::AddressSpaces;
 use super::types::VirtAddr;
 use crate::buddy::PageAllocator;
 use crate::buddy::PageRef;
+use crate::buddy::UserStat;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
@@ -38,7 +40,7 @@ const AROUND: usize = 16;
 pub(super) const AROUND_BYTES: u64 = AROUND as u64 * PAGE_SIZE;
 
 impl<P: Platform> AddressSpaces<'_, '_, P> {
-    /// How many pages the first write to anonymous memory makes.
+    /// How many pages the first access to anonymous memory makes.
     #[inline]
     pub(super) fn fault_around(&self) -> usize {
         (self.knob(MmKnob::FaultAroundBytes) / PAGE_SIZE) as usize
@@ -116,10 +118,25 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
             let entry = Entry::page(pfn, self.flags);
             table.set(index, entry);
             more = u64::wrapping_add(more, 1);
+            self.note_locked(entry);
             // What the host has no memory for waits for its own fault.
             let _ = self.host.enter(self.addr_of(index), pfn, false);
         }
         self.space.cells.add_rss(kind, more);
+    }
+
+    /// Has neighbours of an address be the zero page, of which `entry` is. The caller has
+    /// the table's lock.
+    #[inline(never)]
+    pub(super) fn zero_around(&self, table: Table<'m>, entry: Entry, pages: usize) {
+        let entry = entry.without(Entry::ACCESSED);
+        for index in self.around(pages) {
+            if !table.get(index).is_none() {
+                continue;
+            }
+            table.set(index, entry);
+            let _ = self.host.enter(self.addr_of(index), entry.pfn(), false);
+        }
     }
 
     /// Makes neighbours of a page that has just been made.
@@ -149,11 +166,14 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
                 let Some(page) = pages.next() else { break };
                 let entry = Entry::page(page.pfn(), self.flags);
                 table.set(index, entry.with(Entry::DIRTY | Entry::WRITE));
+                self.note_locked(entry);
                 let _ = self.host.enter(self.addr_of(index), page.pfn(), true);
             }
         }
         let kept = made.len().wrapping_sub(pages.len()) as u64;
         self.space.cells.add_rss(Rss::Anon, kept);
+        let entered = made.get(..kept as usize).unwrap_or(&[]);
+        spaces.count_each(entered, UserStat::Anon, 1);
         allocator.free_page_bulk(pages.as_slice());
     }
 }

@@ -119,7 +119,10 @@ cells! {
         /// Faults that were served under the VMA's lock, and under the mmap lock.
         pub(super) faults_vma_lock: AtomicU64,
         pub(super) faults_mmap_lock: AtomicU64,
-        pub(super) min_flt: AtomicU64,
+        /// Pages that were faulted in before anybody touched them (`populate`).
+        pub(super) populated: AtomicU64,
+        /// Of these faults, those that came to nothing.
+        pub(super) failed_faults: AtomicU64,
         pub(super) maj_flt: AtomicU64,
     }
 }

@@ -24,17 +24,17 @@ use super::page_table::Table;
 use super::rss::Rss;
 use super::system::AddressSpaces;
 use crate::buddy::PageAllocator;
-use crate::phys::Pfn;
+use crate::buddy::UserStat;
 use crate::platform::Platform;
 use crate::trace::FaultKind;
 
-/// A reference to a block, until it is dropped.
-struct Reference<'s, 'a, 'm, P: Platform>(&'s AddressSpaces<'a, 'm, P>, Pfn);
+/// A reference to the block of an entry, until it is dropped. It may be the last one then:
+/// whoever else had the block may have given it up meanwhile.
+struct Reference<'s, 'a, 'm: 'a, P: Platform>(&'s AddressSpaces<'a, 'm, P>, Entry);
 
 impl<P: Platform> Drop for Reference<'_, '_, '_, P> {
     fn drop(&mut self) {
-        // The allocator counts a refusal.
-        let _ = self.0.mm.allocator().put(self.1);
+        self.0.put_entry(self.1);
     }
 }
 
@@ -60,7 +60,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
                 false => {
                     let block = spaces.block_of_entry(entry);
                     spaces.mm.allocator().get(block)?;
-                    Some(Reference(spaces, block))
+                    Some(Reference(spaces, entry))
                 }
             };
             (entry, old)
@@ -105,7 +105,11 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         let entered = self.replace(new);
         table.set(index, new);
         self.tell_page(FaultKind::Cow, new);
-        page.keep();
+        page.keep(UserStat::Anon);
+        if self.flags.has(VmFlags::LOCKED) {
+            spaces.count_locked(entry, -1);
+            spaces.count_locked(new, 1);
+        }
         match Rss::of(entry, false) {
             Some(Rss::Anon) => {}
             was => {

@@ -161,6 +161,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     #[cold]
     #[inline(never)]
     fn stopped(&self, stop: Stop) -> FaultResult {
+        self.cells.failed_faults.fetch_add(1, Relaxed);
         match stop {
             Stop::Segv(code) => FaultResult::Segv(code),
             Stop::Bus => FaultResult::Bus,

@@ -15,6 +15,7 @@ use super::page_table::Entry;
 use super::page_table::Level;
 use super::page_table::Table;
 use super::rss::Rss;
+use crate::buddy::UserStat;
 use crate::error::Error;
 use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
@@ -35,7 +36,8 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
             self.prepare_anon()?;
         }
         let file = self.vma.file.load(Relaxed);
-        let page = self.space.system.new_zeroed_page()?;
+        let spaces = &self.space.system;
+        let page = spaces.new_zeroed_page()?;
         match self.host.read_file(file, self.page_index(), page.pfn()) {
             Ok(true) => {}
             Err(Error::NoHostMemory) => return Err(Stop::Oom),
@@ -47,14 +49,22 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         };
         let entry = Entry::page(page.pfn(), self.flags).with(bits);
         let index = Level::Pte.index(self.addr);
-        let lock = table.lock(self.space.system.platform());
+        let lock = table.lock(spaces.platform());
         if !table.get(index).is_none() {
             drop(lock);
             return Err(Stop::Again);
         }
         table.set(index, entry);
-        page.keep();
+        match self.write {
+            true => page.keep(UserStat::Anon),
+            false => {
+                let pfn = page.pfn();
+                page.keep(UserStat::File);
+                spaces.count_frame(pfn, UserStat::Mapped, 1);
+            }
+        }
         self.space.cells.add_rss(kind, 1);
+        self.note_locked(entry);
         self.tell_page(FaultKind::File, entry);
         let mapped = self.enter(entry)?;
         Ok(Mapped {

@@ -172,6 +172,14 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         }
     }
 
+    /// A page has come, which counts where memory is locked (`mlock_new_folio`).
+    #[inline]
+    pub(super) fn note_locked(&self, entry: Entry) {
+        if self.flags.has(VmFlags::LOCKED) {
+            self.space.system.count_locked(entry, 1);
+        }
+    }
+
     /// The bits that an access leaves.
     #[inline]
     pub(super) fn touched(&self) -> u64 {

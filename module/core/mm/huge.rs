@@ -36,6 +36,8 @@ use super::types::VirtRange;
 use crate::buddy::gfp;
 use crate::buddy::AllocRequest;
 use crate::buddy::PageAllocator;
+use crate::buddy::UserStat;
+use crate::buddy::VmEvent;
 use crate::error::Error;
 use crate::error::Result;
 use crate::phys::PageOrder;
@@ -157,6 +159,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
             false => &LIGHT,
         };
         let Ok(block) = allocator.alloc_block(request) else {
+            spaces.count_event(VmEvent::ThpFaultFallback);
             return Ok(None);
         };
         spaces.zero_pages(block.pfn(), PageOrder::PAGEBLOCK)?;
@@ -179,8 +182,20 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         pmd.lay_by(table);
         self.space.tables().count_table();
         self.space.cells.add_rss(Rss::Anon, HUGE_PAGES);
+        self.note_huge(entry);
         self.tell_page(FaultKind::Huge, entry);
         self.enter_huge(entry).map(Some)
+    }
+
+    fn note_huge(&self, entry: Entry) {
+        let spaces = &self.space.system;
+        spaces.count_event(VmEvent::ThpFaultAlloc);
+        if let Some(page) = spaces.mm.sparse.page(entry.pfn()) {
+            spaces.count_huge(page.zone_id(), 1);
+            if self.flags.has(VmFlags::LOCKED) {
+                spaces.count_pages(page.zone_id(), UserStat::Locked, HUGE_PAGES as i64);
+            }
+        }
     }
 
     /// 2 MiB are there: entered again where the host has lost them, or made writable;
@@ -260,6 +275,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             return;
         };
         host.zap(around(addr));
+        self.system.count_event(VmEvent::ThpSplitPmd);
         let part = self.split_block(entry.pfn());
         let first = entry.without(Entry::HUGE).with(part);
         for (page, index) in (0..ENTRIES).enumerate() {
@@ -281,6 +297,10 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
                 .split(head, PageOrder::PAGEBLOCK, PageOrder::ZERO)
                 .is_ok()
         {
+            let pages = -(HUGE_PAGES as i64);
+            self.system
+                .count_pages(page.zone_id(), UserStat::AnonHuge, pages);
+            self.system.count_event(VmEvent::ThpSplitPage);
             return 0;
         }
         page.get_more(HUGE_PAGES as u32 - 1);

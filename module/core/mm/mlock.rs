@@ -260,6 +260,10 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         };
         self.space.add_locked(change);
         self.space.start_write(vma);
+        if change != 0 {
+            // mlock_vma_pages_range()
+            self.space.count_locked_in(part, change.signum());
+        }
         vma.set_flags(new);
         Ok(vma)
     }

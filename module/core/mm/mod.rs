@@ -39,6 +39,7 @@ mod around;
 mod backing;
 mod brk;
 mod cells;
+mod counted;
 mod cow;
 mod dup_mmap;
 mod exit;

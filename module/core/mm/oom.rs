@@ -104,7 +104,7 @@ impl OomTask {
 
 impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     /// Shows each address space that somebody uses; none comes or goes meanwhile.
-    fn for_each(&self, each: &mut dyn FnMut(&MmCells)) {
+    pub(super) fn for_each(&self, each: &mut dyn FnMut(&MmCells)) {
         let table = self.table();
         let _lock = WriteLock::lock(self.platform(), &table.lock);
         let mut at = table.first.load(Relaxed);

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
+use core::sync::atomic::Ordering::Relaxed;
 
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// Has each page of a range there, as if somebody read from or wrote to each, and
@@ -35,7 +36,11 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         while addr < range.end.0 {
             let vma = self.vma_lookup(addr).ok_or(Error::NotMapped)?;
             match self.fault_in(host, vma.cells(), VirtAddr(addr), access, false) {
-                Ok(_) => {
+                Ok(mapped) => {
+                    self.cells.populated.fetch_add(1, Relaxed);
+                    if mapped.major {
+                        self.cells.maj_flt.fetch_add(1, Relaxed);
+                    }
                     done = done.wrapping_add(1);
                     addr = addr.wrapping_add(PAGE_SIZE);
                     self.system.platform().cond_resched();

@@ -27,6 +27,7 @@ use super::types::VirtAddr;
 use super::zap::Puts;
 use crate::buddy::gfp;
 use crate::buddy::PageAllocator;
+use crate::buddy::UserStat;
 use crate::error::Error;
 use crate::error::Result;
 use crate::phys::cells;
@@ -147,7 +148,11 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         // The page's first reference is the object's.
         self.mm.allocator().get(pfn)?;
         table.set(slot, Entry::page(pfn, VmFlags::READ));
-        page.keep();
+        if let Some(page) = self.mm.sparse.page(pfn) {
+            page.set_shmem();
+        }
+        self.count_frame(pfn, UserStat::Mapped, 1);
+        page.keep(UserStat::Shmem);
         cells.pages.fetch_add(1, Relaxed);
         Ok(pfn)
     }
@@ -166,7 +171,11 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         if entry.is_none() {
             return Ok(None);
         }
-        self.mm.allocator().get(entry.pfn())?;
+        let page = self.mm.sparse.page(entry.pfn()).ok_or(Error::Corrupt)?;
+        // One is the object's.
+        if page.try_get_count()? == 2 {
+            self.count_pages(page.zone_id(), UserStat::Mapped, 1);
+        }
         Ok(Some(entry.pfn()))
     }
 }
@@ -210,6 +219,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         }
         table.set(index, entry);
         self.space.cells.add_rss(Rss::Shmem, 1);
+        self.note_locked(entry);
         self.tell_page(FaultKind::Shared, entry);
         let entered = self.enter(entry);
         if !self.write {

@@ -39,6 +39,8 @@ pub struct SpacesTable {
     pub(super) knobs: Knobs,
     /// Promised pages (`vm_committed_as`).
     pub(super) committed: AtomicU64,
+    /// Faults of those that are gone, and how many of them had to read something.
+    pub(super) past_faults: [AtomicU64; 2],
     /// The number that the next one gets.
     pub(super) next_id: AtomicU32,
     /// The number that the next anonymous region gets (`anon_vma`).
@@ -89,6 +91,7 @@ impl SpacesTable {
             first: AtomicU64::new(0),
             knobs: Knobs::new(),
             committed: AtomicU64::new(0),
+            past_faults: [const { AtomicU64::new(0) }; 2],
             next_id: AtomicU32::new(1),
             next_anon: AtomicU64::new(1),
             count: AtomicU32::new(0),

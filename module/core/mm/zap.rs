@@ -26,6 +26,7 @@ use super::types::VirtAddr;
 use super::types::VirtRange;
 use crate::buddy::PageAllocator;
 use crate::buddy::PageRef;
+use crate::buddy::UserStat;
 use crate::phys::PageOrder;
 use crate::phys::Pfn;
 use crate::phys::PAGE_SIZE;
@@ -38,9 +39,9 @@ const BATCH: usize = 31;
 /// Pages that lose a reference soon.
 pub(super) struct Puts<'s, 'a, 'm, P: Platform> {
     spaces: &'s AddressSpaces<'a, 'm, P>,
-    /// Single pages that nobody else has.
+    /// Single pages of private memory that nobody else has.
     sole: Batch<PageRef<'m>>,
-    /// All others.
+    /// Those that somebody else may have. All others go at once.
     others: Batch<Pfn>,
 }
 
@@ -93,26 +94,35 @@ impl<'s, 'a, 'm: 'a, P: Platform> Puts<'s, 'a, 'm, P> {
             return;
         }
         let pfn = spaces.block_of_entry(entry);
-        let page = spaces.mm.sparse.page(pfn);
-        match page {
+        let Some(page) = spaces.mm.sparse.page(pfn) else {
+            return;
+        };
+        if entry.has(Entry::FILE | Entry::HUGE | Entry::PART) || page.is_shmem() {
+            spaces.put_page_of(entry, pfn, page);
+        } else if page.count() == 1 && page.is_allocated(PageOrder::ZERO) {
             // Who has the only reference is the only one who could make another.
-            Some(page) if page.count() == 1 && page.is_allocated(PageOrder::ZERO) => {
-                let flush = |pages: &[PageRef<'_>]| give_back(spaces, pages);
-                self.sole.push(PageRef { pfn, page }, flush);
-            }
-            _ => self.others.push(pfn, |pages| put_all(spaces, pages)),
+            let flush = |pages: &[PageRef<'_>]| give_back(spaces, pages);
+            self.sole.push(PageRef { pfn, page }, flush);
+        } else {
+            self.others.push(pfn, |pages| put_all(spaces, pages));
         }
     }
 }
 
 /// A refusal means that somebody has freed a page behind our back; the allocator has
 /// counted it.
-fn give_back<P: Platform>(spaces: &AddressSpaces<'_, '_, P>, pages: &[PageRef<'_>]) {
+fn give_back<'a, 'm: 'a, P: Platform>(spaces: &AddressSpaces<'a, 'm, P>, pages: &[PageRef<'_>]) {
+    spaces.count_each(pages, UserStat::Anon, -1);
     spaces.mm.allocator().free_page_bulk(pages);
 }
 
-fn put_all<P: Platform>(spaces: &AddressSpaces<'_, '_, P>, pages: &[Pfn]) {
-    spaces.mm.allocator().put_batch(pages, &mut |_, _| ());
+fn put_all<'a, 'm: 'a, P: Platform>(spaces: &AddressSpaces<'a, 'm, P>, pages: &[Pfn]) {
+    let mut each = |pfn, put| {
+        if matches!(put, Ok(true)) {
+            spaces.count_frame(pfn, UserStat::Anon, -1);
+        }
+    };
+    spaces.mm.allocator().put_batch(pages, &mut each);
 }
 
 impl<P: Platform> Drop for Puts<'_, '_, '_, P> {
@@ -127,15 +137,6 @@ impl<P: Platform> Drop for Puts<'_, '_, '_, P> {
 }
 
 impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
-    /// The page of one entry that has just gone, here and in the host's table, loses its
-    /// reference.
-    pub(super) fn put_entry(&self, entry: Entry) {
-        if !entry.is_zero_page() {
-            // As for those that go together.
-            let _ = self.mm.allocator().put(self.block_of_entry(entry));
-        }
-    }
-
     /// The first page of the block that an entry leads to.
     #[inline]
     pub(super) fn block_of_entry(&self, entry: Entry) -> Pfn {
@@ -152,11 +153,11 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// has the mmap lock, or the VMA's (`zap_page_range_single`, `unmap_page_range`).
     pub fn zap(&self, host: &dyn HostTable, vma: &VmaCells, range: VirtRange) {
         self.cells.note_hiwater_rss();
-        let shared = vma.vm_flags().has(VmFlags::SHARED);
+        let flags = vma.vm_flags();
         let mut gone = RssDelta::default();
         let tables = self.tables();
         let Ok(()) = tables.for_each_pmd(range.start.0, range.end.0, |pmd, part| {
-            self.zap_pmds(host, pmd, part, shared, &mut gone);
+            self.zap_pmds(host, pmd, part, flags, &mut gone);
             Ok::<(), Infallible>(())
         });
         self.cells.sub_all_rss(&gone);
@@ -167,7 +168,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         host: &dyn HostTable,
         pmd: Table<'m>,
         range: VirtRange,
-        shared: bool,
+        flags: VmFlags,
         gone: &mut RssDelta,
     ) {
         let mut addr = range.start.0;
@@ -175,13 +176,13 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             let next = Level::Pmd.end_of(addr, range.end.0);
             let part = VirtRange::new(addr, next);
             let index = Level::Pmd.index(part.start);
-            if pmd.get(index).is_huge() && !self.zap_huge(host, pmd, part, shared, gone) {
+            if pmd.get(index).is_huge() && !self.zap_huge(host, pmd, part, flags, gone) {
                 self.split_huge(host, pmd, part.start);
             }
             let entry = pmd.get(index);
             if entry.is_table() {
                 if let Ok(table) = self.system.table_in(entry.pfn()) {
-                    self.zap_pages(host, table, part, shared, gone);
+                    self.zap_pages(host, table, part, flags, gone);
                 }
             }
             self.system.platform().cond_resched();
@@ -196,7 +197,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         host: &dyn HostTable,
         pmd: Table<'m>,
         part: VirtRange,
-        shared: bool,
+        flags: VmFlags,
         gone: &mut RssDelta,
     ) -> bool {
         if part.len() != HUGE_SIZE {
@@ -213,8 +214,14 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         if let Some(table) = self.take_laid_by(pmd) {
             self.tables().drop_table(table);
         }
+        if flags.has(VmFlags::LOCKED) {
+            let pages = -((HUGE_SIZE / PAGE_SIZE) as i64);
+            self.system
+                .count_frame(entry.pfn(), UserStat::Locked, pages);
+        }
         self.system.put_entry(entry);
-        gone.note(Rss::of(entry, shared), HUGE_SIZE / PAGE_SIZE);
+        let kind = Rss::of(entry, flags.has(VmFlags::SHARED));
+        gone.note(kind, HUGE_SIZE / PAGE_SIZE);
         true
     }
 
@@ -224,7 +231,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         host: &dyn HostTable,
         table: Table<'m>,
         part: VirtRange,
-        shared: bool,
+        flags: VmFlags,
         gone: &mut RssDelta,
     ) {
         let first = Level::Pte.index(part.start);
@@ -236,6 +243,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         };
         let last = (from..behind).rev().find(is_there).unwrap_or(from);
         host.zap(pages_of(part.start, first, from, last));
+        let (shared, locked) = (flags.has(VmFlags::SHARED), flags.has(VmFlags::LOCKED));
         let mut puts = Puts::new(&self.system);
         for index in from..=last {
             let entry = table.get(index);
@@ -244,6 +252,9 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             }
             table.set(index, Entry::NONE);
             gone.note(Rss::of(entry, shared), 1);
+            if locked {
+                self.system.count_locked(entry, -1);
+            }
             puts.put(entry);
         }
     }

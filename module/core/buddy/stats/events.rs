@@ -114,4 +114,12 @@ vm_events! {
     CompactDaemonMigrateScanned = Event::CompactDaemonMigrateScanned,
     /// Pages that its free scanner looked at.
     CompactDaemonFreeScanned = Event::CompactDaemonFreeScanned,
+    /// First writes that got 2 MiB.
+    ThpFaultAlloc = Event::ThpFaultAlloc,
+    /// First writes that were to get 2 MiB, and there were none.
+    ThpFaultFallback = Event::ThpFaultFallback,
+    /// Blocks of 2 MiB that became single pages.
+    ThpSplitPage = Event::ThpSplitPage,
+    /// Entries of 2 MiB that became tables.
+    ThpSplitPmd = Event::ThpSplitPmd,
 }

@@ -5,6 +5,8 @@
 use super::events::NR_VM_EVENTS;
 use super::numa::NumaStat;
 use super::numa::NR_NUMA_STATS;
+use super::user::UserStat;
+use super::user::NR_USER_STATS;
 use crate::buddy::pageset::Pageset;
 use crate::error::Refusals;
 use crate::phys::Pages;
@@ -46,6 +48,8 @@ pub struct ZoneStats {
     /// Pages that went the direct way back.
     pub(super) direct_freed: AtomicU64,
     numa: [AtomicU64; NR_NUMA_STATS],
+    /// Pages of address spaces, by [`UserStat`]; wraps below zero.
+    user: [AtomicU64; NR_USER_STATS],
     /// Whether this is a zone of the CPU's own node.
     pub(super) local: AtomicBool,
 }
@@ -59,6 +63,7 @@ impl ZoneStats {
             direct_pages: AtomicU64::new(0),
             direct_freed: AtomicU64::new(0),
             numa: [const { AtomicU64::new(0) }; NR_NUMA_STATS],
+            user: [const { AtomicU64::new(0) }; NR_USER_STATS],
             local: AtomicBool::new(false),
         }
     }
@@ -97,6 +102,18 @@ impl ZoneStats {
             _ => 0,
         };
         count.wrapping_add(hot)
+    }
+
+    #[inline]
+    pub(super) fn add_user(&self, stat: UserStat, by: i64) {
+        if let Some(count) = self.user.get(stat as usize) {
+            bump(count, by as u64);
+        }
+    }
+
+    pub(super) fn user(&self, stat: UserStat) -> u64 {
+        let count = self.user.get(stat as usize);
+        count.map_or(0, |count| count.load(Relaxed))
     }
 
     #[inline]

@@ -15,6 +15,7 @@ use super::INSTALL;
 use crate::buddy::gfp;
 use crate::buddy::AllocRequest;
 use crate::buddy::PageAllocator;
+use crate::buddy::UserStat;
 use crate::error::Error;
 use crate::error::Result;
 use crate::phys::PageOrder;
@@ -90,6 +91,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         match made.and_then(|()| self.table_in(pfn)) {
             Ok(table) => {
                 table.init();
+                self.count_pages(table.page.zone_id(), UserStat::Table, 1);
                 Ok(table)
             }
             Err(error) => {
@@ -101,6 +103,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
 
     /// Gives a table back that nobody knows of any more.
     pub(in super::super) fn give_table_back(&self, table: Table<'m>) {
+        self.count_pages(table.page.zone_id(), UserStat::Table, -1);
         // A refusal means that somebody has freed it behind our back; the allocator has
         // counted it.
         let _ = self.mm.allocator().free(table.pfn, PageOrder::ZERO);
