@@ -11,6 +11,7 @@
 use crate::buddy::Migrate;
 use crate::buddy::Shrinker;
 use crate::mm::OomTask;
+use crate::mm::Rlimit;
 use crate::phys::CpuId;
 use crate::phys::NodeId;
 use crate::report::AllocFailure;
@@ -121,6 +122,19 @@ pub trait Platform: Send + Sync + 'static {
     /// memory that is for execution alone a key with which nobody reads it.
     fn has_pkeys(&self) -> bool {
         false
+    }
+
+    /// A limit of the calling process, in bytes (`rlimit`), or what it may be raised to
+    /// (`rlimit_max`); `None`: it has none of its own, and what was noted with the address
+    /// space counts.
+    fn rlimit(&self, _which: Rlimit, _max: bool) -> Option<u64> {
+        None
+    }
+
+    /// Whether the calling process may do this (`capable`), of
+    /// [`CAPS`](crate::mm::CAPS); `None`, as above.
+    fn capable(&self, _cap: u64) -> Option<bool> {
+        None
     }
 
     /// Where a file that is mapped lies (`i_sb->s_dev`, `i_ino`).

@@ -24,6 +24,10 @@ use kernel::types::Opaque;
 use shadowmm_core::buddy::Migrate;
 use shadowmm_core::buddy::Shrinker;
 use shadowmm_core::mm::OomTask;
+use shadowmm_core::mm::Rlimit;
+use shadowmm_core::mm::CAP_IPC_LOCK;
+use shadowmm_core::mm::CAP_SYS_ADMIN;
+use shadowmm_core::mm::CAP_SYS_RAWIO;
 use shadowmm_core::phys::CpuId;
 use shadowmm_core::phys::NodeId;
 use shadowmm_core::platform::FileInfo;
@@ -358,6 +362,28 @@ impl Platform for Kernel {
 
     fn put_file(&self, file: u64) {
         files::put(file);
+    }
+
+    fn rlimit(&self, which: Rlimit, max: bool) -> Option<u64> {
+        let number = match which {
+            Rlimit::As => kernel::bindings::RLIMIT_AS,
+            Rlimit::Data => kernel::bindings::RLIMIT_DATA,
+            Rlimit::Stack => kernel::bindings::RLIMIT_STACK,
+            Rlimit::Memlock => kernel::bindings::RLIMIT_MEMLOCK,
+        };
+        // SAFETY: Asks about the caller.
+        Some(unsafe { bindings::shadowmm_rlimit(number, max) })
+    }
+
+    fn capable(&self, cap: u64) -> Option<bool> {
+        let number = match cap {
+            CAP_IPC_LOCK => bindings::SHADOWMM_CAP_IPC_LOCK,
+            CAP_SYS_ADMIN => bindings::SHADOWMM_CAP_SYS_ADMIN,
+            CAP_SYS_RAWIO => bindings::SHADOWMM_CAP_SYS_RAWIO,
+            _ => return None,
+        };
+        // SAFETY: Asks about the caller, who may sleep.
+        Some(unsafe { bindings::shadowmm_capable(number) })
     }
 
     fn has_pkeys(&self) -> bool {

@@ -390,6 +390,12 @@ impl Shadow {
                 if self.windows.any() {
                     return Err(Error::WindowsOpen);
                 }
+                // Caches that somebody has created stay, and go with all memory.
+                let _ = state
+                    .boot
+                    .as_ref()
+                    .and_then(|boot| boot.mm().ok())
+                    .map(|mm| mm.shut_down());
                 self.detect(&mut state)?;
             }
             (_, None) => return Err(Error::BootFailed),

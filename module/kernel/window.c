@@ -418,11 +418,19 @@ bool shadowmm_has_pkeys(void)
 	return arch_pkeys_enabled();
 }
 
-unsigned int shadowmm_mm_caps(void)
+/* Whether the calling process may do one of SHADOWMM_CAP_*. */
+bool shadowmm_capable(unsigned int cap)
 {
-	return (capable(CAP_IPC_LOCK) ? SHADOWMM_CAP_IPC_LOCK : 0) |
-	       (capable(CAP_SYS_ADMIN) ? SHADOWMM_CAP_SYS_ADMIN : 0) |
-	       (capable(CAP_SYS_RAWIO) ? SHADOWMM_CAP_SYS_RAWIO : 0);
+	switch (cap) {
+	case SHADOWMM_CAP_IPC_LOCK:
+		return capable(CAP_IPC_LOCK);
+	case SHADOWMM_CAP_SYS_ADMIN:
+		return capable(CAP_SYS_ADMIN);
+	case SHADOWMM_CAP_SYS_RAWIO:
+		return capable(CAP_SYS_RAWIO);
+	default:
+		return false;
+	}
 }
 
 /* Whether the caller may see what belongs to this user. */

@@ -534,7 +534,8 @@ enum shadowmm_mm_tree {
 };
 
 #define SHADOWMM_MM_LEGACY 0x1	/* mappings from the window's middle up, in place of from its end down */
-#define SHADOWMM_MM_RANDOM 0x2	/* places are randomised, by `seed`, or by lot if that is 0 */
+#define SHADOWMM_MM_RANDOM 0x2	/* places are randomised by lot where `seed` is 0, else by that */
+#define SHADOWMM_MM_BARE 0x4	/* nothing is mapped at first, not even a stack */
 
 enum shadowmm_mm_config_op {
 	SHADOWMM_MM_CONFIG_GET = 0,
@@ -546,7 +547,7 @@ struct shadowmm_mm_config {
 	struct shadowmm_head head;
 	__u32 op;		/* enum shadowmm_mm_config_op */
 	__u32 tree;		/* enum shadowmm_mm_tree */
-	__u32 layout;		/* SHADOWMM_MM_LEGACY, SHADOWMM_MM_RANDOM */
+	__u32 layout;		/* SHADOWMM_MM_LEGACY, SHADOWMM_MM_RANDOM, SHADOWMM_MM_BARE */
 	__u32 reserved;
 	__aligned_u64 seed;
 };
@@ -616,10 +617,14 @@ struct shadowmm_mm_mincore {
 
 enum shadowmm_mm_limits_op {
 	SHADOWMM_MM_LIMITS_GET = 0,
-	SHADOWMM_MM_LIMITS_SET = 1,
+	SHADOWMM_MM_LIMITS_SET = 1,	/* the window has one of its own from now on */
+	SHADOWMM_MM_LIMITS_FOLLOW = 2,	/* it has that of its process again; `value` and `max` are 0 */
 };
 
-/* What LIMITS has, by number: as RLIMIT_* of the same names. A window begins with those of its process. */
+/*
+ * What LIMITS has, by number: as RLIMIT_* of the same names. Those of a window are its process's, as
+ * they are at the moment, until SET.
+ */
 enum shadowmm_mm_limit {
 	SHADOWMM_MM_LIMIT_AS = 0,
 	SHADOWMM_MM_LIMIT_DATA = 1,

@@ -129,6 +129,18 @@ impl<'m, P: Platform> Mm<'m, P> {
         AddressSpaces::new(self)
     }
 
+    /// Ends what was built on pages, the last first: the address spaces' caches, and then
+    /// the slab layer. Before the boot begins anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CacheBusy`] while there is an address space, an object, or a cache of a
+    /// user's; what comes after that stays.
+    pub fn shut_down(&self) -> Result<(), Error> {
+        self.spaces().shut_down()?;
+        SlabAllocator::new(self).shut_down()
+    }
+
     /// Cosmos's object pool, if that makes objects.
     pub fn kmsob(&self) -> Option<KmsobOf<'_, 'm, P>> {
         let pool = self.kmsob.as_ref()?;
@@ -326,7 +338,9 @@ impl<'m, P: Platform> Mm<'m, P> {
         let objects = self.kmsob().map_or(Ok(()), |kmsob| kmsob.validate());
         objects.map_err(|flaw| Flaw::new("kmsob", flaw.what))?;
         let slab = SlabAllocator::new(self).validate();
-        slab.map_err(|flaw| Flaw::new("slab", flaw.what))
+        slab.map_err(|flaw| Flaw::new("slab", flaw.what))?;
+        let spaces = self.spaces().validate();
+        spaces.map_err(|wrong| Flaw::new("mm", wrong))
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::cells::MmCells;
 use super::host::HostTable;
+use super::host::Nowhere;
 use super::lock::WriteLock;
 use super::placement::Layout;
 use super::placement::LayoutRequest;
@@ -52,6 +53,8 @@ pub struct MmConfig {
     pub comm: [u8; COMM_LEN],
     /// `oom_score_adj`.
     pub oom_score_adj: i16,
+    /// A stack is mapped at first, as after exec.
+    pub has_stack: bool,
 }
 
 /// Where the parts of a program are, in bytes (`prctl(PR_SET_MM)`).
@@ -141,7 +144,8 @@ impl MmCells {
             &self.def_flags,
             &self.faults_vma_lock,
             &self.faults_mmap_lock,
-            &self.min_flt,
+            &self.populated,
+            &self.failed_faults,
             &self.maj_flt,
         ];
         let all = counts.into_iter().chain(&self.rss).chain(self.segments());
@@ -153,12 +157,12 @@ impl MmCells {
 }
 
 impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
-    /// Makes an empty address space for a window; the caller uses it
+    /// Makes an address space for a window, empty or with a stack; the caller uses it
     /// ([`AddressSpace::put`]).
     ///
     /// # Errors
     ///
-    /// [`Error::BadWindow`], and those of the slab layer.
+    /// [`Error::BadWindow`], [`Error::Overcommit`], and those of the slab layer.
     pub fn create(&self, window: VirtRange, config: &MmConfig) -> Result<AddressSpace<'a, 'm, P>> {
         let aligned = window.start.is_page_aligned() && window.end.is_page_aligned();
         if !aligned || window.is_empty() || window.end.0 > TASK_SIZE {
@@ -206,6 +210,13 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         cells.set_pid(config.pid);
         cells.set_comm(config.comm);
         space.tree().begin(config.tree);
+        if config.has_stack {
+            if let Err(error) = space.write().set_up_stack(layout.stack_top) {
+                space.exit_mmap(&Nowhere);
+                space.forget();
+                return Err(error);
+            }
+        }
         space.publish();
         Ok(space)
     }
@@ -406,6 +417,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         }
         self.unpublish();
         self.exit_mmap(host);
+        self.keep_faults();
         self.forget();
     }
 
@@ -420,6 +432,13 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// `exit_mmap`.
     pub(super) fn exit_mmap(&self, host: &dyn HostTable) {
         let mm = self.write();
+        if self.cells.locked_vm.load(Relaxed) != 0 {
+            for vma in self.vmas_in(VirtRange::new(0, u64::MAX)) {
+                if vma.flags().has(super::VmFlags::LOCKED) {
+                    self.count_locked_in(vma.range(), -1);
+                }
+            }
+        }
         self.exit_tables(host);
         let mut accounted = 0;
         for vma in self.vmas_in(VirtRange::new(0, u64::MAX)) {

@@ -8,6 +8,7 @@ use super::merge::Merge;
 use super::munmap::page_align;
 use super::placement::PlaceRequest;
 use super::placement::MAP_FIXED;
+use super::rlimit::Rlimit;
 use super::system::AddressSpace;
 use super::system::MmapWrite;
 use super::types::VirtAddr;
@@ -63,7 +64,7 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
             .end_data
             .load(Relaxed)
             .wrapping_sub(cells.start_data.load(Relaxed));
-        let limit = cells.rlimit_data.load(Relaxed);
+        let limit = space.limit(Rlimit::Data);
         if limit != u64::MAX && (brk - start).saturating_add(data) > limit {
             return Err(Error::AddressSpaceLimit);
         }

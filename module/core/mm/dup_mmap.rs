@@ -11,6 +11,7 @@
 use super::address_space::COMM_LEN;
 use super::flags::VmFlags;
 use super::host::HostTable;
+use super::host::Nowhere;
 use super::oom::MM_OOM_VICTIM;
 use super::system::AddressSpace;
 use super::system::MmapWrite;
@@ -147,15 +148,4 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         let to = &child.space;
         self.space.copy_range(to, host, vma.cells(), new.cells())
     }
-}
-
-/// No page of a child that nobody has seen is entered anywhere.
-struct Nowhere;
-
-impl HostTable for Nowhere {
-    fn enter(&self, _addr: super::VirtAddr, _pfn: crate::phys::Pfn, _writable: bool) -> Result<()> {
-        Ok(())
-    }
-
-    fn zap(&self, _range: VirtRange) {}
 }

@@ -66,3 +66,14 @@ pub trait HostTable {
     /// Takes all entries of a range away (`zap_vma_range`). Sleeps.
     fn zap(&self, range: VirtRange);
 }
+
+/// The table of an address space that nobody has touched yet: there is nothing in it.
+pub(super) struct Nowhere;
+
+impl HostTable for Nowhere {
+    fn enter(&self, _addr: VirtAddr, _pfn: Pfn, _writable: bool) -> Result<()> {
+        Ok(())
+    }
+
+    fn zap(&self, _range: VirtRange) {}
+}

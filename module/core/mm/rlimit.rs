@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! How much a process may have: `setrlimit` and capabilities.
+//!
+//! A limit is that of whoever calls or faults, as it is at that moment, unless the
+//! address space was given one of its own ([`AddressSpace::set_rlimit`]); where the
+//! surroundings know of no processes, what was noted at the start.
 
 use super::accounting::is_data;
 use super::flags::VmFlags;
@@ -27,6 +31,9 @@ pub const CAP_SYS_ADMIN: u64 = 1 << 2;
 pub const CAP_SYS_RAWIO: u64 = 1 << 3;
 /// The capabilities.
 pub const CAPS: u64 = CAP_IPC_LOCK | CAP_SYS_ADMIN | CAP_SYS_RAWIO;
+
+/// Where the bits are that say which limits are the address space's own.
+const OWN_SHIFT: u32 = 16;
 
 /// The limits of a process, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,13 +76,17 @@ pub enum Rlimit {
     Memlock,
 }
 
-fn pages(limit: &AtomicU64) -> u64 {
-    limit.load(Relaxed) >> PAGE_SHIFT
+impl Rlimit {
+    /// The bit of the policy that says that the address space has one of its own.
+    const fn own(self) -> u64 {
+        1 << (OWN_SHIFT + self as u32)
+    }
 }
 
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
-    /// Sets a limit; what there is already stays (`setrlimit`). For `RLIMIT_DATA`
-    /// `max` is noted, too.
+    /// Gives the address space a limit of its own, which its process's does not change
+    /// any more; what there is already stays (`setrlimit`). For `RLIMIT_DATA` `max` is
+    /// noted, too.
     pub fn set_rlimit(&self, which: Rlimit, bytes: u64, max: u64) {
         let cells = self.cells;
         match which {
@@ -87,21 +98,55 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             Rlimit::Stack => cells.rlimit_stack.store(bytes, Relaxed),
             Rlimit::Memlock => cells.rlimit_memlock.store(bytes, Relaxed),
         }
+        cells.policy.fetch_or(which.own(), Relaxed);
     }
 
-    /// The limits.
-    pub fn rlimits(&self) -> Rlimits {
+    /// The limit is its process's again.
+    pub fn follow_rlimit(&self, which: Rlimit) {
+        self.cells.policy.fetch_and(!which.own(), Relaxed);
+    }
+
+    /// A limit as it is now, in bytes (`rlimit`).
+    pub(super) fn limit(&self, which: Rlimit) -> u64 {
         let cells = self.cells;
+        let noted = match which {
+            Rlimit::As => &cells.rlimit_as,
+            Rlimit::Data => &cells.rlimit_data,
+            Rlimit::Stack => &cells.rlimit_stack,
+            Rlimit::Memlock => &cells.rlimit_memlock,
+        };
+        self.limit_or(which, false, noted)
+    }
+
+    /// What `RLIMIT_DATA` may be raised to (`rlimit_max`).
+    fn data_limit_max(&self) -> u64 {
+        self.limit_or(Rlimit::Data, true, &self.cells.rlimit_data_max)
+    }
+
+    fn limit_or(&self, which: Rlimit, max: bool, noted: &AtomicU64) -> u64 {
+        let its = match self.cells.policy.load(Relaxed) & which.own() {
+            0 => self.system.platform().rlimit(which, max),
+            _ => None,
+        };
+        its.unwrap_or_else(|| noted.load(Relaxed))
+    }
+
+    fn limit_pages(&self, which: Rlimit) -> u64 {
+        self.limit(which) >> PAGE_SHIFT
+    }
+
+    /// The limits as they are now.
+    pub fn rlimits(&self) -> Rlimits {
         Rlimits {
-            address_space: cells.rlimit_as.load(Relaxed),
-            data: cells.rlimit_data.load(Relaxed),
-            data_max: cells.rlimit_data_max.load(Relaxed),
-            stack: cells.rlimit_stack.load(Relaxed),
-            memlock: cells.rlimit_memlock.load(Relaxed),
+            address_space: self.limit(Rlimit::As),
+            data: self.limit(Rlimit::Data),
+            data_max: self.data_limit_max(),
+            stack: self.limit(Rlimit::Stack),
+            memlock: self.limit(Rlimit::Memlock),
         }
     }
 
-    /// What the process may do ([`CAPS`]), from now on.
+    /// What the process may do ([`CAPS`]), from now on, where the surroundings do not know.
     pub fn set_caps(&self, caps: u64) {
         let caps = caps & CAPS;
         self.cells.policy.fetch_and(!CAPS | caps, Relaxed);
@@ -110,28 +155,30 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
 
     /// Whether the process may do this (`capable`).
     pub(super) fn is_capable(&self, cap: u64) -> bool {
-        self.cells.policy.load(Relaxed) & cap != 0
+        let noted = || self.cells.policy.load(Relaxed) & cap != 0;
+        let known = self.system.platform().capable(cap);
+        known.unwrap_or_else(noted)
     }
 
     /// Whether so many pages of such VMAs may be added (`may_expand_vm`).
     pub(super) fn may_expand(&self, flags: VmFlags, more: u64) -> bool {
         let cells = self.cells;
         let total = cells.total_vm.load(Relaxed);
-        if total.wrapping_add(more) > pages(&cells.rlimit_as) {
+        if total.wrapping_add(more) > self.limit_pages(Rlimit::As) {
             return false;
         }
         if !is_data(flags) {
             return true;
         }
         let data = cells.data_vm.load(Relaxed).wrapping_add(more);
-        let is_zero = cells.rlimit_data.load(Relaxed) == 0;
+        let limit = self.limit(Rlimit::Data);
         // Who has set it to 0 is Valgrind, which means its highest value.
-        data <= pages(&cells.rlimit_data) || (is_zero && data <= pages(&cells.rlimit_data_max))
+        data <= limit >> PAGE_SHIFT || (limit == 0 && data <= self.data_limit_max() >> PAGE_SHIFT)
     }
 
     /// Whether the process may lock memory at all (`can_do_mlock`).
     pub(super) fn can_do_mlock(&self) -> bool {
-        self.cells.rlimit_memlock.load(Relaxed) != 0 || self.is_capable(CAP_IPC_LOCK)
+        self.limit(Rlimit::Memlock) != 0 || self.is_capable(CAP_IPC_LOCK)
     }
 
     /// Whether so many bytes may be locked in addition, if they are to be at all
@@ -142,12 +189,12 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         }
         let locked = self.cells.locked_vm.load(Relaxed);
         let locked = locked.wrapping_add(bytes >> PAGE_SHIFT);
-        locked <= pages(&self.cells.rlimit_memlock)
+        locked <= self.memlock_pages()
     }
 
     /// How many pages may be locked.
     pub(super) fn memlock_pages(&self) -> u64 {
-        pages(&self.cells.rlimit_memlock)
+        self.limit_pages(Rlimit::Memlock)
     }
 }
 
@@ -164,7 +211,7 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         if !space.may_expand(flags, grow) {
             return Err(Error::AddressSpaceLimit);
         }
-        if size > space.cells.rlimit_stack.load(Relaxed) {
+        if size > space.limit(Rlimit::Stack) {
             return Err(Error::StackLimit);
         }
         if !space.mlock_future_ok(flags.has(VmFlags::LOCKED), grow << PAGE_SHIFT) {

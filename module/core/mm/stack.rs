@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A stack grows with the first access below it (`expand_downwards`).
+//! The first stack (`setup_arg_pages`), and how a stack grows with the first access
+//! below it (`expand_downwards`).
 //!
 //! ```text
 //!     VMA        gap           stack
@@ -9,14 +10,17 @@
 //! ```
 
 use super::flags::VmFlags;
+use super::rlimit::Rlimit;
 use super::sysctl::MmKnob;
 use super::system::AddressSpace;
 use super::system::MmapWrite;
 use super::types::VirtAddr;
+use super::vma::NewVma;
 use super::vma::Vma;
 use crate::error::Error;
 use crate::error::Result;
 use crate::phys::PAGE_SHIFT;
+use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
 use crate::trace::tell;
 use crate::trace::TraceEvent;
@@ -44,7 +48,50 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     }
 }
 
+/// What a first stack has below what exec has put on it (`stack_expand`), which is one
+/// page here, too.
+const STACK_EXPAND: u64 = 128 << 10;
+
 impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
+    /// Maps the stack that a process begins with, below `top`: as large as Linux's, or
+    /// an eighth of a small window; of a tiny one there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressSpaceLimit`], [`Error::Overcommit`], [`Error::NoMemory`].
+    pub(super) fn set_up_stack(&self, top: u64) -> Result<()> {
+        let space = &self.space;
+        let window = space.window();
+        let share = (window.len() / 8).min(space.limit(Rlimit::Stack));
+        let size = STACK_EXPAND.saturating_add(PAGE_SIZE).min(share) & !(PAGE_SIZE - 1);
+        let start = top.saturating_sub(size);
+        if size == 0 || start < window.start.0 {
+            return Ok(());
+        }
+        let pages = size >> PAGE_SHIFT;
+        if !space.may_expand(VmFlags::STACK, pages) {
+            return Err(Error::AddressSpaceLimit);
+        }
+        space.charge(pages)?;
+        let pgoff = start >> PAGE_SHIFT;
+        let new = NewVma {
+            start,
+            end: top,
+            flags: VmFlags::STACK.with(VmFlags::SOFTDIRTY),
+            pgoff,
+            anon_pgoff: pgoff,
+            file: 0,
+        };
+        self.insert_vma(&new)
+            .inspect_err(|_| space.system.account(-(pages as i64)))?;
+        space.stat_account(VmFlags::STACK, pages as i64);
+        space
+            .cells
+            .start_stack
+            .store(top.saturating_sub(PAGE_SIZE), Relaxed);
+        Ok(())
+    }
+
     /// Has a stack begin with the page of `addr`, which lies below it.
     ///
     /// # Errors

@@ -7,8 +7,10 @@ use super::accounting::is_exec;
 use super::accounting::is_stack;
 use super::cells::NR_RSS;
 use super::flags::VmFlags;
+use super::host::Nowhere;
 use super::rss::Rss;
 use super::system::AddressSpace;
+use super::system::AddressSpaces;
 use super::types::VirtRange;
 use super::vma::Vma;
 use crate::platform::Platform;
@@ -48,6 +50,26 @@ fn check(holds: bool, wrong: &'static str) -> Result<(), &'static str> {
     match holds {
         true => Ok(()),
         false => Err(wrong),
+    }
+}
+
+impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
+    /// Checks each address space, one after the other ([`AddressSpace::validate`]).
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with one of them.
+    pub fn validate(&self) -> Result<(), &'static str> {
+        let mut last = 0;
+        while let Some(space) = self.next(last) {
+            last = space.cells.id();
+            let sound = space.validate();
+            // Where this is the last reference, the window is gone, and the host's
+            // entries with it.
+            space.put(&Nowhere);
+            sound?;
+        }
+        Ok(())
     }
 }
 

@@ -27,30 +27,15 @@ use shadowmm_core::mm::Rlimit;
 use shadowmm_core::mm::Rlimits;
 use shadowmm_core::mm::TreeKind;
 use shadowmm_core::mm::VirtAddr;
-use shadowmm_core::mm::CAP_IPC_LOCK;
-use shadowmm_core::mm::CAP_SYS_ADMIN;
-use shadowmm_core::mm::CAP_SYS_RAWIO;
 use shadowmm_core::phys::PAGE_SHIFT;
 use shadowmm_core::phys::PAGE_SIZE;
+use shadowmm_core::platform::Platform;
 
 /// `MAP_ANONYMOUS`.
 const MAP_ANONYMOUS: u32 = 0x20;
 
 /// How many pages MINCORE looks at in one go.
 const MINCORE_PAGES: u64 = 4096;
-
-/// What the calling process may do.
-fn caps() -> u64 {
-    // SAFETY: Asks about the caller.
-    let caps = unsafe { bindings::shadowmm_mm_caps() };
-    let pairs = [
-        (bindings::SHADOWMM_CAP_IPC_LOCK, CAP_IPC_LOCK),
-        (bindings::SHADOWMM_CAP_SYS_ADMIN, CAP_SYS_ADMIN),
-        (bindings::SHADOWMM_CAP_SYS_RAWIO, CAP_SYS_RAWIO),
-    ];
-    let given = pairs.iter().filter(|&&(bit, _)| caps & bit != 0);
-    given.fold(0, |all, &(_, cap)| all | cap)
-}
 
 /// The calling process's limits.
 fn limits() -> Rlimits {
@@ -66,12 +51,18 @@ fn limits() -> Rlimits {
 }
 
 /// What the window of a process is to be like.
-pub(super) fn config(options: Options, process: &Process) -> MmConfig {
+pub(super) fn config(platform: &Kernel, options: Options, process: &Process) -> MmConfig {
+    let by_lot = options.layout & uapi::SHADOWMM_MM_RANDOM != 0 && options.seed == 0;
     MmConfig {
-        seed: options.seed,
+        seed: match by_lot {
+            true => platform.random().max(1),
+            false => options.seed,
+        },
         is_legacy: options.layout & uapi::SHADOWMM_MM_LEGACY != 0,
         limits: limits(),
-        caps: caps(),
+        // Whoever calls is asked each time.
+        caps: 0,
+        has_stack: options.layout & uapi::SHADOWMM_MM_BARE == 0,
         tree: match options.tree {
             uapi::SHADOWMM_MM_TREE_MAPLE => TreeKind::Maple,
             uapi::SHADOWMM_MM_TREE_RBTREE => TreeKind::RbList,
@@ -117,7 +108,9 @@ impl OpenFile {
                 if request.tree > uapi::SHADOWMM_MM_TREE_RBTREE {
                     return Err(Error::BadKind);
                 }
-                if request.layout & !uapi::SHADOWMM_MM_LEGACY != 0 {
+                let known =
+                    uapi::SHADOWMM_MM_LEGACY | uapi::SHADOWMM_MM_RANDOM | uapi::SHADOWMM_MM_BARE;
+                if request.layout & !known != 0 {
                     return Err(Error::BadFlags);
                 }
                 *options = Options {
@@ -157,10 +150,7 @@ impl OpenFile {
             file,
             pgoff: request.offset >> PAGE_SHIFT,
         };
-        let mapped = window.with_host(|space, table| {
-            space.set_caps(caps());
-            space.mmap(table, &wanted)
-        });
+        let mapped = window.with_host(|space, table| space.mmap(table, &wanted));
         if let (Err(_), Some(file)) = (mapped, file) {
             files::put(file.number);
         }
@@ -225,16 +215,13 @@ impl OpenFile {
             uapi::SHADOWMM_MM_MUNLOCKALL => check_zero(&[addr.0, len, flags.into()])?,
             _ => return Err(Error::BadKind),
         }
-        self.in_window(|space, table| {
-            space.set_caps(caps());
-            match op {
-                uapi::SHADOWMM_MM_MLOCK => space.mlock(table, addr, len, flags),
-                uapi::SHADOWMM_MM_MUNLOCK => space.munlock(table, addr, len),
-                uapi::SHADOWMM_MM_MLOCKALL => space.mlockall(table, flags),
-                _ => {
-                    space.munlockall(table);
-                    Ok(())
-                }
+        self.in_window(|space, table| match op {
+            uapi::SHADOWMM_MM_MLOCK => space.mlock(table, addr, len, flags),
+            uapi::SHADOWMM_MM_MUNLOCK => space.munlock(table, addr, len),
+            uapi::SHADOWMM_MM_MLOCKALL => space.mlockall(table, flags),
+            _ => {
+                space.munlockall(table);
+                Ok(())
             }
         })
     }
@@ -293,6 +280,13 @@ impl OpenFile {
                 space.set_rlimit(which, request.value, request.max);
                 Ok(())
             }),
+            uapi::SHADOWMM_MM_LIMITS_FOLLOW => {
+                check_zero(&[request.value, request.max])?;
+                window.with(|space| {
+                    space.follow_rlimit(which);
+                    Ok(())
+                })
+            }
             _ => Err(Error::BadKind),
         }
     }

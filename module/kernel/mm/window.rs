@@ -302,8 +302,9 @@ pub(crate) fn map(shadow: &Arc<Shadow>, file: &Arc<FileWindows>, vma: &VmaNew) -
     }
     let mm = HostMm::current().ok_or(Error::NoWindow)?;
     let range = VirtRange::new(vma.start() as u64, vma.end() as u64);
-    let config = requests::config(*file.options.lock(), &mm.process());
+    let (options, process) = (*file.options.lock(), mm.process());
     let window = Window::new(Pinned::new(shadow), file, mm, range, |mm| {
+        let config = requests::config(&mm.platform, options, &process);
         let space = mm.spaces().create(range, &config)?;
         Ok((space.addr(), space.cells().id()))
     })?;

@@ -262,6 +262,32 @@ fn neighbours_are_made_for_who_asks_for_that() {
 }
 
 #[test]
+fn who_reads_has_neighbours_read_as_zeroes_where_that_is_asked_for() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let spaces = machine.spaces();
+    spaces
+        .set_knob(MmKnob::FaultAroundBytes, 16 * PAGE)
+        .unwrap();
+    let base = WINDOW.start.0 + HUGE;
+    let at = process.map_at(base + 5 * PAGE, 60, RW, MAP_PRIVATE | MAP_FIXED);
+    assert_eq!(process.read(at + 2 * PAGE), 0);
+    assert_eq!(process.host.len(), 16);
+    assert_eq!(process.rss(), [0, 0, 0]);
+    let there = |page| process.space.page_at(VirtAddr(base + page * PAGE)).leaf;
+    assert!(there(20).is_zero_page() && there(21).is_none());
+    // A write among them has a page of its own, and no neighbours: they are there.
+    process.write(at, 9);
+    assert_eq!(process.rss(), [0, 1, 0]);
+    assert_eq!(process.read(at), 9);
+    assert_eq!(process.read(at + PAGE), 0);
+    process.check();
+    spaces.set_knob(MmKnob::FaultAroundBytes, PAGE).unwrap();
+    process.exit();
+    machine.finish();
+}
+
+#[test]
 fn a_page_that_the_host_had_lost_brings_its_neighbours() {
     let machine = Machine::two_nodes();
     let process = machine.process();

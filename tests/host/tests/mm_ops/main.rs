@@ -3,6 +3,7 @@
 //! mm/: what system calls about VMAs do, and that nothing is lost whatever they are.
 
 mod advice;
+mod counts;
 mod fork;
 mod heap;
 mod limits;

@@ -9,6 +9,7 @@ use shadowmm_core::boot::Mm;
 use shadowmm_core::boot::Store;
 use shadowmm_core::buddy::FreeReport;
 use shadowmm_core::buddy::PageAllocator;
+use shadowmm_core::buddy::UserStat;
 use shadowmm_core::error::Errno;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result;
@@ -117,7 +118,34 @@ pub fn boot_with(mib: usize) -> &'static TestMm {
     boot.mm().unwrap()
 }
 
+/// Of pages of address spaces none is counted any more.
+#[track_caller]
+fn check_counts(mm: &TestMm) {
+    let all = [
+        UserStat::Anon,
+        UserStat::AnonHuge,
+        UserStat::File,
+        UserStat::Shmem,
+        UserStat::Mapped,
+        UserStat::Table,
+        UserStat::Locked,
+    ];
+    for zone in mm.nodes.populated_zones() {
+        for stat in all {
+            let pages = mm.stats.user(ZoneId::new(zone.nid, zone.kind), stat);
+            assert_eq!(pages.0, 0, "{stat:?} in {:?}", zone.kind);
+        }
+    }
+}
+
 impl World {
+    /// Pages of address spaces, in all zones.
+    pub fn pages(&self, stat: UserStat) -> u64 {
+        let zones = self.mm.nodes.populated_zones();
+        let ids = zones.map(|zone| ZoneId::new(zone.nid, zone.kind));
+        ids.map(|id| self.mm.stats.user(id, stat).0).sum()
+    }
+
     pub fn new() -> Self {
         Self::with(&MmConfig::default())
     }
@@ -174,8 +202,8 @@ impl World {
         );
         assert_eq!(self.mm.spaces().count(), 0);
         self.mm.slab().unwrap().validate().unwrap();
-        self.mm.spaces().shut_down().unwrap();
-        self.mm.slab().unwrap().shut_down().unwrap();
+        check_counts(self.mm);
+        self.mm.shut_down().unwrap();
         self.mm.validate().unwrap();
         assert_eq!(self.before, free(self.mm), "pages are lost");
     }
