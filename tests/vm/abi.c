@@ -187,6 +187,30 @@ void refused_at(const char *name, int fd, unsigned int request, unsigned long at
 	put_line();
 }
 
+void refused_call(const char *name, long (*call)(int fd), int fd, const struct reason *why)
+{
+	static struct counters before, after;
+	__u64 state = everything();
+	int counted, unchanged;
+	long result;
+
+	count_refusals(&before);
+	result = call(fd);
+	count_refusals(&after);
+	counted = counted_once(&before, &after, why);
+	unchanged = everything() == state;
+	begin(name, result == -why->error && counted && unchanged);
+	if (result != -why->error) {
+		put(": got ");
+		put_number(result);
+	}
+	if (!counted)
+		put(": not counted once");
+	if (!unchanged)
+		put(": something has changed");
+	put_line();
+}
+
 void refused(const char *name, int fd, unsigned int request, void *arg, const struct reason *why)
 {
 	refused_at(name, fd, request, (unsigned long)arg, arg, why);
@@ -213,6 +237,7 @@ int run(void)
 	test_many();
 	test_reports();
 	test_slab();
+	test_mm();
 	test_maps();
 	expect("in the end all is as it was", everything() == start);
 	return failures != 0;

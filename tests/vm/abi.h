@@ -66,6 +66,7 @@ struct reason {
 	REASON(NoPages, 90, EINVAL)           \
 	REASON(BadPolicy, 91, EINVAL)         \
 	REASON(NotPermitted, 110, EPERM)      \
+	REASON(BadBlocks, 111, EINVAL)        \
 	REASON(BadCacheName, 130, EINVAL)     \
 	REASON(CacheExists, 131, EEXIST)      \
 	REASON(NoSuchCache, 132, ENOENT)      \
@@ -78,7 +79,30 @@ struct reason {
 	REASON(ObjectNotHeld, 166, EPERM)     \
 	REASON(BadObjectCount, 167, EINVAL)   \
 	REASON(OutsideObject, 168, ERANGE)    \
-	REASON(NeedsDebugging, 169, EOPNOTSUPP)
+	REASON(NeedsDebugging, 169, EOPNOTSUPP) \
+	REASON(NoSuchSpace, 180, ESRCH)       \
+	REASON(BadLength, 182, EINVAL)        \
+	REASON(NotPageAligned, 183, EINVAL)   \
+	REASON(BadProtection, 184, EINVAL)    \
+	REASON(BadMapFlags, 185, EINVAL)      \
+	REASON(OutsideWindow, 186, ENOMEM)    \
+	REASON(BadRange, 188, EINVAL)         \
+	REASON(NotMapped, 198, ENOMEM)        \
+	REASON(NothingThere, 199, EFAULT)     \
+	REASON(BadAdvice, 202, EINVAL)        \
+	REASON(OffsetOverflow, 203, EOVERFLOW)\
+	REASON(BadRemap, 207, EINVAL)         \
+	REASON(NotMappable, 209, ENODEV)      \
+	REASON(NoWindow, 230, ENXIO)          \
+	REASON(WindowTaken, 231, EBUSY)       \
+	REASON(WindowPrivate, 232, EINVAL)    \
+	REASON(WindowExecutable, 233, EPERM)  \
+	REASON(WindowAccess, 234, EACCES)     \
+	REASON(WindowOffset, 235, EINVAL)     \
+	REASON(WindowsOpen, 236, EBUSY)       \
+	REASON(Interrupted, 237, EINTR)       \
+	REASON(BadDescriptor, 238, EBADF)     \
+	REASON(SpaceForeign, 239, EACCES)
 
 #define DECLARE(name, code, error) extern const struct reason name;
 REASONS(DECLARE)
@@ -104,6 +128,8 @@ void refused(const char *name, int fd, unsigned int request, void *arg, const st
 /* The same where the argument is at an address of which `head`, if any, can be read. */
 void refused_at(const char *name, int fd, unsigned int request, unsigned long at,
 		const struct shadowmm_head *head, const struct reason *why);
+/* The same of a call that has no request, and so no place for a reason. */
+void refused_call(const char *name, long (*call)(int fd), int fd, const struct reason *why);
 void expect(const char *name, int holds);
 
 void status(struct shadowmm_rec_status *status);
@@ -119,6 +145,7 @@ void test_pages(void);		/* abi_pages.c: allocate, free, look */
 void test_many(void);		/* abi_many.c: bulk, exact sizes, split, merge, references, policies */
 void test_reports(void);	/* abi_reports.c: records, room for them, the stages' order */
 void test_slab(void);	/* abi_slab.c: caches, objects, what is in them */
+void test_mm(void);		/* abi_mm.c: windows, and what is done in them */
 void test_maps(void);		/* abi_maps.c: maps and crash kernels */
 
 #endif

@@ -39,6 +39,21 @@ static const struct request requests[] = {
 	{ "KMALLOC", SHADOWMM_IOC_KMALLOC, sizeof(struct shadowmm_kmalloc), 0, SHADOWMM_OBJECT_ZERO, 0 },
 	{ "BYTES", SHADOWMM_IOC_BYTES, sizeof(struct shadowmm_bytes), 0, SHADOWMM_OBJECT_FORCE, 0 },
 	{ "CONTIG", SHADOWMM_IOC_CONTIG, sizeof(struct shadowmm_contig), FIELD(shadowmm_contig, reserved), 0, 0 },
+	{ "MM_CONFIG", SHADOWMM_IOC_MM_CONFIG, sizeof(struct shadowmm_mm_config), FIELD(shadowmm_mm_config, reserved), 0, 0 },
+	{ "MM_INFO", SHADOWMM_IOC_MM_INFO, sizeof(struct shadowmm_mm_info), 0, 0, 0 },
+	{ "MM_MMAP", SHADOWMM_IOC_MM_MMAP, sizeof(struct shadowmm_mm_mmap), FIELD(shadowmm_mm_mmap, reserved), 0, 0 },
+	{ "MM_MUNMAP", SHADOWMM_IOC_MM_MUNMAP, sizeof(struct shadowmm_mm_range), FIELD(shadowmm_mm_range, reserved), 0, 0 },
+	{ "MM_MPROTECT", SHADOWMM_IOC_MM_MPROTECT, sizeof(struct shadowmm_mm_range), FIELD(shadowmm_mm_range, reserved), 0, 0 },
+	{ "MM_MREMAP", SHADOWMM_IOC_MM_MREMAP, sizeof(struct shadowmm_mm_mremap), FIELD(shadowmm_mm_mremap, reserved), 0, 0 },
+	{ "MM_MADVISE", SHADOWMM_IOC_MM_MADVISE, sizeof(struct shadowmm_mm_range), FIELD(shadowmm_mm_range, reserved), 0, 0 },
+	{ "MM_BRK", SHADOWMM_IOC_MM_BRK, sizeof(struct shadowmm_mm_brk), 0, 0, 0 },
+	{ "MM_MLOCK", SHADOWMM_IOC_MM_MLOCK, sizeof(struct shadowmm_mm_mlock), 0, 0, 0 },
+	{ "MM_MINCORE", SHADOWMM_IOC_MM_MINCORE, sizeof(struct shadowmm_mm_mincore), 0, 0, 0 },
+	{ "MM_MSYNC", SHADOWMM_IOC_MM_MSYNC, sizeof(struct shadowmm_mm_range), FIELD(shadowmm_mm_range, reserved), 0, 0 },
+	{ "MM_LIMITS", SHADOWMM_IOC_MM_LIMITS, sizeof(struct shadowmm_mm_limits), 0, 0, 0 },
+	{ "MM_WALK", SHADOWMM_IOC_MM_WALK, sizeof(struct shadowmm_mm_walk), FIELD(shadowmm_mm_walk, reserved), 0, 0 },
+	{ "MM_VMAS", SHADOWMM_IOC_MM_VMAS, sizeof(struct shadowmm_mm_vmas), 0, 0, 0 },
+	{ "BENCH_LOOKUP", SHADOWMM_IOC_BENCH_LOOKUP, sizeof(struct shadowmm_bench_lookup), FIELD(shadowmm_bench_lookup, reserved), 0, 0 },
 };
 
 #define FOR_EACH_REQUEST(r) \

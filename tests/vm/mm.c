@@ -5,9 +5,12 @@
  */
 #include "mm.h"
 
+#include <linux/capability.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <pthread.h>
 
@@ -570,6 +573,261 @@ static void part_forks(void)
 	same("this address space is left", 1, report.count);
 }
 
+/* --- the first stack ---------------------------------------------------------------- */
+
+/* The line of the window's maps with this in it, or "". */
+static const char *maps_line(const char *what)
+{
+	static char line[512];
+	char name[64];
+	FILE *maps;
+
+	snprintf(name, sizeof(name), "/proc/shadowmm/mm/%u/maps", w_space(fd).id);
+	maps = fopen(name, "r");
+	while (maps && fgets(line, sizeof(line), maps)) {
+		if (!strstr(line, what))
+			continue;
+		fclose(maps);
+		return line;
+	}
+	if (maps)
+		fclose(maps);
+	return "";
+}
+
+/* What /proc/FILE, or with `own` the window's status, says of a line: KiB, or -1. */
+static long told(const char *file, const char *name)
+{
+	char line[256];
+	long value = -1;
+	FILE *text = fopen(file, "r");
+
+	while (text && fgets(line, sizeof(line), text)) {
+		size_t len = strlen(name);
+
+		if (!strncmp(line, name, len) && (line[len] == ':' || line[len] == ' ')) {
+			value = atol(line + len + 1);
+			break;
+		}
+	}
+	if (text)
+		fclose(text);
+	return value;
+}
+
+static long status(const char *name)
+{
+	char file[64];
+
+	snprintf(file, sizeof(file), "/proc/shadowmm/mm/%u/status", w_space(fd).id);
+	return told(file, name);
+}
+
+static void part_stack(void)
+{
+	struct shadowmm_rec_space space = w_space(fd);
+	unsigned long start, end;
+	char mode[8];
+	uintptr_t brk;
+
+	same("a window begins with one VMA", 1, space.map_count);
+	same("which is [stack]", 3, sscanf(maps_line("[stack]"), "%lx-%lx %7s", &start, &end, mode));
+	same("as large as after exec", 132 << 10, end - start);
+	expect("its permissions", !strcmp(mode, "rw-p"));
+	same("it ends with the window", (long)(window + WINDOW), (long)end);
+	expect("start_stack is in it", space.start_stack >= start && space.start_stack < end);
+	same("VmStk", 132, status("VmStk"));
+	same("VmData", 0, status("VmData"));
+	same("VmExe", 0, status("VmExe"));
+	same("nothing of it is there", 0, status("VmRSS"));
+	faults("it is written to", (char *)end - 64, true, 0, 0);
+	faults("and grows", (char *)start - 40 * PAGE, true, 0, 0);
+	same("to where it was written to", 132 + 160, status("VmStk"));
+	faults("not below its limit", (char *)end - (9 << 20), true, SIGSEGV, SEGV_MAPERR);
+	brk = w_brk(fd, 0);
+	w_brk(fd, brk + 3 * PAGE);
+	expect("the heap is [heap]", sscanf(maps_line("[heap]"), "%lx-%lx", &start, &end) == 2 &&
+	       start == brk && end == brk + 3 * PAGE);
+	same("VmData has it", 12, status("VmData"));
+	same("what a process has may go", 0, w_munmap(fd, window, WINDOW));
+	same("and nothing is left", 0, w_space(fd).map_count);
+}
+
+/* --- limits ----------------------------------------------------------------------- */
+
+static void set_limit(int which, rlim_t value)
+{
+	struct rlimit limit;
+
+	getrlimit(which, &limit);
+	limit.rlim_cur = value;
+	if (setrlimit(which, &limit))
+		perror("setrlimit");
+}
+
+/* How the window and the process's own memory come out with a limit of the process's. */
+static void grows_to(const char *name, size_t below, bool good)
+{
+	char *place[2], text[128];
+
+	place[0] = w_mmap(fd, NULL, 4096 * PAGE, PROT_NONE, PRIVATE);
+	place[1] = mmap(NULL, 4096 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	w_munmap(fd, place[0], 4096 * PAGE);
+	munmap(place[1], 4096 * PAGE);
+	w_mmap(fd, place[0] + 4095 * PAGE, PAGE, RW, PRIVATE | MAP_FIXED | MAP_GROWSDOWN);
+	mmap(place[1] + 4095 * PAGE, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_GROWSDOWN, -1, 0);
+	for (int i = 0; i < 2; i++) {
+		snprintf(text, sizeof(text), "%s, %s", name, i ? "the host's" : "the window's");
+		same(text, good ? 0 : SIGSEGV, touch(place[i] + 4095 * PAGE - below, true));
+	}
+	w_munmap(fd, place[0], 4096 * PAGE);
+	munmap(place[1], 4096 * PAGE);
+}
+
+static void drop_cap_ipc_lock(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct caps[2];
+
+	if (syscall(SYS_capget, &head, caps))
+		perror("capget");
+	caps[0].effective &= ~(1u << CAP_IPC_LOCK);
+	if (syscall(SYS_capset, &head, caps))
+		perror("capset");
+}
+
+static void part_limits(void)
+{
+	struct shadowmm_mm_limits follow = { .op = SHADOWMM_MM_LIMITS_FOLLOW, .limit = SHADOWMM_MM_LIMIT_AS };
+	char *p = w_mmap(fd, NULL, 64 * PAGE, RW, PRIVATE);
+	char *q = mmap(NULL, 64 * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	set_limit(RLIMIT_AS, 4 * PAGE);
+	BOTH("mmap beyond RLIMIT_AS, set after the window", w_mmap(fd, NULL, PAGE, RW, PRIVATE), mmap(NULL, PAGE, RW, ANON, -1, 0));
+	BOTH("mremap beyond it", w_mremap(fd, p, 32 * PAGE, 128 * PAGE, MREMAP_MAYMOVE, NULL), mremap(q, 32 * PAGE, 128 * PAGE, MREMAP_MAYMOVE));
+	same("a limit of the window's own", 0, w_limit(fd, SHADOWMM_MM_LIMIT_AS, 1 << 30));
+	same("is its own", 0, w_mmap(fd, NULL, PAGE, RW, PRIVATE) == MAP_FAILED);
+	same("until it follows again", 0, ASK(fd, SHADOWMM_IOC_MM_LIMITS, follow));
+	FAILS("then it is the process's", ENOMEM, w_mmap(fd, NULL, PAGE, RW, PRIVATE));
+	set_limit(RLIMIT_AS, RLIM_INFINITY);
+	same("RLIMIT_AS is raised", 0, w_mmap(fd, NULL, PAGE, RW, PRIVATE) == MAP_FAILED);
+
+	set_limit(RLIMIT_DATA, PAGE);
+	BOTH("mmap beyond RLIMIT_DATA", w_mmap(fd, NULL, PAGE, RW, PRIVATE), mmap(NULL, PAGE, RW, ANON, -1, 0));
+	BOTH("what is no data", w_mmap(fd, NULL, PAGE, PROT_READ, PRIVATE), mmap(NULL, PAGE, PROT_READ, ANON, -1, 0));
+	uintptr_t brk = w_brk(fd, 0);
+
+	same("the heap beyond it", (long)brk, (long)w_brk(fd, brk + 8 * PAGE));
+	set_limit(RLIMIT_DATA, RLIM_INFINITY);
+	same("the heap without", (long)(brk + 8 * PAGE), (long)w_brk(fd, brk + 8 * PAGE));
+
+	set_limit(RLIMIT_STACK, 64 << 10);
+	grows_to("a stack up to RLIMIT_STACK", 32 << 10, true);
+	grows_to("a stack beyond RLIMIT_STACK", 128 << 10, false);
+	set_limit(RLIMIT_STACK, 8 << 20);
+	grows_to("a stack when it was raised", 128 << 10, true);
+
+	set_limit(RLIMIT_MEMLOCK, 4 * PAGE);
+	BOTH("mlock with CAP_IPC_LOCK", w_lock(fd, SHADOWMM_MM_MLOCK, p, 8 * PAGE, 0), mlock(q, 8 * PAGE));
+	BOTH("munlock", w_lock(fd, SHADOWMM_MM_MUNLOCK, p, 8 * PAGE, 0), munlock(q, 8 * PAGE));
+	drop_cap_ipc_lock();
+	BOTH("mlock beyond RLIMIT_MEMLOCK", w_lock(fd, SHADOWMM_MM_MLOCK, p, 8 * PAGE, 0), mlock(q, 8 * PAGE));
+	BOTH("mlock within", w_lock(fd, SHADOWMM_MM_MLOCK, p, 2 * PAGE, 0), mlock(q, 2 * PAGE));
+	BOTH("MAP_LOCKED beyond", w_mmap(fd, NULL, 8 * PAGE, RW, PRIVATE | MAP_LOCKED), mmap(NULL, 8 * PAGE, RW, ANON | MAP_LOCKED, -1, 0));
+	set_limit(RLIMIT_MEMLOCK, 0);
+	BOTH("mlock without any", w_lock(fd, SHADOWMM_MM_MLOCK, p, PAGE, 0), mlock(q, PAGE));
+	munmap(q, 64 * PAGE);
+}
+
+/* --- what meminfo and vmstat tell --------------------------------------------------- */
+
+#define MEMINFO "/proc/shadowmm/meminfo"
+#define VMSTAT "/proc/shadowmm/vmstat"
+
+struct counts {
+	long anon, huge, shmem, mapped, tables, locked, faults;
+};
+
+static struct counts counts(void)
+{
+	return (struct counts){
+		.anon = told(MEMINFO, "AnonPages"),
+		.huge = told(MEMINFO, "AnonHugePages"),
+		.shmem = told(MEMINFO, "Shmem"),
+		.mapped = told(MEMINFO, "Mapped"),
+		.tables = told(MEMINFO, "PageTables"),
+		.locked = told(MEMINFO, "Mlocked"),
+		.faults = told(VMSTAT, "pgfault"),
+	};
+}
+
+static void part_memory(void)
+{
+	size_t huge = 2 << 20;
+	struct counts before = counts(), now;
+	char *p = w_mmap(fd, NULL, 256 * PAGE, RW, PRIVATE);
+	char *s = w_mmap(fd, NULL, 64 * PAGE, RW, MAP_SHARED);
+	char *h = w_mmap(fd, NULL, 2 * huge, RW, PRIVATE);
+	long allocs = told(VMSTAT, "thp_fault_alloc");
+	int pid, end;
+
+	w_madvise(fd, p, 256 * PAGE, MADV_NOHUGEPAGE);
+	memset(p, 1, 256 * PAGE);
+	now = counts();
+	same("AnonPages", 1024, now.anon - before.anon);
+	same("pgfault", 256, now.faults - before.faults);
+	same("VmPTE and the top table are PageTables", status("VmPTE") + 4, now.tables - before.tables);
+	same("the window's own minor faults", 256, w_space(fd).min_flt);
+	pid = fork();
+	if (!pid) {
+		now = counts();
+		if (now.anon - before.anon != 1024)
+			_exit(1);
+		memset(p, 2, 16 * PAGE);
+		now = counts();
+		_exit(now.anon - before.anon != 1024 + 64);
+	}
+	waitpid(pid, &end, 0);
+	same("a page counts once after a fork, and its copy, too", 0, end);
+	same("and a child's go with it", 1024, counts().anon - before.anon);
+	memset(s, 1, 64 * PAGE);
+	now = counts();
+	same("Shmem", 256, now.shmem - before.shmem);
+	same("Mapped", 256, now.mapped - before.mapped);
+	w_madvise(fd, s, 64 * PAGE, MADV_DONTNEED);
+	now = counts();
+	same("Shmem when nobody maps it", 256, now.shmem - before.shmem);
+	same("Mapped when nobody does", 0, now.mapped - before.mapped);
+	same("what of shared memory is read again", 1, s[5 * PAGE]);
+	same("mlock", 0, w_lock(fd, SHADOWMM_MM_MLOCK, p, 128 * PAGE, 0));
+	same("Mlocked", 512, counts().locked - before.locked);
+	same("VmLck", 512, status("VmLck"));
+	same("munlock of a part", 0, w_lock(fd, SHADOWMM_MM_MUNLOCK, p, 64 * PAGE, 0));
+	same("Mlocked then", 256, counts().locked - before.locked);
+	h = (char *)(((uintptr_t)h + huge - 1) & ~(huge - 1));
+	w_madvise(fd, h, huge, MADV_HUGEPAGE);
+	h[0] = 1;
+	now = counts();
+	if (told(VMSTAT, "thp_fault_alloc") > allocs) {
+		same("AnonHugePages", 2048, now.huge - before.huge);
+		same("AnonPages has them, too", 1024 + 2048, now.anon - before.anon);
+		w_munmap(fd, h, huge / 2);
+		now = counts();
+		same("no AnonHugePages when half is gone", 0, now.huge - before.huge);
+		same("and half of AnonPages", 1024 + 1024, now.anon - before.anon);
+	} else {
+		same("AnonHugePages without a block", 0, now.huge - before.huge);
+	}
+	same("nodes have what all have", told(MEMINFO, "AnonPages"), told(VMSTAT, "nr_anon_pages") * 4);
+	w_munmap(fd, window, WINDOW);
+	now = counts();
+	same("AnonPages at the end", 0, now.anon - before.anon);
+	same("AnonHugePages at the end", 0, now.huge - before.huge);
+	same("Shmem at the end", 0, now.shmem - before.shmem);
+	same("Mapped at the end", 0, now.mapped - before.mapped);
+	same("Mlocked at the end", 0, now.locked - before.locked);
+}
+
 /* Stays until stdin ends, for others to look at. */
 static void part_hold(void)
 {
@@ -588,18 +846,22 @@ int main(int argc, char **argv)
 		const char *name;
 		void (*run)(void);
 		bool asked;	/* only when it is named */
+		bool stack;	/* with the stack that a window has otherwise */
 	} parts[] = {
-		{ "basic", part_basic, false },
-		{ "fork", part_fork, false },
-		{ "windows", part_windows, false },
-		{ "errno", part_errno, false },
-		{ "file", part_file, false },
-		{ "others", part_others, false },
-		{ "threads", part_threads, false },
-		{ "signals", part_signals, false },
-		{ "many", part_many, false },
-		{ "forks", part_forks, false },
-		{ "hold", part_hold, true },
+		{ "basic", part_basic, false, false },
+		{ "fork", part_fork, false, false },
+		{ "windows", part_windows, false, false },
+		{ "errno", part_errno, false, false },
+		{ "file", part_file, false, false },
+		{ "others", part_others, false, false },
+		{ "threads", part_threads, false, false },
+		{ "signals", part_signals, false, false },
+		{ "many", part_many, false, false },
+		{ "forks", part_forks, false, false },
+		{ "stack", part_stack, false, true },
+		{ "limits", part_limits, false, false },
+		{ "memory", part_memory, false, false },
+		{ "hold", part_hold, true, false },
 	};
 
 	catch();
@@ -611,6 +873,8 @@ int main(int argc, char **argv)
 		if (!wanted)
 			continue;
 		fd = open_device();
+		if (!parts[i].stack)
+			w_configure(fd, SHADOWMM_MM_BARE);
 		window = open_window(fd, WINDOW);
 		parts[i].run();
 		munmap(window, WINDOW);

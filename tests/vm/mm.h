@@ -67,6 +67,17 @@ static inline int open_device(void)
 	return fd;
 }
 
+/* What windows are like that are opened through it from now on. */
+static inline void w_configure(int fd, unsigned int layout)
+{
+	struct shadowmm_mm_config request = { .op = SHADOWMM_MM_CONFIG_SET, .layout = layout };
+
+	if (ASK(fd, SHADOWMM_IOC_MM_CONFIG, request)) {
+		perror("MM_CONFIG");
+		exit(1);
+	}
+}
+
 static inline char *open_window(int fd, size_t len)
 {
 	char *window = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);

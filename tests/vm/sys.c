@@ -23,10 +23,9 @@ static long syscall6(long nr, long a, long b, long c, long d, long e, long f)
 }
 #define syscall(nr, a, b, c, d) syscall6(nr, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
 
-static long map_pages(unsigned long len)
+long sys_mmap(void *at, unsigned long len, int prot, int flags, int fd, unsigned long offset)
 {
-	/* Private and anonymous. */
-	return syscall6(NR_mmap, 0, (long)len, PROT_READ | PROT_WRITE, 0x22, -1, 0);
+	return syscall6(NR_mmap, (long)at, (long)len, prot, flags, fd, (long)offset);
 }
 #else
 enum { NR_exit = 1, NR_fork = 2, NR_read = 3, NR_write = 4, NR_open = 5, NR_close = 6, NR_ioctl = 54,
@@ -43,10 +42,10 @@ static long syscall4(long nr, long a, long b, long c, long d)
 }
 #define syscall(nr, a, b, c, d) syscall4(nr, (long)(a), (long)(b), (long)(c), (long)(d))
 
-static long map_pages(unsigned long len)
+long sys_mmap(void *at, unsigned long len, int prot, int flags, int fd, unsigned long offset)
 {
 	/* The old call, which takes its six arguments from memory. */
-	unsigned long arguments[6] = { 0, len, PROT_READ | PROT_WRITE, 0x22, -1UL, 0 };
+	unsigned long arguments[6] = { (unsigned long)at, len, (unsigned long)prot, (unsigned long)flags, (unsigned long)fd, offset };
 
 	return syscall(NR_mmap, arguments, 0, 0, 0);
 }
@@ -76,7 +75,7 @@ void sys_exit(int status)
 
 void *sys_pages(unsigned long pages)
 {
-	long at = map_pages(pages * PAGE);
+	long at = sys_mmap(0, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (at < 0 && at > -PAGE) {
 		put("not ok abi: no memory for the test itself");
