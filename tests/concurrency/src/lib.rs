@@ -10,5 +10,6 @@
 //! checked         core once more, of its own text, each atomic access a place to switch
 //! tests/slab      its slab layer, as the checker schedules it
 //! tests/trees     its VMA trees, as the checker schedules them
+//! tests/faults    its faults, beside one another and beside what takes pages and tables away
 //! tests/magazine.rs  the slab layer's magazines, with all of a memory model's freedom
 //! ```
