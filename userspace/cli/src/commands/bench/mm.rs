@@ -28,6 +28,7 @@ use areas::Shadowed;
 use nix::sys::mman::MmapAdvise;
 use nix::sys::mman::ProtFlags;
 use serde::Serialize;
+use shadowmm_client::mm::WindowConfig;
 use shadowmm_client::Bench;
 use shadowmm_client::BenchShape;
 use shadowmm_client::BenchSides;
@@ -77,7 +78,7 @@ enum Shape {
     /// machine has.
     Touch { huge: bool, around: bool },
     /// They are read.
-    Read,
+    Read { around: bool },
     /// By two threads, each its half.
     Threads,
     /// They are written to after a fork, whose child is still there.
@@ -94,7 +95,7 @@ const TOUCHES: u32 = 20;
 const PAIRS: u32 = 400;
 
 /// The rows: name, what an operation is, what is done, in how many blocks.
-const ROWS: [(&str, &str, Shape, u32); 9] = [
+const ROWS: [(&str, &str, Shape, u32); 10] = [
     (
         "first touch of 64 MiB",
         "page",
@@ -122,7 +123,18 @@ const ROWS: [(&str, &str, Shape, u32); 9] = [
         },
         TOUCHES,
     ),
-    ("read touch of 64 MiB", "page", Shape::Read, TOUCHES),
+    (
+        "read touch of 64 MiB",
+        "page",
+        Shape::Read { around: false },
+        TOUCHES,
+    ),
+    (
+        "read touch with fault-around",
+        "page",
+        Shape::Read { around: true },
+        TOUCHES,
+    ),
     (
         "first touch by two threads",
         "page",
@@ -163,7 +175,7 @@ impl Shape {
             Self::Touch { huge, .. } => with(area, TOUCHED, huge, |place| {
                 Ok(timed(|| areas::write(place, TOUCHED)))
             }),
-            Self::Read => with(area, TOUCHED, false, |place| {
+            Self::Read { .. } => with(area, TOUCHED, false, |place| {
                 Ok(timed(|| areas::read(place, TOUCHED)))
             }),
             Self::Threads => {
@@ -271,6 +283,11 @@ pub fn mm(context: &Context, args: &BenchOptions) -> Result<()> {
         sides: BenchSides::Both,
     })?;
     let scale = unit.scale(clock.tsc_khz);
+    // What is measured is all that is there.
+    device.configure_windows(&WindowConfig {
+        bare: true,
+        ..WindowConfig::default()
+    })?;
     let mut rows = Vec::new();
     let mut missing = Vec::new();
     let mut faults = [0; 2];
@@ -286,7 +303,10 @@ pub fn mm(context: &Context, args: &BenchOptions) -> Result<()> {
             });
             continue;
         }
-        let around = matches!(what, Shape::Touch { around: true, .. });
+        let around = matches!(
+            what,
+            Shape::Touch { around: true, .. } | Shape::Read { around: true }
+        );
         if around && !set_around(context, 16 * PAGE) {
             missing.push(Missing {
                 shape,
