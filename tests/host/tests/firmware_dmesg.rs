@@ -533,7 +533,7 @@ fn log() -> impl Strategy<Value = &'static str> {
 
 /// Reads, and goes on as a boot would: whatever comes, nothing panics, and
 /// what is resolved is valid.
-fn survive(text: &str) {
+pub fn survive(text: &str) {
     let (result, mut map, report) = read(text);
     assert_eq!(report.lines as usize, text.lines().count());
     if result.is_err() {

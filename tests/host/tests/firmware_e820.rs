@@ -7,9 +7,9 @@ use shadowmm_core::error::Error;
 use shadowmm_core::firmware::*;
 use shadowmm_core::phys::*;
 
-type Plain = (u64, u64, u32);
+pub type Plain = (u64, u64, u32);
 
-fn table(entries: &[Plain]) -> Box<E820Table> {
+pub fn table(entries: &[Plain]) -> Box<E820Table> {
     let mut table = Box::new(E820Table::NEW);
     for &(addr, size, kind) in entries {
         table
@@ -19,7 +19,7 @@ fn table(entries: &[Plain]) -> Box<E820Table> {
     table
 }
 
-fn plain(table: &E820Table) -> Vec<Plain> {
+pub fn plain(table: &E820Table) -> Vec<Plain> {
     let entries = table.entries().iter();
     entries.map(|e| (e.addr.0, e.size.0, e.kind.0)).collect()
 }
@@ -32,7 +32,7 @@ fn range(start: u64, end: u64) -> PhysRange {
 }
 
 /// The type of each byte, byte by byte.
-fn paint(entries: &[Plain], len: u64) -> Vec<u32> {
+pub fn paint(entries: &[Plain], len: u64) -> Vec<u32> {
     let mut bytes = vec![0; len as usize];
     for &(addr, size, kind) in entries {
         for byte in &mut bytes[addr as usize..(addr + size) as usize] {
@@ -44,7 +44,7 @@ fn paint(entries: &[Plain], len: u64) -> Vec<u32> {
 
 /// What Linux makes of it: runs of one type, those that must not be merged cut
 /// where any entry starts or ends.
-fn model(entries: &[Plain], len: u64) -> Vec<Plain> {
+pub fn model(entries: &[Plain], len: u64) -> Vec<Plain> {
     let bytes = paint(entries, len);
     let ends: std::collections::BTreeSet<u64> = entries
         .iter()
@@ -64,7 +64,7 @@ fn model(entries: &[Plain], len: u64) -> Vec<Plain> {
     runs
 }
 
-const LEN: u64 = 200;
+pub const LEN: u64 = 200;
 
 fn entry() -> impl Strategy<Value = Plain> {
     let kinds = prop::sample::select(vec![1u32, 1, 2, 3, 4, 5, 7, 12, 20, 0xefff_ffff]);

@@ -121,9 +121,9 @@ fn check(before: &FirmwareMap, map: &FirmwareMap, scaled: &Scaled, backing: u64)
 }
 
 /// The scaled map, how it was scaled, and the map before.
-type Outcome = (Box<FirmwareMap>, Box<Scaled>, Box<FirmwareMap>);
+pub type Outcome = (Box<FirmwareMap>, Box<Scaled>, Box<FirmwareMap>);
 
-fn scaled(map: &FirmwareMap, backing: u64) -> Result<Outcome, Error> {
+pub fn scaled(map: &FirmwareMap, backing: u64) -> Result<Outcome, Error> {
     let mut before = Box::new(map.clone());
     before.resolve()?;
     let mut after = before.clone();

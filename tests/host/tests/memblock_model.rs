@@ -8,13 +8,13 @@ use shadowmm_core::error::Error;
 use shadowmm_core::memblock::*;
 use shadowmm_core::phys::*;
 
-const PAGES: usize = 256;
+pub const PAGES: usize = 256;
 
 /// What is known of one page in one array: node and flags.
 type Mark = Option<(i32, u32)>;
 
 #[derive(Clone, PartialEq, Debug)]
-struct Model {
+pub struct Model {
     memory: [Mark; PAGES],
     reserved: [Mark; PAGES],
     bottom_up: bool,
@@ -22,6 +22,15 @@ struct Model {
 }
 
 impl Model {
+    pub fn new() -> Self {
+        Self {
+            memory: [None; PAGES],
+            reserved: [None; PAGES],
+            bottom_up: false,
+            movable_node: false,
+        }
+    }
+
     fn table(&mut self, kind: MemblockKind) -> &mut [Mark; PAGES] {
         match kind {
             MemblockKind::Memory => &mut self.memory,
@@ -66,7 +75,7 @@ impl Model {
 }
 
 #[derive(Clone, Debug)]
-enum Op {
+pub enum Op {
     Add(usize, usize, i32, u32),
     Remove(usize, usize),
     Reserve(usize, usize, i32, u32),
@@ -127,7 +136,7 @@ fn spread(regions: &[MemblockRegion]) -> [Mark; PAGES] {
 }
 
 /// Does `op` to both, and compares what it returns.
-fn step(op: &Op, early: &mut EarlyMemory<'_, '_>, model: &mut Model) {
+pub fn step(op: &Op, early: &mut EarlyMemory<'_, '_>, model: &mut Model) {
     use MemblockKind::Memory;
     use MemblockKind::Reserved;
     let mut change = |kind, range: std::ops::Range<usize>, with: &dyn Fn(Mark) -> Mark| {
@@ -226,7 +235,7 @@ fn step(op: &Op, early: &mut EarlyMemory<'_, '_>, model: &mut Model) {
 }
 
 /// Sums, searches and iterators must say what the pages say.
-fn compare(early: &EarlyMemory<'_, '_>, model: &Model) {
+pub fn compare(early: &EarlyMemory<'_, '_>, model: &Model) {
     early.validate().unwrap();
     assert_eq!(spread(early.mem_regions()), model.memory);
     assert_eq!(spread(early.reserved_regions()), model.reserved);
@@ -259,7 +268,7 @@ fn compare(early: &EarlyMemory<'_, '_>, model: &Model) {
 
 /// The hand-off gives every free page once, in blocks that are aligned, as
 /// large as they can be, and in order; and names every reserved page.
-fn hand_over(early: EarlyMemory<'_, '_>, model: &Model) {
+pub fn hand_over(early: EarlyMemory<'_, '_>, model: &Model) {
     let mut given = [false; PAGES];
     let mut reserved = [false; PAGES];
     let mut last = 0;
@@ -317,12 +326,7 @@ proptest! {
         let mut memory = vec![MemblockRegion::EMPTY; 2 * PAGES + 2];
         let mut reserved = vec![MemblockRegion::EMPTY; 2 * PAGES + 2];
         let mut early = EarlyMemory::new(&mut memory, &mut reserved, None);
-        let mut model = Model {
-            memory: [None; PAGES],
-            reserved: [None; PAGES],
-            bottom_up: false,
-            movable_node: false,
-        };
+        let mut model = Model::new();
         for op in &ops {
             step(op, &mut early, &mut model);
             compare(&early, &model);

@@ -18,7 +18,7 @@ use shadowmm_core::mm::VmFlags;
 use std::collections::BTreeMap;
 
 /// How many pages the requests are about.
-const PAGES: u64 = 48;
+pub const PAGES: u64 = 48;
 
 /// What a page is of.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,7 +40,7 @@ struct Page {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Op {
+pub enum Op {
     Map {
         at: u64,
         len: u64,
@@ -142,14 +142,14 @@ fn wild() -> impl Strategy<Value = Op> {
 }
 
 /// The array.
-struct Model {
+pub struct Model {
     pages: Vec<Option<Page>>,
     /// Of each object: how many pages were promised for it.
     objects: Vec<u64>,
 }
 
 impl Model {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             pages: vec![None; PAGES as usize],
             objects: Vec::new(),
@@ -160,7 +160,7 @@ impl Model {
         &mut self.pages[at as usize..(at + len) as usize]
     }
 
-    fn apply(&mut self, op: Op) {
+    pub fn apply(&mut self, op: Op) {
         match op {
             Op::Map {
                 at,
@@ -234,7 +234,7 @@ impl Model {
     }
 
     /// First page, number of pages, and flags of each run.
-    fn runs(&self) -> Vec<(u64, u64, u64)> {
+    pub fn runs(&self) -> Vec<(u64, u64, u64)> {
         let mut runs: Vec<(u64, u64, Page)> = Vec::new();
         for (at, page) in (0..).zip(&self.pages) {
             let Some(page) = *page else { continue };
@@ -261,7 +261,7 @@ impl Model {
             .collect()
     }
 
-    fn promised(&self) -> u64 {
+    pub fn promised(&self) -> u64 {
         let private = self
             .pages
             .iter()
@@ -297,7 +297,7 @@ fn flags_of(page: Page) -> VmFlags {
     given.fold(first, |all, &(_, flag)| all.with(flag))
 }
 
-fn vmas(world: &World) -> Vec<(u64, u64, u64)> {
+pub fn vmas(world: &World) -> Vec<(u64, u64, u64)> {
     let mut all = Vec::new();
     world.space.for_each_vma(|vma| {
         let page = (vma.range.start.0 - BASE) / PAGE;
@@ -307,7 +307,7 @@ fn vmas(world: &World) -> Vec<(u64, u64, u64)> {
 }
 
 /// Those that can fail for want of memory alone say so.
-fn play(world: &World, op: Op) -> Result<()> {
+pub fn play(world: &World, op: Op) -> Result<()> {
     match op {
         Op::Map {
             at,
@@ -387,7 +387,7 @@ fn kinds() -> impl Strategy<Value = TreeKind> {
     prop::sample::select(vec![TreeKind::Maple, TreeKind::RbList])
 }
 
-fn on(tree: TreeKind) -> MmConfig {
+pub fn on(tree: TreeKind) -> MmConfig {
     MmConfig {
         tree,
         ..MmConfig::default()

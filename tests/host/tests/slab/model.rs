@@ -2,7 +2,7 @@
 
 //! Random steps beside a model that is a set of objects for each cache.
 
-use crate::world::*;
+use super::world::*;
 use proptest::prelude::*;
 use shadowmm_core::buddy::gfp;
 use shadowmm_core::error::Error;
@@ -11,7 +11,7 @@ use shadowmm_core::slab::*;
 use std::sync::Mutex;
 
 #[derive(Clone, Debug)]
-enum Step {
+pub enum Step {
     RunOn(u32),
     Create(u32, u32, bool),
     Alloc(usize, i32, bool),
@@ -49,10 +49,10 @@ fn step() -> impl Strategy<Value = Step> {
 type Held = (Option<CacheId>, ObjAddr);
 
 #[derive(Default)]
-struct Model {
+pub struct Model {
     /// Each with how often it was created.
-    caches: Vec<(CacheId, usize)>,
-    held: Vec<Held>,
+    pub caches: Vec<(CacheId, usize)>,
+    pub held: Vec<Held>,
     created: usize,
 }
 
@@ -61,11 +61,11 @@ impl Model {
         Some(self.caches.get(at.checked_rem(self.caches.len())?)?.0)
     }
 
-    fn active(&self, id: CacheId) -> u64 {
+    pub fn active(&self, id: CacheId) -> u64 {
         self.held.iter().filter(|(of, _)| *of == Some(id)).count() as u64
     }
 
-    fn step(&mut self, world: &World, step: &Step) {
+    pub fn step(&mut self, world: &World, step: &Step) {
         let slab = world.slab();
         match *step {
             Step::RunOn(cpu) => run_on(cpu),
@@ -169,7 +169,7 @@ impl Model {
         }
     }
 
-    fn destroy(&mut self, world: &World, cache: usize) {
+    pub fn destroy(&mut self, world: &World, cache: usize) {
         let Some(at) = cache.checked_rem(self.caches.len()) else {
             return;
         };
@@ -187,7 +187,7 @@ impl Model {
     }
 }
 
-fn free(slab: Slab, id: Option<CacheId>, object: ObjAddr) -> Result<(), Error> {
+pub fn free(slab: Slab, id: Option<CacheId>, object: ObjAddr) -> Result<(), Error> {
     match id {
         Some(id) => slab.free(id, object, 0),
         None => slab.kfree(object, 0),

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Each target on its corpus, on changes of that, and on bytes drawn by lot: the same ones
+//! every time. `FUZZ_INPUTS=` says how many, `FUZZ_SEED=` which.
+
+use shadowmm_fuzz::Target;
+use shadowmm_fuzz::TARGETS;
+use std::path::Path;
+
+/// How many inputs are drawn where nothing is said.
+const INPUTS: u64 = 400;
+
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.roll() % n.max(1) as u64) as usize
+    }
+}
+
+fn variable(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+fn corpus(name: &str) -> Vec<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
+    let files = std::fs::read_dir(path).expect("a corpus for each target");
+    let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    paths.sort();
+    paths
+        .iter()
+        .map(|path| std::fs::read(path).unwrap())
+        .collect()
+}
+
+/// An input: fresh bytes, or an old input with something else in it.
+fn draw(dice: &mut Dice, corpus: &[Vec<u8>]) -> Vec<u8> {
+    if corpus.is_empty() || dice.below(3) == 0 {
+        let len = 1 << dice.below(11);
+        return (0..len + dice.below(len)).map(|_| dice.roll() as u8).collect();
+    }
+    let mut bytes = corpus[dice.below(corpus.len())].clone();
+    for _ in 0..1 + dice.below(4) {
+        let at = dice.below(bytes.len());
+        match dice.below(4) {
+            0 if !bytes.is_empty() => bytes[at] ^= 1 << dice.below(8),
+            1 => bytes.insert(at, dice.roll() as u8),
+            2 => bytes.truncate(at),
+            _ => {
+                let other = &corpus[dice.below(corpus.len())];
+                let from = dice.below(other.len());
+                bytes.splice(at.min(bytes.len()).., other[from..].iter().copied());
+            }
+        }
+    }
+    bytes
+}
+
+fn play(name: &str, run: Target) {
+    let corpus = corpus(name);
+    for bytes in &corpus {
+        run(bytes);
+    }
+    let mut dice = Dice(variable("FUZZ_SEED", 1));
+    for n in 0..variable("FUZZ_INPUTS", INPUTS) {
+        let bytes = draw(&mut dice, &corpus);
+        // Said only where the test fails.
+        println!("{name}: input {n}: {bytes:02x?}");
+        run(&bytes);
+    }
+}
+
+macro_rules! targets {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                play(stringify!($name), shadowmm_fuzz::$name::run);
+            }
+        )*
+
+        #[test]
+        fn each_target_is_played() {
+            assert_eq!([$(stringify!($name)),*], TARGETS.map(|(name, _)| name));
+        }
+    };
+}
+
+targets! { firmware memblock buddy slab vma numbers }
