@@ -6,6 +6,9 @@
  *		NAME/		cache_files[], in the order of core's `report::CacheFile`
  *		ALIAS -> NAME	another name of the same cache
  *
+ * A name may be given to two caches, when one of them is shared: the directory of that name stays, and
+ * of two links the newer one (sysfs_slab_alias()).
+ *
  * What is in the files comes from shadowmm_proc_cache_show(), what is written to
  * them goes to shadowmm_proc_cache_write().
  */
@@ -42,6 +45,8 @@ struct entry {
 	struct list_head list;
 	struct proc_dir_entry *pde;
 	unsigned int cache;
+	bool link;
+	char name[SHADOWMM_CACHE_NAME];
 };
 
 /* Guards all below. */
@@ -100,7 +105,7 @@ static bool make_files(struct proc_dir_entry *dir, unsigned int cache)
 }
 
 /* Keeps an entry to be removed; without memory for that there is none. */
-static bool keep(struct proc_dir_entry *pde, unsigned int cache, bool link)
+static bool keep(struct proc_dir_entry *pde, unsigned int cache, const char *name, bool link)
 {
 	struct entry *entry = kmalloc_obj(*entry);
 
@@ -108,10 +113,35 @@ static bool keep(struct proc_dir_entry *pde, unsigned int cache, bool link)
 		return false;
 	entry->pde = pde;
 	entry->cache = cache;
+	entry->link = link;
+	strscpy(entry->name, name);
 	if (link)
 		list_add_tail(&entry->list, &entries);
 	else
 		list_add(&entry->list, &entries);
+	return true;
+}
+
+static void forget(struct entry *entry)
+{
+	proc_remove(entry->pde);
+	list_del(&entry->list);
+	kfree(entry);
+}
+
+/* Whether there is room for the name: a link makes way, a directory does not. */
+static bool make_way(const char *name)
+{
+	struct entry *entry;
+
+	list_for_each_entry(entry, &entries, list) {
+		if (strcmp(entry->name, name))
+			continue;
+		if (!entry->link)
+			return false;
+		forget(entry);
+		return true;
+	}
 	return true;
 }
 
@@ -139,9 +169,9 @@ void shadowmm_proc_cache_add(unsigned int cache, const char *name)
 	struct proc_dir_entry *dir;
 
 	mutex_lock(&lock);
-	dir = slab_dir ? proc_mkdir_mode(name, 0500, slab_dir) : NULL;
+	dir = slab_dir && make_way(name) ? proc_mkdir_mode(name, 0500, slab_dir) : NULL;
 	/* Without memory for it the cache goes without files. */
-	if (dir && (!make_files(dir, cache) || !keep(dir, cache, false)))
+	if (dir && (!make_files(dir, cache) || !keep(dir, cache, name, false)))
 		proc_remove(dir);
 	mutex_unlock(&lock);
 }
@@ -151,8 +181,8 @@ void shadowmm_proc_cache_link(unsigned int cache, const char *alias, const char 
 	struct proc_dir_entry *link;
 
 	mutex_lock(&lock);
-	link = slab_dir ? proc_symlink(alias, slab_dir, name) : NULL;
-	if (link && !keep(link, cache, true))
+	link = slab_dir && make_way(alias) ? proc_symlink(alias, slab_dir, name) : NULL;
+	if (link && !keep(link, cache, alias, true))
 		proc_remove(link);
 	mutex_unlock(&lock);
 }
@@ -164,11 +194,8 @@ void shadowmm_proc_cache_remove(unsigned int cache)
 
 	mutex_lock(&lock);
 	list_for_each_entry_safe_reverse(entry, next, &entries, list) {
-		if (cache && entry->cache != cache)
-			continue;
-		proc_remove(entry->pde);
-		list_del(&entry->list);
-		kfree(entry);
+		if (!cache || entry->cache == cache)
+			forget(entry);
 	}
 	mutex_unlock(&lock);
 }

@@ -1,0 +1,86 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# All kinds of load at once, for suites that go on for long. To be read after lib.sh.
+
+load=()
+
+# begin COMMAND...: it runs beside all else, in a session of its own, until end_load.
+begin() {
+    setsid "$@" >/dev/null 2>>/tmp/load.err &
+    load+=($!)
+}
+
+read_all() {
+    while :; do
+        find /proc/shadowmm -type f -exec cat {} + >/dev/null 2>&1
+        shadowmm status >/dev/null 2>&1
+        sleep 0.5
+    done
+}
+
+reclaim_all() {
+    while :; do
+        shadowmm drain
+        sleep 0.3
+        shadowmm compact
+        sleep 0.3
+        shadowmm shrink
+        sleep 0.5
+    done >/dev/null 2>&1
+}
+
+# CPUs other than the first go and come back.
+switch_cpus() {
+    local cpu
+    while :; do
+        for cpu in /sys/devices/system/cpu/cpu[1-9]*/online; do
+            echo 0 >"$cpu"
+            sleep 0.4
+            echo 1 >"$cpu"
+            sleep 0.4
+        done
+    done 2>/dev/null
+}
+
+all_online() {
+    local cpu
+    for cpu in /sys/devices/system/cpu/cpu[1-9]*/online; do
+        [[ $(cat "$cpu") == 1 ]] || echo 1 >"$cpu"
+    done
+}
+
+# load_goes_on: each part of the load is there; those that know what must be so end when it is not.
+load_goes_on() {
+    local pid
+    for pid in "${load[@]}"; do
+        kill -0 "$pid" || return
+    done
+}
+
+held() { shadowmm status --json | sed -nE 's/.*"held_pages": ([0-9]+).*/\1/p'; }
+files_open() { shadowmm status --json | sed -nE 's/.*"open_files": ([0-9]+).*/\1/p'; }
+
+# end_load: all of it is killed, and what it held is back.
+end_load() {
+    local pid
+    for pid in "${load[@]}"; do
+        kill -KILL -- "-$pid" 2>/dev/null
+        wait "$pid" 2>/dev/null
+    done
+    load=()
+    all_online
+    for _ in {1..600}; do
+        [[ $(held) == 0 && $(files_open) == 1 ]] && return
+        sleep 0.1
+    done
+    return 1
+}
+
+sound() { shadowmm validate | grep 'All invariants hold'; }
+
+# settled: the free blocks when CPUs keep nothing, neither pages nor objects.
+settled() {
+    shadowmm shrink >/dev/null
+    buddyinfo
+}
