@@ -8,8 +8,10 @@
 override CMD := $(value CMD)
 override APPEND := $(value APPEND)
 override MODULE_ARGS := $(value MODULE_ARGS)
+export FUZZ_MIN FUZZ_SEED TORTURE_MIN SOAK_MIN
 export NODES CPUS MEM CMA IDLE APPEND ACCEL KVER TIMEOUT MODULE_ARGS NOLOAD CMD
 
+.PHONY: fuzz fuzz-guest torture soak
 .PHONY: run test shell guest module userspace clean distclean help
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -19,6 +21,20 @@ run:
 
 test:
 	@tests/run
+
+# Core under libFuzzer, FUZZ_MIN minutes for each of the targets (or FUZZ_TARGETS="buddy slab").
+fuzz:
+	@tests/fuzz/run $(FUZZ_TARGETS)
+
+# For long, what `make test` does for seconds.
+fuzz-guest:
+	@tests/vm/long fuzz "$${FUZZ_MIN:-20}"
+
+torture:
+	@tests/vm/long torture "$${TORTURE_MIN:-10}"
+
+soak:
+	@tests/vm/long soak "$${SOAK_MIN:-30}"
 
 shell:
 	@qemu/guest --tty 'bash -i; true'

@@ -9,6 +9,8 @@ load=()
 begin() {
     setsid "$@" >/dev/null 2>>/tmp/load.err &
     load+=($!)
+    # Its end is not news.
+    disown
 }
 
 read_all() {
@@ -65,9 +67,8 @@ files_open() { shadowmm status --json | sed -nE 's/.*"open_files": ([0-9]+).*/\1
 end_load() {
     local pid
     for pid in "${load[@]}"; do
-        kill -KILL -- "-$pid" 2>/dev/null
-        wait "$pid" 2>/dev/null
-    done
+        kill -KILL -- "-$pid"
+    done 2>/dev/null
     load=()
     all_online
     for _ in {1..600}; do

@@ -30,14 +30,13 @@ fn variable(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
+/// An input a line, in hexadecimal digits.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
-    let files = std::fs::read_dir(path).expect("a corpus for each target");
-    let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
-    paths.sort();
-    paths
-        .iter()
-        .map(|path| std::fs::read(path).unwrap())
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    let text = std::fs::read_to_string(path.join(name)).expect("a corpus for each target");
+    let byte = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16);
+    text.lines()
+        .map(|line| line.as_bytes().chunks(2).map(|two| byte(two).unwrap()).collect())
         .collect()
 }
 
