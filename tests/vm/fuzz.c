@@ -328,8 +328,8 @@ int main(int argc, char **argv)
 		/* Somebody dies in the middle of something. */
 		if (timed && time(NULL) < end && !dice(3)) {
 			index = dice(processes);
-			kill(children[index], SIGKILL);
-			kills++;
+			if (children[index] > 0)
+				kills += kill(children[index], SIGKILL) == 0;
 		}
 		if (timed && time(NULL) >= end + 5)
 			for (unsigned int i = 0; i < processes; i++)

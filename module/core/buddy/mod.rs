@@ -153,6 +153,7 @@ pub use stats::NR_NUMA_STATS;
 pub(crate) use system::slab_of;
 pub use system::BuddySystem;
 pub(crate) use validate::is_slab;
+pub(crate) use validate::strange_page;
 pub use validate::Violation;
 pub use watermark_ok::is_above;
 pub use watermark_ok::zone_watermark_ok;

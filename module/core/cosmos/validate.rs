@@ -16,7 +16,7 @@
 use super::allocator::CosmosSystem;
 use super::area::MemArea;
 use super::lists::DivideMerge;
-use crate::buddy::is_slab;
+use crate::buddy::strange_page;
 use crate::buddy::MemMap;
 use crate::buddy::Violation;
 use crate::buddy::ZoneTable;
@@ -156,21 +156,17 @@ impl<P: Platform, M: MemMap> AreaCheck<'_, P, M> {
         while pfn < self.area.span.end {
             let order = match self.map.page(pfn) {
                 Some(page) if page.zone_id() == self.area.zone => match page.state_and_order() {
-                    (state @ (PageState::Buddy | PageState::Allocated), order) => {
-                        if state == PageState::Buddy {
-                            count(&mut free, order);
-                        }
+                    (PageState::Buddy, order) => {
+                        count(&mut free, order);
                         count(&mut objects, order);
                         pages += order.pages();
                         self.check_inside(pfn, order)?;
                         order
                     }
-                    (PageState::Slab, order) => {
+                    (PageState::Allocated | PageState::Slab, order) => {
                         count(&mut objects, order);
                         pages += order.pages();
-                        if !is_slab(self.map, pfn, order) {
-                            return self.fail(Some(pfn), "a slab is not one object");
-                        }
+                        self.check_held(pfn, order)?;
                         order
                     }
                     (PageState::Tail | PageState::SlabTail, _) => {
@@ -195,7 +191,18 @@ impl<P: Platform, M: MemMap> AreaCheck<'_, P, M> {
         Ok(())
     }
 
-    /// Checks the pages of a block behind its first.
+    /// Checks the pages of an allocated block, or of a slab, behind its first.
+    fn check_held(&self, head: Pfn, order: PageOrder) -> Result<(), Violation> {
+        if !head.is_aligned(order) {
+            return self.fail(Some(head), "a block is not aligned to its size");
+        }
+        match strange_page(self.map, head, order) {
+            None => Ok(()),
+            at => self.fail(at, "two blocks overlap"),
+        }
+    }
+
+    /// Checks the pages of a free block behind its first.
     fn check_inside(&self, head: Pfn, order: PageOrder) -> Result<(), Violation> {
         if !head.is_aligned(order) {
             return self.fail(Some(head), "a block is not aligned to its size");

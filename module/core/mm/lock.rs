@@ -93,7 +93,9 @@ impl<'l, P: Platform> WriteLock<'l, P> {
             {
                 return Self(platform, word);
             }
-            platform.wait_while(word, &mut || word.load(Relaxed) & !WANTED != 0);
+            // Who had it meanwhile has taken the note away, and a reader that came then
+            // would wake nobody.
+            platform.wait_while(word, &mut || word.fetch_or(WANTED, Relaxed) & !WANTED != 0);
         }
     }
 }
@@ -126,7 +128,8 @@ impl<'l, P: Platform> VmaRead<'l, P> {
     /// was looking for.
     #[inline]
     pub(super) fn try_lock(platform: &'l P, mm: &MmCells, vma: &'l VmaCells) -> Option<Self> {
-        let is_marked = || vma.lock_seq.load(SeqCst) == mm.seq.load(Relaxed);
+        // Where the number has moved on, all that was done under the old one is seen.
+        let is_marked = || vma.lock_seq.load(SeqCst) == mm.seq.load(Acquire);
         if is_marked() {
             return None;
         }

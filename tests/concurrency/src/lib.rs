@@ -13,4 +13,5 @@
 //! tests/faults    its faults, beside one another and beside what takes pages and tables away
 //! tests/magazine.rs  the slab layer's magazines, with all of a memory model's freedom
 //! tests/mm_lock.rs   the locks of address spaces and VMAs, likewise
+//! tests/seqcount.rs  what readers of trees without a lock look at, likewise
 //! ```

@@ -99,6 +99,31 @@ fn a_cpu_goes_away_while_others_shrink() {
     });
 }
 
+/// Slabs of several pages are made and go back, page by page, while all pages are walked.
+#[test]
+fn slabs_come_and_go_while_all_is_validated() {
+    check(Flaw::None, 4096, |machine| {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                run_on(0);
+                for _ in 0..2 {
+                    let object = machine.take();
+                    machine.free(object);
+                    machine.slab.shrink(machine.id).unwrap();
+                }
+            });
+            scope.spawn(|| {
+                run_on(1);
+                for _ in 0..2 {
+                    if let Err(flaw) = machine.mm.validate() {
+                        panic!("{flaw}");
+                    }
+                }
+            });
+        });
+    });
+}
+
 /// Of large objects a CPU keeps four, so that the fifth goes to the node's store;
 /// another CPU of the node takes from there, and a third takes the store away.
 fn a_store_and_shrink(machine: &Machine<'_, '_>) {
