@@ -114,7 +114,11 @@ impl Model {
     }
 
     fn look(&self) {
-        assert_eq!(self.start.load(Relaxed), self.end.load(Relaxed), "half of a change");
+        assert_eq!(
+            self.start.load(Relaxed),
+            self.end.load(Relaxed),
+            "half of a change"
+        );
     }
 
     fn read(&self) {
@@ -157,7 +161,11 @@ fn run(parts: &'static [Part], writes: u64, preemptions: usize) {
 
 #[test]
 fn readers_see_whole_changes() {
-    run(&[Model::read, |model| model.write(false), Model::read], 1, 3);
+    run(
+        &[Model::read, |model| model.write(false), Model::read],
+        1,
+        3,
+    );
 }
 
 /// Who waits to write is woken by the last reader, also where another has written in
@@ -198,7 +206,11 @@ fn a_fault_sees_the_vma_before_or_after_a_change() {
 
 #[test]
 fn two_faults_and_a_writer() {
-    run(&[Model::fault, |model| model.write(true), Model::fault], 1, 3);
+    run(
+        &[Model::fault, |model| model.write(true), Model::fault],
+        1,
+        3,
+    );
 }
 
 /// Without the mark a fault is at it while it is changed.

@@ -76,7 +76,9 @@ impl Leaf {
 }
 
 fn run(changes: usize, readers: usize, without: Without) {
-    loom::model(move || {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(move || {
         let leaf = Arc::new(Leaf {
             state: AtomicU64::new(0),
             words: [AtomicU64::new(0), AtomicU64::new(0)],
@@ -97,7 +99,10 @@ fn run(changes: usize, readers: usize, without: Without) {
         for reader in readers {
             reader.join().unwrap();
         }
-        assert_eq!(leaf.look(Without::Nothing), Some((2 * changes as u64, [2 * changes as u64; 2])));
+        assert_eq!(
+            leaf.look(Without::Nothing),
+            Some((2 * changes as u64, [2 * changes as u64; 2]))
+        );
     });
 }
 

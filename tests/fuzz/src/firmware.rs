@@ -134,7 +134,9 @@ fn table(u: &mut Unstructured<'_>) -> Result<()> {
             assert_eq!(done, Ok(Bytes(count)));
         } else {
             let filter = *u.choose(&[None, Some(1u32), Some(2)])?;
-            table.range_remove(addr, size, filter.map(E820Type)).unwrap();
+            table
+                .range_remove(addr, size, filter.map(E820Type))
+                .unwrap();
             for byte in &mut bytes[part] {
                 if filter.is_none_or(|filter| *byte == filter) {
                     *byte = 0;
@@ -170,7 +172,10 @@ fn ranges(u: &mut Unstructured<'_>) -> Result<()> {
         Err(error) => assert!(
             matches!(
                 error,
-                Error::MapEmpty | Error::MapNodeOverlap | Error::RegionTooSmall | Error::MapTooSparse
+                Error::MapEmpty
+                    | Error::MapNodeOverlap
+                    | Error::RegionTooSmall
+                    | Error::MapTooSparse
             ),
             "{error:?}"
         ),
@@ -181,10 +186,48 @@ fn ranges(u: &mut Unstructured<'_>) -> Result<()> {
 /// Parameters, as they stand on a kernel's command line.
 fn parameters(u: &mut Unstructured<'_>) -> Result<()> {
     let words = [
-        "dma", "dma32", "normal", "movable", "kernelcore", "=", ",", "%", "25%", "0", "1", "64M", "4G",
-        "1K", "T", "P", "E", "k", "@", "-", ":", "0x", "18446744073709551615", "99999999999999999999",
-        "+", " ", "F", "Z", "P", "U", "A", "O", ";", "*", "kmalloc-", "mm_struct", ",high", ",low",
-        ",cma", "512M", "17179869184G", "\u{fe}",
+        "dma",
+        "dma32",
+        "normal",
+        "movable",
+        "kernelcore",
+        "=",
+        ",",
+        "%",
+        "25%",
+        "0",
+        "1",
+        "64M",
+        "4G",
+        "1K",
+        "T",
+        "P",
+        "E",
+        "k",
+        "@",
+        "-",
+        ":",
+        "0x",
+        "18446744073709551615",
+        "99999999999999999999",
+        "+",
+        " ",
+        "F",
+        "Z",
+        "P",
+        "U",
+        "A",
+        "O",
+        ";",
+        "*",
+        "kmalloc-",
+        "mm_struct",
+        ",high",
+        ",low",
+        ",cma",
+        "512M",
+        "17179869184G",
+        "\u{fe}",
     ];
     let mut text = String::new();
     while !u.is_empty() && text.len() < 300 {

@@ -131,11 +131,7 @@ pub fn run(data: &[u8]) {
         if u.is_empty() {
             break;
         }
-        let op = if touches {
-            wild(&mut u)
-        } else {
-            plain(&mut u)
-        };
+        let op = if touches { wild(&mut u) } else { plain(&mut u) };
         let Ok(op) = op else { break };
         model::play(&world, op).unwrap();
         if !touches {

@@ -36,7 +36,12 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
     let text = std::fs::read_to_string(path.join(name)).expect("a corpus for each target");
     let byte = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16);
     text.lines()
-        .map(|line| line.as_bytes().chunks(2).map(|two| byte(two).unwrap()).collect())
+        .map(|line| {
+            line.as_bytes()
+                .chunks(2)
+                .map(|two| byte(two).unwrap())
+                .collect()
+        })
         .collect()
 }
 
@@ -44,7 +49,9 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
 fn draw(dice: &mut Dice, corpus: &[Vec<u8>]) -> Vec<u8> {
     if corpus.is_empty() || dice.below(3) == 0 {
         let len = 1 << dice.below(11);
-        return (0..len + dice.below(len)).map(|_| dice.roll() as u8).collect();
+        return (0..len + dice.below(len))
+            .map(|_| dice.roll() as u8)
+            .collect();
     }
     let mut bytes = corpus[dice.below(corpus.len())].clone();
     for _ in 0..1 + dice.below(4) {
