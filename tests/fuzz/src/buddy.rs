@@ -407,7 +407,7 @@ thread_local! {
 pub fn run(data: &[u8]) {
     let mut u = Unstructured::new(data);
     let kept = WORLD.take();
-    let world = kept.unwrap_or_else(|| World::new(&[32, 24]));
+    let world = kept.unwrap_or_else(|| World::new(&[16, 12]));
     run_on(0);
     let mm = world.mm;
     mm.drain(None).unwrap();

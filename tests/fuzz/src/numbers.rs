@@ -59,7 +59,7 @@ fn length(u: &mut Unstructured<'_>) -> Result<u64> {
 }
 
 /// All that is mapped by one request is touched only where that is not most of the memory.
-const FEW: u64 = 1024 * PAGE;
+const FEW: u64 = 256 * PAGE;
 
 fn step(world: &World, u: &mut Unstructured<'_>) -> Result<()> {
     let (space, host) = (&world.space, &world.host);

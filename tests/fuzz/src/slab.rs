@@ -21,6 +21,16 @@ pub mod world;
 /// How many steps an input makes at most.
 const STEPS: usize = 300;
 
+/// How many objects are held before it is time to free some: all of them fit.
+const MOST: usize = 1500;
+
+fn allocates(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::Alloc(..) | Step::Bulk(..) | Step::Kmalloc(_) | Step::Realloc(..)
+    )
+}
+
 fn step(u: &mut Unstructured<'_>) -> Result<Step> {
     let at = usize::from(u.arbitrary::<u16>()?);
     let cpu = |u: &mut Unstructured<'_>| u.int_in_range(0..=NR_CPUS as u32 - 1);
@@ -64,14 +74,17 @@ thread_local! {
 pub fn run(data: &[u8]) {
     let mut u = Unstructured::new(data);
     let kept = WORLD.take();
-    let world = kept.unwrap_or_else(|| World::new(&[64, 64]));
+    let world = kept.unwrap_or_else(|| World::new(&[48, 48]));
     run_on(0);
     let mut model = Model::default();
     for n in 0..STEPS {
         if u.is_empty() {
             break;
         }
-        let Ok(step) = step(&mut u) else { break };
+        let Ok(mut step) = step(&mut u) else { break };
+        if model.held.len() > MOST && allocates(&step) {
+            step = Step::FreeMany(0, MOST);
+        }
         model.step(&world, &step);
         if n % 50 == 49 {
             world.validate();

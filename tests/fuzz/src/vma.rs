@@ -110,7 +110,7 @@ thread_local! {
 
 /// The one machine of all inputs, on which there is nothing.
 pub fn machine() -> &'static TestMm {
-    MACHINE.with(|machine| *machine.get_or_init(world::boot))
+    MACHINE.with(|machine| *machine.get_or_init(|| world::boot_with(24)))
 }
 
 /// Which tree an input's VMAs are in.
