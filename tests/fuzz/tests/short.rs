@@ -70,16 +70,28 @@ fn draw(dice: &mut Dice, corpus: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
+/// Says which input it was, where one breaks something, as a line for the corpus.
+struct Told<'a>(&'a str, u64, &'a [u8]);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let digits: String = self.2.iter().map(|byte| format!("{byte:02x}")).collect();
+            eprintln!("{}: input {}: {digits}", self.0, self.1);
+        }
+    }
+}
+
 fn play(name: &str, run: Target) {
     let corpus = corpus(name);
-    for bytes in &corpus {
+    for (n, bytes) in (0..).zip(&corpus) {
+        let _told = Told(name, n, bytes);
         run(bytes);
     }
     let mut dice = Dice(variable("FUZZ_SEED", 1));
     for n in 0..variable("FUZZ_INPUTS", INPUTS) {
         let bytes = draw(&mut dice, &corpus);
-        // Said only where the test fails.
-        println!("{name}: input {n}: {bytes:02x?}");
+        let _told = Told(name, n, &bytes);
         run(&bytes);
     }
 }
