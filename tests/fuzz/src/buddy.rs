@@ -165,7 +165,7 @@ impl Model {
             (info.head, info.order, info.state),
             (pfn, order, PageState::Allocated)
         );
-        self.held.insert(first, (order.get() as u8, 1));
+        self.held.insert(first, (order.get(), 1));
         self.pages += pages;
     }
 
@@ -183,7 +183,7 @@ impl Model {
         for (&pfn, &(order, count)) in &self.held {
             let info = mm.allocator().block_of(Pfn(pfn)).unwrap();
             assert_eq!((info.head.0, info.state), (pfn, PageState::Allocated));
-            assert_eq!(info.order.get() as u8, order);
+            assert_eq!(info.order.get(), order);
             let page = mm.allocator().descriptor(Pfn(pfn)).unwrap().count();
             assert_eq!(page, count, "references of {pfn}");
         }
@@ -271,7 +271,7 @@ impl Model {
                 let Some(order) = PageOrder::new(order.into()) else {
                     return;
                 };
-                let mine = self.held.get(&pfn) == Some(&(order.get() as u8, 1));
+                let mine = self.held.get(&pfn) == Some(&(order.get(), 1));
                 if !mine && self.around(pfn).is_none_or(|(head, _)| head != pfn) {
                     let refused = allocator.free(Pfn(pfn), order);
                     assert!(refused.is_err(), "{pfn} was freed, which nobody holds");

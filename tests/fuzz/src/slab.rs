@@ -16,7 +16,7 @@ use world::NR_CPUS;
 mod model;
 #[allow(dead_code, reason = "of the tests beside it")]
 #[path = "../../host/tests/slab/world.rs"]
-pub mod world;
+pub(crate) mod world;
 
 /// How many steps an input makes at most.
 const STEPS: usize = 300;

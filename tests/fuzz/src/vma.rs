@@ -20,7 +20,7 @@ use world::World;
 mod model;
 #[allow(dead_code, reason = "of the tests beside it")]
 #[path = "../../host/tests/mm_ops/world.rs"]
-pub mod world;
+pub(crate) mod world;
 
 /// How many requests an input makes at most.
 const OPS: usize = 200;
@@ -109,12 +109,12 @@ thread_local! {
 }
 
 /// The one machine of all inputs, on which there is nothing.
-pub fn machine() -> &'static TestMm {
+pub(crate) fn machine() -> &'static TestMm {
     MACHINE.with(|machine| *machine.get_or_init(|| world::boot_with(24)))
 }
 
 /// Which tree an input's VMAs are in.
-pub fn tree(u: &mut Unstructured<'_>) -> TreeKind {
+pub(crate) fn tree(u: &mut Unstructured<'_>) -> TreeKind {
     match u.arbitrary() {
         Ok(true) => TreeKind::RbList,
         _ => TreeKind::Maple,

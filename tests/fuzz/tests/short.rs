@@ -76,8 +76,9 @@ struct Told<'a>(&'a str, u64, &'a [u8]);
 impl Drop for Told<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let digits: String = self.2.iter().map(|byte| format!("{byte:02x}")).collect();
-            eprintln!("{}: input {}: {digits}", self.0, self.1);
+            eprint!("{}: input {}: ", self.0, self.1);
+            self.2.iter().for_each(|byte| eprint!("{byte:02x}"));
+            eprintln!();
         }
     }
 }
