@@ -238,7 +238,7 @@ fn all_is_back(machine: &Machine<'_, '_>) {
 fn check(work: fn(&Machine<'_, '_>)) {
     let mut config = Config::new();
     config.stack_size = 1 << 20;
-    let run = move || with_machine(Flaw::None, 64, |machine| work(machine));
+    let run = move || with_machine(Flaw::None, 64, work);
     Runner::new(RandomScheduler::new(SCHEDULES), config.clone()).run(run);
     Runner::new(PctScheduler::new(4, SCHEDULES), config).run(run);
 }
