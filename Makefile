@@ -9,7 +9,7 @@ override CMD := $(value CMD)
 override APPEND := $(value APPEND)
 override MODULE_ARGS := $(value MODULE_ARGS)
 export FUZZ_MIN FUZZ_SEED TORTURE_MIN SOAK_MIN
-export NODES CPUS MEM CMA IDLE APPEND ACCEL KVER TIMEOUT MODULE_ARGS NOLOAD CMD
+export NODES CPUS MEM CMA IDLE APPEND ACCEL KVER TIMEOUT MODULE_ARGS NOLOAD STRESS_NG CMD
 
 .PHONY: fuzz fuzz-guest torture soak
 .PHONY: run test shell guest module userspace clean distclean help
