@@ -50,6 +50,17 @@ pub struct FileInfo {
     pub ino: u64,
 }
 
+/// A process, as its address space's list of tasks has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Its name, with zeroes behind.
+    pub comm: [u8; 16],
+    /// `oom_score_adj`.
+    pub oom_score_adj: i16,
+}
+
 /// What the surroundings provide. One instance serves one shadow mm.
 pub trait Platform: Send + Sync + 'static {
     /// The lock that guards a zone and the like.
@@ -254,6 +265,12 @@ pub trait Platform: Send + Sync + 'static {
         _report: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
     ) -> bool {
         false
+    }
+
+    /// Of whom an address space is now; `None` where nobody has it any more. The caller
+    /// holds the lock of their list.
+    fn process_of(&self, _mm: u32) -> Option<Process> {
+        None
     }
 
     /// Whose a process is (`task_uid`), for reports.

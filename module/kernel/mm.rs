@@ -26,6 +26,7 @@ mod requests;
 mod window;
 
 pub(crate) use oom::oom_kill;
+pub(crate) use oom::process_of;
 pub(crate) use records::report;
 pub(crate) use window::map;
 pub(crate) use window::FileWindows;

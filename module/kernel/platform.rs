@@ -33,6 +33,7 @@ use shadowmm_core::phys::NodeId;
 use shadowmm_core::platform::FileInfo;
 use shadowmm_core::platform::Lock;
 use shadowmm_core::platform::Platform;
+use shadowmm_core::platform::Process;
 use shadowmm_core::report::AllocFailure;
 use shadowmm_core::slab::debug::Finding;
 use shadowmm_core::slices;
@@ -405,6 +406,10 @@ impl Platform for Kernel {
         report: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
     ) -> bool {
         mm::oom_kill(victim, report)
+    }
+
+    fn process_of(&self, mm: u32) -> Option<Process> {
+        mm::process_of(mm)
     }
 
     fn uid_of(&self, pid: u32) -> u32 {

@@ -15,6 +15,7 @@ use super::cells::MmCells;
 use super::lock::WriteLock;
 use super::system::AddressSpace;
 use super::system::AddressSpaces;
+use crate::buddy::VmEvent;
 use crate::phys::Pages;
 use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
@@ -132,6 +133,17 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         let mut dies = false;
         self.for_each(&mut |cells| {
             dies |= cells.policy.load(Relaxed) & MM_OOM_VICTIM != 0;
+            // A child was not there when its space was made; names and scores change. Where
+            // nobody has it any more, what it has is about to come back.
+            if let Some(process) = self.platform().process_of(cells.id()) {
+                if process.pid == 0 {
+                    dies |= OomTask::of(cells).rss() != Pages::ZERO;
+                    return;
+                }
+                cells.set_pid(process.pid);
+                cells.set_comm(process.comm);
+                cells.set_oom_score_adj(process.oom_score_adj);
+            }
             let task = OomTask::of(cells);
             let Some(points) = task.badness(total) else {
                 return;
@@ -183,6 +195,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         spaces.mark_victim(victim.mm, true);
         let report = |out: &mut dyn core::fmt::Write| write_oom(out, spaces.mm, &asking, &victim);
         if platform.oom_kill(&victim, &report) {
+            spaces.count_event(VmEvent::OomKill);
             platform.relax();
             return Relief::Expected;
         }

@@ -17,6 +17,7 @@ use shadowmm_core::mm::VirtAddr;
 use shadowmm_core::mm::VirtRange;
 use shadowmm_core::phys::Pfn;
 use shadowmm_core::phys::Region;
+use shadowmm_core::platform::Process;
 
 /// A process's mm: what it is, not what is in it.
 ///
@@ -29,15 +30,6 @@ pub(super) struct HostMm(NonNull<mm_struct>);
 unsafe impl Send for HostMm {}
 // SAFETY: What is done with it needs no lock of the owner's.
 unsafe impl Sync for HostMm {}
-
-/// Of whom an mm is.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Process {
-    /// 0: nobody has it any more.
-    pub(super) pid: u32,
-    pub(super) oom_score_adj: i16,
-    pub(super) comm: [u8; 16],
-}
 
 impl HostMm {
     /// # Safety
@@ -70,7 +62,7 @@ impl HostMm {
         self.0.as_ptr().addr()
     }
 
-    /// Of whom it is.
+    /// Of whom it is; nobody has it any more where the number is 0.
     pub(super) fn process(&self) -> Process {
         let mut raw = bindings::shadowmm_process::default();
         // SAFETY: By the type's invariant.

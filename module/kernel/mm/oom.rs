@@ -2,10 +2,18 @@
 
 //! Memory is out, and core has chosen whose process is to be killed.
 
+use super::window::Window;
 use crate::failure::Text;
 use crate::shadow;
 use core::fmt;
 use shadowmm_core::mm::OomTask;
+use shadowmm_core::platform::Process;
+
+/// Of whom an address space is now.
+pub(crate) fn process_of(mm: u32) -> Option<Process> {
+    let shadow = shadow::current()?;
+    shadow.windows.look(mm, |window| window.mm.process())
+}
 
 /// Kills a process, and tells it in the log; whether there was one
 /// (`oom_kill_process`). Everybody who has the host's mm is killed, as in Linux.
@@ -13,12 +21,16 @@ pub(crate) fn oom_kill(
     victim: &OomTask,
     report: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
 ) -> bool {
-    let window = shadow::current().and_then(|shadow| shadow.windows.find(victim.mm));
-    let killed = window.is_some_and(|window| window.mm.kill());
+    let Some(shadow) = shadow::current() else {
+        return false;
+    };
+    // The victim is in its own report, so that comes first. Half of it is better than
+    // nothing.
+    let mut text = Text::new();
+    let _ = report(&mut text);
+    let kill = |window: &Window| window.mm.kill();
+    let killed = shadow.windows.look(victim.mm, kill).unwrap_or(false);
     if killed {
-        let mut text = Text::new();
-        // Half of it is better than nothing.
-        let _ = report(&mut text);
         text.log();
     }
     killed

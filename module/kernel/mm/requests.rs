@@ -3,7 +3,6 @@
 //! Requests that are to a window what system calls are to a process.
 
 use super::files;
-use super::host::Process;
 use super::host::Table;
 use super::records;
 use super::window::Options;
@@ -30,6 +29,7 @@ use shadowmm_core::mm::VirtAddr;
 use shadowmm_core::phys::PAGE_SHIFT;
 use shadowmm_core::phys::PAGE_SIZE;
 use shadowmm_core::platform::Platform;
+use shadowmm_core::platform::Process;
 
 /// `MAP_ANONYMOUS`.
 const MAP_ANONYMOUS: u32 = 0x20;

@@ -79,6 +79,13 @@ impl Windows {
         self.by_id.lock().get(&id).cloned()
     }
 
+    /// Looks at the window of an address space, which stays meanwhile. Unlike with
+    /// [`Windows::find`], it never ends with the caller, who may have locks that its end
+    /// needs.
+    pub(super) fn look<R>(&self, id: u32, job: impl FnOnce(&Window) -> R) -> Option<R> {
+        self.by_id.lock().get(&id).map(|window| job(window))
+    }
+
     /// The window behind that of this number: with 0, the first.
     pub(super) fn next(&self, id: u32) -> Option<Arc<Window>> {
         let windows = self.by_id.lock();

@@ -114,6 +114,8 @@ vm_events! {
     CompactDaemonMigrateScanned = Event::CompactDaemonMigrateScanned,
     /// Pages that its free scanner looked at.
     CompactDaemonFreeScanned = Event::CompactDaemonFreeScanned,
+    /// Processes that were killed to have memory.
+    OomKill = Event::OomKill,
     /// First writes that got 2 MiB.
     ThpFaultAlloc = Event::ThpFaultAlloc,
     /// First writes that were to get 2 MiB, and there were none.
