@@ -174,8 +174,8 @@ pub enum Command {
     /// Run a program with its anonymous private memory in a window
     ///
     /// A library is preloaded that sends its mmap, munmap, mprotect, mremap, madvise, brk and the
-    /// like to the shadow. What it cannot redirect it leaves alone: files, shared memory, what is to
-    /// be executed, and what the C library asks for itself.
+    /// like to the shadow. What it cannot redirect it leaves alone: files, shared memory (but see
+    /// --shared), what is to be executed, and what the C library asks for itself.
     Run(Run),
     /// Give the zones back the free pages that CPUs keep at hand
     ///

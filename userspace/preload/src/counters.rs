@@ -1,115 +1,164 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What was redirected and what was not. With `SHADOWMM_STATS=PATH` a line is written
-//! there when a process ends: names and numbers, which `shadowmm run` adds up.
+//! What was redirected and what was not. `SHADOWMM_STATS=PATH` names a file of
+//! [`SLOTS`] slots, a name and a number in each, which all processes of `shadowmm run`
+//! have mapped: what one has counted is there, however it ends. What is read from the
+//! window and from the allocator is added when a process ends by itself.
 
 use crate::kernel;
 use crate::window;
 use nix::libc;
-use std::io::Write;
+use std::ptr;
+use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 macro_rules! counters {
-    ($($name:ident = $text:literal;)*) => {
-        $(pub(crate) static $name: AtomicU64 = AtomicU64::new(0);)*
-        static ALL: &[(&str, &AtomicU64)] = &[$(($text, &$name),)*];
+    ($($name:ident = $text:literal,)*) => {
+        /// What is counted.
+        #[derive(Clone, Copy)]
+        pub(crate) enum Counter { $($name,)* }
+
+        const ALL: &[(Counter, &str)] = &[$((Counter::$name, $text),)*];
     };
 }
 
 counters! {
-    MMAP = "mmap";
-    MUNMAP = "munmap";
-    MPROTECT = "mprotect";
-    MREMAP = "mremap";
-    MADVISE = "madvise";
-    BRK = "brk";
-    MLOCK = "mlock";
-    MINCORE = "mincore";
-    MSYNC = "msync";
-    LEFT_FILE = "left_file";
-    LEFT_SHARED = "left_shared";
-    LEFT_EXECUTABLE = "left_executable";
-    LEFT_HUGETLB = "left_hugetlb";
-    LEFT_FIXED = "left_fixed";
-    LEFT_OTHER = "left_other";
+    Processes = "processes",
+    Windows = "windows",
+    Mmap = "mmap",
+    Munmap = "munmap",
+    Mprotect = "mprotect",
+    Mremap = "mremap",
+    Madvise = "madvise",
+    Brk = "brk",
+    Mlock = "mlock",
+    Mincore = "mincore",
+    Msync = "msync",
+    LeftFile = "left_file",
+    LeftShared = "left_shared",
+    LeftExecutable = "left_executable",
+    LeftHugetlb = "left_hugetlb",
+    LeftFixed = "left_fixed",
+    LeftOther = "left_other",
+    Faults = "faults",
+    FaultsMmapLock = "faults_mmap_lock",
+    HiwaterRss = "hiwater_rss_pages",
+    LibcMmaps = "libc_mmaps",
+    LibcMmapBytes = "libc_mmap_bytes",
+    LibcHeapBytes = "libc_heap_bytes",
 }
 
-pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Relaxed);
+/// How many the file has.
+const SLOTS: usize = 128;
+const NAME: usize = 24;
+
+/// One in the file.
+#[repr(C)]
+struct Slot {
+    name: [u8; NAME],
+    value: AtomicU64,
 }
 
-/// A child begins with nothing.
-pub(crate) fn forget() {
-    for (_, counter) in ALL {
-        counter.store(0, Relaxed);
+const _: () = assert!(ALL.len() <= SLOTS);
+
+/// Those of the file, or null.
+static SHARED: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
+/// How many faults of this process are counted already.
+static TOLD: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+
+fn slot(counter: Counter) -> Option<&'static AtomicU64> {
+    let slots = SHARED.load(Relaxed);
+    // SAFETY: `begin` has mapped as many, and they stay.
+    (!slots.is_null()).then(|| unsafe { &(*slots.add(counter as usize)).value })
+}
+
+fn add(counter: Counter, more: u64) {
+    if let Some(value) = slot(counter) {
+        value.fetch_add(more, Relaxed);
     }
 }
 
-/// A line on the stack.
-struct Line {
-    bytes: [u8; 1024],
-    len: usize,
+pub(crate) fn count(counter: Counter) {
+    add(counter, 1);
 }
 
-impl Write for Line {
-    fn write(&mut self, from: &[u8]) -> std::io::Result<usize> {
-        let free = self.bytes.get_mut(self.len..).unwrap_or_default();
-        let len = from.len().min(free.len());
-        for (to, from) in free.iter_mut().zip(from) {
-            *to = *from;
-        }
-        self.len += len;
-        Ok(len)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Writes the line.
-pub(crate) fn tell() {
-    // SAFETY: The environment is read alone, at the end of the process.
+/// Finds the file.
+pub(crate) fn begin() {
+    // SAFETY: The environment is read alone, before the program runs.
     let path = unsafe { libc::getenv(c"SHADOWMM_STATS".as_ptr()) };
     if path.is_null() {
         return;
     }
-    let mut line = Line {
-        bytes: [0; 1024],
-        len: 0,
-    };
-    let _ = write!(line, "processes 1");
-    for (name, counter) in ALL {
-        let _ = write!(line, " {name} {}", counter.load(Relaxed));
-    }
-    if let Some(space) = window::space() {
-        let faults = space.faults_vma_lock + space.faults_mmap_lock;
-        let _ = write!(
-            line,
-            " faults {faults} faults_mmap_lock {} hiwater_rss_pages {}",
-            space.faults_mmap_lock, space.hiwater_rss
-        );
-    }
-    // SAFETY: Reads the allocator's own counters.
-    let libc_own = unsafe { libc::mallinfo2() };
-    let _ = writeln!(
-        line,
-        " libc_mmaps {} libc_mmap_bytes {} libc_heap_bytes {}",
-        libc_own.hblks, libc_own.hblkhd, libc_own.arena
-    );
-    let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CLOEXEC;
-    // SAFETY: The path is a C string, the line has so many bytes.
-    unsafe {
-        let open = [libc::AT_FDCWD as u64, path as u64, flags as u64, 0, 0, 0];
+    let flags = (libc::O_RDWR | libc::O_CLOEXEC) as u64;
+    let prot = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+    let size = (SLOTS * size_of::<Slot>()) as u64;
+    // SAFETY: The path is a C string; the kernel chooses a place where nothing is.
+    let place = unsafe {
+        let open = [libc::AT_FDCWD as u64, path as u64, flags, 0, 0, 0];
         let file = kernel::syscall(libc::SYS_openat, open);
-        if file >= 0 {
-            let bytes = line.bytes.as_ptr() as u64;
-            kernel::syscall(
-                libc::SYS_write,
-                [file as u64, bytes, line.len as u64, 0, 0, 0],
-            );
-            kernel::syscall(libc::SYS_close, [file as u64, 0, 0, 0, 0, 0]);
+        if file < 0 {
+            return;
+        }
+        let map = [0, size, prot, libc::MAP_SHARED as u64, file as u64, 0];
+        let place = kernel::syscall(libc::SYS_mmap, map);
+        kernel::syscall(libc::SYS_close, [file as u64, 0, 0, 0, 0, 0]);
+        place
+    };
+    if place < 0 {
+        return;
+    }
+    let slots: *mut Slot = ptr::with_exposed_provenance_mut(place as usize);
+    for &(counter, text) in ALL {
+        // SAFETY: So many slots were just mapped. Others write the same names.
+        let name = unsafe { &raw mut (*slots.add(counter as usize)).name };
+        for (at, byte) in text.bytes().enumerate().take(NAME - 1) {
+            // SAFETY: As above.
+            unsafe { (*name)[at] = byte };
         }
     }
+    SHARED.store(slots, Relaxed);
+    count(Counter::Processes);
+}
+
+/// A child has an address space of its own, in which nothing has happened.
+pub(crate) fn forked() {
+    for told in &TOLD {
+        told.store(0, Relaxed);
+    }
+    count(Counter::Processes);
+}
+
+/// Adds what the window knows. Calls nothing of the C library's: the process may end in a
+/// signal handler, or be one that shares its memory with its parent.
+pub(crate) fn tell_window() {
+    if slot(Counter::Faults).is_none() {
+        return;
+    }
+    let Some(space) = window::space() else {
+        return;
+    };
+    let faults = [
+        space.faults_vma_lock + space.faults_mmap_lock,
+        space.faults_mmap_lock,
+    ];
+    let counters = [Counter::Faults, Counter::FaultsMmapLock];
+    for ((counter, told), now) in counters.into_iter().zip(&TOLD).zip(faults) {
+        add(counter, now.saturating_sub(told.swap(now, Relaxed)));
+    }
+    if let Some(value) = slot(Counter::HiwaterRss) {
+        value.fetch_max(space.hiwater_rss, Relaxed);
+    }
+}
+
+/// Adds what the C library has of its own.
+pub(crate) fn tell_libc() {
+    if slot(Counter::LibcMmaps).is_none() {
+        return;
+    }
+    // SAFETY: Reads the allocator's own counters.
+    let own = unsafe { libc::mallinfo2() };
+    add(Counter::LibcMmaps, own.hblks as u64);
+    add(Counter::LibcMmapBytes, own.hblkhd as u64);
+    add(Counter::LibcHeapBytes, own.arena as u64);
 }

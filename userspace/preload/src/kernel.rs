@@ -4,7 +4,9 @@
 
 use nix::libc;
 use nix::libc::c_long;
+use nix::libc::c_void;
 use std::arch::asm;
+use std::ptr;
 
 /// A system call: what it returns, -errno for an error.
 ///
@@ -56,4 +58,15 @@ pub(crate) fn told(result: i64) -> i64 {
 pub(crate) fn set_errno(errno: i32) {
     // SAFETY: The place is the thread's own.
     unsafe { *libc::__errno_location() = errno };
+}
+
+/// errno.
+pub(crate) fn errno() -> i32 {
+    // SAFETY: As above.
+    unsafe { *libc::__errno_location() }
+}
+
+/// A pointer that a call returns.
+pub(crate) fn pointer(result: i64) -> *mut c_void {
+    ptr::with_exposed_provenance_mut(result as usize)
 }

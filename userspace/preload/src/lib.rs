@@ -4,9 +4,14 @@
 //! window in place of the process.
 //!
 //! ```text
-//! hooks.rs    the functions of the C library that are replaced
+//! mapping.rs  mmap, mremap
+//! ranges.rs   munmap, mprotect, madvise, msync, mincore, mlock and its like
+//! heap.rs     brk, sbrk
+//! files.rs    close and its like
+//! process.rs  syscall, _exit; the library's begin and end
+//! room.rs     where the window goes
 //! window.rs   the process's window, and requests to it
-//! counters.rs what was redirected and what was not, told when the process ends
+//! counters.rs what was redirected and what was not
 //! kernel.rs   system calls, without the C library's functions, which are these
 //! ```
 //!
@@ -17,6 +22,11 @@
 //! come by; what they have taken is counted when the process ends.
 
 mod counters;
-mod hooks;
+mod files;
+mod heap;
 mod kernel;
+mod mapping;
+mod process;
+mod ranges;
+mod room;
 mod window;

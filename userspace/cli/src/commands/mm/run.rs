@@ -6,14 +6,19 @@ use crate::args;
 use crate::context::Context;
 use crate::error::Error;
 use crate::error::Result;
-use std::collections::BTreeMap;
 use std::env;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process;
 use std::process::Command;
 
 const LIBRARY: &str = "libshadowmm_preload.so";
+
+/// What the processes count in: a name and a number in each of its slots.
+const STATS_SIZE: usize = 4096;
+const SLOT: usize = 32;
+const NAME: usize = 24;
 
 /// Where the library is.
 fn library() -> Result<PathBuf> {
@@ -41,9 +46,12 @@ pub fn run(context: &Context, args: &args::Run) -> Result<()> {
     };
     let mut command = Command::new(program);
     command.args(rest).env("LD_PRELOAD", &library);
+    if args.shared {
+        command.env("SHADOWMM_SHARED", "1");
+    }
     let stats = env::temp_dir().join(format!("shadowmm-run-{}", process::id()));
     if args.stats {
-        fs::write(&stats, "").map_err(Error::Output)?;
+        fs::write(&stats, [0; STATS_SIZE]).map_err(Error::Output)?;
         command.env("SHADOWMM_STATS", &stats);
     }
     let status = command.status().map_err(|error| {
@@ -53,27 +61,40 @@ pub fn run(context: &Context, args: &args::Run) -> Result<()> {
         ))
     })?;
     if args.stats {
-        tell(&fs::read_to_string(&stats).map_err(Error::Output)?);
+        for (name, value) in counters(&fs::read(&stats).map_err(Error::Output)?) {
+            eprintln!("shadowmm run: {name} {value}");
+        }
         let _ = fs::remove_file(&stats);
     }
-    process::exit(status.code().unwrap_or(1))
+    // As a shell has it, where a signal has ended it.
+    let signal = || 128 + status.signal().unwrap_or(0);
+    process::exit(status.code().unwrap_or_else(signal))
 }
 
-/// Adds up what the processes have told.
-fn tell(text: &str) {
-    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut order = Vec::new();
-    for line in text.lines() {
-        let mut words = line.split(' ');
-        while let (Some(name), Some(value)) = (words.next(), words.next()) {
-            if !order.contains(&name) {
-                order.push(name);
-            }
-            *sums.entry(name).or_default() += value.parse::<u64>().unwrap_or(0);
-        }
-    }
-    for name in order {
-        let sum = sums.get(name).copied().unwrap_or(0);
-        eprintln!("shadowmm run: {name} {sum}");
+/// What was counted, in the library's order.
+fn counters(stats: &[u8]) -> Vec<(String, u64)> {
+    let slots = stats.chunks_exact(SLOT);
+    let named = slots.filter_map(|slot| {
+        let (name, value) = slot.split_at(NAME);
+        let name = name.split(|&byte| byte == 0).next()?;
+        let value = u64::from_le_bytes(value.try_into().ok()?);
+        (!name.is_empty()).then(|| (String::from_utf8_lossy(name).into_owned(), value))
+    });
+    named.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_have_names() {
+        let mut stats = [0; STATS_SIZE];
+        stats[..4].copy_from_slice(b"mmap");
+        stats[NAME] = 7;
+        stats[SLOT..SLOT + 3].copy_from_slice(b"brk");
+        stats[SLOT + NAME + 1] = 1;
+        let all = [("mmap".to_owned(), 7), ("brk".to_owned(), 256)];
+        assert_eq!(counters(&stats), all);
     }
 }

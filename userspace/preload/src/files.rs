@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Programs that close all files there are: the window's is the library's, and stays. To
+//! them it is not there.
+
+use crate::kernel;
+use crate::kernel::call;
+use crate::window;
+use nix::libc;
+use nix::libc::c_int;
+use nix::libc::c_uint;
+
+/// close(2).
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn close(fd: c_int) -> c_int {
+    if window::file() == Some(fd) {
+        kernel::set_errno(libc::EBADF);
+        return -1;
+    }
+    // SAFETY: By this function's own.
+    unsafe { call(libc::SYS_close, [fd as u64, 0, 0, 0, 0, 0]) as c_int }
+}
+
+/// close_range(2).
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    // SAFETY: By this function's own.
+    let close = |first: c_uint, last: c_uint| unsafe {
+        let args = [first.into(), last.into(), flags as u64, 0, 0, 0];
+        call(libc::SYS_close_range, args) as c_int
+    };
+    let own = window::file().map(|file| file as c_uint);
+    let Some(own) = own.filter(|own| (first..=last).contains(own)) else {
+        return close(first, last);
+    };
+    let below = match own > first {
+        true => close(first, own - 1),
+        false => 0,
+    };
+    match below == 0 && own < last {
+        true => close(own + 1, last),
+        false => below,
+    }
+}
+
+/// closefrom(3).
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn closefrom(first: c_int) {
+    // SAFETY: By this function's own.
+    unsafe { close_range(first.max(0) as c_uint, c_uint::MAX, 0) };
+}

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! mmap and mremap.
+
+use crate::counters::count;
+use crate::counters::Counter;
+use crate::kernel;
+use crate::kernel::call;
+use crate::kernel::pointer;
+use crate::kernel::told;
+use crate::window;
+use crate::window::Part;
+use nix::libc;
+use nix::libc::c_int;
+use nix::libc::c_void;
+use nix::libc::off_t;
+use nix::libc::size_t;
+use shadowmm_abi as abi;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Where a process's addresses end (`TASK_SIZE`).
+const TASK_SIZE: u64 = (1 << 47) - 4096;
+/// What MAP_32BIT chooses from.
+const LOW: (u64, u64) = (0x4000_0000, 0x4000_0000);
+
+/// Whether shared anonymous memory goes into the window, too (`shadowmm run --shared`).
+static SHARED: AtomicBool = AtomicBool::new(false);
+
+/// Reads what is wanted from the environment, before the program runs.
+pub(crate) fn begin() {
+    // SAFETY: The environment is read alone.
+    let wanted = unsafe { libc::getenv(c"SHADOWMM_SHARED".as_ptr()) };
+    SHARED.store(!wanted.is_null(), Relaxed);
+}
+
+/// What a call to mmap asks for.
+#[derive(Clone, Copy)]
+struct Wanted {
+    addr: u64,
+    len: u64,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: u64,
+}
+
+impl Wanted {
+    fn has(&self, flags: c_int) -> bool {
+        self.flags & flags != 0
+    }
+
+    fn is_fixed(&self) -> bool {
+        self.has(libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE)
+    }
+
+    fn is_anonymous(&self) -> bool {
+        self.has(libc::MAP_ANONYMOUS)
+    }
+
+    fn is_private(&self) -> bool {
+        self.flags & libc::MAP_TYPE == libc::MAP_PRIVATE
+    }
+
+    /// Whether anonymous memory of its kind goes into the window.
+    fn is_wanted(&self) -> bool {
+        let kind = self.flags & libc::MAP_TYPE;
+        let is_shared = kind == libc::MAP_SHARED || kind == libc::MAP_SHARED_VALIDATE;
+        self.is_private() || (is_shared && SHARED.load(Relaxed))
+    }
+
+    /// Why it is not for the window, if it is not.
+    fn left(&self) -> Option<Counter> {
+        if self.prot & libc::PROT_EXEC != 0 {
+            return Some(Counter::LeftExecutable);
+        }
+        if self.has(libc::MAP_HUGETLB) {
+            return Some(Counter::LeftHugetlb);
+        }
+        if self.is_fixed() && window::has(self.addr, self.len) {
+            // Nobody else can have that place: whatever the window knows.
+            let known = self.is_anonymous() || self.is_private();
+            return (!known).then_some(Counter::LeftFile);
+        }
+        match () {
+            () if !self.is_anonymous() => Some(Counter::LeftFile),
+            () if !self.is_wanted() => Some(Counter::LeftShared),
+            () if !window::is_there() => Some(Counter::LeftOther),
+            () if self.is_fixed() => Some(Counter::LeftFixed),
+            () if self.has(libc::MAP_32BIT) && !window::has(LOW.0, LOW.1) => {
+                Some(Counter::LeftOther)
+            }
+            () => None,
+        }
+    }
+
+    /// Asks the window, or the kernel: what mmap returns.
+    ///
+    /// # Safety
+    ///
+    /// As mmap.
+    unsafe fn map(&self) -> i64 {
+        if let Some(reason) = self.left() {
+            count(reason);
+            let flags = [self.prot as u64, self.flags as u64, self.fd as u64];
+            let [prot, flags, fd] = flags;
+            let args = [self.addr, self.len, prot, flags, fd, self.offset];
+            // SAFETY: By this function's own.
+            return unsafe { kernel::syscall(libc::SYS_mmap, args) };
+        }
+        let is_hint = !self.is_fixed() && !window::has(self.addr, self.len);
+        let mut request = abi::shadowmm_mm_mmap {
+            addr: if is_hint { 0 } else { self.addr },
+            len: self.len,
+            prot: self.prot as u32,
+            flags: self.flags as u32,
+            fd: if self.is_anonymous() { -1 } else { self.fd },
+            offset: if self.is_anonymous() { 0 } else { self.offset },
+            ..Default::default()
+        };
+        count(Counter::Mmap);
+        match window::ask(abi::REQUEST_MM_MMAP, &mut request) {
+            0 => request.addr as i64,
+            error => error,
+        }
+    }
+}
+
+/// mmap(2). At a fixed place that is partly in the window it is two calls, or three.
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn mmap(
+    addr: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: off_t,
+) -> *mut c_void {
+    let wanted = Wanted {
+        addr: addr as u64,
+        len: len as u64,
+        prot,
+        flags,
+        fd,
+        offset: offset as u64,
+    };
+    let is_whole = !wanted.is_fixed() || window::parts(wanted.addr, wanted.len).count() == 1;
+    if is_whole {
+        // SAFETY: By this function's own.
+        return pointer(told(unsafe { wanted.map() }));
+    }
+    for Part { addr, len, .. } in window::parts(wanted.addr, wanted.len) {
+        let before = addr - wanted.addr;
+        let part = Wanted {
+            addr,
+            len,
+            offset: wanted.offset.wrapping_add(before),
+            ..wanted
+        };
+        // SAFETY: By this function's own: all of the range is the caller's to replace.
+        let mapped = told(unsafe { part.map() });
+        if mapped < 0 {
+            let error = kernel::errno();
+            if wanted.has(libc::MAP_FIXED_NOREPLACE) {
+                // SAFETY: What was free before it was just mapped.
+                unsafe { crate::ranges::munmap(pointer(wanted.addr as i64), before as usize) };
+            }
+            kernel::set_errno(error);
+            return libc::MAP_FAILED;
+        }
+    }
+    addr
+}
+
+/// The same.
+///
+/// # Safety
+///
+/// As above.
+#[no_mangle]
+pub unsafe extern "C" fn mmap64(
+    addr: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: off_t,
+) -> *mut c_void {
+    // SAFETY: By this function's own.
+    unsafe { mmap(addr, len, prot, flags, fd, offset) }
+}
+
+/// mremap(2). Its last argument is there with some flags alone. Nothing moves from the
+/// window to a place outside of it, nor back: that is told as a lack of room.
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn mremap(
+    addr: *mut c_void,
+    old_len: size_t,
+    new_len: size_t,
+    flags: c_int,
+    new_addr: *mut c_void,
+) -> *mut c_void {
+    let with_place = libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+    let mut new_addr = match flags & with_place {
+        0 => 0,
+        _ => new_addr as u64,
+    };
+    let (addr, old_len, new_len) = (addr as u64, old_len as u64, new_len as u64);
+    let inside = window::has(addr, 0);
+    let stays = match inside {
+        true => window::has(new_addr, new_len),
+        false => window::parts(new_addr, new_len).all(|part| !part.inside),
+    };
+    if !stays && flags & libc::MREMAP_FIXED != 0 {
+        let end = new_addr.checked_add(new_len);
+        let is_place = new_addr % 4096 == 0 && end.is_some_and(|end| end <= TASK_SIZE);
+        if is_place && new_len != 0 {
+            count(Counter::LeftFixed);
+            kernel::set_errno(libc::ENOMEM);
+            return libc::MAP_FAILED;
+        }
+    } else if !stays {
+        new_addr = 0;
+    }
+    if inside {
+        let mut request = abi::shadowmm_mm_mremap {
+            addr,
+            old_len,
+            new_len,
+            new_addr,
+            flags: flags as u32,
+            ..Default::default()
+        };
+        count(Counter::Mremap);
+        return match told(window::ask(abi::REQUEST_MM_MREMAP, &mut request)) {
+            0 => pointer(request.addr as i64),
+            _ => libc::MAP_FAILED,
+        };
+    }
+    let args = [addr, old_len, new_len, flags as u64, new_addr, 0];
+    // SAFETY: By this function's own.
+    pointer(unsafe { call(libc::SYS_mremap, args) })
+}

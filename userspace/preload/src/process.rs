@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A process begins, forks and ends; and makes system calls by their number.
+
+use crate::counters;
+use crate::files;
+use crate::heap;
+use crate::kernel;
+use crate::kernel::call;
+use crate::mapping;
+use crate::ranges;
+use crate::window;
+use nix::libc;
+use nix::libc::c_int;
+use nix::libc::c_long;
+use nix::libc::c_void;
+use std::ptr;
+
+/// syscall(2): programs make some of these calls without the C library's functions. In
+/// C it takes a varying number of arguments, of which the last lies on the stack; one
+/// that was not passed is what happens to lie there, and goes nowhere.
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn syscall(
+    number: c_long,
+    a: u64,
+    b: u64,
+    c: u64,
+    d: u64,
+    e: u64,
+    f: u64,
+) -> c_long {
+    let at = |addr: u64| ptr::with_exposed_provenance_mut::<c_void>(addr as usize);
+    let (len, third, fourth) = (b as usize, c as c_int, d as c_int);
+    // SAFETY: By this function's own.
+    unsafe {
+        match number {
+            libc::SYS_mmap => {
+                mapping::mmap(at(a), len, third, fourth, e as c_int, f as i64) as c_long
+            }
+            libc::SYS_mremap => mapping::mremap(at(a), len, c as usize, fourth, at(e)) as c_long,
+            libc::SYS_munmap => ranges::munmap(at(a), len).into(),
+            libc::SYS_mprotect => ranges::mprotect(at(a), len, third).into(),
+            libc::SYS_madvise => ranges::madvise(at(a), len, third).into(),
+            libc::SYS_msync => ranges::msync(at(a), len, third).into(),
+            libc::SYS_mlock => ranges::mlock(at(a), len).into(),
+            libc::SYS_mlock2 => ranges::mlock2(at(a), len, c as u32).into(),
+            libc::SYS_munlock => ranges::munlock(at(a), len).into(),
+            libc::SYS_mlockall => ranges::mlockall(a as c_int).into(),
+            libc::SYS_munlockall => ranges::munlockall().into(),
+            libc::SYS_mincore => ranges::mincore(at(a), len, at(c).cast()).into(),
+            libc::SYS_brk => heap::move_end(a) as c_long,
+            libc::SYS_close => files::close(a as c_int).into(),
+            libc::SYS_close_range => files::close_range(a as u32, b as u32, third).into(),
+            libc::SYS_exit_group => _exit(a as c_int),
+            _ => call(number, [a, b, c, d, e, f]),
+        }
+    }
+}
+
+/// The end of a process that does not end by itself.
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn _exit(status: c_int) -> ! {
+    counters::tell_window();
+    loop {
+        // SAFETY: By this function's own.
+        unsafe { kernel::syscall(libc::SYS_exit_group, [status as u64, 0, 0, 0, 0, 0]) };
+    }
+}
+
+/// The same.
+///
+/// # Safety
+///
+/// As above.
+#[no_mangle]
+pub unsafe extern "C" fn _Exit(status: c_int) -> ! {
+    // SAFETY: By this function's own.
+    unsafe { _exit(status) }
+}
+
+/// What happens when the library is there, and when the process ends.
+extern "C" fn begin() {
+    extern "C" fn forked() {
+        counters::forked();
+    }
+    counters::begin();
+    mapping::begin();
+    // The window comes before the program asks for anything: what it is told first then
+    // stays true.
+    window::is_there();
+    // SAFETY: Both take no argument and touch nothing but counters and a file.
+    unsafe {
+        libc::atexit(end);
+        libc::pthread_atfork(None, None, Some(forked));
+    }
+}
+
+extern "C" fn end() {
+    counters::tell_window();
+    counters::tell_libc();
+}
+
+#[used]
+#[link_section = ".init_array"]
+static BEGIN: extern "C" fn() = begin;

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Calls about a range of addresses. One that is partly in the window is taken apart; as
+//! in Linux, what was done before an error stays.
+
+use crate::counters::count;
+use crate::counters::Counter;
+use crate::kernel;
+use crate::kernel::told;
+use crate::window;
+use crate::window::Part;
+use nix::libc;
+use nix::libc::c_int;
+use nix::libc::c_long;
+use nix::libc::c_void;
+use nix::libc::size_t;
+use shadowmm_abi as abi;
+
+/// Does `window` for what is in the window, and system call `number` for the rest: 0, or
+/// a negative errno.
+///
+/// # Safety
+///
+/// As the system call.
+unsafe fn each(
+    counter: Counter,
+    number: c_long,
+    (addr, len): (u64, u64),
+    arg: u64,
+    window: impl Fn(Part) -> i64,
+) -> i64 {
+    for part in window::parts(addr, len) {
+        let done = match part.inside {
+            true => {
+                count(counter);
+                window(part)
+            }
+            // SAFETY: By this function's own.
+            false => unsafe { kernel::syscall(number, [part.addr, part.len, arg, 0, 0, 0]) },
+        };
+        if done != 0 {
+            return done;
+        }
+    }
+    0
+}
+
+/// A call whose request is a range and one argument.
+///
+/// # Safety
+///
+/// As the system call.
+unsafe fn range_call(
+    counter: Counter,
+    (request, number): (u32, c_long),
+    addr: *const c_void,
+    len: size_t,
+    arg: c_int,
+) -> i64 {
+    let range = (addr as u64, len as u64);
+    let ask = |part: Part| {
+        let mut of = abi::shadowmm_mm_range {
+            addr: part.addr,
+            len: part.len,
+            arg: arg as u32,
+            ..Default::default()
+        };
+        window::ask(request, &mut of)
+    };
+    // SAFETY: By this function's own.
+    unsafe { each(counter, number, range, arg as u64, ask) }
+}
+
+/// munmap(2).
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn munmap(addr: *mut c_void, len: size_t) -> c_int {
+    let numbers = (abi::REQUEST_MM_MUNMAP, libc::SYS_munmap);
+    // SAFETY: By this function's own.
+    told(unsafe { range_call(Counter::Munmap, numbers, addr, len, 0) }) as c_int
+}
+
+/// mprotect(2).
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn mprotect(addr: *mut c_void, len: size_t, prot: c_int) -> c_int {
+    let numbers = (abi::REQUEST_MM_MPROTECT, libc::SYS_mprotect);
+    // SAFETY: By this function's own.
+    told(unsafe { range_call(Counter::Mprotect, numbers, addr, len, prot) }) as c_int
+}
+
+/// madvise(2).
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn madvise(addr: *mut c_void, len: size_t, advice: c_int) -> c_int {
+    // SAFETY: By this function's own.
+    told(unsafe { advise(addr, len, advice) }) as c_int
+}
+
+unsafe fn advise(addr: *mut c_void, len: size_t, advice: c_int) -> i64 {
+    let numbers = (abi::REQUEST_MM_MADVISE, libc::SYS_madvise);
+    // SAFETY: By the caller's function.
+    unsafe { range_call(Counter::Madvise, numbers, addr, len, advice) }
+}
+
+/// posix_madvise(3): the errno is what it returns. The C library ignores
+/// POSIX_MADV_DONTNEED, since MADV_DONTNEED loses what is there.
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn posix_madvise(addr: *mut c_void, len: size_t, advice: c_int) -> c_int {
+    if advice == libc::POSIX_MADV_DONTNEED {
+        return 0;
+    }
+    // SAFETY: By this function's own.
+    -unsafe { advise(addr, len, advice) } as c_int
+}
+
+/// msync(2).
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
+    let numbers = (abi::REQUEST_MM_MSYNC, libc::SYS_msync);
+    // SAFETY: By this function's own.
+    told(unsafe { range_call(Counter::Msync, numbers, addr, len, flags) }) as c_int
+}
+
+/// mincore(2).
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn mincore(addr: *mut c_void, len: size_t, vec: *mut u8) -> c_int {
+    let (start, vec) = (addr as u64, vec as u64);
+    for part in window::parts(start, len as u64) {
+        let vec = vec.wrapping_add((part.addr - start) / 4096);
+        let done = match part.inside {
+            true => {
+                let mut request = abi::shadowmm_mm_mincore {
+                    addr: part.addr,
+                    len: part.len,
+                    vec,
+                    ..Default::default()
+                };
+                count(Counter::Mincore);
+                window::ask(abi::REQUEST_MM_MINCORE, &mut request)
+            }
+            false => {
+                let args = [part.addr, part.len, vec, 0, 0, 0];
+                // SAFETY: By this function's own.
+                unsafe { kernel::syscall(libc::SYS_mincore, args) }
+            }
+        };
+        if done != 0 {
+            return told(done) as c_int;
+        }
+    }
+    0
+}
+
+fn lock(op: u32, addr: u64, len: u64, flags: u32) -> i64 {
+    let mut request = abi::shadowmm_mm_mlock {
+        op,
+        flags,
+        addr,
+        len,
+        ..Default::default()
+    };
+    window::ask(abi::REQUEST_MM_MLOCK, &mut request)
+}
+
+/// Locks or unlocks a range. What the kernel locks begins and ends with pages, wherever
+/// `addr` is in one.
+///
+/// # Safety
+///
+/// As the system call.
+unsafe fn lock_range(
+    (op, number): (u32, c_long),
+    addr: *const c_void,
+    len: size_t,
+    flags: u32,
+) -> c_int {
+    let (addr, len) = (addr as u64, len as u64);
+    let inside = addr & 4095;
+    let range = match len.checked_add(inside) {
+        Some(whole) if len != 0 => (addr - inside, whole),
+        _ => (addr, len),
+    };
+    let of_window = |part: Part| lock(op, part.addr, part.len, flags);
+    // SAFETY: By this function's own.
+    told(unsafe { each(Counter::Mlock, number, range, flags.into(), of_window) }) as c_int
+}
+
+/// mlock(2).
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn mlock(addr: *const c_void, len: size_t) -> c_int {
+    let numbers = (abi::SHADOWMM_MM_MLOCK, libc::SYS_mlock);
+    // SAFETY: By this function's own.
+    unsafe { lock_range(numbers, addr, len, 0) }
+}
+
+/// mlock2(2).
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn mlock2(addr: *const c_void, len: size_t, flags: u32) -> c_int {
+    let numbers = (abi::SHADOWMM_MM_MLOCK, libc::SYS_mlock2);
+    // SAFETY: By this function's own.
+    unsafe { lock_range(numbers, addr, len, flags) }
+}
+
+/// munlock(2).
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn munlock(addr: *const c_void, len: size_t) -> c_int {
+    let numbers = (abi::SHADOWMM_MM_MUNLOCK, libc::SYS_munlock);
+    // SAFETY: By this function's own.
+    unsafe { lock_range(numbers, addr, len, 0) }
+}
+
+/// Both, the window first.
+///
+/// # Safety
+///
+/// As the system call.
+unsafe fn lock_all((op, number): (u32, c_long), flags: c_int) -> c_int {
+    if window::is_there() {
+        count(Counter::Mlock);
+        let done = lock(op, 0, 0, flags as u32);
+        if done != 0 {
+            return told(done) as c_int;
+        }
+    }
+    // SAFETY: By this function's own.
+    told(unsafe { kernel::syscall(number, [flags as u64, 0, 0, 0, 0, 0]) }) as c_int
+}
+
+/// mlockall(2).
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn mlockall(flags: c_int) -> c_int {
+    // SAFETY: By this function's own.
+    unsafe { lock_all((abi::SHADOWMM_MM_MLOCKALL, libc::SYS_mlockall), flags) }
+}
+
+/// munlockall(2).
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn munlockall() -> c_int {
+    // SAFETY: By this function's own.
+    unsafe { lock_all((abi::SHADOWMM_MM_MUNLOCKALL, libc::SYS_munlockall), 0) }
+}
