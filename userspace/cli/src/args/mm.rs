@@ -45,7 +45,7 @@ pub enum Mm {
         #[arg(value_parser = address)]
         addr: u64,
     },
-    /// The stages of each fault, as they happen, until a key is pressed
+    /// The stages of each fault, as they happen, until Ctrl-C (SIGINT) or SIGTERM
     FaultTrace,
     /// Map memory in a window of this command's own, touch it, and tell what that was
     #[command(
@@ -71,6 +71,9 @@ pub struct Run {
     /// The program and its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     pub command: Vec<OsString>,
+    /// Also shared anonymous memory: processes can't wait for each other by futexes there
+    #[arg(long)]
+    pub shared: bool,
     /// Tell at the end what went into the window and what did not
     #[arg(long)]
     pub stats: bool,

@@ -5,12 +5,15 @@
 use crate::context::Context;
 use crate::error::Error;
 use crate::error::Result;
+use nix::libc;
 use nix::sys::signal;
 use nix::sys::signal::SigHandler;
 use nix::sys::signal::Signal;
 use std::fs;
-use std::io::BufRead;
-use std::io::BufReader;
+use std::io::ErrorKind;
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -27,6 +30,34 @@ fn set(events: &Path, on: bool) -> std::io::Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with("mm_fault_") {
             fs::write(path.join("enable"), if on { "1" } else { "0" })?;
+        }
+    }
+    Ok(())
+}
+
+/// Waits until there is something to read, or a signal has come, or for a moment: one that
+/// comes before the wait begins does not end it.
+fn wait(pipe: &fs::File) {
+    let mut wanted = libc::pollfd {
+        fd: pipe.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: One file, which is open.
+    unsafe { libc::poll(&raw mut wanted, 1, 200) };
+}
+
+/// Prints what comes.
+fn tell(context: &Context, mut pipe: fs::File) -> Result<()> {
+    let mut text = [0; 4096];
+    while !ENDED.load(Relaxed) {
+        match pipe.read(&mut text) {
+            Ok(0) => break,
+            Ok(len) => context.write(&String::from_utf8_lossy(&text[..len]))?,
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::Interrupted => wait(&pipe),
+                _ => break,
+            },
         }
     }
     Ok(())
@@ -49,18 +80,13 @@ pub fn run(context: &Context) -> Result<()> {
         // SAFETY: The handler sets a flag alone.
         let _ = unsafe { signal::sigaction(number, &action) };
     }
-    let pipe = fs::File::open(tracing.join("trace_pipe")).map_err(failed)?;
+    let pipe = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(tracing.join("trace_pipe"))
+        .map_err(failed)?;
     set(&events, true).map_err(failed)?;
-    let mut lines = BufReader::new(pipe);
-    let mut line = String::new();
-    let mut told = Ok(());
-    while !ENDED.load(Relaxed) && told.is_ok() {
-        line.clear();
-        match lines.read_line(&mut line) {
-            Ok(0) | Err(_) => break,
-            Ok(_) => told = context.write(&line),
-        }
-    }
+    let told = tell(context, pipe);
     set(&events, false).map_err(failed)?;
     told
 }
