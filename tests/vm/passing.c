@@ -6,12 +6,12 @@
  */
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "passing.h"
 #include "shadowmm.h"
 
 static int watcher, failed;
@@ -39,43 +39,6 @@ static int allocate(int fd, unsigned int order)
 	struct shadowmm_alloc request = { .head.size = sizeof(request), .order = order, .nid = -1 };
 
 	return ioctl(fd, SHADOWMM_IOC_ALLOC, &request);
-}
-
-union control {
-	char room[CMSG_SPACE(sizeof(int))];
-	struct cmsghdr align;
-};
-
-static void send_file(int to, int fd)
-{
-	union control control = { 0 };
-	char byte = 0;
-	struct iovec data = { &byte, 1 };
-	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = control.room,
-				  .msg_controllen = sizeof(control.room) };
-	struct cmsghdr *part = CMSG_FIRSTHDR(&message);
-
-	part->cmsg_level = SOL_SOCKET;
-	part->cmsg_type = SCM_RIGHTS;
-	part->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(part), &fd, sizeof(int));
-	if (sendmsg(to, &message, 0) != 1)
-		_exit(3);
-}
-
-static int receive_file(int from)
-{
-	union control control = { 0 };
-	char byte;
-	struct iovec data = { &byte, 1 };
-	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = control.room,
-				  .msg_controllen = sizeof(control.room) };
-	struct cmsghdr *part;
-	int fd = -1;
-
-	if (recvmsg(from, &message, 0) == 1 && (part = CMSG_FIRSTHDR(&message)))
-		memcpy(&fd, CMSG_DATA(part), sizeof(int));
-	return fd;
 }
 
 static void child_that_sends(int to, unsigned int order)
