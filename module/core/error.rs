@@ -42,6 +42,7 @@ pub enum Errno {
     EOPNOTSUPP = 95,
     EALREADY = 114,
     EUCLEAN = 117,
+    EDQUOT = 122,
 }
 
 macro_rules! errors {
@@ -145,6 +146,11 @@ errors! {
     NotPermitted = 110, EPERM, "the request is for CAP_SYS_ADMIN alone";
     BadBlocks = 111, EINVAL, "a measurement has 1 to 4096 blocks, of one side at least";
     CpuOffline = 112, EINVAL, "there is no such CPU, or it is not up";
+
+    // Users.
+    UserLimit = 118, EDQUOT, "the user would have more of the shadow than one user may (/proc/shadowmm/users)";
+    FileLimit = 119, EDQUOT, "the open file would have more of the shadow than one file may";
+    LargeObject = 120, EPERM, "objects of more than two pages are for CAP_SYS_RESOURCE alone";
 
     // The differential test.
     DiffBusy = 114, EBUSY, "another file has copies of the running kernel's zones";

@@ -18,7 +18,7 @@
 //! Beside the stream stand `phys` (addresses and the memory behind them),
 //! `platform` (what core asks of its surroundings), `trace` (what it tells
 //! them), `tunables` (what its owner may
-//! tell it), `error`, `slices` (what cannot panic), `boot` (the stages, one type each), `allocator` (who has the pages in the end) and
+//! tell it), `quota` (how much one user may have), `error`, `slices` (what cannot panic), `boot` (the stages, one type each), `allocator` (who has the pages in the end) and
 //! `report` (the texts of `/proc`).
 //!
 //! The crate is pure: it allocates nothing but what it manages, calls no
@@ -42,6 +42,7 @@ pub mod nodemask;
 pub mod page;
 pub mod phys;
 pub mod platform;
+pub mod quota;
 pub mod report;
 pub mod slab;
 pub mod slices;

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How much of the shadow one user may have, and one open file.
+//!
+//! ```text
+//! user    what all of his open files have   <= the limit of a user
+//!   file  what this one has                 <= the limit of a file
+//! ```
+//!
+//! What is asked for is reserved first, in the file's count and the user's; what
+//! came of it is settled afterwards: a request that got less, or nothing, gives
+//! the rest back then. As with the limits of `setrlimit` and the quotas of keys
+//! (`key_payload_reserve`), whoever has `CAP_SYS_RESOURCE` is above them, and
+//! counted none the less.
+
+use crate::error::Error;
+use crate::error::Result;
+use core::fmt;
+use core::sync::atomic::AtomicI64;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Pages: of held blocks, and those that processes have in their windows.
+    Pages,
+    /// Objects of caches and of kmalloc.
+    Objects,
+    /// Address spaces.
+    Spaces,
+}
+
+/// How many kinds there are.
+pub const NR_KINDS: usize = 3;
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; NR_KINDS] = [Self::Pages, Self::Objects, Self::Spaces];
+}
+
+/// How much of each kind may be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits([u64; NR_KINDS]);
+
+impl Limits {
+    /// No limits.
+    pub const NONE: Self = Self([u64::MAX; NR_KINDS]);
+
+    /// What a user may have where nothing else is said: half of the shadow's pages;
+    /// as many objects as take no more than that, if each were the only one in a
+    /// slab of order 3; and 256 address spaces.
+    pub const fn of_user(shadow: u64) -> Self {
+        Self([shadow / 2, shadow / 16, 256])
+    }
+
+    /// The limit of a kind.
+    pub fn of(&self, kind: Kind) -> u64 {
+        self.0.get(kind as usize).copied().unwrap_or(u64::MAX)
+    }
+}
+
+/// What somebody has.
+#[derive(Debug, Default)]
+pub struct Usage([AtomicI64; NR_KINDS]);
+
+impl Usage {
+    /// Nothing.
+    pub const fn new() -> Self {
+        Self([const { AtomicI64::new(0) }; NR_KINDS])
+    }
+
+    /// How much of a kind. Below zero, where it is none, a count is for a moment: what
+    /// has gone may be told before that it had come.
+    pub fn of(&self, kind: Kind) -> u64 {
+        let count = self.0.get(kind as usize);
+        let count = count.map_or(0, |count| count.load(Relaxed));
+        u64::try_from(count).unwrap_or(0)
+    }
+
+    /// Takes `more`; false, and nothing is taken, where that would be more than
+    /// `limit`.
+    fn take(&self, kind: Kind, more: u64, limit: u64) -> bool {
+        let Ok(more) = i64::try_from(more) else {
+            return false;
+        };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let taken = self.0.get(kind as usize).map(|count| {
+            count.fetch_update(Relaxed, Relaxed, |now| {
+                now.checked_add(more)
+                    .filter(|&sum| more == 0 || sum <= limit)
+            })
+        });
+        matches!(taken, Some(Ok(_)))
+    }
+
+    /// Adds what may be negative.
+    fn add(&self, kind: Kind, more: i64) {
+        if let Some(count) = self.0.get(kind as usize) {
+            count.fetch_add(more, Relaxed);
+        }
+    }
+}
+
+/// What an open file has, with its user's.
+#[derive(Clone, Copy, Debug)]
+pub struct Account<'a> {
+    /// The file's.
+    pub file: &'a Usage,
+    /// That of all the user's files.
+    pub user: &'a Usage,
+}
+
+impl Account<'_> {
+    /// Reserves `more` of a kind, of which the file and the user may have so much.
+    /// `exempt` is asked where a limit is in the way.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::FileLimit`], [`Error::UserLimit`]; nothing is reserved then.
+    pub fn reserve(
+        &self,
+        kind: Kind,
+        more: u64,
+        (of_file, of_user): (u64, u64),
+        exempt: impl Fn() -> bool,
+    ) -> Result<()> {
+        let take = |of: &Usage, limit: u64| {
+            of.take(kind, more, limit) || exempt() && of.take(kind, more, u64::MAX)
+        };
+        if !take(self.file, of_file) {
+            return Err(Error::FileLimit);
+        }
+        if !take(self.user, of_user) {
+            self.file.add(kind, (more as i64).wrapping_neg());
+            return Err(Error::UserLimit);
+        }
+        Ok(())
+    }
+
+    /// Gives back what was reserved and is not had, or not any more.
+    pub fn release(&self, kind: Kind, less: u64) {
+        self.settle(kind, less, 0);
+    }
+
+    /// What was seen of a kind, `before` and `now`, of that which comes without being
+    /// asked for: a process's touches take pages.
+    pub fn settle(&self, kind: Kind, before: u64, now: u64) {
+        let more = now.wrapping_sub(before) as i64;
+        self.file.add(kind, more);
+        self.user.add(kind, more);
+    }
+
+    /// Whether the file or the user has as much as he may, or more.
+    pub fn is_full(&self, kind: Kind, (of_file, of_user): (u64, u64)) -> bool {
+        self.file.of(kind) >= of_file || self.user.of(kind) >= of_user
+    }
+}
+
+/// The head of `/proc/shadowmm/users`.
+pub const HEAD: &str = "       uid  files      pages    objects     spaces\n";
+
+/// A user's line there.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn write_user(out: &mut dyn fmt::Write, uid: u32, files: u64, usage: &Usage) -> fmt::Result {
+    let [pages, objects, spaces] = Kind::ALL.map(|kind| usage.of(kind));
+    writeln!(
+        out,
+        "{uid:>10} {files:>6} {pages:>10} {objects:>10} {spaces:>10}"
+    )
+}
