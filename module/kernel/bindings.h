@@ -64,6 +64,7 @@ unsigned long shadowmm_caller(void);
 unsigned int shadowmm_save_stack(u64 *entries, unsigned int nr);
 size_t shadowmm_symbol(char *text, size_t size, u64 addr);
 bool shadowmm_capable_sys_admin(void);
+bool shadowmm_capable_sys_resource(void);
 const char *shadowmm_kernel_release(void);
 
 extern const unsigned int shadowmm_struct_page_size;
@@ -85,6 +86,8 @@ long shadowmm_bench_read(const char *path);
 
 /* params.c; the tunables in the order of core's table. */
 #define SHADOWMM_NR_TUNABLES 8
+/* Pages, objects, address spaces: the order of core's `quota::Kind`. */
+#define SHADOWMM_NR_LIMITS 3
 struct shadowmm_params {
 	bool autoboot;
 	unsigned int region_mb;
@@ -101,6 +104,11 @@ struct shadowmm_params {
 	char *slab_debug;	/* NULL: none */
 	/* As the files of /proc/shadowmm/vm take them; NULL where the boot decides. */
 	char *tunables[SHADOWMM_NR_TUNABLES];
+	/* These may be written to later. 0: no limit of a file's own, a share for a user. */
+	unsigned long file_limits[SHADOWMM_NR_LIMITS];
+	unsigned long user_limits[SHADOWMM_NR_LIMITS];
+	unsigned short device_mode;
+	unsigned int report_gid;
 };
 
 const struct shadowmm_params *shadowmm_params(void);
@@ -129,6 +137,12 @@ void shadowmm_cond_resched(void);
 void shadowmm_daemon_run(unsigned int kind, int nid);
 
 /* procfs.c */
+/*
+ * What is made in /proc/shadowmm is root's, and may be read by the group that report_gid=
+ * names: what the mode gives the owner to read it gives the group, too.
+ */
+umode_t shadowmm_report_mode(umode_t mode);
+struct proc_dir_entry *shadowmm_report(struct proc_dir_entry *entry);
 bool shadowmm_proc_create(void);
 void shadowmm_proc_remove(void);
 void shadowmm_proc_update_nodes(void);

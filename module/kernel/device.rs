@@ -23,15 +23,19 @@ use crate::shadow::BATCH;
 use crate::slab;
 use crate::slab::FileObjects;
 use crate::uapi;
+use crate::users::FileAccount;
+use kernel::error::to_result;
 use kernel::fs::File;
 use kernel::ioctl::_IO;
 use kernel::miscdevice::MiscDevice;
+use kernel::miscdevice::MiscDeviceOptions;
 use kernel::miscdevice::MiscDeviceRegistration;
 use kernel::mm::virt::VmaNew;
 use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::sync::Mutex;
+use kernel::types::Opaque;
 use kernel::uaccess::UserPtr;
 use shadowmm_core::buddy::AllocRequest;
 use shadowmm_core::buddy::InterleavePrev;
@@ -41,6 +45,7 @@ use shadowmm_core::error::Result as CoreResult;
 use shadowmm_core::page::PageDescriptor;
 use shadowmm_core::phys::PageOrder;
 use shadowmm_core::phys::Pfn;
+use shadowmm_core::quota::Kind;
 
 const MAGIC: u32 = uapi::SHADOWMM_IOC_MAGIC;
 const VERSION: u32 = _IO(MAGIC, 0x00);
@@ -95,6 +100,8 @@ pub(crate) struct OpenFile {
     pub(crate) held: Mutex<Held>,
     pub(crate) objects: Arc<FileObjects>,
     pub(crate) windows: Arc<FileWindows>,
+    /// What it has, with its user's.
+    pub(crate) account: Arc<FileAccount>,
     /// Where pages come from when a request names no node.
     #[pin]
     pub(crate) policy: Mutex<Policy>,
@@ -107,6 +114,49 @@ pub(crate) struct OpenFile {
     slab_diff: Mutex<SlabDiff>,
 }
 
+/// The device while it is there. [`MiscDeviceRegistration`] knows no mode.
+///
+/// # Invariants
+///
+/// `raw` is registered, as [`MiscDeviceOptions::into_raw`] made it but for its mode.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Registration {
+    #[pin]
+    raw: Opaque<kernel::bindings::miscdevice>,
+}
+
+// SAFETY: It is registered and removed on any thread.
+unsafe impl Send for Registration {}
+// SAFETY: Nothing is done by reference.
+unsafe impl Sync for Registration {}
+
+impl Registration {
+    /// Makes the device, with the mode that `device_mode=` says.
+    pub(crate) fn new() -> impl PinInit<Self, kernel::error::Error> {
+        try_pin_init!(Self {
+            raw <- Opaque::try_ffi_init(|slot: *mut kernel::bindings::miscdevice| {
+                let options = MiscDeviceOptions { name: c"shadowmm" };
+                let mut device = options.into_raw::<OpenFile>();
+                // SAFETY: The parameters are set before init, this one never later.
+                device.mode = unsafe { (*crate::bindings::shadowmm_params()).device_mode };
+                // SAFETY: There is room for one.
+                unsafe { slot.write(device) };
+                // INVARIANT: What is returned says whether it is registered.
+                // SAFETY: It is pinned, and removed before it goes.
+                to_result(unsafe { kernel::bindings::misc_register(slot) })
+            }),
+        }? kernel::error::Error)
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Registration {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type's invariant.
+        unsafe { kernel::bindings::misc_deregister(self.raw.get()) };
+    }
+}
+
 #[vtable]
 impl MiscDevice for OpenFile {
     type Ptr = Pin<KBox<Self>>;
@@ -114,7 +164,8 @@ impl MiscDevice for OpenFile {
     fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Pin<KBox<Self>>> {
         let shadow = shadow::current().ok_or(ENODEV)?;
         let objects = shadow.slab.file_opened()?;
-        let windows = FileWindows::new()?;
+        let account = FileAccount::open(&shadow)?;
+        let windows = FileWindows::new(account.clone())?;
         let number = shadow.file_opened();
         let slab_diff = SlabDiff::new(shadow.clone());
         let file = KBox::pin_init(
@@ -123,6 +174,7 @@ impl MiscDevice for OpenFile {
                 held <- new_mutex!(Held::new()),
                 objects,
                 windows,
+                account,
                 policy <- new_mutex!(Policy::Local),
                 interleave: InterleavePrev::new(),
                 number,
@@ -240,9 +292,21 @@ fn version(request: &mut uapi::shadowmm_version) -> CoreResult<()> {
     Ok(())
 }
 
+/// The pages that count of a block that is known by a handle: what may be given up when
+/// memory is short is in nobody's way.
+fn charged(order: PageOrder, uses: Uses) -> u64 {
+    match uses.cache {
+        true => 0,
+        false => order.pages().0,
+    }
+}
+
 impl OpenFile {
     fn stage(&self, request: &mut uapi::shadowmm_stage) -> CoreResult<()> {
         let op = shadow::StageOp::from_abi(request.op)?;
+        if !matches!(op, shadow::StageOp::Get) {
+            slab::check_capable()?;
+        }
         let reached = self.shadow.stage(op);
         if let (shadow::StageOp::Reset, false) = (op, self.shadow.has_objects()) {
             self.shadow.slab.forget_caches();
@@ -256,6 +320,7 @@ impl OpenFile {
     }
 
     fn map(&self, request: &mut uapi::shadowmm_map) -> CoreResult<()> {
+        slab::check_capable()?;
         let (map, crashkernel) = records::read_map(request)?;
         self.shadow.set_map(map, crashkernel)
     }
@@ -267,10 +332,13 @@ impl OpenFile {
         }
         // What can fail comes before the allocation, so that nothing has to be
         // undone.
+        let pages = wanted.order().pages().0;
+        let charge = self.account.charge(Kind::Pages, pages)?;
         let mut room = Room::new(1)?;
         let placed = self.placed(wanted);
         let mut held = self.held.lock();
         let block = self.shadow.alloc(&placed)?;
+        charge.keep(pages);
         room.enter(&mut held, block.pfn, wanted.order());
         request.pfn = block.pfn.0;
         request.page_nid = block.nid.0;
@@ -292,8 +360,11 @@ impl OpenFile {
             movable: flags & uapi::SHADOWMM_ALLOC_MOVABLE != 0,
             cache: flags & uapi::SHADOWMM_ALLOC_CACHE != 0,
         };
+        let pages = charged(wanted.order(), uses);
+        let charge = self.account.charge(Kind::Pages, pages)?;
         let placed = self.placed(wanted);
         let (block, handle) = self.shadow.alloc_known(self.number, &placed, uses)?;
+        charge.keep(pages);
         request.pfn = block.pfn.0;
         request.page_nid = block.nid.0;
         request.page_zone = block.zone as u32;
@@ -304,8 +375,9 @@ impl OpenFile {
     fn free(&self, request: &mut uapi::shadowmm_free) -> CoreResult<()> {
         let order = PageOrder::new(request.order).ok_or(Error::OrderTooLarge)?;
         if request.head.flags & uapi::SHADOWMM_BY_HANDLE != 0 {
-            let pfn = self.shadow.handles.take(self.number, request.pfn, order)?;
+            let (pfn, uses) = self.shadow.handles.take(self.number, request.pfn, order)?;
             self.shadow.free(pfn, order);
+            self.account.release(Kind::Pages, charged(order, uses));
             return Ok(());
         }
         let pfn = Pfn(request.pfn);
@@ -360,11 +432,13 @@ impl OpenFile {
     }
 
     fn reclaim(&self, request: &mut uapi::shadowmm_reclaim) -> CoreResult<()> {
+        slab::check_capable()?;
         request.pages = records::reclaim(&self.shadow, request)?.0;
         Ok(())
     }
 
     fn validate(&self, request: &mut uapi::shadowmm_validate) -> CoreResult<()> {
+        slab::check_capable()?;
         let mut what = abi::TextField::new(&mut request.what);
         request.checks = self.shadow.validate(&mut what)?;
         Ok(())

@@ -220,6 +220,11 @@ bool shadowmm_capable_sys_admin(void)
 	return capable(CAP_SYS_ADMIN);
 }
 
+bool shadowmm_capable_sys_resource(void)
+{
+	return capable(CAP_SYS_RESOURCE);
+}
+
 const char *shadowmm_kernel_release(void)
 {
 	return init_utsname()->release;

@@ -176,7 +176,7 @@ impl Handles {
 
     /// Takes a file's block out, for its owner to free: waits until nobody is
     /// moving it.
-    pub(crate) fn take(&self, file: u64, handle: u64, order: PageOrder) -> CoreResult<Pfn> {
+    pub(crate) fn take(&self, file: u64, handle: u64, order: PageOrder) -> CoreResult<(Pfn, Uses)> {
         let key = (file, handle);
         let mut table = self.table.lock();
         loop {
@@ -190,7 +190,13 @@ impl Handles {
             self.settled.wait(&mut table);
         }
         self.remove(&mut table, key)
-            .map(|known| known.pfn)
+            .map(|known| {
+                let uses = Uses {
+                    movable: known.movable,
+                    cache: known.cache,
+                };
+                (known.pfn, uses)
+            })
             .ok_or(Error::NoSuchHandle)
     }
 

@@ -24,6 +24,7 @@ use shadowmm_core::phys::Bytes;
 use shadowmm_core::phys::PageOrder;
 use shadowmm_core::phys::Pages;
 use shadowmm_core::phys::Pfn;
+use shadowmm_core::quota::Kind;
 
 /// What is given back needs neither flags nor node.
 fn check_unused(gfp: u32, nid: i32) -> CoreResult<()> {
@@ -68,10 +69,12 @@ impl OpenFile {
         let mut room = Room::new(count)?;
         // Where the answer can't be written, nothing may have been done.
         abi::write_numbers(pfns, count, pages.iter().map(|pfn| pfn.0))?;
+        let charge = self.account.charge(Kind::Pages, count as u64)?;
         let placed = self.placed(*wanted);
         let taken = {
             let mut held = self.held.lock();
             let taken = self.shadow.alloc_bulk(&placed, &mut pages)?;
+            charge.keep(taken as u64);
             for &pfn in pages.iter().take(taken) {
                 room.enter(&mut held, pfn, PageOrder::ZERO);
             }
@@ -105,7 +108,7 @@ impl OpenFile {
     /// that can't be: how many, and why no more.
     fn free_singles(&self, pages: &[Pfn]) -> (usize, Option<Error>) {
         let mut held = self.held.lock();
-        let mut done = 0;
+        let (mut done, mut gone) = (0, 0);
         for pfn in pages {
             let Some(holding) = held.get_mut(pfn) else {
                 break;
@@ -116,9 +119,11 @@ impl OpenFile {
             holding.references -= 1;
             if holding.references == 0 {
                 held.remove(pfn);
+                gone += 1;
             }
             done += 1;
         }
+        self.account.release(Kind::Pages, gone);
         let (taken, left) = pages.split_at_checked(done).unwrap_or((pages, &[]));
         self.shadow.free_bulk(taken);
         let stopped = left.first().map(|&pfn| match held.get(&pfn) {
@@ -140,10 +145,12 @@ impl OpenFile {
         match request.op {
             uapi::SHADOWMM_PAGES_ALLOC => {
                 let wanted = records::wanted(request.gfp, 0, request.nid)?;
+                let charge = self.account.charge(Kind::Pages, pages.0)?;
                 let mut room = Room::new(pages.0 as usize)?;
                 let placed = self.placed(wanted);
                 let mut held = self.held.lock();
                 let block = self.shadow.alloc_exact(&placed, pages)?;
+                charge.keep(pages.0);
                 for i in 0..pages.0 {
                     room.enter(&mut held, block.pfn + Pages(i), PageOrder::ZERO);
                 }
@@ -202,10 +209,12 @@ impl OpenFile {
         } else {
             (PageOrder::ZERO, pages.0)
         };
+        let charge = self.account.charge(Kind::Pages, pages.0)?;
         let mut room = Room::new(count as usize)?;
         let placed = self.placed(wanted);
         let mut held = self.held.lock();
         let block = self.shadow.alloc_contig(&placed, pages, at)?;
+        charge.keep(pages.0);
         for i in 0..count {
             room.enter(&mut held, block.pfn + Pages(i), order);
         }
@@ -336,6 +345,11 @@ impl OpenFile {
             return Ok((holding.order, count));
         }
         let (order, count) = self.shadow.get_of_others(pfn)?;
+        // How large it is is known now.
+        if let Err(error) = self.account.reserve(Kind::Pages, order.pages().0) {
+            self.shadow.free(pfn, order);
+            return Err(error);
+        }
         room.enter(&mut held, pfn, order);
         Ok((order, count))
     }
@@ -407,6 +421,7 @@ impl OpenFile {
         holding.references -= 1;
         if holding.references == 0 {
             held.remove(&pfn);
+            self.account.release(Kind::Pages, order.pages().0);
         }
         self.shadow.free(pfn, order)
     }

@@ -17,6 +17,7 @@ static struct shadowmm_params params = {
 	.pagesets = true,
 	.slab_min_order = -1,
 	.slab_max_order = -1,
+	.device_mode = 0600,
 };
 
 module_param_named(autoboot, params.autoboot, bool, 0444);
@@ -71,6 +72,41 @@ TUNABLE(4, lowmem_reserve_ratio, "As sysctl vm.lowmem_reserve_ratio (default 256
 TUNABLE(5, compaction_proactiveness, "As sysctl vm.compaction_proactiveness, 0 to 100 (default 20)");
 TUNABLE(6, extfrag_threshold, "As sysctl vm.extfrag_threshold, 0 to 1000 (default 500)");
 TUNABLE(7, transparent_hugepages, "Keep as much free as Linux does with transparent huge pages (default 1)");
+
+/* Octal, as chmod has it. */
+static int set_mode(const char *text, const struct kernel_param *param)
+{
+	unsigned short mode;
+	int error = kstrtou16(text, 8, &mode);
+
+	if (error || mode & ~0666)
+		return error ?: -EINVAL;
+	params.device_mode = mode;
+	return 0;
+}
+
+static int get_mode(char *text, const struct kernel_param *param)
+{
+	return sysfs_emit(text, "%#o\n", params.device_mode);
+}
+
+static const struct kernel_param_ops mode_ops = { .set = set_mode, .get = get_mode };
+
+module_param_cb(device_mode, &mode_ops, NULL, 0444);
+MODULE_PARM_DESC(device_mode, "Mode of /dev/shadowmm, octal (default 0600); whose group it is, udev's GROUP= or chgrp says");
+
+module_param_named(report_gid, params.report_gid, uint, 0444);
+MODULE_PARM_DESC(report_gid, "The group that may read /proc/shadowmm; 0 (default): root alone");
+
+#define LIMIT(place, what, text)						\
+	module_param_named(user_##what, params.user_limits[place], ulong, 0644); \
+	MODULE_PARM_DESC(user_##what, text " that all files of a user may have; 0 (default): a share of the shadow"); \
+	module_param_named(file_##what, params.file_limits[place], ulong, 0644); \
+	MODULE_PARM_DESC(file_##what, text " that one open file may have; 0 (default): as many as its user")
+
+LIMIT(0, pages, "Pages");
+LIMIT(1, objects, "Objects");
+LIMIT(2, spaces, "Address spaces");
 
 const struct shadowmm_params *shadowmm_params(void)
 {

@@ -36,6 +36,7 @@ static const char *const files[] = {
 	"refusals",
 	"failure",
 	"slab_report",
+	"users",
 };
 
 static const char *const node_files[] = { "numastat", "vmstat", "meminfo" };
@@ -47,6 +48,25 @@ static const char *const node_files[] = { "numastat", "vmstat", "meminfo" };
 static DEFINE_MUTEX(lock);
 static struct proc_dir_entry *shadowmm_dir;
 static struct proc_dir_entry *node_dirs[64];
+
+umode_t shadowmm_report_mode(umode_t mode)
+{
+	return shadowmm_params()->report_gid ? mode | (mode & 0500) >> 3 : mode;
+}
+
+struct proc_dir_entry *shadowmm_report(struct proc_dir_entry *entry)
+{
+	unsigned int gid = shadowmm_params()->report_gid;
+
+	if (entry && gid)
+		proc_set_user(entry, GLOBAL_ROOT_UID, KGIDT_INIT(gid));
+	return entry;
+}
+
+static struct proc_dir_entry *make_dir(const char *name, struct proc_dir_entry *parent)
+{
+	return shadowmm_report(proc_mkdir_mode(name, shadowmm_report_mode(0500), parent));
+}
 
 static int show(struct seq_file *m, void *unused)
 {
@@ -61,7 +81,8 @@ static bool make_files(struct proc_dir_entry *dir, const char *const *names, uns
 	unsigned long i, node = (unsigned long)(nid + 1) << FILE_BITS;
 
 	for (i = 0; i < nr; i++)
-		if (!proc_create_single_data(names[i], 0400, dir, show, (void *)(node | i)))
+		if (!shadowmm_report(proc_create_single_data(names[i], shadowmm_report_mode(0400), dir,
+							     show, (void *)(node | i))))
 			return false;
 	return true;
 }
@@ -72,7 +93,7 @@ static struct proc_dir_entry *make_node(int nid)
 	char name[16];
 
 	snprintf(name, sizeof(name), "node%d", nid);
-	dir = proc_mkdir_mode(name, 0500, shadowmm_dir);
+	dir = make_dir(name, shadowmm_dir);
 	if (dir && !make_files(dir, node_files, ARRAY_SIZE(node_files), nid)) {
 		proc_remove(dir);
 		return NULL;
@@ -121,25 +142,26 @@ static const struct proc_ops tunable_ops = {
 
 static bool make_tunables(struct proc_dir_entry *parent)
 {
-	struct proc_dir_entry *dir = proc_mkdir_mode("vm", 0500, parent);
+	struct proc_dir_entry *dir = make_dir("vm", parent);
 	unsigned long which;
 	char name[40];
 
 	if (!dir)
 		return false;
 	for (which = 0; shadowmm_tunable_name(which, name, sizeof(name)); which++)
-		if (!proc_create_data(name, 0600, dir, &tunable_ops, (void *)which))
+		if (!shadowmm_report(proc_create_data(name, shadowmm_report_mode(0600), dir, &tunable_ops,
+						      (void *)which)))
 			return false;
 	return true;
 }
 
 bool shadowmm_proc_create(void)
 {
-	struct proc_dir_entry *dir = proc_mkdir_mode("shadowmm", 0511, NULL);
+	struct proc_dir_entry *dir = shadowmm_report(proc_mkdir_mode("shadowmm", shadowmm_report_mode(0511), NULL));
 
 	if (!dir)
 		return false;
-	if (!proc_mkdir_mode("extfrag", 0500, dir) || !make_tunables(dir) ||
+	if (!make_dir("extfrag", dir) || !make_tunables(dir) ||
 	    !make_files(dir, files, ARRAY_SIZE(files), -1) || !shadowmm_proc_slab_create(dir) ||
 	    !shadowmm_proc_mm_create(dir)) {
 		proc_remove(dir);

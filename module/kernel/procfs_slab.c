@@ -95,10 +95,10 @@ static bool make_files(struct proc_dir_entry *dir, unsigned int cache)
 		struct proc_dir_entry *pde;
 
 		if (cache_files[i].writable)
-			pde = proc_create_data(name, 0600, dir, &writable_ops, data);
+			pde = proc_create_data(name, shadowmm_report_mode(0600), dir, &writable_ops, data);
 		else
-			pde = proc_create_single_data(name, 0400, dir, show, data);
-		if (!pde)
+			pde = proc_create_single_data(name, shadowmm_report_mode(0400), dir, show, data);
+		if (!shadowmm_report(pde))
 			return false;
 	}
 	return true;
@@ -147,7 +147,8 @@ static bool make_way(const char *name)
 
 bool shadowmm_proc_slab_create(struct proc_dir_entry *parent)
 {
-	struct proc_dir_entry *dir = proc_mkdir_mode("slab", 0500, parent);
+	struct proc_dir_entry *dir =
+		shadowmm_report(proc_mkdir_mode("slab", shadowmm_report_mode(0500), parent));
 
 	mutex_lock(&lock);
 	slab_dir = dir;
@@ -169,7 +170,10 @@ void shadowmm_proc_cache_add(unsigned int cache, const char *name)
 	struct proc_dir_entry *dir;
 
 	mutex_lock(&lock);
-	dir = slab_dir && make_way(name) ? proc_mkdir_mode(name, 0500, slab_dir) : NULL;
+	if (slab_dir && make_way(name))
+		dir = shadowmm_report(proc_mkdir_mode(name, shadowmm_report_mode(0500), slab_dir));
+	else
+		dir = NULL;
 	/* Without memory for it the cache goes without files. */
 	if (dir && (!make_files(dir, cache) || !keep(dir, cache, name, false)))
 		proc_remove(dir);

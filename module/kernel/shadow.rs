@@ -26,6 +26,7 @@ use crate::rwsem::RwSemaphore;
 use crate::slab::SlabFiles;
 use crate::slab_report;
 use crate::uapi;
+use crate::users::Users;
 use core::fmt;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
@@ -258,6 +259,9 @@ pub(crate) struct Shadow {
     /// The windows of processes.
     #[pin]
     pub(crate) windows: Windows,
+    /// Who has how much.
+    #[pin]
+    pub(crate) users: Users,
     /// How often requests were refused, by reason.
     pub(crate) refusals: Refusals,
     /// Pages that belong to open files.
@@ -276,6 +280,7 @@ impl Shadow {
             map: new_map().map_err(|_| ENOMEM)?,
             config,
         };
+        let pages = host.pages();
         let shadow = Arc::pin_init(
             try_pin_init!(Self {
                 state <- PercpuRwSemaphore::new(state),
@@ -285,6 +290,7 @@ impl Shadow {
                 handles: Arc::pin_init(Handles::new(), GFP_KERNEL)?,
                 slab <- SlabFiles::new(),
                 windows <- Windows::new(),
+                users <- Users::new(pages),
                 refusals: Refusals::new(),
                 held_pages: AtomicU64::new(0),
                 open_files: AtomicU32::new(0),
@@ -729,7 +735,10 @@ impl Shadow {
                 self.refusals.write(out).map_err(|_| Error::Corrupt)
             }
             None if file as usize == Text::ALL.len() + 1 => failure::write(out),
-            None => slab_report::write(out).map_err(|_| Error::Corrupt),
+            None if file as usize == Text::ALL.len() + 2 => {
+                slab_report::write(out).map_err(|_| Error::Corrupt)
+            }
+            None => self.users.write(out).map_err(|_| Error::Corrupt),
         }
     }
 

@@ -20,12 +20,11 @@
 //! slab_report.rs what debugging of caches has found
 //! movable.rs blocks that may move         bench.rs     beside the host's allocator
 //! slab.rs    caches, and whose objects    procfs_slab.c  /proc/shadowmm/slab
+//! users.rs   who has how much
 //! mm.rs      windows of processes         window.c       what the host's mm calls of them
 //! ```
 
 use core::sync::atomic::Ordering::Release;
-use kernel::miscdevice::MiscDeviceOptions;
-use kernel::miscdevice::MiscDeviceRegistration;
 use kernel::prelude::*;
 use shadowmm_core::allocator::AllocatorKind;
 use shadowmm_core::boot::Config;
@@ -63,6 +62,7 @@ mod slab_report;
     reason = "each argument becomes what its C function takes, one type in each call of the macro"
 )]
 mod trace;
+mod users;
 mod workers;
 
 /// What bindgen makes of bindings.h; types are those of the kernel crate, some
@@ -118,7 +118,7 @@ module! {
 #[pin_data]
 struct Module {
     #[pin]
-    device: MiscDeviceRegistration<device::OpenFile>,
+    device: device::Registration,
     proc: procfs::Directory,
     workers: workers::Workers,
     shadow: shadow::Current,
@@ -137,7 +137,7 @@ impl kernel::InPlaceModule for Module {
             shadow: load()?,
             workers: workers::Workers::start()?,
             proc: procfs::Directory::new()?,
-            device <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"shadowmm" }),
+            device <- device::Registration::new(),
         })
     }
 }

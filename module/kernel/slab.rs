@@ -211,10 +211,13 @@ fn caller() -> u64 {
 }
 
 /// How an object is asked for.
+///
+/// What was in an object before is its last owner's. Its new one can read it, so it is
+/// cleared for whoever may not see what is anybody's.
 fn object_request(head: &uapi::shadowmm_head, gfp: u32, nid: i32) -> CoreResult<ObjRequest> {
     let wanted = records::wanted(gfp, 0, nid)?;
     let mut flags = wanted.gfp();
-    if head.flags & uapi::SHADOWMM_OBJECT_ZERO != 0 {
+    if head.flags & uapi::SHADOWMM_OBJECT_ZERO != 0 || check_capable().is_err() {
         flags = flags | gfp::__GFP_ZERO;
     }
     Ok(ObjRequest::new(flags).on(wanted.nid()))
@@ -239,7 +242,7 @@ fn check_unused(fields: &[u64]) -> CoreResult<()> {
 }
 
 /// Whether the caller may do what harms others.
-fn check_capable() -> CoreResult<()> {
+pub(crate) fn check_capable() -> CoreResult<()> {
     // SAFETY: Asks about the caller.
     if unsafe { bindings::shadowmm_capable_sys_admin() } {
         Ok(())

@@ -63,6 +63,12 @@ pub trait HostTable {
         Ok(false)
     }
 
+    /// Whether the process may have no more pages in its window than the `resident` ones
+    /// that it has.
+    fn is_full(&self, _resident: u64) -> bool {
+        false
+    }
+
     /// Takes all entries of a range away (`zap_vma_range`). Sleeps.
     fn zap(&self, range: VirtRange);
 }

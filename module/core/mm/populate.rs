@@ -24,8 +24,8 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// # Errors
     ///
     /// [`Error::NotMapped`] where there is no VMA, [`Error::NothingThere`] where one does
-    /// not allow it or what is behind it has ended, [`Error::NoMemory`]. The pages before
-    /// stay.
+    /// not allow it or what is behind it has ended, [`Error::NoMemory`],
+    /// [`Error::UserLimit`]. The pages before stay.
     pub fn populate(&self, host: &dyn HostTable, range: VirtRange, write: bool) -> Result<u64> {
         let access = match write {
             true => Access::Write,
@@ -34,6 +34,9 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         let mut addr = range.start.page_down().0;
         let mut done = 0u64;
         while addr < range.end.0 {
+            if host.is_full(self.cells.resident()) {
+                return Err(Error::UserLimit);
+            }
             let vma = self.vma_lookup(addr).ok_or(Error::NotMapped)?;
             match self.fault_in(host, vma.cells(), VirtAddr(addr), access, false) {
                 Ok(mapped) => {

@@ -40,10 +40,16 @@ unsafe extern "C" fn shadowmm_window_fault(
         bindings::SHADOWMM_EXECUTE => Access::Execute,
         _ => Access::Read,
     };
+    // As where there is no huge page left of a process's share (`hugetlb_no_page`).
+    if window.is_full() {
+        return bindings::SHADOWMM_FAULT_BUS;
+    }
     // SAFETY: The caller's lock is held until this returns.
     let result = unsafe {
         window.with_table(table, |space, table| {
-            Ok(space.fault(table, VirtAddr(addr as u64), access, user))
+            let result = space.fault(table, VirtAddr(addr as u64), access, user);
+            window.count_pages(space.cells().resident());
+            Ok(result)
         })
     };
     match result {

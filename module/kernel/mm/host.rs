@@ -154,14 +154,23 @@ impl Drop for Locked {
 pub(super) struct Table<'a> {
     raw: &'a bindings::shadowmm_table,
     region: &'a Region<'a>,
+    window: &'a Window,
 }
 
 impl<'a> Table<'a> {
     /// # Safety
     ///
     /// As the type's invariant has it.
-    pub(super) unsafe fn new(raw: &'a bindings::shadowmm_table, region: &'a Region<'a>) -> Self {
-        Self { raw, region }
+    pub(super) unsafe fn new(
+        raw: &'a bindings::shadowmm_table,
+        region: &'a Region<'a>,
+        window: &'a Window,
+    ) -> Self {
+        Self {
+            raw,
+            region,
+            window,
+        }
     }
 
     fn host_pfn(&self, pfn: Pfn) -> CoreResult<usize> {
@@ -200,6 +209,11 @@ impl HostTable for Table<'_> {
         };
         // SAFETY: As above; core has 2 MiB there.
         unsafe { bindings::shadowmm_window_enter_huge(self.raw, addr.0 as usize, pfn, writable) }
+    }
+
+    fn is_full(&self, resident: u64) -> bool {
+        self.window.count_pages(resident);
+        self.window.is_full()
     }
 
     fn read_file(&self, file: u64, index: u64, into: Pfn) -> CoreResult<bool> {

@@ -32,8 +32,10 @@ use crate::bindings;
 use crate::platform::Kernel;
 use crate::shadow::Mm;
 use crate::shadow::Shadow;
+use crate::users::FileAccount;
 use core::ffi::c_void;
 use core::sync::atomic::AtomicU32;
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 use kernel::mm::virt::flags;
 use kernel::mm::virt::VmaNew;
@@ -49,7 +51,11 @@ use shadowmm_core::error::Result as CoreResult;
 use shadowmm_core::mm::AddressSpace;
 use shadowmm_core::mm::VirtRange;
 use shadowmm_core::mm::COMM_LEN;
+use shadowmm_core::quota::Kind;
 use shadowmm_core::slab::ObjAddr;
+
+/// How many pages come or go before the user's count has them (`MEMCG_CHARGE_BATCH`).
+const TOLD_PAGES: u64 = 64;
 
 /// The windows of a shadow, by the number of their address space.
 #[pin_data]
@@ -125,15 +131,17 @@ pub(crate) struct FileWindows {
     of: Mutex<RBTree<usize, Arc<Window>>>,
     #[pin]
     pub(super) options: Mutex<Options>,
+    account: Arc<FileAccount>,
 }
 
 impl FileWindows {
     /// None.
-    pub(crate) fn new() -> Result<Arc<Self>> {
+    pub(crate) fn new(account: Arc<FileAccount>) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 of <- new_mutex!(RBTree::new()),
                 options <- new_mutex!(Options::default()),
+                account,
             }),
             GFP_KERNEL,
         )
@@ -158,6 +166,8 @@ pub(crate) struct Window {
     pub(super) id: u32,
     /// Who has made it.
     uid: u32,
+    /// The pages that its user has been told of.
+    pages: AtomicU64,
     _directory: Directory,
 }
 
@@ -171,12 +181,15 @@ impl Window {
         range: VirtRange,
         make: impl FnOnce(&Mm<'_>) -> CoreResult<(ObjAddr, u32)>,
     ) -> CoreResult<Arc<Self>> {
+        let charge = file.account.charge(Kind::Spaces, 1)?;
         // What can fail comes before the address space is there.
         let of = RBTreeNodeReservation::new(GFP_KERNEL).map_err(|_| Error::NoHostMemory)?;
         let by_id = RBTreeNodeReservation::new(GFP_KERNEL).map_err(|_| Error::NoHostMemory)?;
         let room = UniqueArc::new_uninit(GFP_KERNEL).map_err(|_| Error::NoHostMemory)?;
         let shadow = pinned.0.clone();
         let (space, id) = shadow.with_mm(make)?;
+        // It is the window's from here on.
+        charge.keep(1);
         let number = mm.number();
         let window: Arc<Self> = room
             .write(Self {
@@ -188,6 +201,7 @@ impl Window {
                 id,
                 // SAFETY: Asks about the caller.
                 uid: unsafe { bindings::shadowmm_current_uid() },
+                pages: AtomicU64::new(0),
                 _directory: Directory::new(id),
             })
             .into();
@@ -196,6 +210,25 @@ impl Window {
         shadow.windows.by_id.lock().insert(by_id);
         window.refresh();
         Ok(window)
+    }
+
+    /// Whether no page may come any more: its user has as many as he may.
+    pub(super) fn is_full(&self) -> bool {
+        self.file.account.is_full(Kind::Pages)
+    }
+
+    /// Tells its user how many pages there are, where they have become many more or fewer
+    /// than he knows of: his other processes count in the same place.
+    pub(super) fn count_pages(&self, now: u64) {
+        if self.pages.load(Relaxed).abs_diff(now) >= TOLD_PAGES {
+            self.tell_pages(now);
+        }
+    }
+
+    fn tell_pages(&self, now: u64) {
+        // Two at once tell of what each has seen, one after the other.
+        let before = self.pages.swap(now, Relaxed);
+        self.file.account.settle(Kind::Pages, before, now);
     }
 
     /// Uses the address space.
@@ -219,7 +252,7 @@ impl Window {
     ) -> CoreResult<R> {
         self.pinned.0.with_mm(|mm| {
             // SAFETY: By this function's own.
-            let table = unsafe { Table::new(table, mm.region) };
+            let table = unsafe { Table::new(table, mm.region, self) };
             job(mm.spaces().at(self.space)?, &table)
         })
     }
@@ -230,8 +263,13 @@ impl Window {
         job: impl FnOnce(AddressSpace<'_, '_, Kernel>, &Table<'_>) -> CoreResult<R>,
     ) -> CoreResult<R> {
         let locked = Locked::new(self)?;
+        let counted = |space: AddressSpace<'_, '_, Kernel>, table: &Table<'_>| {
+            let done = job(space, table);
+            self.count_pages(space.cells().resident());
+            done
+        };
         // SAFETY: The mmap lock is held while `locked` lives.
-        unsafe { self.with_table(locked.table(), job) }
+        unsafe { self.with_table(locked.table(), counted) }
     }
 
     /// Notes whose it is: a child's process is not there yet when its window is made, and
@@ -273,6 +311,8 @@ impl Window {
 
 impl Drop for Window {
     fn drop(&mut self) {
+        self.tell_pages(0);
+        self.file.account.release(Kind::Spaces, 1);
         let put = self.pinned.0.with_mm(|mm| {
             // The VMA is gone, and the host's entries with it.
             mm.spaces().at(self.space)?.put(&Gone);
@@ -337,7 +377,7 @@ unsafe extern "C" fn shadowmm_window_fork(
     let pinned = Pinned::new(&window.pinned.0);
     let forked = Window::new(pinned, &window.file, mm, window.range, |mm| {
         // SAFETY: The mmap lock is held, by this function's own.
-        let table = unsafe { Table::new(parent, mm.region) };
+        let table = unsafe { Table::new(parent, mm.region, window) };
         // Whose it is, the host does not know yet: `refresh` notes it.
         let child = mm
             .spaces()

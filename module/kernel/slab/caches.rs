@@ -3,6 +3,7 @@
 //! Requests about caches: CREATE, CACHE; and their directories in `/proc`.
 
 use super::cache_id;
+use super::check_capable;
 use super::check_unused;
 use super::MAX_TEXT;
 use crate::abi;
@@ -148,6 +149,7 @@ impl Shadow {
 impl OpenFile {
     /// CREATE.
     pub(crate) fn create(&self, request: &mut uapi::shadowmm_create) -> CoreResult<()> {
+        check_capable()?;
         let mut buffer = [0; uapi::SHADOWMM_CACHE_NAME as usize];
         let name = abi::text_of(&request.name, &mut buffer)?;
         let name = name.ok_or(Error::BadCacheName)?;
@@ -197,6 +199,9 @@ impl OpenFile {
         }
         if request.op != uapi::SHADOWMM_CACHE_MIN_PARTIAL {
             check_unused(&[request.value])?;
+        }
+        if !find {
+            check_capable()?;
         }
         let shadow = &self.shadow;
         match request.op {

@@ -18,11 +18,14 @@ use crate::abi;
 use crate::device::OpenFile;
 use crate::shadow::Mm;
 use crate::uapi;
+use crate::users;
 use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result as CoreResult;
 use shadowmm_core::phys::Bytes;
+use shadowmm_core::phys::PAGE_SIZE;
+use shadowmm_core::quota::Kind;
 use shadowmm_core::slab::size_roundup;
 use shadowmm_core::slab::CacheId;
 use shadowmm_core::slab::Holding;
@@ -30,6 +33,9 @@ use shadowmm_core::slab::ObjAddr;
 use shadowmm_core::slab::ObjRequest;
 use shadowmm_core::slab::ObjectAllocator;
 use shadowmm_core::slab::SlabFlags;
+
+/// Objects that a user may have so many of as there are pages for.
+const MAX_SMALL: Bytes = Bytes(2 * PAGE_SIZE);
 
 impl OpenFile {
     /// OBJECT.
@@ -72,6 +78,7 @@ impl OpenFile {
         let taken = {
             let _calm = slab.forcing.read();
             let mut table = self.objects.table.lock();
+            let charge = self.account.charge(Kind::Objects, 1)?;
             make_room(&mut table, 1)?;
             self.shadow.with_mm(|mm| {
                 let object = take(&*mm.objects()?)?;
@@ -80,6 +87,7 @@ impl OpenFile {
                 }
                 slab.held.fetch_add(1, Relaxed);
                 table.insert(Holding { object, cache });
+                charge.keep(1);
                 Ok((object, node_of(mm, object)))
             })?
         };
@@ -103,6 +111,7 @@ impl OpenFile {
             Ok(())
         })?;
         table.remove(object);
+        self.account.release(Kind::Objects, 1);
         leave_room(&mut table);
         Ok(())
     }
@@ -137,6 +146,7 @@ impl OpenFile {
             mm.objects()?.free(id, object, caller)?;
             if self.objects.table.lock().remove(object).is_some() {
                 self.shadow.slab.held.fetch_sub(1, Relaxed);
+                self.account.release(Kind::Objects, 1);
             }
             Ok(())
         })
@@ -198,10 +208,12 @@ impl OpenFile {
             let slab = &self.shadow.slab;
             let _calm = slab.forcing.read();
             let mut table = self.objects.table.lock();
+            let charge = self.account.charge(Kind::Objects, count as u64)?;
             make_room(&mut table, count)?;
             self.shadow.with_mm(|mm| {
                 mm.objects()?.alloc_bulk(id, wanted, &mut objects)?;
                 slab.held.fetch_add(count as u64, Relaxed);
+                charge.keep(count as u64);
                 Ok(())
             })?;
             for &object in &objects {
@@ -251,6 +263,7 @@ impl OpenFile {
                     break;
                 }
                 slab.held.fetch_sub(done as u64, Relaxed);
+                self.account.release(Kind::Objects, done as u64);
                 let given = objects.get(..done).unwrap_or(objects);
                 let freed = match given {
                     [] => 0,
@@ -280,6 +293,9 @@ impl OpenFile {
         if !takes {
             check_flags(&request.head, 0)?;
             check_unused(&[gfp.into(), nid as u64])?;
+        }
+        if takes && size > MAX_SMALL {
+            users::check_exempt()?;
         }
         match request.op {
             uapi::SHADOWMM_KMALLOC_ALLOC => {
@@ -351,6 +367,7 @@ impl OpenFile {
             let resized = mm.objects()?.krealloc(Some(object), size, wanted)?;
             if resized.is_null() {
                 slab.held.fetch_sub(1, Relaxed);
+                self.account.release(Kind::Objects, 1);
                 return Ok((resized, -1));
             }
             Ok((resized, node_of(mm, resized)))

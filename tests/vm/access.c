@@ -1,0 +1,503 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Who may do what, how much of it, and what he sees of others: access PART [DESCRIPTOR]. The suite
+ * runs the parts as root, as a member of the group that the module was loaded for, and as nobody.
+ */
+#include "mm.h"
+
+#include <setjmp.h>
+#include <signal.h>
+
+#define RW (PROT_READ | PROT_WRITE)
+#define ANON (MAP_PRIVATE)
+
+/* Codes of core's errors. */
+enum { NOT_PERMITTED = 110, USER_LIMIT = 118, FILE_LIMIT = 119, LARGE_OBJECT = 120 };
+
+/* What the suite loads the module with. */
+enum { FILE_PAGES = 600, USER_PAGES = 1000, USER_OBJECTS = 100, USER_SPACES = 2, TOLD = 64 };
+
+static sigjmp_buf back;
+
+static void on_signal(int number)
+{
+	siglongjmp(back, number);
+}
+
+/* Writes to pages up to the first that gives a signal: how many, and the signal. */
+static unsigned long touch_all(volatile char *at, unsigned long pages, int *signal)
+{
+	static volatile unsigned long done;
+	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_NODEFER };
+
+	sigaction(SIGBUS, &action, NULL);
+	sigaction(SIGSEGV, &action, NULL);
+	done = 0;
+	*signal = sigsetjmp(back, 1);
+	if (!*signal)
+		for (; done < pages; done++)
+			at[done * PAGE] = 1;
+	return done;
+}
+
+static void refused(const char *name, long done, int error, unsigned int code)
+{
+	bool good = done == -1 && errno == error && reason == code;
+
+	if (!good)
+		printf("# %ld, errno %d, reason %u\n", done, errno, reason);
+	expect(name, good);
+}
+
+static long take(int fd, unsigned int order, __u64 *pfn)
+{
+	struct shadowmm_alloc request = { .order = order, .nid = -1 };
+	long done = ASK(fd, SHADOWMM_IOC_ALLOC, request);
+
+	*pfn = request.pfn;
+	return done;
+}
+
+static long give(int fd, unsigned int order, __u64 pfn)
+{
+	struct shadowmm_free request = { .pfn = pfn, .order = order };
+
+	return ASK(fd, SHADOWMM_IOC_FREE, request);
+}
+
+static long kmalloc(int fd, __u64 size, unsigned int flags, __u64 *object)
+{
+	struct shadowmm_kmalloc request = { .op = SHADOWMM_KMALLOC_ALLOC, .nid = -1, .size = size };
+
+	request.head.flags = flags;
+	long done = ASK(fd, SHADOWMM_IOC_KMALLOC, request);
+
+	*object = request.object;
+	return done;
+}
+
+static long kfree(int fd, __u64 object)
+{
+	struct shadowmm_kmalloc request = { .op = SHADOWMM_KMALLOC_FREE, .object = object };
+
+	return ASK(fd, SHADOWMM_IOC_KMALLOC, request);
+}
+
+static long bytes(int fd, int op, __u64 object, void *buf, __u64 len)
+{
+	struct shadowmm_bytes request = { .op = op, .object = object, .len = len, .buf = (uintptr_t)buf };
+
+	return ASK(fd, SHADOWMM_IOC_BYTES, request);
+}
+
+/* A number of the caller's line in /proc/shadowmm/users; 0 where there is none. */
+static unsigned long counted(int column)
+{
+	unsigned long field[5], found = 0;
+	char line[200];
+	FILE *file = fopen("/proc/shadowmm/users", "r");
+
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "%lu %lu %lu %lu %lu", &field[0], &field[1], &field[2], &field[3],
+			   &field[4]) == 5 && field[0] == geteuid())
+			found = field[column];
+	fclose(file);
+	return found;
+}
+enum { FILES = 1, PAGES = 2, OBJECTS = 3, SPACES = 4 };
+
+/* --- limits, as a user who is not above them ----------------------------------------- */
+
+static void pages_are_limited(void)
+{
+	__u64 pfn[4], many[1024];
+	int one = open_device(), two = open_device();
+	struct shadowmm_bulk bulk = { .nid = -1, .count = 1024, .pfns = (uintptr_t)many };
+
+	same("a file may have as many pages as its limit is", 0, take(one, 9, &pfn[0]));
+	refused("and not more", take(one, 7, &pfn[1]), EDQUOT, FILE_LIMIT);
+	same("another file of the user's has its own limit", 0, take(two, 8, &pfn[1]));
+	refused("but all of his files have one, too", take(two, 8, &pfn[2]), EDQUOT, USER_LIMIT);
+	refused("many pages at once are as many", ASK(two, SHADOWMM_IOC_BULK, bulk), EDQUOT, FILE_LIMIT);
+	same("what was refused is not counted", 768, counted(PAGES));
+	same("the user's files", 2, counted(FILES));
+	same("what was given back", 0, give(one, 9, pfn[0]));
+	same("may be had again", 0, take(two, 8, &pfn[2]));
+	bulk.count = 88;
+	same("up to the limit", 0, ASK(two, SHADOWMM_IOC_BULK, bulk));
+	same("which is the file's", 600, counted(PAGES));
+	close(two);
+	same("a file that is closed has nothing", 0, counted(PAGES));
+	close(one);
+}
+
+static void objects_are_limited(void)
+{
+	__u64 object, first = 0;
+	int fd = open_device(), had = 0;
+
+	while (had < USER_OBJECTS && !kmalloc(fd, 32, 0, &object)) {
+		first = first ?: object;
+		had++;
+	}
+	same("a user may have as many objects as his limit is", USER_OBJECTS, had);
+	refused("and not more", kmalloc(fd, 32, 0, &object), EDQUOT, USER_LIMIT);
+	same("what was freed", 0, kfree(fd, first));
+	same("may be had again", 0, kmalloc(fd, 32, 0, &object));
+	refused("objects of more than two pages are for others", kmalloc(fd, 8193, 0, &object), EPERM, LARGE_OBJECT);
+	close(fd);
+	same("they go with the file", 0, counted(OBJECTS));
+}
+
+static void spaces_are_limited(void)
+{
+	int fds[USER_SPACES + 1], status = 0, i, signal;
+	char *windows[USER_SPACES], *place;
+
+	for (i = 0; i <= USER_SPACES; i++)
+		fds[i] = open_device();
+	for (i = 0; i < USER_SPACES; i++)
+		windows[i] = open_window(fds[i], WINDOW);
+	errno = 0;
+	expect("no more windows than the limit is",
+	       mmap(NULL, WINDOW, RW, MAP_SHARED | MAP_NORESERVE, fds[i], 0) == MAP_FAILED && errno == EDQUOT);
+	place = w_mmap(fds[USER_SPACES - 1], NULL, PAGE, RW, ANON);
+	*place = 1;
+	fflush(stdout);
+	pid_t child = fork();
+	if (!child) {
+		touch_all(place, 1, &signal);
+		_exit(signal ? 7 : 0);
+	}
+	waitpid(child, &status, 0);
+	same("a child for whose window there is no room has none", 7, WEXITSTATUS(status));
+	same("its parent's is as it was", 1, *place);
+	for (i = 0; i < USER_SPACES; i++)
+		munmap(windows[i], WINDOW);
+	for (i = 0; i <= USER_SPACES; i++)
+		close(fds[i]);
+	same("they go with the windows", 0, counted(SPACES));
+}
+
+static void touches_are_limited(void)
+{
+	int fd = open_device(), signal;
+	char *window = open_window(fd, WINDOW);
+	char *place = w_mmap(fd, NULL, 4096 * PAGE, RW, ANON);
+	unsigned long done;
+
+	w_madvise(fd, place, 4096 * PAGE, MADV_NOHUGEPAGE);
+	done = touch_all(place, 4096, &signal);
+	if (done < FILE_PAGES - TOLD || done > FILE_PAGES + TOLD)
+		printf("# %lu pages\n", done);
+	expect("pages can be touched up to the limit", done >= FILE_PAGES - TOLD && done <= FILE_PAGES + TOLD);
+	same("and then there is SIGBUS", SIGBUS, signal);
+	same("what is unmapped", 0, w_munmap(fd, place, 4096 * PAGE));
+	place = w_mmap(fd, NULL, 4096 * PAGE, RW, ANON | MAP_POPULATE);
+	struct shadowmm_rec_space space = w_space(fd);
+	unsigned long had = space.rss[0] + space.rss[1] + space.rss[3];
+	if (had < FILE_PAGES - TOLD || had > FILE_PAGES + 512 + TOLD)
+		printf("# %lu pages\n", had);
+	expect("may be had again, in advance, and no more", had >= FILE_PAGES - TOLD && had <= FILE_PAGES + 512 + TOLD);
+	munmap(window, WINDOW);
+	close(fd);
+	same("with the window its pages are gone", 0, counted(PAGES));
+	same("and its space", 0, counted(SPACES));
+}
+
+/* --- what is for CAP_SYS_ADMIN ------------------------------------------------------ */
+
+static void forbidden(int fd)
+{
+	struct shadowmm_stage stage = { .op = SHADOWMM_STAGE_RESET };
+	struct shadowmm_map map = { 0 };
+	struct shadowmm_create create = { .name = "access", .object_size = 64 };
+	struct shadowmm_cache cache = { .op = SHADOWMM_CACHE_SHRINK };
+	struct shadowmm_reclaim reclaim = { 0 };
+	struct shadowmm_validate validate = { 0 };
+	struct shadowmm_bench bench = { .blocks = 1 };
+	struct shadowmm_diff_open diff = { 0 };
+
+	refused("the boot is not his to begin anew", ASK(fd, SHADOWMM_IOC_STAGE, stage), EPERM, NOT_PERMITTED);
+	stage.op = SHADOWMM_STAGE_NEXT;
+	refused("nor to go on with", ASK(fd, SHADOWMM_IOC_STAGE, stage), EPERM, NOT_PERMITTED);
+	stage.op = SHADOWMM_STAGE_GET;
+	same("but to ask about", 0, ASK(fd, SHADOWMM_IOC_STAGE, stage));
+	refused("nor the map", ASK(fd, SHADOWMM_IOC_MAP, map), EPERM, NOT_PERMITTED);
+	refused("nor are caches to be made", ASK(fd, SHADOWMM_IOC_CREATE, create), EPERM, NOT_PERMITTED);
+	refused("or shrunk", ASK(fd, SHADOWMM_IOC_CACHE, cache), EPERM, NOT_PERMITTED);
+	cache.op = SHADOWMM_CACHE_DESTROY;
+	cache.cache = 1;
+	refused("or destroyed", ASK(fd, SHADOWMM_IOC_CACHE, cache), EPERM, NOT_PERMITTED);
+	refused("nor is memory to be reclaimed", ASK(fd, SHADOWMM_IOC_RECLAIM, reclaim), EPERM, NOT_PERMITTED);
+	refused("nor all to be checked", ASK(fd, SHADOWMM_IOC_VALIDATE, validate), EPERM, NOT_PERMITTED);
+	refused("nor to be measured", ASK(fd, SHADOWMM_IOC_BENCH, bench), EPERM, NOT_PERMITTED);
+	refused("nor the host's zones to be looked at", ASK(fd, SHADOWMM_IOC_DIFF_OPEN, diff), EPERM, NOT_PERMITTED);
+}
+
+/* --- what others have left ---------------------------------------------------------- */
+
+static const __u64 sizes[] = { 8, 24, 96, 192, 512, 2048, 8192 };
+enum { OF_EACH = 16, LEFT_PAGES = 6144 };
+
+/* Memory of every kind, in a window: each place, and its pages. */
+static int windows_memory(int fd, char **place, unsigned long *pages)
+{
+	uintptr_t brk = w_brk(fd, 0);
+
+	place[0] = w_mmap(fd, NULL, LEFT_PAGES * PAGE, RW, ANON);
+	place[1] = w_mmap(fd, NULL, 512 * PAGE, RW, MAP_SHARED);
+	place[2] = w_mmap(fd, NULL, 1024 * PAGE, RW, ANON);
+	w_madvise(fd, place[2], 1024 * PAGE, MADV_HUGEPAGE);
+	place[3] = (char *)brk;
+	pages[0] = LEFT_PAGES;
+	pages[1] = 512;
+	pages[2] = 1024;
+	pages[3] = w_brk(fd, brk + 256 * PAGE) == brk + 256 * PAGE ? 256 : 0;
+	return 4;
+}
+
+/* Leaves memory full of what nobody else is to see. */
+static void leave(void)
+{
+	int fd = open_device(), nr;
+	char *window = open_window(fd, WINDOW), *place[4];
+	unsigned long pages[4];
+	__u64 objects[OF_EACH];
+	char secret[8192];
+
+	nr = windows_memory(fd, place, pages);
+	for (int i = 0; i < nr; i++)
+		memset(place[i], 0xa5, pages[i] * PAGE);
+	memset(secret, 0xa5, sizeof(secret));
+	for (size_t s = 0; s < sizeof(sizes) / sizeof(*sizes); s++) {
+		for (int i = 0; i < OF_EACH; i++)
+			if (kmalloc(fd, sizes[s], 0, &objects[i]) ||
+			    bytes(fd, SHADOWMM_BYTES_WRITE, objects[i], secret, sizes[s]))
+				expect("objects can be filled", false);
+		for (int i = 0; i < OF_EACH; i++)
+			kfree(fd, objects[i]);
+	}
+	munmap(window, WINDOW);
+	expect("memory was filled and given back", true);
+}
+
+/* Takes as many objects as `leave` had: how many bytes they have, and how many that are not 0. */
+static unsigned long objects_left(int fd, unsigned long *seen)
+{
+	unsigned long bad = 0, stale = 0;
+	char content[8192];
+	__u64 object;
+
+	for (size_t s = 0; s < sizeof(sizes) / sizeof(*sizes); s++)
+		for (int i = 0; i < OF_EACH; i++) {
+			memset(content, 0xaa, sizeof(content));
+			if (kmalloc(fd, sizes[s], 0, &object) ||
+			    bytes(fd, SHADOWMM_BYTES_READ, object, content, sizes[s]))
+				bad++;
+			for (size_t at = 0; at < sizes[s]; at++, ++*seen)
+				stale += content[at] != 0;
+		}
+	same("objects can be read", 0, bad);
+	return stale;
+}
+
+/* Looks for it in as much memory as `leave` had. */
+static void look(void)
+{
+	int fd = open_device(), nr;
+	unsigned long pages[4], stale, seen = 0;
+	char *window, *place[4];
+
+	/* The objects first: they were freed last. */
+	same("and have nothing in them", 0, objects_left(fd, &seen));
+	window = open_window(fd, WINDOW);
+	nr = windows_memory(fd, place, pages);
+	stale = 0;
+	for (int i = 0; i < nr; i++)
+		for (unsigned long at = 0; at < pages[i] * PAGE; at += sizeof(long), seen += sizeof(long))
+			stale += *(volatile long *)(place[i] + at) != 0;
+	same("nor have pages", 0, stale);
+	/* And pages that are written to first. */
+	for (int i = 0; i < nr; i++)
+		w_madvise(fd, place[i], pages[i] * PAGE, MADV_DONTNEED);
+	for (unsigned long at = 0; at < LEFT_PAGES; at++) {
+		place[0][at * PAGE] = 0;
+		for (unsigned long in = 0; in < PAGE; in += sizeof(long))
+			stale += *(volatile long *)(place[0] + at * PAGE + in) != 0;
+	}
+	same("nor those that were written to first", 0, stale);
+	printf("# %lu bytes\n", seen);
+	munmap(window, WINDOW);
+}
+
+/* --- structures are written whole ---------------------------------------------------- */
+
+static bool is_filled(const void *at, size_t len)
+{
+	const unsigned char *byte = at;
+
+	for (size_t i = 0; i + 4 <= len; i++)
+		if (byte[i] == 0xaa && byte[i + 1] == 0xaa && byte[i + 2] == 0xaa && byte[i + 3] == 0xaa)
+			return true;
+	return false;
+}
+
+/* The size of a record of a report, found by trying. */
+static unsigned int record_size(int fd, unsigned int kind)
+{
+	for (unsigned int size = 4; size <= 4096; size += 4) {
+		struct shadowmm_report request = { .kind = kind, .record_size = size };
+
+		if (!ASK(fd, SHADOWMM_IOC_REPORT, request))
+			return size;
+	}
+	return 0;
+}
+
+static void structures(void)
+{
+	static unsigned char buf[4 << 20];
+	int fd = open_device(), kinds = 0, left = 0;
+	struct shadowmm_version version;
+	struct shadowmm_alloc alloc;
+	struct shadowmm_page page;
+	struct shadowmm_stage stage;
+	struct shadowmm_mm_info info;
+	char *window = open_window(fd, WINDOW);
+
+	expect("a window can be had", window != MAP_FAILED && w_mmap(fd, NULL, PAGE, RW, ANON) != MAP_FAILED);
+	memset(&version, 0xaa, sizeof(version));
+	memset(&version.head, 0, sizeof(version.head));
+	version.reserved = 0;
+	same("VERSION", 0, ASK(fd, SHADOWMM_IOC_VERSION, version));
+	expect("is written whole", !is_filled(&version, sizeof(version)));
+	memset(&stage, 0xaa, sizeof(stage));
+	memset(&stage.head, 0, sizeof(stage.head));
+	stage.op = SHADOWMM_STAGE_GET;
+	same("STAGE", 0, ASK(fd, SHADOWMM_IOC_STAGE, stage));
+	expect("is written whole", !is_filled(&stage, sizeof(stage)));
+	memset(&alloc, 0xaa, sizeof(alloc));
+	memset(&alloc.head, 0, sizeof(alloc.head));
+	alloc.head.flags = SHADOWMM_ALLOC_MOVABLE;
+	alloc.gfp = alloc.order = alloc.reserved = 0;
+	alloc.nid = -1;
+	same("ALLOC", 0, ASK(fd, SHADOWMM_IOC_ALLOC, alloc));
+	expect("is written whole", !is_filled(&alloc, sizeof(alloc)));
+	memset(&page, 0xaa, sizeof(page));
+	memset(&page.head, 0, sizeof(page.head));
+	page.pfn = alloc.pfn;
+	page.reserved = 0;
+	same("PAGE", 0, ASK(fd, SHADOWMM_IOC_PAGE, page));
+	expect("is written whole", !is_filled(&page, sizeof(page)));
+	memset(&info, 0xaa, sizeof(info));
+	memset(&info.head, 0, sizeof(info.head));
+	same("MM_INFO", 0, ASK(fd, SHADOWMM_IOC_MM_INFO, info));
+	expect("is written whole", !is_filled(&info, sizeof(info)));
+	for (unsigned int kind = 0; kind < 64; kind++) {
+		unsigned int size = record_size(fd, kind);
+		struct shadowmm_report request = {
+			.kind = kind, .record_size = size, .buf = (uintptr_t)buf,
+		};
+
+		if (!size)
+			continue;
+		request.capacity = sizeof(buf) / size;
+		memset(buf, 0xaa, sizeof(buf));
+		if (ASK(fd, SHADOWMM_IOC_REPORT, request))
+			continue;
+		kinds++;
+		if (request.count > request.capacity)
+			request.count = request.capacity;
+		if (is_filled(buf, (size_t)request.count * size)) {
+			printf("# report %u\n", kind);
+			left++;
+		}
+		if (buf[(size_t)request.count * size] != 0xaa && (size_t)request.count * size < sizeof(buf)) {
+			printf("# report %u writes behind its last record\n", kind);
+			left++;
+		}
+	}
+	printf("# %d reports\n", kinds);
+	expect("there are reports", kinds > 10);
+	same("all of whose records are written whole", 0, left);
+}
+
+/* --- numbers at the ends of their ranges --------------------------------------------- */
+
+/* Every request with every field all ones, and with each word of it in turn at an end. */
+static void extremes(void)
+{
+	static const __u64 ends[] = { 0, 1, ~0ULL, ~0ULL - 4095, 1ULL << 63, (1ULL << 63) - 1, 1ULL << 47,
+				      0xffffffffULL, 0x80000000ULL, 0x7fffffffULL };
+	enum { NR_ENDS = sizeof(ends) / sizeof(*ends) };
+	unsigned long asked = 0;
+	int fd = open_device();
+	char *window = open_window(fd, WINDOW);
+
+	w_mmap(fd, NULL, 64 * PAGE, RW, ANON);
+	for (unsigned int number = 0; number < 0x60; number++) {
+		/* Those that begin the boot anew, and those that look at all of it and take their time. */
+		if ((number >= 0x01 && number <= 0x02) || number == 0x07 || (number >= 0x10 && number <= 0x18))
+			continue;
+		for (unsigned int size = 16; size <= 96; size += 8)
+			for (unsigned int word = 2; word < size / 8; word++)
+				for (unsigned int end = 0; end < NR_ENDS; end++) {
+					__u64 request[16] = { 0 };
+
+					request[0] = size;
+					request[word] = ends[end];
+					ioctl(fd, _IO(SHADOWMM_IOC_MAGIC, number), request);
+					request[0] = size;
+					request[1] = 0;
+					for (unsigned int i = 2; i < size / 8; i++)
+						request[i] = ends[(end + i) % NR_ENDS];
+					ioctl(fd, _IO(SHADOWMM_IOC_MAGIC, number), request);
+					asked += 2;
+				}
+	}
+	printf("# %lu requests\n", asked);
+	munmap(window, WINDOW);
+	close(fd);
+	expect("requests with numbers at the ends of their ranges are answered", asked > 10000);
+}
+
+int main(int argc, char **argv)
+{
+	const char *part = argc > 1 ? argv[1] : "";
+
+	if (!strcmp(part, "limits")) {
+		pages_are_limited();
+		objects_are_limited();
+		spaces_are_limited();
+		touches_are_limited();
+	} else if (!strcmp(part, "forbidden")) {
+		forbidden(argc > 2 ? atoi(argv[2]) : open_device());
+	} else if (!strcmp(part, "passed")) {
+		int fd = atoi(argv[2]);
+		__u64 pfn;
+
+		same("through a descriptor that was passed pages can be had", 0, take(fd, 0, &pfn));
+		same("and given back", 0, give(fd, 0, pfn));
+		forbidden(fd);
+	} else if (!strcmp(part, "leave")) {
+		leave();
+	} else if (!strcmp(part, "stale")) {
+		/* That what is looked for would be found: it is not kept from whoever has CAP_SYS_ADMIN. */
+		unsigned long seen = 0;
+
+		expect("and have in them what was left there", objects_left(open_device(), &seen) > 0);
+	} else if (!strcmp(part, "look")) {
+		look();
+	} else if (!strcmp(part, "structures")) {
+		structures();
+	} else if (!strcmp(part, "extremes")) {
+		extremes();
+	} else {
+		fprintf(stderr, "access: no part '%s'\n", part);
+		return 2;
+	}
+	return failures != 0;
+}
