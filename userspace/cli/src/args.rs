@@ -212,6 +212,11 @@ pub enum Command {
         #[arg(value_name = "NAME[=VALUE]")]
         what: Option<String>,
     },
+    /// How much of the shadow each user has, of those who have the device open
+    #[command(
+        after_long_help = "JSON: users: [{uid, files, pages, objects, spaces}]. Limits are parameters of the module: user_pages=, file_pages= and so on."
+    )]
+    Users,
     /// The areas of the other page allocator, after Cosmos, where it was chosen at load
     #[command(
         after_long_help = "JSON: allocator (buddy or cosmos); areas: [{nid, zone, zone_name, kind, start_pfn, end_pfn, max_pages, allocated_pages, free_pages, divisions, merges, lists: [{block_pages, objects, free, allocs, frees}]}], none with the buddy system."

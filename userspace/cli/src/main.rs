@@ -106,6 +106,7 @@ fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Slab(slab) => commands::slab::run(context, slab),
         Command::Mm(mm) => commands::mm::run(context, mm),
         Command::Run(args) => commands::mm::run_program(context, args),
+        Command::Users => commands::users::run(context),
         Command::Cosmos => commands::cosmos::run(context),
         Command::Compare(args) => commands::compare::run(context, args),
         Command::Tour(args) => commands::tour::run(context, args),

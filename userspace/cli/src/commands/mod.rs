@@ -25,6 +25,7 @@ pub mod slab;
 pub mod status;
 pub mod tour;
 pub mod tune;
+pub mod users;
 pub mod validate;
 pub mod vmstat;
 pub mod zones;
