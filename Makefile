@@ -9,10 +9,10 @@ override CMD := $(value CMD)
 override APPEND := $(value APPEND)
 override MODULE_ARGS := $(value MODULE_ARGS)
 export FUZZ_MIN FUZZ_SEED TORTURE_MIN SOAK_MIN
-export NODES CPUS MEM CMA IDLE APPEND ACCEL KVER TIMEOUT MODULE_ARGS NOLOAD STRESS_NG CMD
+export NODES CPUS MEM CMA IDLE APPEND ACCEL KVER KERNEL TIMEOUT MODULE_ARGS NOLOAD STRESS_NG CMD
 
 .PHONY: fuzz fuzz-guest torture soak
-.PHONY: run test shell guest module userspace clean distclean help
+.PHONY: run test test-full shell guest module userspace clean distclean help
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -21,6 +21,9 @@ run:
 
 test:
 	@tests/run
+
+test-full:
+	@tests/full
 
 # Core under libFuzzer, FUZZ_MIN minutes for each of the targets (or FUZZ_TARGETS="buddy slab").
 fuzz:

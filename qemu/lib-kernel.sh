@@ -10,7 +10,20 @@ wanted=${KVER:-$pinned}
 # Only the pin may be replaced by what the archive has; a KVER= that is not there is an error.
 fallback=${KVER:+}
 [[ -n ${KVER:-} ]] || fallback=yes
-kernel=$cache/kernel/$wanted
+stock=$cache/kernel/$wanted
+
+# KERNEL= a kernel that is built from the same source with checks: see qemu/kernel-built and qemu/config.
+# Without, it is Debian's own.
+flavour=${KERNEL:-}
+case $flavour in
+    '') ;;
+    debug) fragments=(guest debug kasan) ;;
+    kcsan) fragments=(guest debug kcsan) ;;
+    *) die "KERNEL= is debug or kcsan, or nothing for Debian's own kernel." ;;
+esac
+kernel_name=$wanted${flavour:+-$flavour}
+kernel=$cache/kernel/$kernel_name
 
 # The release that is really there: the pin may have been replaced.
-kernel_release() { cut -d' ' -f1 "$kernel/release"; }
+kernel_release() { kernel_release_of "$kernel"; }
+kernel_release_of() { cut -d' ' -f1 "$1/release"; }

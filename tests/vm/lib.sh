@@ -11,6 +11,17 @@ export LC_ALL=C.UTF-8
 suite=$(basename "$0")
 suite=${suite#suite-}
 
+# The kernel that this is: stock, debug or kcsan (qemu/kernel-built).
+flavour=$(uname -r | sed -nE 's/.*-(debug|kcsan)-amd64$/\1/p')
+flavour=${flavour:-stock}
+
+# kmemleak: what was allocated and lost before this suite is not its affair.
+leaks=/sys/kernel/debug/kmemleak
+[[ ! -w $leaks ]] || echo clear >"$leaks"
+
+# skipped NAME WHY: a comparison that this kernel does not allow. It counts as nothing.
+skipped() { echo "skipped $suite: $1, because $2"; }
+
 # check NAME COMMAND...: the command succeeds.
 check() {
     local name=$1 said
@@ -55,7 +66,7 @@ buddyinfo() {
 
 # quiet: the kernel has complained of nothing since it was booted.
 quiet() {
-    local bad='WARNING: |BUG: |Oops|soft lockup|hung task|blocked for more than|detected stalls|possible .* detected|refcount_t|Bad page|corruption|general protection|held block could not'
+    local bad='WARNING: |BUG: |Oops|soft lockup|hung task|blocked for more than|detected stalls|possible .* detected|refcount_t|Bad page|corruption|general protection|held block could not|UBSAN:'
     ! dmesg | grep -E "$bad"
 }
 
@@ -67,6 +78,18 @@ areas() {
     done
 }
 
+# not_leaked: nothing that kmemleak knows of is lost. It tells what it has not found twice, at least 5 seconds
+# old: hence the wait.
+not_leaked() {
+    local scan
+    for scan in 1 2 3; do
+        sleep 6
+        echo scan >"$leaks"
+    done
+    ! grep . "$leaks"
+}
+
 finish() {
+    [[ ! -w $leaks ]] || check "kmemleak has found nothing" not_leaked
     check "the kernel has not complained" quiet
 }
