@@ -14,12 +14,14 @@ use crate::mm::OomTask;
 use crate::mm::Rlimit;
 use crate::phys::CpuId;
 use crate::phys::NodeId;
+use crate::phys::Pfn;
 use crate::report::AllocFailure;
 use crate::slab::debug::Finding;
 use crate::trace::TraceEvent;
 use crate::trace::TracePoint;
 use core::fmt;
 use core::ops::DerefMut;
+use core::ptr::NonNull;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
@@ -82,6 +84,25 @@ pub trait Platform: Send + Sync + 'static {
     /// that are made of cells ([`Cells`](crate::phys::Cells)), which can't hold a
     /// [`Platform::Lock`]. Preemption is off while it is held; must not sleep.
     fn raw_lock<'a>(&'a self, word: &'a AtomicU32) -> Self::RawGuard<'a>;
+
+    /// Whether the surroundings watch who touches memory (KASAN), so that it is
+    /// worth telling them what is nobody's.
+    const WATCHES: bool = false;
+
+    /// Nobody may touch these bytes, or, with `free` false, their new owner may
+    /// (`kasan_poison`). Called with locks held.
+    fn watch(&self, _memory: NonNull<u8>, _bytes: usize, _free: bool) {}
+
+    /// Whether free pages are filled with a pattern that is looked for when they
+    /// are given out (`page_poisoning_enabled`). Stays as it is.
+    #[inline(always)]
+    fn poisons_pages(&self) -> bool {
+        false
+    }
+
+    /// A page was written to while it was nobody's. Locks may be held; the text is
+    /// written now or never.
+    fn page_report(&self, _pfn: Pfn, _text: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result) {}
 
     /// A number that nobody can guess.
     fn random(&self) -> u64 {
@@ -326,7 +347,9 @@ pub trait Platform: Send + Sync + 'static {
     /// pages do not ask for each: they are closed meanwhile
     /// (`BuddySystem::set_told`).
     fn wants_pages(&self) -> bool {
-        self.is_traced(TracePoint::PageAlloc) || self.is_traced(TracePoint::PageFree)
+        self.poisons_pages()
+            || self.is_traced(TracePoint::PageAlloc)
+            || self.is_traced(TracePoint::PageFree)
     }
 
     /// Whether somebody wants to be told of every object. As above: no CPU keeps

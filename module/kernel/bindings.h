@@ -102,6 +102,7 @@ struct shadowmm_params {
 	int slab_max_order;
 	unsigned int slab_min_objects;
 	char *slab_debug;	/* NULL: none */
+	bool page_poison;
 	/* As the files of /proc/shadowmm/vm take them; NULL where the boot decides. */
 	char *tunables[SHADOWMM_NR_TUNABLES];
 	/* These may be written to later. 0: no limit of a file's own, a share for a user. */
@@ -112,6 +113,14 @@ struct shadowmm_params {
 };
 
 const struct shadowmm_params *shadowmm_params(void);
+
+/* poison.c: whether free pages are filled, and memory that nobody may touch. */
+struct shadowmm_switch {
+	struct static_key_false key;
+};
+extern struct shadowmm_switch shadowmm_page_poison;
+void shadowmm_page_poison_on(void);
+void shadowmm_watch(const void *memory, size_t bytes, bool free);
 
 /* workers.c */
 int shadowmm_workers_start(void);

@@ -68,6 +68,7 @@ const OBJECT: u32 = _IO(MAGIC, 0x22);
 const OBJECTS: u32 = _IO(MAGIC, 0x23);
 const KMALLOC: u32 = _IO(MAGIC, 0x24);
 const BYTES: u32 = _IO(MAGIC, 0x25);
+const MISUSE: u32 = _IO(MAGIC, 0x0d);
 const BENCH: u32 = _IO(MAGIC, 0x10);
 const BENCH_SLAB: u32 = _IO(MAGIC, 0x11);
 const BENCH_LOOKUP: u32 = _IO(MAGIC, 0x12);
@@ -216,6 +217,7 @@ impl MiscDevice for OpenFile {
             OBJECTS => abi::answer(arg, |request| me.objects(request)),
             KMALLOC => abi::answer(arg, |request| me.kmalloc(request)),
             BYTES => abi::answer(arg, |request| me.bytes(request)),
+            MISUSE => abi::answer(arg, |request| me.misuse(request)),
             BENCH => abi::answer(arg, |request| bench::run(&me.shadow, request)),
             BENCH_SLAB => abi::answer(arg, |request| bench::objects::run(&me.shadow, request)),
             BENCH_LOOKUP => abi::answer(arg, |request| {

@@ -59,6 +59,9 @@ MODULE_PARM_DESC(slab_min_objects, "Objects that a slab has at least; 0 (default
 module_param_named(slab_debug, params.slab_debug, charp, 0444);
 MODULE_PARM_DESC(slab_debug, "Which caches are debugged, and how; as on the kernel's command line, e.g. FZPU,kmalloc-*");
 
+module_param_named(page_poison, params.page_poison, bool, 0444);
+MODULE_PARM_DESC(page_poison, "Fill free pages with a pattern and look for it when they are given out, as page_poison= on the kernel's command line");
+
 /* What can be changed later in /proc/shadowmm/vm, and begins so. */
 #define TUNABLE(place, name, text)					\
 	module_param_named(name, params.tunables[place], charp, 0444);	\

@@ -9,6 +9,7 @@ use crate::mm;
 use crate::mm::files;
 use crate::movable::Handles;
 use crate::percpu;
+use crate::poison;
 use crate::slab_report;
 use crate::trace;
 use core::cell::UnsafeCell;
@@ -17,6 +18,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ops::Deref;
 use core::ops::DerefMut;
+use core::ptr::NonNull;
 use core::sync::atomic::AtomicU32;
 use kernel::sync::Arc;
 use kernel::types::NotThreadSafe;
@@ -30,6 +32,7 @@ use shadowmm_core::mm::CAP_SYS_ADMIN;
 use shadowmm_core::mm::CAP_SYS_RAWIO;
 use shadowmm_core::phys::CpuId;
 use shadowmm_core::phys::NodeId;
+use shadowmm_core::phys::Pfn;
 use shadowmm_core::platform::FileInfo;
 use shadowmm_core::platform::Lock;
 use shadowmm_core::platform::Platform;
@@ -458,13 +461,31 @@ impl Platform for Kernel {
         slab_report::tell(finding, text, self.now_ns());
     }
 
+    // With KASAN, the kernel watches who touches what.
+    const WATCHES: bool = cfg!(CONFIG_KASAN_GENERIC);
+
+    fn watch(&self, memory: NonNull<u8>, bytes: usize, free: bool) {
+        // SAFETY: Notes of these bytes who may touch them; those who say so
+        // touch them no more, or from now on.
+        unsafe { bindings::shadowmm_watch(memory.as_ptr().cast(), bytes, free) };
+    }
+
+    #[inline(always)]
+    fn poisons_pages(&self) -> bool {
+        poison::is_on()
+    }
+
+    fn page_report(&self, pfn: Pfn, text: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result) {
+        slab_report::tell_page(pfn, text, self.now_ns());
+    }
+
     #[inline(always)]
     fn is_traced(&self, point: TracePoint) -> bool {
         trace::is_traced(point)
     }
 
     fn wants_pages(&self) -> bool {
-        trace::wants_pages()
+        poison::is_on() || trace::wants_pages()
     }
 
     fn wants_objects(&self) -> bool {

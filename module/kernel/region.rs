@@ -103,8 +103,20 @@ impl Chunk {
     }
 }
 
+impl Chunk {
+    /// Whoever has it may touch it, as if nobody had ever had it.
+    fn unwatch(&self) {
+        // SAFETY: The pages are ours, and have an address.
+        unsafe {
+            let start = bindings::shadowmm_page_address(self.page.as_ptr());
+            bindings::shadowmm_watch(start, (self.pages as usize) << 12, false);
+        }
+    }
+}
+
 impl Drop for Chunk {
     fn drop(&mut self) {
+        self.unwatch();
         let page = self.page.as_ptr();
         let pages = self.pages as usize;
         match self.origin {
@@ -295,6 +307,7 @@ impl HostMemory {
     /// `self` outlives everything that is made of the backing, and there is
     /// one backing at a time.
     pub(crate) unsafe fn backing(&self, backing: &mut Backing<'static>) -> Result {
+        self.chunks.iter().for_each(Chunk::unwatch);
         for run in self.runs() {
             let first = self.chunks.get(run.first).ok_or(ENOMEM)?;
             // SAFETY: The page is ours, hence in the direct map.

@@ -48,6 +48,7 @@ mod pages;
 mod percpu;
 mod percpu_rwsem;
 mod platform;
+mod poison;
 mod procfs;
 mod records;
 mod region;
@@ -166,6 +167,9 @@ fn load() -> Result<shadow::Current> {
                 .set_tunable(which, text(which.name(), value)?)
                 .map_err(|error| shadow::refused(which.name(), error))?;
         }
+    }
+    if params.page_poison {
+        poison::turn_on();
     }
     let host = region::HostMemory::take(source, params.region_mb)?;
     let shadow = shadow::Shadow::new(host, config)?;

@@ -12,6 +12,7 @@ use core::fmt::Write;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
+use shadowmm_core::phys::Pfn;
 use shadowmm_core::report::RateLimit;
 use shadowmm_core::slab::debug::Finding;
 
@@ -110,6 +111,27 @@ pub(crate) fn tell(
             len: 0,
         };
         let _ = text(&mut lines);
+    }
+}
+
+/// A page was written to while it was nobody's.
+pub(crate) fn tell_page(
+    pfn: Pfn,
+    text: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
+    now_ns: u64,
+) {
+    let whole = |out: &mut dyn fmt::Write| {
+        writeln!(out, "BUG page {pfn}: written to while it was free")?;
+        text(out)
+    };
+    // Neither fails.
+    let _ = whole(&mut *RING.lock());
+    if LOGGED.allow(now_ns).is_some() {
+        let mut lines = Lines {
+            line: [0; LINE],
+            len: 0,
+        };
+        let _ = whole(&mut lines);
     }
 }
 

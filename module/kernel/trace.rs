@@ -12,6 +12,7 @@
 //! ```
 
 use crate::bindings;
+use crate::poison;
 use crate::shadow;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::SeqCst;
@@ -112,7 +113,7 @@ fn tell_shadow() {
     if let Some(shadow) = shadow::current_if_ready() {
         // Without an allocator there is nothing to close.
         let _ = shadow.with_mm(|mm| {
-            mm.buddy().set_told(wants_pages());
+            mm.buddy().set_told(poison::is_on() || wants_pages());
             Ok(())
         });
     }

@@ -46,6 +46,7 @@
 #define SHADOWMM_IOC_BLOCK    _IO(SHADOWMM_IOC_MAGIC, 0x0a) /* struct shadowmm_block */
 #define SHADOWMM_IOC_POLICY   _IO(SHADOWMM_IOC_MAGIC, 0x0b) /* struct shadowmm_policy */
 #define SHADOWMM_IOC_CONTIG   _IO(SHADOWMM_IOC_MAGIC, 0x0c) /* struct shadowmm_contig */
+#define SHADOWMM_IOC_MISUSE   _IO(SHADOWMM_IOC_MAGIC, 0x0d) /* struct shadowmm_misuse */
 #define SHADOWMM_IOC_BENCH    _IO(SHADOWMM_IOC_MAGIC, 0x10) /* struct shadowmm_bench */
 #define SHADOWMM_IOC_BENCH_SLAB _IO(SHADOWMM_IOC_MAGIC, 0x11) /* struct shadowmm_bench_slab */
 #define SHADOWMM_IOC_BENCH_LOOKUP _IO(SHADOWMM_IOC_MAGIC, 0x12) /* struct shadowmm_bench_lookup */
@@ -335,6 +336,19 @@ struct shadowmm_contig {
 	__aligned_u64 pages;	/* 1 to SHADOWMM_MAX_CONTIG */
 	__aligned_u64 pfn;	/* the first page; ALLOC: out */
 	__u32 page_zone;	/* out, but for FREE */
+	__u32 reserved;
+};
+
+/*
+ * MISUSE: writes a byte to the shadow's memory, whosever it is, so that what looks for
+ * such a thing can be seen to find it. For who may administer the machine, and only with page_poison=1 or in
+ * a kernel with KASAN (else EOPNOTSUPP). ENXIO where there is no memory, or something of the shadow's that
+ * never moves.
+ */
+struct shadowmm_misuse {
+	struct shadowmm_head head;
+	__aligned_u64 addr;	/* of the shadow's physical memory */
+	__u32 byte;		/* 0 to 255 */
 	__u32 reserved;
 };
 

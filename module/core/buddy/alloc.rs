@@ -232,6 +232,7 @@ where
             Some(taken) => taken,
             None => self.slowpath(&context, gfp, request.nodes)?,
         };
+        self.unpoison(taken.pfn, request.order);
         if gfp.has(gfp::__GFP_ZERO) {
             self.zero(&taken, request.order)?;
         }
@@ -277,6 +278,7 @@ where
                 zone: id,
                 preferred,
             };
+            self.unpoison(pfn, PageOrder::ZERO);
             if gfp.has(gfp::__GFP_ZERO) && self.memory.zero(one_page(pfn)).is_err() {
                 // There is no memory behind any page then.
                 self.free_pages(pages.get(..taken).unwrap_or(&[]));

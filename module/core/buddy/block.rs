@@ -108,6 +108,7 @@ where
         page.set_bits(PageDescriptor::with_order(gate, order));
         page.set_count(1);
         drop(areas);
+        self.unpoison_here(pfn, order);
         out.slot.count_direct_alloc(order.pages());
         Some(PageRef { pfn, page })
     }
@@ -151,6 +152,7 @@ where
             return None;
         }
         let place = self.place_of(back, pfn, free, order)?;
+        self.poison_here(pfn, order);
         page.set_free_bits(free, mt as u8);
         page.set_count(0);
         let block = FreeBlock {

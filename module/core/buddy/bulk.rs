@@ -160,6 +160,7 @@ where
             return Err(Error::DoubleFree);
         }
         page.set_count(0);
+        self.poison(pfn, PageOrder::ZERO);
         self.tell_free(pfn, PageOrder::ZERO);
         Ok(true)
     }

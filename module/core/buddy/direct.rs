@@ -53,6 +53,7 @@ where
         }
         let pfn = self.direct_from_set(out, order, mt)?;
         let page = out.flat.page(pfn).or_else(|| self.map.page(pfn))?;
+        self.unpoison_here(pfn, order);
         page.set_allocated_in(out.zone, order);
         out.slot.count_direct_alloc(order.pages());
         Some(PageRef { pfn, page })
@@ -111,6 +112,7 @@ where
         page.set_allocated_in(out.zone, order);
         page.set_count(1);
         drop(locked);
+        self.unpoison_here(pfn, order);
         out.slot.count_direct_alloc(order.pages());
         Some(PageRef { pfn, page })
     }
@@ -173,6 +175,7 @@ where
             flat: &back.flat,
             all: self.map,
         };
+        self.poison_here(pfn, order);
         set.unsettle();
         let index = pageset::index_of(order, mt);
         set.push_head(index, &map, pfn, page);
@@ -198,6 +201,7 @@ where
             return false;
         }
         page.set_count(0);
+        self.poison_here(pfn, order);
         let map = FlatFirst {
             flat: &back.flat,
             all: self.map,

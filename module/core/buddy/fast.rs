@@ -61,6 +61,7 @@ where
         let pfn = Pfn(pfn.into());
         let page = out.flat.page(pfn)?;
         magazines.pop(list);
+        self.unpoison_here(pfn, PageOrder::ZERO);
         page.toggle_owner();
         set.note_hot_alloc();
         Some(PageRef { pfn, page })
@@ -97,6 +98,7 @@ where
             }) else {
                 break;
             };
+            self.unpoison_here(pfn, PageOrder::ZERO);
             page.toggle_owner();
             *place = PageRef { pfn, page };
             taken = taken.wrapping_add(1);
@@ -126,6 +128,7 @@ where
                 break;
             };
             page.toggle_owner();
+            self.poison_here(pfn, PageOrder::ZERO);
             magazines.push_at(list, place, pfn.0 as u32);
             freed = freed.wrapping_add(1);
         }
@@ -143,7 +146,7 @@ where
         };
         let [normal, _] = local.back();
         let set = normal.set();
-        set.gate() == page.bits() && Self::push_hot(normal, set, pfn, || page.toggle_owner())
+        set.gate() == page.bits() && self.push_hot(normal, set, pfn, || page.toggle_owner())
     }
 
     /// The same for a page of any other zone: each CPU keeps pages of all.
@@ -157,7 +160,7 @@ where
             return false;
         };
         let set = back.set();
-        set.gate() == page.bits() && Self::push_hot(&back, set, pfn, || page.toggle_owner())
+        set.gate() == page.bits() && self.push_hot(&back, set, pfn, || page.toggle_owner())
     }
 
     /// Takes a page back from somebody who says that it is his: of several who
@@ -175,7 +178,7 @@ where
                 let bits = page.bits();
                 let set = back.set();
                 if bits == set.gate() {
-                    return Self::push_hot(back, set, pfn, || page.take_plain(bits));
+                    return self.push_hot(back, set, pfn, || page.take_plain(bits));
                 }
             }
         }
@@ -185,7 +188,13 @@ where
     /// Puts a page into its magazine, if that has not reached its limit and
     /// `take` gets the page from its owner.
     #[inline(always)]
-    fn push_hot(back: &Back<'_>, set: &Pageset, pfn: Pfn, take: impl FnOnce() -> bool) -> bool {
+    fn push_hot(
+        &self,
+        back: &Back<'_>,
+        set: &Pageset,
+        pfn: Pfn,
+        take: impl FnOnce() -> bool,
+    ) -> bool {
         let Some(list) = back.list(pfn) else {
             return false;
         };
@@ -196,6 +205,7 @@ where
         if !take() {
             return false;
         }
+        self.poison_here(pfn, PageOrder::ZERO);
         magazines.push_at(list, place, pfn.0 as u32);
         set.note_hot_free();
         true

@@ -227,6 +227,7 @@ where
         if moved == Moved::Yes {
             if page.take_from_owner(order) {
                 page.set_count(0);
+                self.poison(from, order);
                 self.tell_free(from, order);
                 self.free_taken(from, page, order, None);
             }
@@ -281,6 +282,7 @@ where
     /// (`post_alloc_hook` and `set_page_refcounted`).
     pub(super) fn make_allocated(&self, pfn: Pfn, order: PageOrder) {
         if let Some(page) = self.map.page(pfn) {
+            self.unpoison(pfn, order);
             page.set_state(PageState::Allocated, order);
             page.set_count(1);
         }

@@ -90,6 +90,7 @@ mod pageblock;
 mod pageset;
 mod pcp;
 pub(crate) mod pieces;
+mod poison;
 mod policy;
 mod reclaim;
 mod slowpath;

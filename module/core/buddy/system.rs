@@ -147,6 +147,7 @@ where
             });
         }
         page.set_count(0);
+        self.poison(pfn, order);
         Ok(Some(page))
     }
 
@@ -246,6 +247,7 @@ where
                 }
             }
             zone.add_managed(order.pages());
+            self.poison(pfn, order);
             self.locked(zone, id, &mut areas).split_large_buddy(
                 pfn,
                 page,
@@ -323,7 +325,7 @@ where
     #[inline(never)]
     pub(super) fn free_slow(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
         self.tell_free(pfn, order);
-        match self.free_direct(pfn, order) {
+        match !self.platform.poisons_pages() && self.free_direct(pfn, order) {
             true => Ok(()),
             false => self.free_long(pfn, order),
         }

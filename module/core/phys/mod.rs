@@ -23,6 +23,7 @@ mod backing;
 mod cells;
 mod fixed_list;
 mod placed;
+mod poison;
 mod region;
 
 pub use addr::Bytes;

@@ -439,7 +439,7 @@ impl<'m> Region<'m> {
     }
 
     /// From `at` to `end`, or to the end of the segment that `at` lies on.
-    fn part(&self, at: PhysAddr, end: PhysAddr) -> Option<PhysRange> {
+    pub(super) fn part(&self, at: PhysAddr, end: PhysAddr) -> Option<PhysRange> {
         let segment = self.segment(at.pfn_down())?;
         Some(PhysRange {
             start: at,
@@ -448,7 +448,7 @@ impl<'m> Region<'m> {
     }
 
     /// The memory behind `range`, if it is not empty and lies on one segment.
-    fn pointer(&self, range: PhysRange) -> Option<NonNull<u8>> {
+    pub(super) fn pointer(&self, range: PhysRange) -> Option<NonNull<u8>> {
         let segment = self.segment(range.start.pfn_down())?;
         let bytes = segment.range.bytes();
         if range.is_empty() || range.end > bytes.end {

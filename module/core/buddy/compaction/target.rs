@@ -278,6 +278,7 @@ where
 
     /// `compaction_free()`
     fn put_back(&mut self, pfn: Pfn, order: PageOrder) {
+        self.buddy.poison(pfn, order);
         self.buddy.tell_free(pfn, order);
         self.keep(pfn, order, false);
         self.nr_free += order.pages();

@@ -14,6 +14,7 @@ mod load;
 mod model;
 mod numbers;
 mod owner;
+mod poison;
 mod policy;
 mod reclaim;
 mod slowpath;

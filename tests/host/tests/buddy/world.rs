@@ -50,6 +50,9 @@ pub struct Threads {
     pub kcompactd_woken: Mutex<Vec<i32>>,
     /// What was said of failures: the headline, and what follows.
     pub failures: Mutex<Vec<(String, String)>>,
+    /// Whether free pages are filled, and what was said of those that had changed.
+    pub poisons: AtomicBool,
+    pub corrupt: Mutex<Vec<(Pfn, String)>>,
 }
 
 impl Threads {
@@ -118,6 +121,16 @@ impl Platform for Threads {
 
     fn wake_kcompactd(&self, nid: NodeId) {
         self.kcompactd_woken.lock().unwrap().push(nid.0);
+    }
+
+    fn poisons_pages(&self) -> bool {
+        self.poisons.load(Relaxed)
+    }
+
+    fn page_report(&self, pfn: Pfn, text: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result) {
+        let mut report = String::new();
+        text(&mut report).unwrap();
+        self.corrupt.lock().unwrap().push((pfn, report));
     }
 
     fn warn_alloc(
