@@ -271,6 +271,10 @@ fn read<T: Request>(arg: UserPtr) -> Result<(T, usize)> {
 }
 
 /// Reads a request, has it handled, and writes the answer or the reason.
+///
+/// Each request has a frame of its own on the stack, of 16 KiB: the one that dispatches
+/// them would have all of theirs at once.
+#[inline(never)]
 pub(crate) fn answer<T: Request>(arg: UserPtr, handle: impl FnOnce(&mut T) -> Result) -> Result {
     let result = read::<T>(arg).and_then(|(mut request, known)| {
         // Where the answer can't be written, nothing may have been done: the

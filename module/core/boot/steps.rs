@@ -89,6 +89,7 @@ impl<'m, P: Platform> Detected<'m, P> {
     /// # Errors
     ///
     /// Memblock's.
+    #[inline(never)]
     pub fn setup_memblock(self, machine: &Machine<'m>) -> Result<(Early<'m, P>, CrashRanges)> {
         let mut memblock = EarlyMemory::new(self.memory, self.reserved, Some(self.region));
         setup::e820_memblock_setup(&mut memblock, machine)?;
@@ -119,6 +120,7 @@ impl<'m, P: Platform> Early<'m, P> {
     /// # Errors
     ///
     /// Those of [`Nodes::register`] and [`Sparse::init`].
+    #[inline(never)]
     pub fn paging_init(mut self, machine: &Machine<'m>) -> Result<Paged<'m, P>> {
         let firmware: NodeMask = machine.map.meminfo.blocks().iter().map(|b| b.nid).collect();
         let cpus: NodeMask = machine.map.cpus.iter().map(|cpu| cpu.nid).collect();
@@ -138,6 +140,7 @@ impl<'m, P: Platform> Paged<'m, P> {
     ///
     /// Those of [`Nodes::init_zones`], [`Statistics::place`],
     /// [`MemAreas::place`] and [`KmsobPool::place`].
+    #[inline(never)]
     pub fn free_area_init(self, machine: &Machine<'m>) -> Result<Zoned<'m, P>> {
         let mut early = self.0;
         let config = zone_config(machine);
@@ -199,6 +202,7 @@ impl<'m, P: Platform> Zoned<'m, P> {
     /// # Errors
     ///
     /// What the allocator says to a block that it can't take.
+    #[inline(never)]
     pub fn hand_off(self, machine: &Machine<'m>) -> Result<Mm<'m, P>> {
         let Early {
             platform,
