@@ -115,11 +115,7 @@ pub(crate) fn tell(
 }
 
 /// A page was written to while it was nobody's.
-pub(crate) fn tell_page(
-    pfn: Pfn,
-    text: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
-    now_ns: u64,
-) {
+pub(crate) fn tell_page(pfn: Pfn, text: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result, now_ns: u64) {
     let whole = |out: &mut dyn fmt::Write| {
         writeln!(out, "BUG page {pfn}: written to while it was free")?;
         text(out)

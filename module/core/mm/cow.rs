@@ -30,7 +30,7 @@ use crate::trace::FaultKind;
 
 /// A reference to the block of an entry, until it is dropped. It may be the last one then:
 /// whoever else had the block may have given it up meanwhile.
-struct Reference<'s, 'a, 'm: 'a, P: Platform>(&'s AddressSpaces<'a, 'm, P>, Entry);
+struct Reference<'s, 'a, 'm, P: Platform>(&'s AddressSpaces<'a, 'm, P>, Entry);
 
 impl<P: Platform> Drop for Reference<'_, '_, '_, P> {
     fn drop(&mut self) {

@@ -53,7 +53,7 @@ pub fn run(data: &[u8]) {
     let mut memory = vec![MemblockRegion::EMPTY; 2 * PAGES + 2];
     let mut reserved = vec![MemblockRegion::EMPTY; 2 * PAGES + 2];
     let mut early = EarlyMemory::new(&mut memory, &mut reserved, None);
-    let mut model = Model::new();
+    let mut model = Model::default();
     for _ in 0..OPS {
         if u.is_empty() {
             break;

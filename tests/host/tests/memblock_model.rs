@@ -21,8 +21,8 @@ pub struct Model {
     movable_node: bool,
 }
 
-impl Model {
-    pub fn new() -> Self {
+impl Default for Model {
+    fn default() -> Self {
         Self {
             memory: [None; PAGES],
             reserved: [None; PAGES],
@@ -30,7 +30,9 @@ impl Model {
             movable_node: false,
         }
     }
+}
 
+impl Model {
     fn table(&mut self, kind: MemblockKind) -> &mut [Mark; PAGES] {
         match kind {
             MemblockKind::Memory => &mut self.memory,
@@ -326,7 +328,7 @@ proptest! {
         let mut memory = vec![MemblockRegion::EMPTY; 2 * PAGES + 2];
         let mut reserved = vec![MemblockRegion::EMPTY; 2 * PAGES + 2];
         let mut early = EarlyMemory::new(&mut memory, &mut reserved, None);
-        let mut model = Model::new();
+        let mut model = Model::default();
         for op in &ops {
             step(op, &mut early, &mut model);
             compare(&early, &model);
