@@ -44,6 +44,15 @@ same() {
     fi
 }
 
+# soon COMMAND...: waits until it succeeds, half a minute at most; whether it did.
+soon() {
+    local end=$((SECONDS + 30))
+    until "$@"; do
+        ((SECONDS < end)) || return 1
+        sleep 0.2
+    done
+}
+
 # ends NAME STATUS PATTERN COMMAND...: the command ends with this status, and says something that PATTERN
 # (an extended regular expression; empty for whatever) matches, on stdout or stderr.
 ends() {
