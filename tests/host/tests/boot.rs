@@ -171,7 +171,7 @@ fn the_files_of_proc_stand_in_the_order_of_the_texts() {
     let table = table.split("};").next().unwrap();
     let names: Vec<_> = table.split('"').skip(1).step_by(2).collect();
     let mut expected: Vec<_> = Text::ALL.iter().map(|text| text.name()).collect();
-    expected.extend(["refusals", "failure", "slab_report"]);
+    expected.extend(["refusals", "failure", "slab_report", "users"]);
     assert_eq!(names, expected);
     for (i, text) in Text::ALL.into_iter().enumerate() {
         assert_eq!(text as usize, i);
