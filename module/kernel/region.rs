@@ -101,15 +101,13 @@ impl Chunk {
         // SAFETY: As above.
         unsafe { bindings::shadowmm_page_to_nid(self.page.as_ptr()) }
     }
-}
 
-impl Chunk {
     /// Whoever has it may touch it, as if nobody had ever had it.
     fn unwatch(&self) {
         // SAFETY: The pages are ours, and have an address.
         unsafe {
             let start = bindings::shadowmm_page_address(self.page.as_ptr());
-            bindings::shadowmm_watch(start, (self.pages as usize) << 12, false);
+            bindings::shadowmm_watch(start, self.pages as usize * PAGE_SIZE as usize, false);
         }
     }
 }

@@ -283,12 +283,12 @@ impl<P: Platform> Boot<'_, P> {
             NodeStat::PageTablePages => &[UserStat::Table],
             _ => return None,
         };
-        let mm = self.mm().ok().filter(|_| nid != NodeId::NONE);
         let mut sum = Pages::ZERO;
-        for zone in mm.iter().flat_map(|_| ZoneType::ALL) {
-            for &stat in counted {
-                let pages = mm.map(|mm| mm.stats.user(ZoneId::new(nid, zone), stat));
-                sum += pages.unwrap_or_default();
+        if let Some(mm) = self.mm().ok().filter(|_| nid != NodeId::NONE) {
+            for zone in ZoneType::ALL {
+                for &stat in counted {
+                    sum += mm.stats.user(ZoneId::new(nid, zone), stat);
+                }
             }
         }
         Some(sum)

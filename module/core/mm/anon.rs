@@ -16,6 +16,7 @@ use crate::buddy::gfp;
 use crate::buddy::AllocRequest;
 use crate::buddy::Gfp;
 use crate::buddy::PageAllocator;
+use crate::buddy::PageRef;
 use crate::buddy::UserStat;
 use crate::error::Result;
 use crate::page::ZoneId;
@@ -42,10 +43,16 @@ impl<'a, 'm: 'a, P: Platform> NewPage<'_, 'a, 'm, P> {
         self.pfn
     }
 
+    /// It counts as this, besides.
+    #[inline]
+    pub(super) fn count(&self, stat: UserStat) {
+        self.spaces.count_pages(self.zone, stat, 1);
+    }
+
     /// It is in a table now, and counts as this.
     #[inline]
     pub(super) fn keep(self, stat: UserStat) {
-        self.spaces.count_pages(self.zone, stat, 1);
+        self.count(stat);
         core::mem::forget(self);
     }
 }
@@ -63,11 +70,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     pub(super) fn new_page(&self) -> Result<NewPage<'_, 'a, 'm, P>> {
         let allocator = self.mm.allocator();
         let page = allocator.alloc_page_here(&USER_REQUEST)?;
-        Ok(NewPage {
-            spaces: self,
-            pfn: page.pfn,
-            zone: page.page.zone_id(),
-        })
+        Ok(self.own(page))
     }
 
     /// A page for a process, zeroed (`vma_alloc_zeroed_movable_folio`).
@@ -75,13 +78,18 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     pub(super) fn new_zeroed_page(&self) -> Result<NewPage<'_, 'a, 'm, P>> {
         let allocator = self.mm.allocator();
         let page = allocator.alloc_page_here(&USER_REQUEST)?;
-        let new = NewPage {
+        let new = self.own(page);
+        self.zero_page_at(page)?;
+        Ok(new)
+    }
+
+    #[inline]
+    fn own(&self, page: PageRef<'_>) -> NewPage<'_, 'a, 'm, P> {
+        NewPage {
             spaces: self,
             pfn: page.pfn,
             zone: page.page.zone_id(),
-        };
-        self.zero_page_at(page)?;
-        Ok(new)
+        }
     }
 }
 

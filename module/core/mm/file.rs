@@ -58,9 +58,8 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         match self.write {
             true => page.keep(UserStat::Anon),
             false => {
-                let pfn = page.pfn();
+                page.count(UserStat::Mapped);
                 page.keep(UserStat::File);
-                spaces.count_frame(pfn, UserStat::Mapped, 1);
             }
         }
         self.space.cells.add_rss(kind, 1);

@@ -151,7 +151,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         if let Some(page) = self.mm.sparse.page(pfn) {
             page.set_shmem();
         }
-        self.count_frame(pfn, UserStat::Mapped, 1);
+        page.count(UserStat::Mapped);
         page.keep(UserStat::Shmem);
         cells.pages.fetch_add(1, Relaxed);
         Ok(pfn)
