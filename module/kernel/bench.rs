@@ -35,6 +35,7 @@ use crate::bindings;
 use crate::shadow::Mm;
 use crate::shadow::Shadow;
 use crate::uapi;
+use crate::users::check_admin;
 use core::arch::asm;
 use core::ptr;
 use kernel::ffi::c_long;
@@ -406,10 +407,7 @@ fn shape_of(request: &uapi::shadowmm_bench) -> Result<Shape> {
 
 /// Measures what `request` asks for.
 pub(crate) fn run(shadow: &Shadow, request: &mut uapi::shadowmm_bench) -> Result<()> {
-    // SAFETY: Asks about the running task.
-    if !unsafe { bindings::shadowmm_capable_sys_admin() } {
-        return Err(Error::NotPermitted);
-    }
+    check_admin()?;
     let what = What::of(request)?;
     let wanted = |without| request.head.flags & without == 0;
     let ours = wanted(uapi::SHADOWMM_BENCH_NO_SHADOW);

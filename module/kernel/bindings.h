@@ -63,8 +63,6 @@ u64 shadowmm_jiffies(void);
 unsigned long shadowmm_caller(void);
 unsigned int shadowmm_save_stack(u64 *entries, unsigned int nr);
 size_t shadowmm_symbol(char *text, size_t size, u64 addr);
-bool shadowmm_capable_sys_admin(void);
-bool shadowmm_capable_sys_resource(void);
 const char *shadowmm_kernel_release(void);
 
 extern const unsigned int shadowmm_struct_page_size;
@@ -152,6 +150,7 @@ void shadowmm_daemon_run(unsigned int kind, int nid);
  */
 umode_t shadowmm_report_mode(umode_t mode);
 struct proc_dir_entry *shadowmm_report(struct proc_dir_entry *entry);
+struct proc_dir_entry *shadowmm_report_dir(const char *name, umode_t mode, struct proc_dir_entry *parent);
 bool shadowmm_proc_create(void);
 void shadowmm_proc_remove(void);
 void shadowmm_proc_update_nodes(void);

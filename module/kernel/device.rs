@@ -23,6 +23,7 @@ use crate::shadow::BATCH;
 use crate::slab;
 use crate::slab::FileObjects;
 use crate::uapi;
+use crate::users::check_admin;
 use crate::users::FileAccount;
 use kernel::error::to_result;
 use kernel::fs::File;
@@ -307,7 +308,7 @@ impl OpenFile {
     fn stage(&self, request: &mut uapi::shadowmm_stage) -> CoreResult<()> {
         let op = shadow::StageOp::from_abi(request.op)?;
         if !matches!(op, shadow::StageOp::Get) {
-            slab::check_capable()?;
+            check_admin()?;
         }
         let reached = self.shadow.stage(op);
         if let (shadow::StageOp::Reset, false) = (op, self.shadow.has_objects()) {
@@ -322,7 +323,7 @@ impl OpenFile {
     }
 
     fn map(&self, request: &mut uapi::shadowmm_map) -> CoreResult<()> {
-        slab::check_capable()?;
+        check_admin()?;
         let (map, crashkernel) = records::read_map(request)?;
         self.shadow.set_map(map, crashkernel)
     }
@@ -434,13 +435,13 @@ impl OpenFile {
     }
 
     fn reclaim(&self, request: &mut uapi::shadowmm_reclaim) -> CoreResult<()> {
-        slab::check_capable()?;
+        check_admin()?;
         request.pages = records::reclaim(&self.shadow, request)?.0;
         Ok(())
     }
 
     fn validate(&self, request: &mut uapi::shadowmm_validate) -> CoreResult<()> {
-        slab::check_capable()?;
+        check_admin()?;
         let mut what = abi::TextField::new(&mut request.what);
         request.checks = self.shadow.validate(&mut what)?;
         Ok(())

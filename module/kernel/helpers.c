@@ -3,7 +3,6 @@
  * Functions of the kernel that are inline or macros in C, as functions.
  * Each does one call and decides nothing.
  */
-#include <linux/capability.h>
 #include <linux/cc_platform.h>
 #include <linux/instruction_pointer.h>
 #include <linux/percpu-rwsem.h>
@@ -213,16 +212,6 @@ unsigned int shadowmm_save_stack(u64 *entries, unsigned int nr)
 size_t shadowmm_symbol(char *text, size_t size, u64 addr)
 {
 	return scnprintf(text, size, "%pS", (void *)addr);
-}
-
-bool shadowmm_capable_sys_admin(void)
-{
-	return capable(CAP_SYS_ADMIN);
-}
-
-bool shadowmm_capable_sys_resource(void)
-{
-	return capable(CAP_SYS_RESOURCE);
 }
 
 const char *shadowmm_kernel_release(void)

@@ -12,6 +12,7 @@ use crate::percpu;
 use crate::poison;
 use crate::slab_report;
 use crate::trace;
+use crate::users;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::fmt;
@@ -381,13 +382,12 @@ impl Platform for Kernel {
 
     fn capable(&self, cap: u64) -> Option<bool> {
         let number = match cap {
-            CAP_IPC_LOCK => bindings::SHADOWMM_CAP_IPC_LOCK,
-            CAP_SYS_ADMIN => bindings::SHADOWMM_CAP_SYS_ADMIN,
-            CAP_SYS_RAWIO => bindings::SHADOWMM_CAP_SYS_RAWIO,
+            CAP_IPC_LOCK => kernel::bindings::CAP_IPC_LOCK,
+            CAP_SYS_ADMIN => kernel::bindings::CAP_SYS_ADMIN,
+            CAP_SYS_RAWIO => kernel::bindings::CAP_SYS_RAWIO,
             _ => return None,
         };
-        // SAFETY: Asks about the caller, who may sleep.
-        Some(unsafe { bindings::shadowmm_capable(number) })
+        Some(users::is_capable(number))
     }
 
     fn has_pkeys(&self) -> bool {

@@ -5,8 +5,8 @@
 
 use crate::bindings;
 use crate::device::OpenFile;
-use crate::slab;
 use crate::uapi;
+use crate::users::check_admin;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result as CoreResult;
 use shadowmm_core::phys::PhysAddr;
@@ -34,7 +34,7 @@ impl OpenFile {
     /// MISUSE: writes a byte to memory of the shadow, whosever it is, where that is
     /// to be found out.
     pub(crate) fn misuse(&self, request: &mut uapi::shadowmm_misuse) -> CoreResult<()> {
-        slab::check_capable()?;
+        check_admin()?;
         if !is_on() && !cfg!(CONFIG_KASAN_GENERIC) {
             return Err(Error::NeedsDebugging);
         }

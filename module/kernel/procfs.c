@@ -63,9 +63,9 @@ struct proc_dir_entry *shadowmm_report(struct proc_dir_entry *entry)
 	return entry;
 }
 
-static struct proc_dir_entry *make_dir(const char *name, struct proc_dir_entry *parent)
+struct proc_dir_entry *shadowmm_report_dir(const char *name, umode_t mode, struct proc_dir_entry *parent)
 {
-	return shadowmm_report(proc_mkdir_mode(name, shadowmm_report_mode(0500), parent));
+	return shadowmm_report(proc_mkdir_mode(name, shadowmm_report_mode(mode), parent));
 }
 
 static int show(struct seq_file *m, void *unused)
@@ -93,7 +93,7 @@ static struct proc_dir_entry *make_node(int nid)
 	char name[16];
 
 	snprintf(name, sizeof(name), "node%d", nid);
-	dir = make_dir(name, shadowmm_dir);
+	dir = shadowmm_report_dir(name, 0500, shadowmm_dir);
 	if (dir && !make_files(dir, node_files, ARRAY_SIZE(node_files), nid)) {
 		proc_remove(dir);
 		return NULL;
@@ -142,7 +142,7 @@ static const struct proc_ops tunable_ops = {
 
 static bool make_tunables(struct proc_dir_entry *parent)
 {
-	struct proc_dir_entry *dir = make_dir("vm", parent);
+	struct proc_dir_entry *dir = shadowmm_report_dir("vm", 0500, parent);
 	unsigned long which;
 	char name[40];
 
@@ -157,11 +157,11 @@ static bool make_tunables(struct proc_dir_entry *parent)
 
 bool shadowmm_proc_create(void)
 {
-	struct proc_dir_entry *dir = shadowmm_report(proc_mkdir_mode("shadowmm", shadowmm_report_mode(0511), NULL));
+	struct proc_dir_entry *dir = shadowmm_report_dir("shadowmm", 0511, NULL);
 
 	if (!dir)
 		return false;
-	if (!make_dir("extfrag", dir) || !make_tunables(dir) ||
+	if (!shadowmm_report_dir("extfrag", 0500, dir) || !make_tunables(dir) ||
 	    !make_files(dir, files, ARRAY_SIZE(files), -1) || !shadowmm_proc_slab_create(dir) ||
 	    !shadowmm_proc_mm_create(dir)) {
 		proc_remove(dir);

@@ -147,8 +147,7 @@ static bool make_way(const char *name)
 
 bool shadowmm_proc_slab_create(struct proc_dir_entry *parent)
 {
-	struct proc_dir_entry *dir =
-		shadowmm_report(proc_mkdir_mode("slab", shadowmm_report_mode(0500), parent));
+	struct proc_dir_entry *dir = shadowmm_report_dir("slab", 0500, parent);
 
 	mutex_lock(&lock);
 	slab_dir = dir;
@@ -171,7 +170,7 @@ void shadowmm_proc_cache_add(unsigned int cache, const char *name)
 
 	mutex_lock(&lock);
 	if (slab_dir && make_way(name))
-		dir = shadowmm_report(proc_mkdir_mode(name, shadowmm_report_mode(0500), slab_dir));
+		dir = shadowmm_report_dir(name, 0500, slab_dir);
 	else
 		dir = NULL;
 	/* Without memory for it the cache goes without files. */

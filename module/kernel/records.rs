@@ -19,7 +19,9 @@ use crate::shadow::Boot;
 use crate::shadow::Mm;
 use crate::shadow::Shadow;
 use crate::uapi;
+use crate::users::is_capable;
 use core::mem;
+use kernel::bindings::CAP_SYS_ADMIN;
 use kernel::prelude::*;
 use shadowmm_core::boot::CrashParameter;
 use shadowmm_core::boot::MAX_PARAMETER;
@@ -170,12 +172,8 @@ pub(crate) fn page(mm: &Mm<'_>, request: &mut uapi::shadowmm_page) -> CoreResult
 }
 
 fn host_pfn(pfn: Option<u64>) -> u64 {
-    // SAFETY: Asks about the caller.
-    if unsafe { bindings::shadowmm_capable_sys_admin() } {
-        pfn.unwrap_or(HIDDEN)
-    } else {
-        HIDDEN
-    }
+    let shown = pfn.filter(|_| is_capable(CAP_SYS_ADMIN));
+    shown.unwrap_or(HIDDEN)
 }
 
 /// Writes the records of a report.

@@ -22,6 +22,7 @@ use crate::rwsem::RwSemaphore;
 use crate::shadow::Mm;
 use crate::shadow::Shadow;
 use crate::uapi;
+use crate::users::check_admin;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -217,7 +218,7 @@ fn caller() -> u64 {
 fn object_request(head: &uapi::shadowmm_head, gfp: u32, nid: i32) -> CoreResult<ObjRequest> {
     let wanted = records::wanted(gfp, 0, nid)?;
     let mut flags = wanted.gfp();
-    if head.flags & uapi::SHADOWMM_OBJECT_ZERO != 0 || check_capable().is_err() {
+    if head.flags & uapi::SHADOWMM_OBJECT_ZERO != 0 || check_admin().is_err() {
         flags = flags | gfp::__GFP_ZERO;
     }
     Ok(ObjRequest::new(flags).on(wanted.nid()))
@@ -238,16 +239,6 @@ fn check_unused(fields: &[u64]) -> CoreResult<()> {
         Ok(())
     } else {
         Err(Error::BadReserved)
-    }
-}
-
-/// Whether the caller may do what harms others.
-pub(crate) fn check_capable() -> CoreResult<()> {
-    // SAFETY: Asks about the caller.
-    if unsafe { bindings::shadowmm_capable_sys_admin() } {
-        Ok(())
-    } else {
-        Err(Error::NotPermitted)
     }
 }
 

@@ -90,13 +90,22 @@ impl Write for Lines {
     }
 }
 
+fn log(text: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result) {
+    let mut lines = Lines {
+        line: [0; LINE],
+        len: 0,
+    };
+    // It does not fail.
+    let _ = text(&mut lines);
+}
+
 /// Something was found, or, with `None`, more is said of it.
 pub(crate) fn tell(
     finding: Option<Finding>,
     text: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
     now_ns: u64,
 ) {
-    // Neither fails.
+    // It does not fail.
     let _ = text(&mut *RING.lock());
     if finding.is_some() {
         let missed = LOGGED.allow(now_ns);
@@ -106,11 +115,7 @@ pub(crate) fn tell(
         }
     }
     if LOGS.load(Relaxed) {
-        let mut lines = Lines {
-            line: [0; LINE],
-            len: 0,
-        };
-        let _ = text(&mut lines);
+        log(text);
     }
 }
 
@@ -120,14 +125,10 @@ pub(crate) fn tell_page(pfn: Pfn, text: &dyn Fn(&mut dyn fmt::Write) -> fmt::Res
         writeln!(out, "BUG page {pfn}: written to while it was free")?;
         text(out)
     };
-    // Neither fails.
+    // It does not fail.
     let _ = whole(&mut *RING.lock());
     if LOGGED.allow(now_ns).is_some() {
-        let mut lines = Lines {
-            line: [0; LINE],
-            len: 0,
-        };
-        let _ = whole(&mut lines);
+        log(&whole);
     }
 }
 

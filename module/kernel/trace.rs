@@ -12,12 +12,12 @@
 //! ```
 
 use crate::bindings;
-use crate::poison;
 use crate::shadow;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::SeqCst;
 use kernel::ffi::c_int;
 use shadowmm_core::phys::PageOrder;
+use shadowmm_core::platform::Platform;
 use shadowmm_core::slab::ObjAddr;
 use shadowmm_core::slab::Objects;
 use shadowmm_core::trace::TraceEvent;
@@ -113,7 +113,7 @@ fn tell_shadow() {
     if let Some(shadow) = shadow::current_if_ready() {
         // Without an allocator there is nothing to close.
         let _ = shadow.with_mm(|mm| {
-            mm.buddy().set_told(poison::is_on() || wants_pages());
+            mm.buddy().set_told(mm.platform.wants_pages());
             Ok(())
         });
     }

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who has how much of the shadow: core's counts, for each user and each open file.
+//! Who has how much of the shadow, core's counts for each user and each open file; and
+//! what the caller may do.
 //!
 //! A file is its opener's: what comes through it counts as his, whoever holds the
 //! descriptor now.
 
 use crate::bindings;
 use crate::shadow::Shadow;
+use core::ffi::c_int;
 use core::fmt;
 use core::ptr;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
+use kernel::bindings::CAP_SYS_ADMIN;
+use kernel::bindings::CAP_SYS_RESOURCE;
 use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -117,10 +121,23 @@ impl Users {
     }
 }
 
+/// Whether the caller may do this, one of `CAP_*`.
+pub(crate) fn is_capable(cap: u32) -> bool {
+    // SAFETY: Asks about the caller.
+    unsafe { kernel::bindings::capable(cap as c_int) }
+}
+
+/// Whether the caller may do what harms others, or sees what is theirs.
+pub(crate) fn check_admin() -> CoreResult<()> {
+    match is_capable(CAP_SYS_ADMIN) {
+        true => Ok(()),
+        false => Err(Error::NotPermitted),
+    }
+}
+
 /// Whether the limits are not the caller's.
 fn is_exempt() -> bool {
-    // SAFETY: Asks about the caller.
-    unsafe { bindings::shadowmm_capable_sys_resource() }
+    is_capable(CAP_SYS_RESOURCE)
 }
 
 /// For [`Error::LargeObject`].

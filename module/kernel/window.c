@@ -418,21 +418,6 @@ bool shadowmm_has_pkeys(void)
 	return arch_pkeys_enabled();
 }
 
-/* Whether the calling process may do one of SHADOWMM_CAP_*. */
-bool shadowmm_capable(unsigned int cap)
-{
-	switch (cap) {
-	case SHADOWMM_CAP_IPC_LOCK:
-		return capable(CAP_IPC_LOCK);
-	case SHADOWMM_CAP_SYS_ADMIN:
-		return capable(CAP_SYS_ADMIN);
-	case SHADOWMM_CAP_SYS_RAWIO:
-		return capable(CAP_SYS_RAWIO);
-	default:
-		return false;
-	}
-}
-
 /* Whether the caller may see what belongs to this user. */
 bool shadowmm_mm_may_look(u32 uid)
 {

@@ -63,8 +63,6 @@ bool shadowmm_mm_process(struct mm_struct *mm, struct shadowmm_process *process)
 bool shadowmm_mm_kill(struct mm_struct *mm);
 u32 shadowmm_uid_of(u32 pid);
 u64 shadowmm_rlimit(unsigned int which, bool max);
-enum { SHADOWMM_CAP_IPC_LOCK = 1, SHADOWMM_CAP_SYS_ADMIN = 2, SHADOWMM_CAP_SYS_RAWIO = 4 };
-bool shadowmm_capable(unsigned int cap);
 /* Whether the CPUs have keys of protection. */
 bool shadowmm_has_pkeys(void);
 bool shadowmm_mm_may_look(u32 uid);

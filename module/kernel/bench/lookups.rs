@@ -13,6 +13,7 @@ use crate::abi;
 use crate::bindings;
 use crate::mm::Window;
 use crate::uapi;
+use crate::users::check_admin;
 use core::hint::black_box;
 use core::ptr::NonNull;
 use kernel::bindings::maple_tree;
@@ -65,10 +66,7 @@ impl Drop for HostTree {
 
 /// Measures what `request` asks for, in the caller's window.
 pub(crate) fn run(window: &Window, request: &mut uapi::shadowmm_bench_lookup) -> Result<()> {
-    // SAFETY: Asks about the running task.
-    if !unsafe { bindings::shadowmm_capable_sys_admin() } {
-        return Err(Error::NotPermitted);
-    }
+    check_admin()?;
     if !(1..=uapi::SHADOWMM_BENCH_MAX_BLOCKS).contains(&request.blocks) {
         return Err(Error::BadBlocks);
     }

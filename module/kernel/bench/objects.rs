@@ -22,6 +22,7 @@ use crate::bindings;
 use crate::shadow::Mm;
 use crate::shadow::Shadow;
 use crate::uapi;
+use crate::users::check_admin;
 use core::fmt;
 use core::fmt::Write;
 use core::ptr;
@@ -454,10 +455,7 @@ fn remote<S: ObjectSide>(
 
 /// Measures what `request` asks for.
 pub(crate) fn run(shadow: &Shadow, request: &mut uapi::shadowmm_bench_slab) -> Result<()> {
-    // SAFETY: Asks about the running task.
-    if !unsafe { bindings::shadowmm_capable_sys_admin() } {
-        return Err(Error::NotPermitted);
-    }
+    check_admin()?;
     let what = What::of(request)?;
     let wanted = |without| request.head.flags & without == 0;
     let ours = wanted(uapi::SHADOWMM_BENCH_NO_SHADOW);

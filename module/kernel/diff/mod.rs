@@ -28,9 +28,9 @@ mod text;
 mod twin;
 
 use crate::abi;
-use crate::bindings;
 use crate::failure::Text;
 use crate::uapi;
+use crate::users::check_admin;
 use core::fmt::Write;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Acquire;
@@ -328,14 +328,6 @@ impl Drop for Taken {
     }
 }
 
-fn permitted() -> CoreResult<()> {
-    // SAFETY: Asks about the caller.
-    match unsafe { bindings::shadowmm_capable_sys_admin() } {
-        true => Ok(()),
-        false => Err(Error::NotPermitted),
-    }
-}
-
 /// What an open file has of the test.
 #[derive(Default)]
 pub(crate) struct OpenDiff(Option<KBox<Diff>>);
@@ -343,7 +335,7 @@ pub(crate) struct OpenDiff(Option<KBox<Diff>>);
 impl OpenDiff {
     /// DIFF_OPEN.
     pub(crate) fn open(&mut self, request: &mut uapi::shadowmm_diff_open) -> CoreResult<()> {
-        permitted()?;
+        check_admin()?;
         // The old ones go first, with what they hold of the kernel.
         self.0 = None;
         let diff = Diff::new(request)?;
@@ -356,13 +348,13 @@ impl OpenDiff {
 
     /// DIFF_PLAY.
     pub(crate) fn play(&mut self, request: &mut uapi::shadowmm_diff_play) -> CoreResult<()> {
-        permitted()?;
+        check_admin()?;
         self.0.as_mut().ok_or(Error::DiffNotOpen)?.play(request)
     }
 
     /// DIFF_STATE.
     pub(crate) fn state(&mut self, request: &mut uapi::shadowmm_diff_state) -> CoreResult<()> {
-        permitted()?;
+        check_admin()?;
         self.0.as_mut().ok_or(Error::DiffNotOpen)?.state(request)
     }
 }

@@ -7,10 +7,10 @@ use super::host_cache::is_harmless;
 use super::host_cache::HostCache;
 use super::no_memory;
 use super::objects::Slots;
-use super::permitted;
 use crate::abi;
 use crate::shadow::Shadow;
 use crate::uapi;
+use crate::users::check_admin;
 use kernel::prelude::*;
 use kernel::str::CStr;
 use kernel::sync::Arc;
@@ -58,7 +58,7 @@ impl SlabDiff {
 
     /// DIFF_CACHES.
     pub(crate) fn caches(&mut self, request: &uapi::shadowmm_diff_caches) -> CoreResult<()> {
-        permitted()?;
+        check_admin()?;
         if request.nr > MAX_CACHES {
             return Err(Error::BadSize);
         }
@@ -140,7 +140,7 @@ impl SlabDiff {
 
     /// DIFF_OBJECTS.
     pub(crate) fn objects(&mut self, request: &mut uapi::shadowmm_diff_objects) -> CoreResult<()> {
-        permitted()?;
+        check_admin()?;
         let (shadow, slots, pairs) = (&self.shadow, &mut self.slots, &self.pairs);
         request.failed = slots.play(shadow, pairs, request)?;
         Ok(())
@@ -148,7 +148,7 @@ impl SlabDiff {
 
     /// DIFF_CACHE.
     pub(crate) fn look(&self, request: &mut uapi::shadowmm_diff_look) -> CoreResult<()> {
-        permitted()?;
+        check_admin()?;
         let pair = self.pairs.get(request.cache as usize);
         let pair = pair.ok_or(Error::NoSuchCache)?;
         self.slots.look(&self.shadow, pair, request)

@@ -9,7 +9,6 @@ use super::window::Options;
 use super::window::Window;
 use crate::abi;
 use crate::abi::Records;
-use crate::bindings;
 use crate::device::OpenFile;
 use crate::platform::Kernel;
 use crate::uapi;
@@ -38,15 +37,14 @@ const MAP_ANONYMOUS: u32 = 0x20;
 const MINCORE_PAGES: u64 = 4096;
 
 /// The calling process's limits.
-fn limits() -> Rlimits {
-    // SAFETY: Asks about the caller.
-    let limit = |which, max| unsafe { bindings::shadowmm_rlimit(which, max) };
+fn limits(platform: &Kernel) -> Rlimits {
+    let limit = |which, max| platform.rlimit(which, max).unwrap_or(u64::MAX);
     Rlimits {
-        address_space: limit(kernel::bindings::RLIMIT_AS, false),
-        data: limit(kernel::bindings::RLIMIT_DATA, false),
-        data_max: limit(kernel::bindings::RLIMIT_DATA, true),
-        stack: limit(kernel::bindings::RLIMIT_STACK, false),
-        memlock: limit(kernel::bindings::RLIMIT_MEMLOCK, false),
+        address_space: limit(Rlimit::As, false),
+        data: limit(Rlimit::Data, false),
+        data_max: limit(Rlimit::Data, true),
+        stack: limit(Rlimit::Stack, false),
+        memlock: limit(Rlimit::Memlock, false),
     }
 }
 
@@ -59,7 +57,7 @@ pub(super) fn config(platform: &Kernel, options: Options, process: &Process) -> 
             false => options.seed,
         },
         is_legacy: options.layout & uapi::SHADOWMM_MM_LEGACY != 0,
-        limits: limits(),
+        limits: limits(platform),
         // Whoever calls is asked each time.
         caps: 0,
         has_stack: options.layout & uapi::SHADOWMM_MM_BARE == 0,

@@ -3,7 +3,6 @@
 //! Requests about caches: CREATE, CACHE; and their directories in `/proc`.
 
 use super::cache_id;
-use super::check_capable;
 use super::check_unused;
 use super::MAX_TEXT;
 use crate::abi;
@@ -12,6 +11,7 @@ use crate::failure::Text;
 use crate::procfs;
 use crate::shadow::Shadow;
 use crate::uapi;
+use crate::users::check_admin;
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
@@ -149,7 +149,7 @@ impl Shadow {
 impl OpenFile {
     /// CREATE.
     pub(crate) fn create(&self, request: &mut uapi::shadowmm_create) -> CoreResult<()> {
-        check_capable()?;
+        check_admin()?;
         let mut buffer = [0; uapi::SHADOWMM_CACHE_NAME as usize];
         let name = abi::text_of(&request.name, &mut buffer)?;
         let name = name.ok_or(Error::BadCacheName)?;
@@ -201,7 +201,7 @@ impl OpenFile {
             check_unused(&[request.value])?;
         }
         if !find {
-            check_capable()?;
+            check_admin()?;
         }
         let shadow = &self.shadow;
         match request.op {

@@ -3,7 +3,6 @@
 //! BYTES: what is in an object.
 
 use super::cache_id;
-use super::check_capable;
 use super::check_flags;
 use super::check_unused;
 use super::MAX_BYTES;
@@ -11,6 +10,7 @@ use crate::abi;
 use crate::device::OpenFile;
 use crate::shadow::Mm;
 use crate::uapi;
+use crate::users::check_admin;
 use kernel::prelude::*;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result as CoreResult;
@@ -81,7 +81,7 @@ impl OpenFile {
     }
 
     fn write_bytes(&self, object: ObjAddr, offset: i64, bytes: &[u8]) -> CoreResult<()> {
-        let beyond = check_capable().is_ok();
+        let beyond = check_admin().is_ok();
         let _calm = self.shadow.slab.forcing.read();
         let table = self.objects.table.lock();
         let holding = table.get(object).ok_or(Error::ObjectNotHeld)?;

@@ -7,7 +7,6 @@
 
 use super::cache_id;
 use super::caller;
-use super::check_capable;
 use super::check_flags;
 use super::check_unused;
 use super::leave_room;
@@ -19,6 +18,7 @@ use crate::device::OpenFile;
 use crate::shadow::Mm;
 use crate::uapi;
 use crate::users;
+use crate::users::check_admin;
 use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
 use shadowmm_core::error::Error;
@@ -124,7 +124,7 @@ impl OpenFile {
         object: ObjAddr,
         misuse: impl FnOnce(&Mm<'_>) -> CoreResult<()>,
     ) -> CoreResult<()> {
-        check_capable()?;
+        check_admin()?;
         let slab = &self.shadow.slab;
         let _alone = slab.forcing.write();
         let ours = self.objects.table.lock().get(object).is_some();
