@@ -158,21 +158,6 @@ pub unsafe extern "C" fn shadowmm_msync(
     status(unsafe { calls(s) }.msync(number(addr), len as u64, flags as u32))
 }
 
-/// Moves the end of the heap, and says where it was.
-fn move_brk(calls: RawCalls<'_>, wanted: impl FnOnce(u64) -> Option<u64>) -> Result<Option<u64>> {
-    let was = calls.brk(0)?;
-    let Some(wanted) = wanted(was) else {
-        return Ok(None);
-    };
-    let now = match wanted == was {
-        true => was,
-        false => calls.brk(wanted)?,
-    };
-    Ok((now == wanted).then_some(was))
-}
-
-const NO_HEAP: &str = "the end of the heap can't be there";
-
 /// brk(2), as the C library has it.
 ///
 /// # Safety
@@ -181,12 +166,7 @@ const NO_HEAP: &str = "the end of the heap can't be there";
 #[no_mangle]
 pub unsafe extern "C" fn shadowmm_brk(s: *const Shadowmm, end: *mut c_void) -> c_int {
     // SAFETY: By this function's own.
-    let moved = move_brk(unsafe { calls(s) }, |_| Some(number(end)));
-    match moved {
-        Ok(Some(_)) => 0,
-        Ok(None) => fail(Errno::ENOMEM, NO_HEAP, -1),
-        Err(error) => answer(Err(error), -1),
-    }
+    status(unsafe { calls(s) }.set_brk(number(end)))
 }
 
 /// sbrk(2).
@@ -197,12 +177,7 @@ pub unsafe extern "C" fn shadowmm_brk(s: *const Shadowmm, end: *mut c_void) -> c
 #[no_mangle]
 pub unsafe extern "C" fn shadowmm_sbrk(s: *const Shadowmm, increment: isize) -> *mut c_void {
     // SAFETY: By this function's own.
-    let calls = unsafe { calls(s) };
-    match move_brk(calls, |was| was.checked_add_signed(increment as i64)) {
-        Ok(Some(was)) => place(Ok(was)),
-        Ok(None) => fail(Errno::ENOMEM, NO_HEAP, MAP_FAILED),
-        Err(error) => answer(Err(error), MAP_FAILED),
-    }
+    place(unsafe { calls(s) }.sbrk(increment as i64))
 }
 
 /// mlock(2).
@@ -332,9 +307,9 @@ pub unsafe extern "C" fn shadowmm_maps(
     if size > 0 {
         // SAFETY: By this function's own.
         let room = unsafe { slice::from_raw_parts_mut(buf.cast::<u8>(), size) };
-        let (last, rest) = (text.len().min(size - 1), size - 1);
+        let last = text.len().min(size - 1);
         room[..last].copy_from_slice(&text[..last]);
-        room[last.min(rest)] = 0;
+        room[last] = 0;
     }
     text.len() as ssize_t
 }

@@ -90,21 +90,16 @@ pub(crate) fn begin() {
     if path.is_null() {
         return;
     }
-    let flags = (libc::O_RDWR | libc::O_CLOEXEC) as u64;
+    // SAFETY: The path is a C string.
+    let Some(file) = (unsafe { kernel::open(path, libc::O_RDWR) }) else {
+        return;
+    };
     let prot = (libc::PROT_READ | libc::PROT_WRITE) as u64;
     let size = (SLOTS * size_of::<Slot>()) as u64;
-    // SAFETY: The path is a C string; the kernel chooses a place where nothing is.
-    let place = unsafe {
-        let open = [libc::AT_FDCWD as u64, path as u64, flags, 0, 0, 0];
-        let file = kernel::syscall(libc::SYS_openat, open);
-        if file < 0 {
-            return;
-        }
-        let map = [0, size, prot, libc::MAP_SHARED as u64, file as u64, 0];
-        let place = kernel::syscall(libc::SYS_mmap, map);
-        kernel::syscall(libc::SYS_close, [file as u64, 0, 0, 0, 0, 0]);
-        place
-    };
+    let map = [0, size, prot, libc::MAP_SHARED as u64, file, 0];
+    // SAFETY: The kernel chooses a place where nothing is.
+    let place = unsafe { kernel::syscall(libc::SYS_mmap, map) };
+    kernel::close(file);
     if place < 0 {
         return;
     }

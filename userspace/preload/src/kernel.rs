@@ -3,6 +3,8 @@
 //! System calls as the kernel has them.
 
 use nix::libc;
+use nix::libc::c_char;
+use nix::libc::c_int;
 use nix::libc::c_long;
 use nix::libc::c_void;
 use std::arch::asm;
@@ -43,6 +45,25 @@ pub(crate) unsafe fn syscall(number: c_long, args: [u64; 6]) -> i64 {
 pub(crate) unsafe fn call(number: c_long, args: [u64; 6]) -> i64 {
     // SAFETY: By this function's own.
     told(unsafe { syscall(number, args) })
+}
+
+/// Opens a file; `None` where that can't be.
+///
+/// # Safety
+///
+/// `path` is a C string.
+pub(crate) unsafe fn open(path: *const c_char, flags: c_int) -> Option<u64> {
+    let flags = (flags | libc::O_CLOEXEC) as u64;
+    let args = [libc::AT_FDCWD as u64, path as u64, flags, 0, 0, 0];
+    // SAFETY: By this function's own.
+    let file = unsafe { syscall(libc::SYS_openat, args) };
+    u64::try_from(file).ok()
+}
+
+/// Closes a file of ours.
+pub(crate) fn close(file: u64) {
+    // SAFETY: Nobody else knows of it.
+    unsafe { syscall(libc::SYS_close, [file, 0, 0, 0, 0, 0]) };
 }
 
 /// An errno in place of its negative.

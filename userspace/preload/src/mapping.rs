@@ -102,8 +102,7 @@ impl Wanted {
     unsafe fn map(&self) -> i64 {
         if let Some(reason) = self.left() {
             count(reason);
-            let flags = [self.prot as u64, self.flags as u64, self.fd as u64];
-            let [prot, flags, fd] = flags;
+            let [prot, flags, fd] = [self.prot, self.flags, self.fd].map(|value| value as u64);
             let args = [self.addr, self.len, prot, flags, fd, self.offset];
             // SAFETY: By this function's own.
             return unsafe { kernel::syscall(libc::SYS_mmap, args) };

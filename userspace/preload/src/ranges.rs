@@ -26,7 +26,7 @@ unsafe fn each(
     counter: Counter,
     number: c_long,
     (addr, len): (u64, u64),
-    arg: u64,
+    arg: impl Fn(Part) -> u64,
     window: impl Fn(Part) -> i64,
 ) -> i64 {
     for part in window::parts(addr, len) {
@@ -36,7 +36,7 @@ unsafe fn each(
                 window(part)
             }
             // SAFETY: By this function's own.
-            false => unsafe { kernel::syscall(number, [part.addr, part.len, arg, 0, 0, 0]) },
+            false => unsafe { kernel::syscall(number, [part.addr, part.len, arg(part), 0, 0, 0]) },
         };
         if done != 0 {
             return done;
@@ -68,7 +68,7 @@ unsafe fn range_call(
         window::ask(request, &mut of)
     };
     // SAFETY: By this function's own.
-    unsafe { each(counter, number, range, arg as u64, ask) }
+    unsafe { each(counter, number, range, |_| arg as u64, ask) }
 }
 
 /// munmap(2).
@@ -147,30 +147,19 @@ pub unsafe extern "C" fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> 
 #[no_mangle]
 pub unsafe extern "C" fn mincore(addr: *mut c_void, len: size_t, vec: *mut u8) -> c_int {
     let (start, vec) = (addr as u64, vec as u64);
-    for part in window::parts(start, len as u64) {
-        let vec = vec.wrapping_add((part.addr - start) / 4096);
-        let done = match part.inside {
-            true => {
-                let mut request = abi::shadowmm_mm_mincore {
-                    addr: part.addr,
-                    len: part.len,
-                    vec,
-                    ..Default::default()
-                };
-                count(Counter::Mincore);
-                window::ask(abi::REQUEST_MM_MINCORE, &mut request)
-            }
-            false => {
-                let args = [part.addr, part.len, vec, 0, 0, 0];
-                // SAFETY: By this function's own.
-                unsafe { kernel::syscall(libc::SYS_mincore, args) }
-            }
+    let vec_of = |part: Part| vec.wrapping_add((part.addr - start) / 4096);
+    let ask = |part: Part| {
+        let mut request = abi::shadowmm_mm_mincore {
+            addr: part.addr,
+            len: part.len,
+            vec: vec_of(part),
+            ..Default::default()
         };
-        if done != 0 {
-            return told(done) as c_int;
-        }
-    }
-    0
+        window::ask(abi::REQUEST_MM_MINCORE, &mut request)
+    };
+    let range = (start, len as u64);
+    // SAFETY: By this function's own.
+    told(unsafe { each(Counter::Mincore, libc::SYS_mincore, range, vec_of, ask) }) as c_int
 }
 
 fn lock(op: u32, addr: u64, len: u64, flags: u32) -> i64 {
@@ -204,7 +193,7 @@ unsafe fn lock_range(
     };
     let of_window = |part: Part| lock(op, part.addr, part.len, flags);
     // SAFETY: By this function's own.
-    told(unsafe { each(Counter::Mlock, number, range, flags.into(), of_window) }) as c_int
+    told(unsafe { each(Counter::Mlock, number, range, |_| flags.into(), of_window) }) as c_int
 }
 
 /// mlock(2).

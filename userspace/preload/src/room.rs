@@ -78,28 +78,20 @@ impl Search {
 pub(crate) fn largest() -> Option<Range<u64>> {
     let mut search = Search::new();
     let mut text = [0u8; 1024];
-    let path = c"/proc/self/maps".as_ptr() as u64;
-    let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as u64;
-    // SAFETY: The path is a C string, and there is room for as many bytes.
-    unsafe {
-        let open = [libc::AT_FDCWD as u64, path, flags, 0, 0, 0];
-        let file = kernel::syscall(libc::SYS_openat, open);
-        if file < 0 {
-            return None;
+    // SAFETY: The path is a C string.
+    let file = unsafe { kernel::open(c"/proc/self/maps".as_ptr(), libc::O_RDONLY) }?;
+    loop {
+        let read = [file, text.as_mut_ptr() as u64, text.len() as u64, 0, 0, 0];
+        // SAFETY: There is room for as many bytes.
+        let got = unsafe { kernel::syscall(libc::SYS_read, read) };
+        if got <= 0 {
+            break;
         }
-        loop {
-            let room = text.len() as u64;
-            let read = [file as u64, text.as_mut_ptr() as u64, room, 0, 0, 0];
-            let got = kernel::syscall(libc::SYS_read, read);
-            if got <= 0 {
-                break;
-            }
-            for &byte in text.iter().take(got as usize) {
-                search.byte(byte);
-            }
+        for &byte in text.iter().take(got as usize) {
+            search.byte(byte);
         }
-        kernel::syscall(libc::SYS_close, [file as u64, 0, 0, 0, 0, 0]);
     }
+    kernel::close(file);
     (!search.best.is_empty()).then_some(search.best)
 }
 

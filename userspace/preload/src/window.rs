@@ -71,30 +71,27 @@ fn map_file(file: u64) -> Option<(u64, u64)> {
 }
 
 fn map() -> bool {
-    let flags = (libc::O_RDWR | libc::O_CLOEXEC) as u64;
-    let path = abi::SHADOWMM_DEVICE.as_ptr() as u64;
     // SAFETY: The path is a C string.
-    unsafe {
-        let open = [libc::AT_FDCWD as u64, path, flags, 0, 0, 0];
-        let low = kernel::syscall(libc::SYS_openat, open);
-        if low < 0 {
-            return false;
+    let low = unsafe { kernel::open(abi::SHADOWMM_DEVICE.as_ptr().cast(), libc::O_RDWR) };
+    let Some(low) = low else {
+        return false;
+    };
+    let high = [low, libc::F_DUPFD_CLOEXEC as u64, HIGH_FILE, 0, 0, 0];
+    // SAFETY: The file is ours.
+    let file = match u64::try_from(unsafe { kernel::syscall(libc::SYS_fcntl, high) }) {
+        Ok(file) => {
+            kernel::close(low);
+            file
         }
-        let high = [low as u64, libc::F_DUPFD_CLOEXEC as u64, HIGH_FILE, 0, 0, 0];
-        let mut file = kernel::syscall(libc::SYS_fcntl, high);
-        if file >= 0 {
-            kernel::syscall(libc::SYS_close, [low as u64, 0, 0, 0, 0, 0]);
-        } else {
-            file = low;
-        }
-        let Some((start, size)) = map_file(file as u64) else {
-            kernel::syscall(libc::SYS_close, [file as u64, 0, 0, 0, 0, 0]);
-            return false;
-        };
-        FILE.store(file as i32, Relaxed);
-        START.store(start, Relaxed);
-        END.store(start + size, Relaxed);
-    }
+        Err(_) => low,
+    };
+    let Some((start, size)) = map_file(file) else {
+        kernel::close(file);
+        return false;
+    };
+    FILE.store(file as i32, Relaxed);
+    START.store(start, Relaxed);
+    END.store(start + size, Relaxed);
     true
 }
 

@@ -6,12 +6,12 @@ use crate::context::Context;
 use crate::context::Report;
 use crate::error::Error;
 use crate::error::Result;
+use crate::host;
 use crate::render::pages;
 use crate::render::Column;
 use crate::render::Screen;
 use crate::render::Table;
 use serde::Serialize;
-use std::fs;
 
 #[derive(Debug, Serialize)]
 struct Users {
@@ -77,13 +77,17 @@ impl Report for Users {
     }
 }
 
+const PATH: &str = "proc/shadowmm/users";
+
 /// Shows who has what.
 pub fn run(context: &Context) -> Result<()> {
-    let path = context.root.join("proc/shadowmm/users");
-    let failed = |what: String| Error::failed(format!("could not read {}: {what}", path.display()));
-    let text = fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
-    let users = Users::parse(&text);
-    context.show(&users.ok_or_else(|| failed("its lines are not as expected".to_owned()))?)
+    let text = host::read(&context.root, PATH)?;
+    let strange = || {
+        let path = context.root.join(PATH);
+        let path = path.display();
+        Error::failed(format!("could not read {path}: its lines are not as expected"))
+    };
+    context.show(&Users::parse(&text).ok_or_else(strange)?)
 }
 
 #[cfg(test)]

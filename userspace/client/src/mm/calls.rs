@@ -142,25 +142,17 @@ impl Window<'_> {
     ///
     /// [`Errno::ENOMEM`] where it can't be there.
     pub fn brk(&self, addr: Option<usize>) -> Result<usize> {
-        let wanted = addr.unwrap_or(0) as u64;
-        let brk = self.device().calls().brk(wanted)?;
+        let calls = self.device().calls();
         match addr {
-            Some(_) if brk != wanted => Err(crate::Error::Failed {
-                what: "move the end of the heap",
-                errno: Errno::ENOMEM,
-            }),
-            _ => Ok(brk as usize),
+            Some(addr) => calls.set_brk(addr as u64).map(|()| addr),
+            None => calls.brk(0).map(|brk| brk as usize),
         }
     }
 
     /// Grows the heap, or lets it shrink, and says where its end was (sbrk(3)).
     pub fn sbrk(&self, increment: isize) -> Result<usize> {
-        let old = self.brk(None)?;
-        if increment != 0 {
-            let end = old.checked_add_signed(increment);
-            self.brk(Some(end.unwrap_or(usize::MAX)))?;
-        }
-        Ok(old)
+        let old = self.device().calls().sbrk(increment as i64)?;
+        Ok(old as usize)
     }
 
     /// mlock(2).

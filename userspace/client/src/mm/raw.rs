@@ -5,13 +5,17 @@
 //! module as the kernel would.
 
 use crate::device::Device;
+use crate::error::Error;
 use crate::error::Result;
 use crate::request::Madvise;
 use crate::request::Mprotect;
 use crate::request::Msync;
 use crate::request::Munmap;
+use nix::errno::Errno;
 use shadowmm_abi as abi;
 use std::os::fd::RawFd;
+
+const MOVE_BRK: &str = "move the end of the heap";
 
 /// The calls of the window that this process has through a device.
 #[derive(Clone, Copy, Debug)]
@@ -130,8 +134,37 @@ impl RawCalls<'_> {
             brk,
             ..Default::default()
         };
-        self.0.request("move the end of the heap", &mut request)?;
+        self.0.request(MOVE_BRK, &mut request)?;
         Ok(request.brk)
+    }
+
+    /// brk(2), as the C library has it.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::ENOMEM`] where the end of the heap can't be there.
+    pub fn set_brk(self, end: u64) -> Result<()> {
+        match self.brk(end)? == end {
+            true => Ok(()),
+            false => Err(Error::Failed {
+                what: MOVE_BRK,
+                errno: Errno::ENOMEM,
+            }),
+        }
+    }
+
+    /// sbrk(3): where the end of the heap was.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn sbrk(self, increment: i64) -> Result<u64> {
+        let old = self.brk(0)?;
+        if increment != 0 {
+            let end = old.checked_add_signed(increment);
+            self.set_brk(end.unwrap_or(u64::MAX))?;
+        }
+        Ok(old)
     }
 
     /// mlock(2) and its kin.

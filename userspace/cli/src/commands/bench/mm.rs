@@ -421,7 +421,7 @@ mod tests {
             faults_mmap_lock: 0,
             rows: ROWS.map(row).into(),
             missing: vec![Missing {
-                shape: ROWS[8].0,
+                shape: ROWS[9].0,
                 why: "there is too little memory",
             }],
             differences: DIFFERENCES,
