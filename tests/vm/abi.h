@@ -111,6 +111,8 @@ REASONS(DECLARE)
 /* The device, opened once for asking, and by each test for what it does. */
 extern int watcher;
 
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
 /* A request with its head filled in, the rest zero. */
 #define REQUEST(type) { .head = { .size = sizeof(struct type) } }
 

@@ -4,8 +4,6 @@
 
 enum { GFP_DMA = 1 << 0, GFP_HIGHMEM = 1 << 1, GFP_DMA32 = 1 << 2, GFP_MOVABLE = 1 << 3, GFP_THISNODE = 1 << 21 };
 
-#define COUNT(array) (sizeof(array) / sizeof(array[0]))
-
 /* Numbers of pages: as many as a request can name, and a page more. */
 static __u64 *pfns;
 

@@ -5,14 +5,11 @@
  */
 #include "abi.h"
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 /* Small enough for 32 bits. */
 #define WINDOW (64UL << 20)
 
 enum { RW = PROT_READ | PROT_WRITE, ANON = MAP_PRIVATE | MAP_ANONYMOUS };
 enum { MREMAP_MAYMOVE = 1, MREMAP_FIXED = 2, MCL_CURRENT = 1, MADV_DONTNEED = 4 };
-
-static unsigned char *window;
 
 /* --- requests ------------------------------------------------------------------------- */
 
@@ -356,6 +353,7 @@ void test_mm(void)
 	struct shadowmm_mm_range range;
 	struct shadowmm_stage reset = REQUEST(shadowmm_stage);
 	int fd = open_device();
+	unsigned char *page;
 	long at;
 
 	without_window(fd);
@@ -363,7 +361,6 @@ void test_mm(void)
 	bad_config(fd);
 	at = map_well(fd);
 	expect("a window", (unsigned long)at < -4095UL);
-	window = (unsigned char *)at;
 	accepted("MM_MMAP", fd, SHADOWMM_IOC_MM_MMAP, &mmap);
 	/* What requests need for themselves is there from now on. */
 	for (int i = 0; i < 3; i++) {
@@ -380,12 +377,12 @@ void test_mm(void)
 	bad_locks(fd, mmap.addr);
 	bad_limits(fd);
 	bad_looks(fd, mmap.addr);
-	window = (unsigned char *)(unsigned long)mmap.addr;
-	window[5] = 7;
+	page = (unsigned char *)(unsigned long)mmap.addr;
+	page[5] = 7;
 	accepted("MM_INFO", fd, SHADOWMM_IOC_MM_INFO, &info);
 	expect("one page is there, in one VMA", info.space.rss[1] == 1 && info.space.map_count == 1);
 	stranger(fd, info.space.id);
-	expect("the memory is what it was", window[5] == 7);
+	expect("the memory is what it was", page[5] == 7);
 	sys_munmap((void *)at, WINDOW);
 	without_window(fd);
 	/* The caches of address spaces go before the slab layer, and nothing is left of either. */

@@ -9,8 +9,6 @@
 enum { GFP_DMA = 1 << 0, GFP_DMA32 = 1 << 2 };
 enum { SLAB_CONSISTENCY_CHECKS = 1 << 0, SLAB_RED_ZONE = 1 << 1, SLAB_POISON = 1 << 2, SLAB_NO_MERGE = 1 << 12 };
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
 static void name_it(char name[SHADOWMM_CACHE_NAME], const char *text)
 {
 	for (int i = 0; i < SHADOWMM_CACHE_NAME && text[i]; i++)

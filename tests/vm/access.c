@@ -8,8 +8,6 @@
 #include <setjmp.h>
 #include <signal.h>
 
-#define RW (PROT_READ | PROT_WRITE)
-#define ANON (MAP_PRIVATE)
 
 /* Codes of core's errors. */
 enum { NOT_PERMITTED = 110, USER_LIMIT = 118, FILE_LIMIT = 119, LARGE_OBJECT = 120 };
@@ -163,7 +161,7 @@ static void spaces_are_limited(void)
 	errno = 0;
 	expect("no more windows than the limit is",
 	       mmap(NULL, WINDOW, RW, MAP_SHARED | MAP_NORESERVE, fds[i], 0) == MAP_FAILED && errno == EDQUOT);
-	place = w_mmap(fds[USER_SPACES - 1], NULL, PAGE, RW, ANON);
+	place = w_mmap(fds[USER_SPACES - 1], NULL, PAGE, RW, PRIVATE);
 	*place = 1;
 	fflush(stdout);
 	pid_t child = fork();
@@ -185,7 +183,7 @@ static void touches_are_limited(void)
 {
 	int fd = open_device(), signal;
 	char *window = open_window(fd, WINDOW);
-	char *place = w_mmap(fd, NULL, 4096 * PAGE, RW, ANON);
+	char *place = w_mmap(fd, NULL, 4096 * PAGE, RW, PRIVATE);
 	unsigned long done;
 
 	w_madvise(fd, place, 4096 * PAGE, MADV_NOHUGEPAGE);
@@ -195,7 +193,7 @@ static void touches_are_limited(void)
 	expect("pages can be touched up to the limit", done >= FILE_PAGES - TOLD && done <= FILE_PAGES + TOLD);
 	same("and then there is SIGBUS", SIGBUS, signal);
 	same("what is unmapped", 0, w_munmap(fd, place, 4096 * PAGE));
-	place = w_mmap(fd, NULL, 4096 * PAGE, RW, ANON | MAP_POPULATE);
+	place = w_mmap(fd, NULL, 4096 * PAGE, RW, PRIVATE | MAP_POPULATE);
 	struct shadowmm_rec_space space = w_space(fd);
 	unsigned long had = space.rss[0] + space.rss[1] + space.rss[3];
 	if (had < FILE_PAGES - TOLD || had > FILE_PAGES + 512 + TOLD)
@@ -247,9 +245,9 @@ static int windows_memory(int fd, char **place, unsigned long *pages)
 {
 	uintptr_t brk = w_brk(fd, 0);
 
-	place[0] = w_mmap(fd, NULL, LEFT_PAGES * PAGE, RW, ANON);
+	place[0] = w_mmap(fd, NULL, LEFT_PAGES * PAGE, RW, PRIVATE);
 	place[1] = w_mmap(fd, NULL, 512 * PAGE, RW, MAP_SHARED);
-	place[2] = w_mmap(fd, NULL, 1024 * PAGE, RW, ANON);
+	place[2] = w_mmap(fd, NULL, 1024 * PAGE, RW, PRIVATE);
 	w_madvise(fd, place[2], 1024 * PAGE, MADV_HUGEPAGE);
 	place[3] = (char *)brk;
 	pages[0] = LEFT_PAGES;
@@ -264,7 +262,7 @@ static void leave(void)
 {
 	int fd = open_device(), nr;
 	char *window = open_window(fd, WINDOW), *place[4];
-	unsigned long pages[4];
+	unsigned long pages[4], bad = 0;
 	__u64 objects[OF_EACH];
 	char secret[8192];
 
@@ -276,12 +274,12 @@ static void leave(void)
 		for (int i = 0; i < OF_EACH; i++)
 			if (kmalloc(fd, sizes[s], 0, &objects[i]) ||
 			    bytes(fd, SHADOWMM_BYTES_WRITE, objects[i], secret, sizes[s]))
-				expect("objects can be filled", false);
+				bad++;
 		for (int i = 0; i < OF_EACH; i++)
 			kfree(fd, objects[i]);
 	}
 	munmap(window, WINDOW);
-	expect("memory was filled and given back", true);
+	same("memory was filled and given back", 0, bad);
 }
 
 /* Takes as many objects as `leave` had: how many bytes they have, and how many that are not 0. */
@@ -368,7 +366,7 @@ static void structures(void)
 	struct shadowmm_mm_info info;
 	char *window = open_window(fd, WINDOW);
 
-	expect("a window can be had", window != MAP_FAILED && w_mmap(fd, NULL, PAGE, RW, ANON) != MAP_FAILED);
+	expect("a window can be had", window != MAP_FAILED && w_mmap(fd, NULL, PAGE, RW, PRIVATE) != MAP_FAILED);
 	memset(&version, 0xaa, sizeof(version));
 	memset(&version.head, 0, sizeof(version.head));
 	version.reserved = 0;
@@ -433,11 +431,11 @@ static void extremes(void)
 	static const __u64 ends[] = { 0, 1, ~0ULL, ~0ULL - 4095, 1ULL << 63, (1ULL << 63) - 1, 1ULL << 47,
 				      0xffffffffULL, 0x80000000ULL, 0x7fffffffULL };
 	enum { NR_ENDS = sizeof(ends) / sizeof(*ends) };
-	unsigned long asked = 0;
+	unsigned long asked = 0, strange = 0;
 	int fd = open_device();
 	char *window = open_window(fd, WINDOW);
 
-	w_mmap(fd, NULL, 64 * PAGE, RW, ANON);
+	w_mmap(fd, NULL, 64 * PAGE, RW, PRIVATE);
 	for (unsigned int number = 0; number < 0x60; number++) {
 		/* Those that begin the boot anew, and those that look at all of it and take their time. */
 		if ((number >= 0x01 && number <= 0x02) || number == 0x07 || (number >= 0x10 && number <= 0x18))
@@ -449,19 +447,19 @@ static void extremes(void)
 
 					request[0] = size;
 					request[word] = ends[end];
-					ioctl(fd, _IO(SHADOWMM_IOC_MAGIC, number), request);
+					strange += ioctl(fd, _IO(SHADOWMM_IOC_MAGIC, number), request) > 0;
 					request[0] = size;
 					request[1] = 0;
 					for (unsigned int i = 2; i < size / 8; i++)
 						request[i] = ends[(end + i) % NR_ENDS];
-					ioctl(fd, _IO(SHADOWMM_IOC_MAGIC, number), request);
+					strange += ioctl(fd, _IO(SHADOWMM_IOC_MAGIC, number), request) > 0;
 					asked += 2;
 				}
 	}
 	printf("# %lu requests\n", asked);
 	munmap(window, WINDOW);
 	close(fd);
-	expect("requests with numbers at the ends of their ranges are answered", asked > 10000);
+	same("requests with numbers at the ends of their ranges are answered by 0 or an errno", 0, strange);
 }
 
 int main(int argc, char **argv)

@@ -24,6 +24,10 @@
 #define PAGE 4096UL
 #define WINDOW (1UL << 40)
 
+#define RW (PROT_READ | PROT_WRITE)
+/* Of a window's memory; that it is anonymous goes without saying. */
+#define PRIVATE MAP_PRIVATE
+
 static int failures;
 
 static inline void expect(const char *name, bool good)
@@ -167,6 +171,15 @@ static inline int w_limit(int fd, unsigned int limit, uint64_t value)
 	};
 
 	return ASK(fd, SHADOWMM_IOC_MM_LIMITS, request);
+}
+
+/* How many address spaces there are. */
+static inline unsigned int w_spaces(int fd)
+{
+	struct shadowmm_report report = { .kind = SHADOWMM_REPORT_SPACES, .record_size = sizeof(struct shadowmm_rec_space) };
+
+	ASK(fd, SHADOWMM_IOC_REPORT, report);
+	return report.count;
 }
 
 static inline struct shadowmm_rec_space w_space(int fd)

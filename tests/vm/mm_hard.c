@@ -15,8 +15,6 @@
 
 #include "passing.h"
 
-#define RW (PROT_READ | PROT_WRITE)
-#define PRIVATE MAP_PRIVATE
 #define HUGE (2UL << 20)
 
 static int fd;
@@ -96,14 +94,9 @@ static int eat(size_t mib, const char *adj)
 	return 0;
 }
 
-static char *aligned(size_t len)
-{
-	return w_mmap(fd, NULL, len, RW, PRIVATE);
-}
-
 static int huge(const char *advice)
 {
-	char *p = aligned(4 * HUGE);
+	char *p = w_mmap(fd, NULL, 4 * HUGE, RW, PRIVATE);
 
 	if (!strcmp(advice, "hugepage"))
 		w_madvise(fd, p, 4 * HUGE, MADV_HUGEPAGE);
@@ -137,7 +130,7 @@ static size_t wrong(char *p, size_t from, size_t to)
 
 static void part_split(void)
 {
-	char *p = aligned(2 * HUGE);
+	char *p = w_mmap(fd, NULL, 2 * HUGE, RW, PRIVATE);
 	int status;
 
 	same("it begins where 2 MiB begin", 0, (uintptr_t)p % HUGE);
@@ -154,7 +147,7 @@ static void part_split(void)
 	same("it is zero then", 0, *(long *)(p + HUGE + 3 * PAGE));
 	same("munmap", 0, w_munmap(fd, p, 2 * HUGE));
 
-	p = aligned(HUGE);
+	p = w_mmap(fd, NULL, HUGE, RW, PRIVATE);
 	w_madvise(fd, p, HUGE, MADV_HUGEPAGE);
 	fill(p, HUGE);
 	fflush(stdout);
@@ -182,14 +175,6 @@ static void part_split(void)
 
 /* --- a file on its way ------------------------------------------------------------------- */
 
-static unsigned int spaces(void)
-{
-	struct shadowmm_report report = { .kind = SHADOWMM_REPORT_SPACES, .record_size = sizeof(struct shadowmm_rec_space) };
-
-	ASK(fd, SHADOWMM_IOC_REPORT, report);
-	return report.count;
-}
-
 /* What somebody can do with another's file: have a window of his own. */
 static void with_anothers(int other, char *place)
 {
@@ -215,7 +200,7 @@ static void part_passed(void)
 
 	memset(p, 's', 4 * PAGE);
 	same("a socket", 0, socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends));
-	unsigned int before = spaces();
+	unsigned int before = w_spaces(fd);
 
 	/* To a child whose own window, which fork gave it, is gone. */
 	fflush(stdout);
@@ -230,7 +215,7 @@ static void part_passed(void)
 		close(own);
 		expect("the file arrives", got >= 0);
 		with_anothers(got, p);
-		same("the sender's window is the sender's", before, spaces());
+		same("the sender's window is the sender's", before, w_spaces(fd));
 		_exit(write(ends[1], &byte, 1) != 1 || failures);
 	}
 	send_file(ends[0], fd);
@@ -258,7 +243,7 @@ static void part_passed(void)
 	int got = receive_file(ends[0]);
 
 	expect("leaves his file", got >= 0);
-	same("and no window", before, spaces());
+	same("and no window", before, w_spaces(fd));
 	with_anothers(got, p);
 	close(got);
 	close(ends[0]);

@@ -16,7 +16,6 @@
 #include <time.h>
 
 #define AREAS 12
-#define RW (PROT_READ | PROT_WRITE)
 
 static uint64_t seed;
 static int fd;

@@ -21,16 +21,3 @@ pub mod memblock;
 pub mod numbers;
 pub mod slab;
 pub mod vma;
-
-/// A target: what is done with an input.
-pub type Target = fn(&[u8]);
-
-/// All of them, by name.
-pub const TARGETS: [(&str, Target); 6] = [
-    ("firmware", firmware::run),
-    ("memblock", memblock::run),
-    ("buddy", buddy::run),
-    ("slab", slab::run),
-    ("vma", vma::run),
-    ("numbers", numbers::run),
-];

@@ -27,6 +27,7 @@ fn a_file_and_its_user_have_limits() {
         file: &two,
         user: &user,
     };
+    let pages = || [&one, &two, &user].map(|usage| usage.of(Kind::Pages));
     assert_eq!(first.reserve(Kind::Pages, 10, LIMITS, nobody), Ok(()));
     assert_eq!(
         first.reserve(Kind::Pages, 1, LIMITS, nobody),
@@ -37,25 +38,11 @@ fn a_file_and_its_user_have_limits() {
         Err(Error::UserLimit)
     );
     // What was refused is not counted.
-    assert_eq!(
-        (
-            one.of(Kind::Pages),
-            two.of(Kind::Pages),
-            user.of(Kind::Pages)
-        ),
-        (10, 0, 10)
-    );
+    assert_eq!(pages(), [10, 0, 10]);
     assert_eq!(second.reserve(Kind::Pages, 5, LIMITS, nobody), Ok(()));
     first.release(Kind::Pages, 10);
     assert_eq!(second.reserve(Kind::Pages, 5, LIMITS, nobody), Ok(()));
-    assert_eq!(
-        (
-            one.of(Kind::Pages),
-            two.of(Kind::Pages),
-            user.of(Kind::Pages)
-        ),
-        (0, 10, 10)
-    );
+    assert_eq!(pages(), [0, 10, 10]);
     // The kinds do not know of each other.
     assert_eq!(second.reserve(Kind::Spaces, 2, LIMITS, nobody), Ok(()));
     assert_eq!(user.of(Kind::Objects), 0);

@@ -65,7 +65,7 @@ fn storm(thp: ThpMode, shared: bool, seed: u64) {
     let done = AtomicBool::new(false);
     let faults = AtomicU64::new(0);
     thread::scope(|scope| {
-        for cpu in 0..3u32 {
+        let threads = [0u32, 1, 2].map(|cpu| {
             let (process, done, faults) = (&process, &done, &faults);
             scope.spawn(move || {
                 run_on(cpu);
@@ -86,14 +86,16 @@ fn storm(thp: ThpMode, shared: bool, seed: u64) {
                     }
                     faults.fetch_add(1, Relaxed);
                 }
-            });
-        }
+            })
+        });
         run_on(3);
         let mut random = Sequence(seed + 99);
         let mut children: Vec<Process> = vec![];
         let mut steps = 0;
-        // Both sides do their part, however the machine shares its CPUs among them.
-        while steps < 1500 || faults.load(Relaxed) < 3000 {
+        // Both sides do their part, however the machine shares its CPUs among them; one that
+        // has failed does none.
+        let lives = || threads.iter().any(|thread| !thread.is_finished());
+        while steps < 1500 || (faults.load(Relaxed) < 3000 && lives()) {
             steps += 1;
             let len = 1 + random.below(700).min(pages - 1);
             let page = random.below(pages - len);

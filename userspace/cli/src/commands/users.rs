@@ -84,8 +84,8 @@ pub fn run(context: &Context) -> Result<()> {
     let text = host::read(&context.root, PATH)?;
     let strange = || {
         let path = context.root.join(PATH);
-        let path = path.display();
-        Error::failed(format!("could not read {path}: its lines are not as expected"))
+        let what = "its lines are not as expected";
+        Error::failed(format!("could not read {}: {what}", path.display()))
     };
     context.show(&Users::parse(&text).ok_or_else(strange)?)
 }
