@@ -220,3 +220,11 @@ key_of() {
         if [[ $word == @* ]]; then cat -- "${word#@}"; else printf '%s\n' "$word"; fi
     done | sha256sum | cut -c1-16
 }
+
+# boot_settings SUITE: exports the words of a suite's own '# boot:' line, such as CMA=0; a '+' in one is a space.
+boot_settings() {
+    local setting
+    while read -r setting; do
+        export "${setting//+/ }"
+    done < <(sed -n '1,30s/^# boot: //p' "$1" | tr ' ' '\n')
+}

@@ -60,9 +60,6 @@ load_goes_on() {
     done
 }
 
-held() { shadowmm status --json | sed -nE 's/.*"held_pages": ([0-9]+).*/\1/p'; }
-files_open() { shadowmm status --json | sed -nE 's/.*"open_files": ([0-9]+).*/\1/p'; }
-
 # end_load: all of it is killed, and what it held is back.
 end_load() {
     local pid
@@ -71,17 +68,8 @@ end_load() {
     done 2>/dev/null
     load=()
     all_online
-    for _ in {1..600}; do
-        [[ $(held) == 0 && $(files_open) == 1 ]] && return
-        sleep 0.1
-    done
-    return 1
+    soon nothing_held
 }
 
-sound() { shadowmm validate | grep 'All invariants hold'; }
-
-# settled: the free blocks when CPUs keep nothing, neither pages nor objects.
-settled() {
-    shadowmm shrink >/dev/null
-    buddyinfo
-}
+# So that `begin bash -c` has them.
+export -f read_all reclaim_all switch_cpus

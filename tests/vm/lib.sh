@@ -19,9 +19,6 @@ flavour=${flavour:-stock}
 leaks=/sys/kernel/debug/kmemleak
 [[ ! -w $leaks ]] || echo clear >"$leaks"
 
-# skipped NAME WHY: a comparison that this kernel does not allow. It counts as nothing.
-skipped() { echo "skipped $suite: $1, because $2"; }
-
 # check NAME COMMAND...: the command succeeds.
 check() {
     local name=$1 said
@@ -44,12 +41,12 @@ same() {
     fi
 }
 
-# soon COMMAND...: waits until it succeeds, half a minute at most; whether it did.
+# soon COMMAND...: waits until it succeeds, a minute at most; whether it did.
 soon() {
-    local end=$((SECONDS + 30))
+    local end=$((SECONDS + 60))
     until "$@"; do
         ((SECONDS < end)) || return 1
-        sleep 0.2
+        sleep 0.1
     done
 }
 
@@ -73,6 +70,38 @@ buddyinfo() {
     cat /proc/shadowmm/buddyinfo
 }
 
+# settled: the free blocks when CPUs and nodes keep nothing, neither pages nor objects.
+settled() {
+    shadowmm shrink >/dev/null
+    buddyinfo
+}
+
+# sound: all invariants of the shadow hold.
+sound() { shadowmm validate | grep 'All invariants hold'; }
+
+# vmstat NAME: a counter of /proc/shadowmm/vmstat.
+vmstat() { awk -v name="$1" '$1 == name { print $2 }' /proc/shadowmm/vmstat; }
+
+# nothing_held: nobody has a page, nor the device open, but who asks.
+nothing_held() {
+    [[ $(shadowmm status --json | sed -nE 's/.*"(held_pages|open_files)": ([0-9]+).*/\1 \2/p' | sort) == $'held_pages 0\nopen_files 1' ]]
+}
+
+# none_left: there is no address space. A process ends a moment before its own is gone.
+no_spaces() { [[ -z $(find /proc/shadowmm/mm -mindepth 1 -maxdepth 1 -type d) ]]; }
+none_left() {
+    soon no_spaces && return
+    shadowmm mm list
+    return 1
+}
+
+# lockups_end_it: a CPU or a task that is stuck is a panic from now on.
+lockups_end_it() {
+    sysctl -qw kernel.softlockup_panic=1 kernel.hung_task_timeout_secs=60 kernel.hung_task_panic=1 \
+        kernel.panic_on_rcu_stall=1 "$@" ||
+        echo "not ok $suite: lock-ups are not looked for"
+}
+
 # quiet: the kernel has complained of nothing since it was booted.
 quiet() {
     local bad='WARNING: |BUG: |Oops|soft lockup|hung task|blocked for more than|detected stalls|possible .* detected|refcount_t|Bad page|corruption|general protection|held block could not|UBSAN:'
@@ -86,6 +115,9 @@ areas() {
         echo "$(basename "$area") $(cat "$area/available_pages") of $(cat "$area/total_pages")"
     done
 }
+
+# whole_areas: the same of the nodes' when all of their pages are.
+whole_areas() { areas | sed -E 's/ [0-9]+ of ([0-9]+)/ \1 of \1/' | grep numa; }
 
 # not_leaked: nothing that kmemleak knows of is lost. It tells what it has not found twice, at least 5 seconds
 # old: hence the wait.

@@ -35,5 +35,5 @@ whole_machine() {
     same "it gives what it gave" "$before" "$(buddyinfo)"
     same_as_the_kernel
     check "rmmod" rmmod shadowmm
-    same "all areas are whole again" "$(areas | sed -E 's/ [0-9]+ of ([0-9]+)/ \1 of \1/' | grep numa)" "$(areas | grep numa)"
+    same "all areas are whole again" "$(whole_areas)" "$(areas | grep numa)"
 }
