@@ -8,11 +8,10 @@
 override CMD := $(value CMD)
 override APPEND := $(value APPEND)
 override MODULE_ARGS := $(value MODULE_ARGS)
-export FUZZ_MIN FUZZ_SEED TORTURE_MIN SOAK_MIN
 export NODES CPUS MEM CMA IDLE APPEND ACCEL KVER KERNEL TIMEOUT MODULE_ARGS NOLOAD STRESS_NG CMD
+export FUZZ_MIN FUZZ_SEED TORTURE_MIN SOAK_MIN
 
-.PHONY: fuzz fuzz-guest torture soak
-.PHONY: run test test-full shell guest module userspace clean distclean help
+.PHONY: run test test-full fuzz fuzz-guest torture soak shell guest module userspace clean distclean help
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
