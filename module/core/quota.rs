@@ -28,14 +28,16 @@ pub enum Kind {
     Objects,
     /// Address spaces.
     Spaces,
+    /// VMAs of address spaces.
+    Vmas,
 }
 
 /// How many kinds there are.
-pub const NR_KINDS: usize = 3;
+pub const NR_KINDS: usize = 4;
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; NR_KINDS] = [Self::Pages, Self::Objects, Self::Spaces];
+    pub const ALL: [Self; NR_KINDS] = [Self::Pages, Self::Objects, Self::Spaces, Self::Vmas];
 }
 
 /// How much of each kind may be had.
@@ -48,9 +50,10 @@ impl Limits {
 
     /// What a user may have where nothing else is said: half of the shadow's pages;
     /// as many objects as take no more than that, if each were the only one in a
-    /// slab of order 3; and 256 address spaces.
+    /// slab of order 3; 256 address spaces; and half as many VMAs as there are pages,
+    /// which with their trees are kept in a twentieth of these or so.
     pub const fn of_user(shadow: u64) -> Self {
-        Self([shadow / 2, shadow / 16, 256])
+        Self([shadow / 2, shadow / 16, 256, shadow / 2])
     }
 
     /// The limit of a kind.
@@ -157,7 +160,7 @@ impl Account<'_> {
 }
 
 /// The head of `/proc/shadowmm/users`.
-pub const HEAD: &str = "       uid  files      pages    objects     spaces\n";
+pub const HEAD: &str = "       uid  files      pages    objects     spaces       vmas\n";
 
 /// A user's line there.
 ///
@@ -165,9 +168,9 @@ pub const HEAD: &str = "       uid  files      pages    objects     spaces\n";
 ///
 /// Those of `out`.
 pub fn write_user(out: &mut dyn fmt::Write, uid: u32, files: u64, usage: &Usage) -> fmt::Result {
-    let [pages, objects, spaces] = Kind::ALL.map(|kind| usage.of(kind));
+    let [pages, objects, spaces, vmas] = Kind::ALL.map(|kind| usage.of(kind));
     writeln!(
         out,
-        "{uid:>10} {files:>6} {pages:>10} {objects:>10} {spaces:>10}"
+        "{uid:>10} {files:>6} {pages:>10} {objects:>10} {spaces:>10} {vmas:>10}"
     )
 }

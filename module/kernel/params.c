@@ -110,6 +110,7 @@ MODULE_PARM_DESC(report_gid, "The group that may read /proc/shadowmm; 0 (default
 LIMIT(0, pages, "Pages");
 LIMIT(1, objects, "Objects");
 LIMIT(2, spaces, "Address spaces");
+LIMIT(3, vmas, "VMAs of address spaces");
 
 const struct shadowmm_params *shadowmm_params(void)
 {

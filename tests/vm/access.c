@@ -13,7 +13,7 @@
 enum { NOT_PERMITTED = 110, USER_LIMIT = 118, FILE_LIMIT = 119, LARGE_OBJECT = 120 };
 
 /* What the suite loads the module with. */
-enum { FILE_PAGES = 600, USER_PAGES = 1000, USER_OBJECTS = 100, USER_SPACES = 2, TOLD = 64 };
+enum { FILE_PAGES = 600, USER_PAGES = 1000, USER_OBJECTS = 100, USER_SPACES = 2, USER_VMAS = 20, TOLD = 64 };
 
 static sigjmp_buf back;
 
@@ -91,20 +91,20 @@ static long bytes(int fd, int op, __u64 object, void *buf, __u64 len)
 /* A number of the caller's line in /proc/shadowmm/users; 0 where there is none. */
 static unsigned long counted(int column)
 {
-	unsigned long field[5], found = 0;
+	unsigned long field[6], found = 0;
 	char line[200];
 	FILE *file = fopen("/proc/shadowmm/users", "r");
 
 	if (!file)
 		return -1;
 	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "%lu %lu %lu %lu %lu", &field[0], &field[1], &field[2], &field[3],
-			   &field[4]) == 5 && field[0] == geteuid())
+		if (sscanf(line, "%lu %lu %lu %lu %lu %lu", &field[0], &field[1], &field[2], &field[3],
+			   &field[4], &field[5]) == 6 && field[0] == geteuid())
 			found = field[column];
 	fclose(file);
 	return found;
 }
-enum { FILES = 1, PAGES = 2, OBJECTS = 3, SPACES = 4 };
+enum { FILES = 1, PAGES = 2, OBJECTS = 3, SPACES = 4, VMAS = 5 };
 
 /* --- limits, as a user who is not above them ----------------------------------------- */
 
@@ -177,6 +177,48 @@ static void spaces_are_limited(void)
 	for (i = 0; i <= USER_SPACES; i++)
 		close(fds[i]);
 	same("they go with the windows", 0, counted(SPACES));
+}
+
+static void vmas_are_limited(void)
+{
+	int one = open_device(), had, status = 0;
+	char *window = open_window(one, WINDOW), *place = NULL, *all;
+	/* The stack of the window is one. */
+	long first = counted(VMAS);
+
+	/* Each with a gap behind it: neighbours would be merged. */
+	all = w_mmap(one, NULL, 64 * PAGE, PROT_NONE, PRIVATE);
+	same("a reservation", 0, w_munmap(one, all, 64 * PAGE));
+	for (had = 0; had < 64 / 2; had++) {
+		place = w_mmap(one, all + 2 * had * PAGE, PAGE, RW, PRIVATE | MAP_FIXED);
+		if (place == MAP_FAILED)
+			break;
+	}
+	same("a user may have as many VMAs as his limit is", USER_VMAS - first, had);
+	refused("and not more", place == MAP_FAILED ? -1 : 0, EDQUOT, USER_LIMIT);
+	same("all are counted", USER_VMAS, counted(VMAS));
+	refused("nor may one be split", w_mprotect(one, all, PAGE, PROT_READ), EDQUOT, USER_LIMIT);
+	*all = 1;
+	same("what is there can be used", 1, *all);
+	fflush(stdout);
+	pid_t child = fork();
+	if (!child) {
+		int signal;
+
+		touch_all(all, 1, &signal);
+		_exit(signal ? 7 : 0);
+	}
+	waitpid(child, &status, 0);
+	same("a child for whose VMAs there is no room has no window", 7, WEXITSTATUS(status));
+	same("what is unmapped", 0, w_munmap(one, all, 30 * PAGE));
+	same("does not count", USER_VMAS - 15, counted(VMAS));
+	place = w_mmap(one, all, 2 * PAGE, RW, PRIVATE | MAP_FIXED);
+	expect("and may be had again", place == all);
+	same("a part that differs", 0, w_mprotect(one, all, PAGE, PROT_READ));
+	same("is one more", USER_VMAS - 13, counted(VMAS));
+	munmap(window, WINDOW);
+	same("they go with the window", 0, counted(VMAS));
+	close(one);
 }
 
 static void touches_are_limited(void)
@@ -470,6 +512,7 @@ int main(int argc, char **argv)
 		pages_are_limited();
 		objects_are_limited();
 		spaces_are_limited();
+		vmas_are_limited();
 		touches_are_limited();
 	} else if (!strcmp(part, "forbidden")) {
 		forbidden(argc > 2 ? atoi(argv[2]) : open_device());

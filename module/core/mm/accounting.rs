@@ -138,7 +138,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     }
 
     /// How many VMAs there are (`map_count`).
-    pub(super) fn map_count(&self) -> u64 {
+    pub fn map_count(&self) -> u64 {
         self.cells.map_count.load(Relaxed).into()
     }
 

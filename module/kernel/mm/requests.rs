@@ -148,7 +148,7 @@ impl OpenFile {
             file,
             pgoff: request.offset >> PAGE_SHIFT,
         };
-        let mapped = window.with_host(|space, table| space.mmap(table, &wanted));
+        let mapped = window.change(|space, table| space.mmap(table, &wanted));
         if let (Err(_), Some(file)) = (mapped, file) {
             files::put(file.number);
         }
@@ -159,12 +159,14 @@ impl OpenFile {
     /// MM_MUNMAP.
     pub(crate) fn mm_munmap(&self, request: &mut uapi::shadowmm_mm_range) -> CoreResult<()> {
         check_zero(&[request.arg.into()])?;
-        self.in_window(|space, table| space.munmap(table, VirtAddr(request.addr), request.len))
+        // Whoever has too many must be able to have fewer.
+        let window = self.windows.current()?;
+        window.with_host(|space, table| space.munmap(table, VirtAddr(request.addr), request.len))
     }
 
     /// MM_MPROTECT.
     pub(crate) fn mm_mprotect(&self, request: &mut uapi::shadowmm_mm_range) -> CoreResult<()> {
-        self.in_window(|space, table| {
+        self.changing(|space, table| {
             space.mprotect(table, VirtAddr(request.addr), request.len, request.arg)
         })
     }
@@ -178,7 +180,7 @@ impl OpenFile {
             flags: request.flags,
             new_addr: VirtAddr(request.new_addr),
         };
-        let moved = self.in_window(|space, table| space.mremap(table, &wanted))?;
+        let moved = self.changing(|space, table| space.mremap(table, &wanted))?;
         request.addr = moved.0;
         Ok(())
     }
@@ -186,14 +188,14 @@ impl OpenFile {
     /// MM_MADVISE.
     pub(crate) fn mm_madvise(&self, request: &mut uapi::shadowmm_mm_range) -> CoreResult<()> {
         let advice = Advice::from_number(request.arg as i32)?;
-        self.in_window(|space, table| {
+        self.changing(|space, table| {
             space.madvise(table, VirtAddr(request.addr), request.len, advice)
         })
     }
 
     /// MM_BRK.
     pub(crate) fn mm_brk(&self, request: &mut uapi::shadowmm_mm_brk) -> CoreResult<()> {
-        let (start, brk) = self.in_window(|space, table| {
+        let (start, brk) = self.changing(|space, table| {
             let brk = space.brk(table, VirtAddr(request.brk));
             Ok((space.segments().start_brk, brk))
         })?;
@@ -213,7 +215,7 @@ impl OpenFile {
             uapi::SHADOWMM_MM_MUNLOCKALL => check_zero(&[addr.0, len, flags.into()])?,
             _ => return Err(Error::BadKind),
         }
-        self.in_window(|space, table| match op {
+        self.changing(|space, table| match op {
             uapi::SHADOWMM_MM_MLOCK => space.mlock(table, addr, len, flags),
             uapi::SHADOWMM_MM_MUNLOCK => space.munlock(table, addr, len),
             uapi::SHADOWMM_MM_MLOCKALL => space.mlockall(table, flags),
@@ -328,11 +330,11 @@ impl OpenFile {
         }
     }
 
-    /// Does something in the caller's window.
-    fn in_window<R>(
+    /// Does something in the caller's window that may make VMAs.
+    fn changing<R>(
         &self,
         job: impl FnOnce(AddressSpace<'_, '_, Kernel>, &Table<'_>) -> CoreResult<R>,
     ) -> CoreResult<R> {
-        self.windows.current()?.with_host(job)
+        self.windows.current()?.change(job)
     }
 }

@@ -168,20 +168,24 @@ pub(crate) struct Window {
     uid: u32,
     /// The pages that its user has been told of.
     pages: AtomicU64,
+    /// The VMAs that its user has been told of: all, when nobody is at work in it.
+    vmas: AtomicU64,
     _directory: Directory,
 }
 
 impl Window {
-    /// Makes one with the address space that `make` makes, and enters it everywhere. Its
-    /// process has none in `file`.
+    /// Makes one with the address space that `make` makes, of so many VMAs at most, and
+    /// enters it everywhere. Its process has none in `file`.
     fn new(
         pinned: Pinned,
         file: &Arc<FileWindows>,
         mm: HostMm,
         range: VirtRange,
+        vmas: u64,
         make: impl FnOnce(&Mm<'_>) -> CoreResult<(ObjAddr, u32)>,
     ) -> CoreResult<Arc<Self>> {
         let charge = file.account.charge(Kind::Spaces, 1)?;
+        let vmas_charge = file.account.charge(Kind::Vmas, vmas)?;
         // What can fail comes before the address space is there.
         let of = RBTreeNodeReservation::new(GFP_KERNEL).map_err(|_| Error::NoHostMemory)?;
         let by_id = RBTreeNodeReservation::new(GFP_KERNEL).map_err(|_| Error::NoHostMemory)?;
@@ -190,6 +194,7 @@ impl Window {
         let (space, id) = shadow.with_mm(make)?;
         // It is the window's from here on.
         charge.keep(1);
+        vmas_charge.keep(vmas);
         let number = mm.number();
         let window: Arc<Self> = room
             .write(Self {
@@ -202,6 +207,7 @@ impl Window {
                 // SAFETY: Asks about the caller.
                 uid: unsafe { bindings::shadowmm_current_uid() },
                 pages: AtomicU64::new(0),
+                vmas: AtomicU64::new(vmas),
                 _directory: Directory::new(id),
             })
             .into();
@@ -209,6 +215,11 @@ impl Window {
         let by_id = by_id.into_node(id, window.clone());
         shadow.windows.by_id.lock().insert(by_id);
         window.refresh();
+        // Nobody is at work in it yet. A boot that failed has no windows.
+        let _ = window.with(|space| {
+            window.tell_vmas(space.map_count());
+            Ok(())
+        });
         Ok(window)
     }
 
@@ -229,6 +240,14 @@ impl Window {
         // Two at once tell of what each has seen, one after the other.
         let before = self.pages.swap(now, Relaxed);
         self.file.account.settle(Kind::Pages, before, now);
+    }
+
+    /// Tells its user how many VMAs there are.
+    fn tell_vmas(&self, now: u64) {
+        let before = self.vmas.swap(now, Relaxed);
+        if before != now {
+            self.file.account.settle(Kind::Vmas, before, now);
+        }
     }
 
     /// Uses the address space.
@@ -266,10 +285,21 @@ impl Window {
         let counted = |space: AddressSpace<'_, '_, Kernel>, table: &Table<'_>| {
             let done = job(space, table);
             self.count_pages(space.cells().resident());
+            self.tell_vmas(space.map_count());
             done
         };
         // SAFETY: The mmap lock is held while `locked` lives.
         unsafe { self.with_table(locked.table(), counted) }
+    }
+
+    /// The same for what may make VMAs, as long as its user has fewer than he may. One
+    /// such request more than that may come of it.
+    pub(super) fn change<R>(
+        &self,
+        job: impl FnOnce(AddressSpace<'_, '_, Kernel>, &Table<'_>) -> CoreResult<R>,
+    ) -> CoreResult<R> {
+        let _one = self.file.account.charge(Kind::Vmas, 1)?;
+        self.with_host(job)
     }
 
     /// Notes whose it is: a child's process is not there yet when its window is made, and
@@ -312,6 +342,7 @@ impl Window {
 impl Drop for Window {
     fn drop(&mut self) {
         self.tell_pages(0);
+        self.tell_vmas(0);
         self.file.account.release(Kind::Spaces, 1);
         let put = self.pinned.0.with_mm(|mm| {
             // The VMA is gone, and the host's entries with it.
@@ -350,7 +381,7 @@ pub(crate) fn map(shadow: &Arc<Shadow>, file: &Arc<FileWindows>, vma: &VmaNew) -
     let mm = HostMm::current().ok_or(Error::NoWindow)?;
     let range = VirtRange::new(vma.start() as u64, vma.end() as u64);
     let (options, process) = (*file.options.lock(), mm.process());
-    let window = Window::new(Pinned::new(shadow), file, mm, range, |mm| {
+    let window = Window::new(Pinned::new(shadow), file, mm, range, 0, |mm| {
         let config = requests::config(&mm.platform, options, &process);
         let space = mm.spaces().create(range, &config)?;
         Ok((space.addr(), space.cells().id()))
@@ -375,7 +406,8 @@ unsafe extern "C" fn shadowmm_window_fork(
     // SAFETY: By this function's own.
     let (window, parent, mm) = unsafe { (Window::of(window), &*parent, HostMm::new(child)) };
     let pinned = Pinned::new(&window.pinned.0);
-    let forked = Window::new(pinned, &window.file, mm, window.range, |mm| {
+    let vmas = window.vmas.load(Relaxed);
+    let forked = Window::new(pinned, &window.file, mm, window.range, vmas, |mm| {
         // SAFETY: The mmap lock is held, by this function's own.
         let table = unsafe { Table::new(parent, mm.region, window) };
         // Whose it is, the host does not know yet: `refresh` notes it.

@@ -214,7 +214,7 @@ pub enum Command {
     },
     /// How much of the shadow each user has, of those who have the device open
     #[command(
-        after_long_help = "JSON: users: [{uid, files, pages, objects, spaces}]. Limits are parameters of the module: user_pages=, file_pages= and so on."
+        after_long_help = "JSON: users: [{uid, files, pages, objects, spaces, vmas}]. Limits are parameters of the module: user_pages=, file_pages= and so on."
     )]
     Users,
     /// The areas of the other page allocator, after Cosmos, where it was chosen at load

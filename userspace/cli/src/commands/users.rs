@@ -26,6 +26,7 @@ struct User {
     pages: u64,
     objects: u64,
     spaces: u64,
+    vmas: u64,
 }
 
 impl User {
@@ -38,6 +39,7 @@ impl User {
             pages: next()?,
             objects: next()?,
             spaces: next()?,
+            vmas: next()?,
         })
     }
 }
@@ -63,6 +65,7 @@ impl Report for Users {
             Column::number("pages"),
             Column::number("objects"),
             Column::number("spaces"),
+            Column::number("VMAs"),
         ]);
         for user in &self.users {
             table.row([
@@ -71,6 +74,7 @@ impl Report for Users {
                 pages(user.pages),
                 user.objects.to_string(),
                 user.spaces.to_string(),
+                user.vmas.to_string(),
             ]);
         }
         table.print(screen);
@@ -108,12 +112,13 @@ mod tests {
             pages: 0,
             objects: 0,
             spaces: 0,
+            vmas: 0,
         };
         assert_eq!(report.users, [user]);
         testing::fits(&report);
         testing::keys(
             &report,
-            "users users[].files users[].objects users[].pages users[].spaces users[].uid",
+            "users users[].files users[].objects users[].pages users[].spaces users[].uid users[].vmas",
         );
         assert!(Users::parse("head\n1 2 3\n").is_none());
     }
