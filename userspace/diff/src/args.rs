@@ -62,6 +62,10 @@ pub struct Mm {
     /// Plays the steps of such a file.
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
+    /// The step of this number, from 0 on, is left out on the first side, in each episode:
+    /// what then differs must be seen. A test of the test.
+    #[arg(long, value_name = "STEP")]
+    pub alone: Option<usize>,
     /// The running kernel beside itself, in two processes: a test of the test.
     #[arg(long)]
     pub host_only: bool,

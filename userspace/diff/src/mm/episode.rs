@@ -54,6 +54,8 @@ pub struct Stage<'a> {
     pub kinds: [Kind; 2],
     /// After how many steps more is looked at than maps.
     pub look: usize,
+    /// The step that the second of them takes alone.
+    pub alone: Option<usize>,
 }
 
 /// Where two sides came apart.
@@ -84,16 +86,18 @@ pub struct Played {
 impl Stage<'_> {
     /// Plays; what is there at step number `tell` is told.
     pub fn play(&self, shape: &Shape, ops: &[Op], tell: Option<usize>) -> Result<Played> {
-        let plan = Plan {
+        let plan = |left_out| Plan {
             ops,
             depth: shape.depth,
             look: self.look,
             tell,
+            left_out,
         };
+        let plans = [plan(self.alone), plan(None)];
         let memories = [Memory::new(ops.len())?, Memory::new(ops.len())?];
         let mut pids = [0; 2];
         for side in 0..2 {
-            pids[side] = self.start(self.kinds[side], shape, plan, &memories[side])?;
+            pids[side] = self.start(self.kinds[side], shape, plans[side], &memories[side])?;
         }
         let ends = wait(&memories, pids);
         if let Some(why) = memories.iter().find_map(Memory::failure) {
@@ -194,7 +198,9 @@ impl Stage<'_> {
     }
 }
 
-/// Has the stack grow now by what is needed later.
+/// Has the stack grow now by what is needed later, which begins where this function's frame
+/// does.
+#[inline(never)]
 fn grow_stack() {
     let room = [0u8; 64 * PAGE as usize];
     std::hint::black_box(&room);

@@ -37,7 +37,7 @@ pub enum Aspect {
     Smaps,
     /// Of each VMA what mincore says.
     Mincore,
-    /// Sizes of the address space by kind.
+    /// Sizes of the address space by kind, how large it has been, and what is locked.
     Counters,
     /// What is read. Reading it has pages come.
     Contents,
@@ -101,8 +101,25 @@ pub struct Looker {
     /// Objects that have a number in what is seen.
     objects: Box<[u64; OBJECTS]>,
     known: usize,
-    /// VmSize, VmData and VmStk when the test began, in KiB.
-    before: [u64; 3],
+    /// What there was when the test began.
+    before: Sizes,
+    /// The most resident pages that were seen of a window.
+    most_resident: u64,
+}
+
+/// Sizes of an address space, in KiB.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sizes {
+    /// `VmSize`.
+    pub total: u64,
+    /// `VmPeak`.
+    pub peak: u64,
+    /// `VmData`.
+    pub data: u64,
+    /// `VmStk`.
+    pub stack: u64,
+    /// `VmLck`.
+    pub locked: u64,
 }
 
 impl Looker {
@@ -117,7 +134,8 @@ impl Looker {
             objects: Box::new([0; OBJECTS]),
             known: 0,
             entries: vec![0; MOST_PAGES].into_boxed_slice(),
-            before: [0; 3],
+            before: Sizes::default(),
+            most_resident: 0,
         }
     }
 
@@ -127,10 +145,25 @@ impl Looker {
     }
 
     /// What there is now is what the test begins with.
-    pub fn begin(&mut self, side: &mut Side) {
+    ///
+    /// # Errors
+    ///
+    /// Where it has had more at some time: how high it rises could not be compared.
+    pub fn begin(&mut self, side: &mut Side) -> Result<(), &'static str> {
         self.before = self.sizes(side);
-        let [total, data, _] = self.before;
+        let Sizes {
+            total, peak, data, ..
+        } = self.before;
         side.remember(total << 10, data << 10);
+        match peak == total {
+            true => Ok(()),
+            false => Err("the address space was larger before the test began"),
+        }
+    }
+
+    /// The address space is a child's now, which begins with what it has.
+    pub fn forked(&mut self) {
+        self.most_resident = 0;
     }
 
     /// Looks at one thing; [`Looker::seen`] is what is seen, unless it can't be. Maps come
@@ -387,28 +420,75 @@ impl Looker {
         }
     }
 
-    /// VmSize, VmData and VmStk, in KiB.
-    fn sizes(&mut self, side: &Side) -> [u64; 3] {
+    fn sizes(&mut self, side: &Side) -> Sizes {
         if let Who::Window(window) = &side.who {
             return window.sizes();
         }
         arena::read(side.files.status, &mut self.raw, |_| false);
         let text = self.raw.as_bytes();
-        [&b"VmSize:"[..], b"VmData:", b"VmStk:"].map(|key| {
+        let of = |key: &[u8]| {
             let mut lines = text.split(|&byte| byte == b'\n');
             lines
                 .find_map(|line| line.strip_prefix(key))
                 .map_or(0, number)
-        })
+        };
+        Sizes {
+            total: of(b"VmSize:"),
+            peak: of(b"VmPeak:"),
+            data: of(b"VmData:"),
+            stack: of(b"VmStk:"),
+            locked: of(b"VmLck:"),
+        }
     }
 
     fn counters(&mut self, side: &Side) {
-        let sizes = self.sizes(side);
-        for (index, name) in ["VmSize", "VmData", "VmStk"].into_iter().enumerate() {
-            let more = sizes[index] as i64 - self.before[index] as i64;
+        let (now, before) = (self.sizes(side), self.before);
+        // Mlockall locks what is around the arena, too.
+        let around = match now.locked {
+            0 => 0,
+            _ => self.locked_around(side),
+        };
+        let counters = [
+            ("VmSize", now.total, before.total),
+            ("VmPeak", now.peak, before.peak),
+            ("VmData", now.data, before.data),
+            ("VmStk", now.stack, before.stack),
+            ("VmLck", now.locked, around),
+        ];
+        for (name, now, before) in counters {
+            let more = now as i64 - before as i64;
             // There is room for it.
             let _ = writeln!(self.seen, "{name} {more}");
         }
+        // A process's would be all that this program has. A window's may not have been
+        // less than what was there.
+        if let Who::Window(window) = &side.who {
+            let [resident, most] = window.resident();
+            self.most_resident = self.most_resident.max(resident);
+            if most < self.most_resident {
+                let _ = writeln!(self.seen, "VmHWM {most} of {}", self.most_resident);
+            }
+        }
+    }
+
+    /// How much of the address space is locked outside of the arena, in KiB, as the VMAs'
+    /// flags say.
+    fn locked_around(&mut self, side: &Side) -> u64 {
+        let (base, end) = (side.base(), side.end());
+        arena::read(side.files.smaps, &mut self.raw, |_| false);
+        let mut vma = (0, 0);
+        let mut locked = 0;
+        for line in self.raw.as_bytes().split(|&byte| byte == b'\n') {
+            if let Some(range) = range_of(line) {
+                vma = range;
+            } else if let Some(flags) = line.strip_prefix(b"VmFlags:") {
+                let is_around = vma.1 <= base || vma.0 >= end;
+                if is_around && flags.split(|&byte| byte == b' ').any(|flag| flag == b"lo") {
+                    locked += (vma.1 - vma.0) >> 10;
+                }
+            }
+        }
+        locked
     }
 
     fn contents(&mut self, side: &Side) {

@@ -59,6 +59,7 @@ pub fn run(cli: &Cli, args: &Mm) -> Result<bool> {
             },
         ],
         look: args.look as usize,
+        alone: args.alone,
     };
     let mut report = Report::new(args);
     if let Some(path) = &args.replay {

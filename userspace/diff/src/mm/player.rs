@@ -32,6 +32,8 @@ pub struct Plan<'a> {
     pub look: usize,
     /// The step at which all that is seen is told.
     pub tell: Option<usize>,
+    /// The step that this side leaves out.
+    pub left_out: Option<usize>,
 }
 
 /// What a process that plays has at hand.
@@ -52,11 +54,13 @@ impl Player<'_> {
         // What it starts is to end with it.
         // SAFETY: Nothing in memory changes.
         unsafe { libc::setpgid(0, 0) };
-        self.looker.begin(&mut self.side);
-        let begun = match is_unprivileged {
-            true => give_up_locking(),
-            false => Ok(()),
-        };
+        let begun = self
+            .looker
+            .begin(&mut self.side)
+            .and_then(|()| match is_unprivileged {
+                true => give_up_locking(),
+                false => Ok(()),
+            });
         if let Err(why) = begun {
             self.memory.fail(why);
             end(false)
@@ -75,10 +79,12 @@ impl Player<'_> {
                 self.tell_all(false);
             }
             let outcome = match *op {
+                _ if self.plan.left_out == Some(at) => Outcome::default(),
                 Op::Fork if depth < self.plan.depth => match fork() {
                     Fork::Child => {
                         depth += 1;
                         self.side.forked();
+                        self.looker.forked();
                         Outcome::default()
                     }
                     Fork::Parent(child) => {
@@ -157,6 +163,7 @@ impl Player<'_> {
         match fork() {
             Fork::Child => {
                 self.side.forked();
+                self.looker.forked();
                 let mut seen = 0u64;
                 let rounds = [
                     Aspect::Maps,

@@ -136,7 +136,11 @@ impl Report {
         let op = ops[first].to_string();
         let mut ops = ops;
         ops.truncate(first + 1);
-        let ops = shrink(stage, shape, ops, self.budget)?;
+        // A step that is left out is told by its number.
+        let ops = match stage.alone {
+            None => shrink(stage, shape, ops, self.budget)?,
+            Some(_) => ops,
+        };
         let last = ops.len() - 1;
         let again = stage.play(shape, &ops, Some(last))?;
         let is_again = again.split.is_some();

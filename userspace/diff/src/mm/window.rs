@@ -6,6 +6,7 @@
 use super::arena;
 use super::arena::Answer;
 use super::generate::PAGE;
+use super::look::Sizes;
 use super::op::Limit;
 use super::op::Op;
 use super::side::Files;
@@ -162,10 +163,26 @@ impl Window {
         }
     }
 
-    /// All that is mapped, data and stacks, in KiB.
-    pub fn sizes(&self) -> [u64; 3] {
+    /// What it has.
+    pub fn sizes(&self) -> Sizes {
         let space = self.info().unwrap_or_default();
-        [space.total_vm, space.data_vm, space.stack_vm].map(|pages| pages * (PAGE >> 10))
+        let kib = |pages| pages * (PAGE >> 10);
+        Sizes {
+            total: kib(space.total_vm),
+            // It is noted before the size falls, and not before (`task_mem`).
+            peak: kib(space.hiwater_vm.max(space.total_vm)),
+            data: kib(space.data_vm),
+            stack: kib(space.stack_vm),
+            locked: kib(space.locked_vm),
+        }
+    }
+
+    /// Its resident pages, and how many they have been at most.
+    pub fn resident(&self) -> [u64; 2] {
+        let space = self.info().unwrap_or_default();
+        let [file, anon, _, shmem] = space.rss;
+        let rss = file + anon + shmem;
+        [rss, rss.max(space.hiwater_rss)]
     }
 
     /// What there was when the test began, in bytes: limits are above that.
