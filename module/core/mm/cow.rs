@@ -47,7 +47,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
             let _lock = table.lock(spaces.platform());
             let entry = table.get(index);
             if !entry.is_present() || entry.is_writable() {
-                return Err(Stop::Again);
+                return Err(Stop::at(entry));
             }
             if self.flags.has(VmFlags::SHARED) || self.is_alone(entry) {
                 let entry = entry.with(self.touched() | Entry::WRITE);

@@ -55,7 +55,7 @@ pub enum FaultResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum SegvCode {
-    /// No VMA is there (`SEGV_MAPERR`).
+    /// No VMA is there, or a guard is (`SEGV_MAPERR`).
     MapErr = 1,
     /// The VMA does not allow it (`SEGV_ACCERR`).
     AccErr = 2,
@@ -96,6 +96,18 @@ pub(super) enum Stop {
     NeedsMmapLock,
     /// Another has changed the entry: from the start.
     Again,
+}
+
+impl Stop {
+    /// What an entry says that is not there, or not as it was a moment ago
+    /// (`handle_pte_marker`).
+    #[cold]
+    pub(super) fn at(entry: Entry) -> Self {
+        match entry.is_guard() {
+            true => Self::Segv(SegvCode::MapErr),
+            false => Self::Again,
+        }
+    }
 }
 
 /// What a fault can't have is memory; anything else that is refused is a bug, which

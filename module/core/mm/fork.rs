@@ -4,7 +4,8 @@
 //!
 //! Both have the same pages then, neither for writing; the first who writes gets a copy,
 //! and the last who is left the page itself. What a fault can find again is not copied:
-//! shared memory, files, and memory that nobody has written to.
+//! shared memory, files, and memory that nobody has written to; unless guards may be among
+//! it, which a fault can't find.
 
 use super::cells::VmaCells;
 use super::flags::VmFlags;
@@ -41,8 +42,9 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         child_vma: &VmaCells,
     ) -> Result<()> {
         // vma_needs_copy(), and what dup_mmap() does with VM_WIPEONFORK.
-        let wiped = child_vma.vm_flags().has(VmFlags::WIPEONFORK);
-        if parent.anon.load(Relaxed) == 0 || wiped {
+        let flags = child_vma.vm_flags();
+        let needed = parent.anon.load(Relaxed) != 0 || flags.has(VmFlags::MAYBE_GUARD);
+        if !needed || flags.has(VmFlags::WIPEONFORK) {
             return Ok(());
         }
         let (start, end) = (parent.start.load(Relaxed), parent.end.load(Relaxed));
@@ -121,7 +123,7 @@ impl<'a, 'm: 'a, P: Platform> Copy<'_, 'a, 'm, P> {
     fn pages(&self, table: Table<'m>, part: VirtRange, more: &mut RssDelta) -> Result<()> {
         let first = Level::Pte.index(part.start);
         let behind = first.saturating_add(part.pages() as usize);
-        let is_there = |index: &usize| table.get(*index).is_present();
+        let is_there = |index: &usize| !table.get(*index).is_none();
         let Some(from) = (first..behind).find(is_there) else {
             return Ok(());
         };
@@ -137,7 +139,7 @@ impl<'a, 'm: 'a, P: Platform> Copy<'_, 'a, 'm, P> {
         }
         for index in from..behind {
             let entry = table.get(index);
-            if !entry.is_present() {
+            if entry.is_none() {
                 continue;
             }
             self.get(entry)?;

@@ -11,6 +11,7 @@
 //!                    shared                  shared.rs the object's page
 //!          read-only and it is written to    cow.rs    made writable, or copied
 //!          there     the host had lost it              entered again
+//!          guard                                       SIGSEGV
 //! ```
 //!
 //! Whatever has to be allocated or read is, before the table's lock is taken; then the
@@ -129,7 +130,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         let _lock = table.lock(self.space.system.platform());
         let entry = table.get(index);
         if !entry.is_present() || (self.write && !entry.is_writable()) {
-            return Err(Stop::Again);
+            return Err(Stop::at(entry));
         }
         let entry = entry.with(self.touched());
         table.set(index, entry);

@@ -7,10 +7,11 @@
 //! the flags of VMAs     NORMAL RANDOM SEQUENTIAL DONTFORK DOFORK WIPEONFORK KEEPONFORK
 //!                       DONTDUMP DODUMP HUGEPAGE NOHUGEPAGE MERGEABLE UNMERGEABLE
 //! pages go              DONTNEED DONTNEED_LOCKED
+//! pages and guards      GUARD_INSTALL GUARD_REMOVE (guard.rs)
 //! pages are clean       FREE: nobody takes them, but so they are told
 //! pages come            POPULATE_READ POPULATE_WRITE
 //! checked, no more      WILLNEED COLD PAGEOUT: nothing is reclaimed here
-//! not to be had         REMOVE COLLAPSE GUARD_* HWPOISON SOFT_OFFLINE
+//! not to be had         REMOVE COLLAPSE HWPOISON SOFT_OFFLINE
 //! ```
 
 use super::flags::VmFlags;
@@ -21,6 +22,7 @@ use super::system::MmapWrite;
 use super::types::VirtAddr;
 use super::types::VirtRange;
 use super::vma::Vma;
+use super::zap::Guards;
 use crate::error::Errno;
 use crate::error::Error;
 use crate::error::Result;
@@ -81,6 +83,8 @@ advice! {
     PopulateWrite = 23,
     DontNeedLocked = 24,
     Collapse = 25,
+    GuardInstall = 102,
+    GuardRemove = 103,
 }
 
 impl Advice {
@@ -136,6 +140,8 @@ impl Advice {
                 | Self::Collapse
                 | Self::PopulateRead
                 | Self::PopulateWrite
+                | Self::GuardInstall
+                | Self::GuardRemove
         )
     }
 }
@@ -147,7 +153,8 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     ///
     /// [`Error::BadAdvice`], [`Error::NotPageAligned`], [`Error::BadRange`],
     /// [`Error::NotMapped`], [`Error::TryAgain`], [`Error::NotSupported`], and of
-    /// POPULATE those of [`AddressSpace::populate`].
+    /// POPULATE those of [`AddressSpace::populate`], of GUARD_INSTALL those of the page
+    /// allocator.
     pub fn madvise(
         &self,
         host: &dyn HostTable,
@@ -227,7 +234,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             Advice::DontNeed if flags.any(locked) => Err(Error::BadAdvice),
             Advice::DontNeedLocked if flags.has(VmFlags::PFNMAP) => Err(Error::BadAdvice),
             Advice::DontNeed | Advice::DontNeedLocked => {
-                self.zap(host, vma.cells(), part);
+                self.zap(host, vma.cells(), part, Guards::Stay);
                 Ok(())
             }
             Advice::Free if flags.any(locked) || !vma.is_anonymous() => Err(Error::BadAdvice),
@@ -246,6 +253,19 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
                 Err(Error::AccessDenied)
             }
             Advice::Remove => Err(Error::NotSupported),
+            // is_valid_guard_vma(): guards may go where memory is locked, but not come, since
+            // pages would go.
+            Advice::GuardInstall if flags.has(VmFlags::LOCKED) => Err(Error::BadAdvice),
+            Advice::GuardInstall | Advice::GuardRemove
+                if flags.any(VmFlags::SPECIAL.with(VmFlags::HUGETLB)) =>
+            {
+                Err(Error::BadAdvice)
+            }
+            Advice::GuardInstall => self.install_guards(host, vma, part),
+            Advice::GuardRemove => {
+                self.remove_guards(part);
+                Ok(())
+            }
             Advice::Collapse => Err(Error::BadAdvice),
             _ => Ok(()),
         }

@@ -47,6 +47,7 @@ mod fault;
 mod file;
 mod flags;
 mod fork;
+mod guard;
 mod handle;
 mod host;
 mod huge;
@@ -133,6 +134,7 @@ pub use vma_tree::Entry;
 pub use vma_tree::Reserve;
 pub use vma_tree::TreeKind;
 pub use vma_tree::VmaTree;
+pub use zap::Guards;
 
 /// How large a node of a VMA tree is, in bytes (`struct maple_node`).
 pub const NODE_SIZE: usize = 256;

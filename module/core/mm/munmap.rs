@@ -18,6 +18,7 @@ use super::system::MmapWrite;
 use super::types::VirtAddr;
 use super::types::VirtRange;
 use super::vma::Vma;
+use super::zap::Guards;
 use crate::error::Error;
 use crate::error::Result;
 use crate::phys::PAGE_SIZE;
@@ -160,7 +161,7 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
     pub(super) fn clear_entries(&self, host: &dyn HostTable, doomed: &Doomed<'m>) {
         let space = &self.space;
         for vma in self.chain(doomed) {
-            space.zap(host, vma.cells(), vma.range());
+            space.zap(host, vma.cells(), vma.range(), Guards::Go);
         }
         let floor = doomed.prev.map_or(0, Vma::end);
         let ceiling = doomed.next.map_or(0, Vma::start);

@@ -3,7 +3,6 @@
 //! Pages are made before anybody touches them (`populate_vma_page_range`,
 //! `faultin_page_range`).
 
-use super::fault::SegvCode;
 use super::fault::Stop;
 use super::host::Access;
 use super::host::HostTable;
@@ -24,7 +23,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// # Errors
     ///
     /// [`Error::NotMapped`] where there is no VMA, [`Error::NothingThere`] where one does
-    /// not allow it or what is behind it has ended, [`Error::NoMemory`],
+    /// not allow it, a guard is there, or what is behind it has ended, [`Error::NoMemory`],
     /// [`Error::UserLimit`]. The pages before stay.
     pub fn populate(&self, host: &dyn HostTable, range: VirtRange, write: bool) -> Result<u64> {
         let access = match write {
@@ -49,8 +48,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
                     self.system.platform().cond_resched();
                 }
                 Err(Stop::Again | Stop::NeedsMmapLock) => {}
-                Err(Stop::Segv(SegvCode::MapErr)) => return Err(Error::NotMapped),
-                Err(Stop::Segv(SegvCode::AccErr) | Stop::Bus) => return Err(Error::NothingThere),
+                Err(Stop::Segv(_) | Stop::Bus) => return Err(Error::NothingThere),
                 Err(Stop::Oom) => self.wait_for_memory()?,
             }
             if self.system.platform().fatal_signal_pending() {

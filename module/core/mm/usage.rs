@@ -26,9 +26,14 @@ const HUGE_PAGES: u32 = (HUGE_SIZE / PAGE_SIZE) as u32;
 /// `PM_SOFT_DIRTY` and the others: an entry of a pagemap.
 const PM_SOFT_DIRTY: u64 = 1 << 55;
 const PM_MMAP_EXCLUSIVE: u64 = 1 << 56;
+const PM_GUARD_REGION: u64 = 1 << 58;
 const PM_FILE: u64 = 1 << 61;
+const PM_SWAP: u64 = 1 << 62;
 const PM_PRESENT: u64 = 1 << 63;
 const PM_PFRAME_MASK: u64 = (1 << 55) - 1;
+/// What a guard has in the place of a frame: its kind of swap entry and which marker it is
+/// (`SWP_PTE_MARKER`, `PTE_MARKER_GUARD`).
+const GUARD_FRAME: u64 = 31 | (4 << 5);
 
 /// What a range has in memory, in bytes (`struct mem_size_stats`). Shares of pages are
 /// finer by [`Usage::share`].
@@ -253,6 +258,11 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             entry |= PM_SOFT_DIRTY;
         }
         let page = self.page_at(at);
+        let [.., last] = page.levels;
+        if last.is_guard() {
+            let frame = if frames { GUARD_FRAME } else { 0 };
+            return entry | PM_SWAP | PM_GUARD_REGION | frame;
+        }
         let Some(pfn) = page.pfn.filter(|_| page.leaf.is_present()) else {
             return entry;
         };

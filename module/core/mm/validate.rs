@@ -116,6 +116,9 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         let chains = vma.cells().chains.load(Relaxed);
         let same = (vma.anon() == 0) == (chains == 0);
         check(same, "a VMA has an anonymous region and is in none")?;
+        let may = vma.flags().has(VmFlags::MAYBE_GUARD);
+        let fits = may || !self.has_guards(range);
+        check(fits, "a VMA has guards and does not say so")?;
         let may = VmFlags(vma.flags().0 >> 4);
         let allowed = !vma.flags().without(may).any(VmFlags::ACCESS);
         check(allowed, "a VMA allows what it may not")

@@ -188,6 +188,12 @@ impl<'m> Vma<'m> {
         self.cells.flags.store(flags.0, Relaxed);
     }
 
+    /// There may be guards in it from now on (`vma_set_atomic_flag`). The caller has the mmap
+    /// lock, for reading at least.
+    pub(super) fn note_guards(self) {
+        self.cells.flags.fetch_or(VmFlags::MAYBE_GUARD.0, Relaxed);
+    }
+
     /// Goes from `start` to `end` (`__vma_set_range`). Marked.
     #[inline]
     pub(super) fn set_range(self, start: u64, end: u64) {

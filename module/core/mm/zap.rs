@@ -8,6 +8,8 @@
 //!                         the pages lose the references that were these
 //! ```
 //!
+//! Guards go with their VMA alone.
+//!
 //! The host's table takes no reference to what is in it, hence the order; and nobody
 //! enters a page there while the lock is held.
 
@@ -35,6 +37,25 @@ use core::convert::Infallible;
 
 /// How many pages lose their references at once (`PAGEVEC_SIZE`).
 const BATCH: usize = 31;
+
+/// What becomes of the guards in a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guards {
+    /// They stay, as its pages alone are meant.
+    Stay,
+    /// They go (`ZAP_FLAG_DROP_MARKER`).
+    Go,
+}
+
+/// How pages go.
+#[derive(Clone, Copy)]
+struct Zap<'h> {
+    host: &'h dyn HostTable,
+    /// The VMA's.
+    flags: VmFlags,
+    /// Bits of entries that stay.
+    stay: u64,
+}
 
 /// Pages that lose a reference soon.
 pub(super) struct Puts<'s, 'a, 'm, P: Platform> {
@@ -150,39 +171,39 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
 
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// Takes all pages of a range out of the tables, which is part of `vma`. The caller
-    /// has the mmap lock, or the VMA's (`zap_page_range_single`, `unmap_page_range`).
-    pub fn zap(&self, host: &dyn HostTable, vma: &VmaCells, range: VirtRange) {
+    /// has the mmap lock, or the VMA's (`zap_vma_range`, `unmap_vmas`).
+    pub fn zap(&self, host: &dyn HostTable, vma: &VmaCells, range: VirtRange, guards: Guards) {
         self.cells.note_hiwater_rss();
-        let flags = vma.vm_flags();
+        let zap = Zap {
+            host,
+            flags: vma.vm_flags(),
+            stay: match guards {
+                Guards::Stay => Entry::GUARDED,
+                Guards::Go => 0,
+            },
+        };
         let mut gone = RssDelta::default();
         let tables = self.tables();
         let Ok(()) = tables.for_each_pmd(range.start.0, range.end.0, |pmd, part| {
-            self.zap_pmds(host, pmd, part, flags, &mut gone);
+            self.zap_pmds(zap, pmd, part, &mut gone);
             Ok::<(), Infallible>(())
         });
         self.cells.sub_all_rss(&gone);
     }
 
-    fn zap_pmds(
-        &self,
-        host: &dyn HostTable,
-        pmd: Table<'m>,
-        range: VirtRange,
-        flags: VmFlags,
-        gone: &mut RssDelta,
-    ) {
+    fn zap_pmds(&self, zap: Zap<'_>, pmd: Table<'m>, range: VirtRange, gone: &mut RssDelta) {
         let mut addr = range.start.0;
         while addr < range.end.0 {
             let next = Level::Pmd.end_of(addr, range.end.0);
             let part = VirtRange::new(addr, next);
             let index = Level::Pmd.index(part.start);
-            if pmd.get(index).is_huge() && !self.zap_huge(host, pmd, part, flags, gone) {
-                self.split_huge(host, pmd, part.start);
+            if pmd.get(index).is_huge() && !self.zap_huge(zap, pmd, part, gone) {
+                self.split_huge(zap.host, pmd, part.start);
             }
             let entry = pmd.get(index);
             if entry.is_table() {
                 if let Ok(table) = self.system.table_in(entry.pfn()) {
-                    self.zap_pages(host, table, part, flags, gone);
+                    self.zap_pages(zap, table, part, gone);
                 }
             }
             self.system.platform().cond_resched();
@@ -192,14 +213,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
 
     /// Takes a huge entry away; `false` where only a part of it is to go
     /// (`zap_huge_pmd`).
-    fn zap_huge(
-        &self,
-        host: &dyn HostTable,
-        pmd: Table<'m>,
-        part: VirtRange,
-        flags: VmFlags,
-        gone: &mut RssDelta,
-    ) -> bool {
+    fn zap_huge(&self, zap: Zap<'_>, pmd: Table<'m>, part: VirtRange, gone: &mut RssDelta) -> bool {
         if part.len() != HUGE_SIZE {
             return false;
         }
@@ -209,45 +223,42 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         if !entry.is_huge() {
             return true;
         }
-        host.zap(part);
+        zap.host.zap(part);
         pmd.set(index, Entry::NONE);
         if let Some(table) = self.take_laid_by(pmd) {
             self.tables().drop_table(table);
         }
-        if flags.has(VmFlags::LOCKED) {
+        if zap.flags.has(VmFlags::LOCKED) {
             let pages = -((HUGE_SIZE / PAGE_SIZE) as i64);
             self.system
                 .count_frame(entry.pfn(), UserStat::Locked, pages);
         }
         self.system.put_entry(entry);
-        let kind = Rss::of(entry, flags.has(VmFlags::SHARED));
+        let kind = Rss::of(entry, zap.flags.has(VmFlags::SHARED));
         gone.note(kind, HUGE_SIZE / PAGE_SIZE);
         true
     }
 
     /// Takes single pages away (`zap_pte_range`).
-    fn zap_pages(
-        &self,
-        host: &dyn HostTable,
-        table: Table<'m>,
-        part: VirtRange,
-        flags: VmFlags,
-        gone: &mut RssDelta,
-    ) {
+    fn zap_pages(&self, zap: Zap<'_>, table: Table<'m>, part: VirtRange, gone: &mut RssDelta) {
         let first = Level::Pte.index(part.start);
         let behind = first.saturating_add(part.pages() as usize);
         let _lock = table.lock(self.system.platform());
-        let is_there = |index: &usize| !table.get(*index).is_none();
+        let stays = |entry: Entry| entry.is_none() || entry.has(zap.stay);
+        let is_there = |index: &usize| !stays(table.get(*index));
         let Some(from) = (first..behind).find(is_there) else {
             return;
         };
         let last = (from..behind).rev().find(is_there).unwrap_or(from);
-        host.zap(pages_of(part.start, first, from, last));
-        let (shared, locked) = (flags.has(VmFlags::SHARED), flags.has(VmFlags::LOCKED));
+        zap.host.zap(pages_of(part.start, first, from, last));
+        let (shared, locked) = (
+            zap.flags.has(VmFlags::SHARED),
+            zap.flags.has(VmFlags::LOCKED),
+        );
         let mut puts = Puts::new(&self.system);
         for index in from..=last {
             let entry = table.get(index);
-            if entry.is_none() {
+            if stays(entry) {
                 continue;
             }
             table.set(index, Entry::NONE);

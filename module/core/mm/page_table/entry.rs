@@ -3,13 +3,13 @@
 //! An entry of a table, with the bits that an x86-64 CPU would read.
 //!
 //! ```text
-//! 63   62..53  52    51 .. 12   11  10    9     8     7    6 5 4 3 2  1  0
-//! NX | 0     | PART| the frame | 0 |FILE|ZERO|  NONE| PS | D A 0 0 US RW P
+//! 63   62..53  52    51 .. 12    11   10   9     8     7    6 5 4 3 2  1  0
+//! NX | 0     | PART| the frame |GUARD|FILE|ZERO| NONE | PS | D A 0 0 US RW P
 //! ```
 //!
-//! `ZERO`, `FILE` and `PART` are bits that the CPU leaves to software. `NONE` is what
+//! `GUARD`, `FILE`, `ZERO` and `PART` are bits that the CPU leaves to software. `NONE` is what
 //! x86-64 Linux has there: a page that is mapped, but that nobody may touch
-//! (`_PAGE_PROTNONE`); `P` is not set with it.
+//! (`_PAGE_PROTNONE`); `P` is not set with it. A guard has neither, and no frame.
 
 use super::super::flags::VmFlags;
 use crate::phys::Pages;
@@ -24,6 +24,9 @@ pub struct Entry(pub u64);
 impl Entry {
     /// Nothing.
     pub const NONE: Self = Self(0);
+    /// A guard: no page is there, and none will be (`PTE_MARKER_GUARD`). As the zero page
+    /// it is nothing that anybody counts.
+    pub const GUARD: Self = Self(Self::GUARDED | Self::ZERO);
     /// `_PAGE_PRESENT`: the CPU follows it.
     pub const PRESENT: u64 = 1 << 0;
     /// `_PAGE_RW`.
@@ -42,6 +45,8 @@ impl Entry {
     pub const ZERO: u64 = 1 << 9;
     /// The page has the content of a file, and nobody has written to it.
     pub const FILE: u64 = 1 << 10;
+    /// What a guard has alone.
+    pub const GUARDED: u64 = 1 << 11;
     /// The page is part of a larger block.
     pub const PART: u64 = 1 << 52;
     /// `_PAGE_NX`.
@@ -115,6 +120,12 @@ impl Entry {
         self.has(Self::PRESENT | Self::PROT_NONE)
     }
 
+    /// Whether this is a guard (`is_guard_pte_marker`).
+    #[inline]
+    pub const fn is_guard(self) -> bool {
+        self.has(Self::GUARDED)
+    }
+
     /// Whether this is an entry of 2 MiB.
     #[inline]
     pub const fn is_huge(self) -> bool {
@@ -133,7 +144,7 @@ impl Entry {
         self.has(Self::WRITE)
     }
 
-    /// Whether this is the zero page.
+    /// Whether this is the zero page, or a guard: no page that has references.
     #[inline]
     pub const fn is_zero_page(self) -> bool {
         self.has(Self::ZERO)

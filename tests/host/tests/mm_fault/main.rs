@@ -5,6 +5,7 @@
 
 mod basics;
 mod cow;
+mod guard;
 mod huge;
 mod moves;
 mod pressure;

@@ -319,6 +319,7 @@ impl Looker {
             return false;
         }
         let kind = |entry: u64| match (entry >> 63, (entry >> 61) & 1) {
+            (0, _) if (entry >> 58) & 1 != 0 => b'g',
             (0, _) => b'.',
             (_, 0) => b'a',
             _ => b'f',

@@ -146,6 +146,11 @@ const MLOCKALL: &[(i32, &str)] = &[
 /// `MAP_DROPPABLE`.
 pub const MAP_DROPPABLE: i32 = 8;
 
+/// `MADV_GUARD_INSTALL`.
+pub const MADV_GUARD_INSTALL: i32 = 102;
+/// `MADV_GUARD_REMOVE`.
+pub const MADV_GUARD_REMOVE: i32 = 103;
+
 /// Kinds of advice that are given, with their names.
 pub const ADVICE: &[(i32, &str)] = &[
     (libc::MADV_NORMAL, "NORMAL"),
@@ -166,6 +171,8 @@ pub const ADVICE: &[(i32, &str)] = &[
     (libc::MADV_POPULATE_READ, "POPULATE_READ"),
     (libc::MADV_POPULATE_WRITE, "POPULATE_WRITE"),
     (libc::MADV_DONTNEED_LOCKED, "DONTNEED_LOCKED"),
+    (MADV_GUARD_INSTALL, "GUARD_INSTALL"),
+    (MADV_GUARD_REMOVE, "GUARD_REMOVE"),
     (1000, "(1000)"),
 ];
 

@@ -14,7 +14,7 @@ use shadowmm_client::Device;
 use shadowmm_client::Page;
 
 /// The bits of an entry that are shown, as x86-64 has them.
-const BITS: [(u32, &str); 8] = [
+const BITS: [(u32, &str); 9] = [
     (0, "P"),
     (1, "RW"),
     (2, "US"),
@@ -22,8 +22,12 @@ const BITS: [(u32, &str); 8] = [
     (6, "D"),
     (7, "PS"),
     (9, "soft"),
+    (GUARD, "guard"),
     (63, "NX"),
 ];
+
+/// The bit of an entry that is a guard.
+const GUARD: u32 = 11;
 
 /// A translation.
 #[derive(Debug, Serialize)]
@@ -94,6 +98,13 @@ impl Report for Walked {
                     _ => "references",
                 }
             )),
+            _ if walk
+                .levels
+                .last()
+                .is_some_and(|level| (level.entry >> GUARD) & 1 != 0) =>
+            {
+                screen.para("A guard is there: whoever touches it gets SIGSEGV.")
+            }
             _ => screen.para("No page is there: the first access brings one."),
         }
     }

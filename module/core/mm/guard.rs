@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Guards: pages that whoever touches them is killed for, without a VMA of their own
+//! (`MADV_GUARD_INSTALL`, `MADV_GUARD_REMOVE`).
+//!
+//! ```text
+//! none, a page --install--> guard --remove--> none
+//!
+//! stays      DONTNEED, FREE and the like, mprotect, mlock
+//! goes along mremap, and fork, but where the child's memory is wiped
+//! goes       munmap, and whatever is mapped in its place
+//! ```
+//!
+//! A guard is an entry of a table and nothing else ([`Entry::GUARD`]), so a VMA that may
+//! have some is marked (`VM_MAYBE_GUARD`), and its tables are copied by a fork even where a
+//! fault would find all else again.
+
+use super::host::HostTable;
+use super::page_table::Entry;
+use super::page_table::Level;
+use super::page_table::Table;
+use super::system::AddressSpace;
+use super::types::VirtRange;
+use super::vma::Vma;
+use super::zap::Guards;
+use crate::error::Error;
+use crate::error::Result;
+use crate::phys::PAGE_SIZE;
+use crate::platform::Platform;
+use core::convert::Infallible;
+use core::ops::Range;
+
+/// The entries of a table for a range that it covers.
+fn entries_of(part: VirtRange) -> Range<usize> {
+    let first = Level::Pte.index(part.start);
+    first..first.saturating_add((part.len() / PAGE_SIZE) as usize)
+}
+
+impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
+    /// Has guards all over a part of `vma`; the pages that are there go
+    /// (`madvise_guard_install`). The caller has the mmap lock for reading, and has seen
+    /// that the VMA is such as may have guards.
+    ///
+    /// # Errors
+    ///
+    /// Those of the page allocator, [`Error::NoMemory`] for somebody who is about to die.
+    /// The guards before stay.
+    pub(super) fn install_guards(
+        &self,
+        host: &dyn HostTable,
+        vma: Vma<'m>,
+        part: VirtRange,
+    ) -> Result<()> {
+        vma.note_guards();
+        if vma.is_anonymous() {
+            self.join_region(vma.cells());
+        }
+        let mut addr = part.start.0;
+        while addr < part.end.0 {
+            let next = Level::Pmd.end_of(addr, part.end.0);
+            let piece = VirtRange::new(addr, next);
+            while !self.set_guards(piece)? {
+                self.zap(host, vma.cells(), piece, Guards::Stay);
+            }
+            let platform = self.system.platform();
+            if platform.fatal_signal_pending() {
+                return Err(Error::NoMemory);
+            }
+            platform.cond_resched();
+            addr = next;
+        }
+        Ok(())
+    }
+
+    /// Sets the entries of one table, if no page is there: whether that was so.
+    fn set_guards(&self, part: VirtRange) -> Result<bool> {
+        let tables = self.tables();
+        if tables.pmd_entry(part.start).is_huge() {
+            return Ok(false);
+        }
+        let table = match tables.table_for(part.start, Level::Pte) {
+            Ok(table) => table,
+            // 2 MiB have come meanwhile.
+            Err(Error::Shared) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let _lock = table.lock(self.system.platform());
+        let is_page = |index: usize| table.get(index).is_present();
+        if entries_of(part).any(is_page) {
+            return Ok(false);
+        }
+        for index in entries_of(part) {
+            table.set(index, Entry::GUARD);
+        }
+        Ok(true)
+    }
+
+    /// Takes the guards of a range away (`madvise_guard_remove`). The caller has the mmap
+    /// lock for reading.
+    pub(super) fn remove_guards(&self, range: VirtRange) {
+        self.for_each_table(range, |table, part| {
+            let _lock = table.lock(self.system.platform());
+            for index in entries_of(part) {
+                if table.get(index).is_guard() {
+                    table.set(index, Entry::NONE);
+                }
+            }
+            self.system.platform().cond_resched();
+        });
+    }
+
+    /// Whether there is a guard in a range.
+    pub(super) fn has_guards(&self, range: VirtRange) -> bool {
+        let mut found = false;
+        self.for_each_table(range, |table, part| {
+            found |= entries_of(part).any(|index| table.get(index).is_guard());
+        });
+        found
+    }
+
+    /// Calls `each` with every table of pages in a range and the part that it covers.
+    fn for_each_table(&self, range: VirtRange, mut each: impl FnMut(Table<'m>, VirtRange)) {
+        let tables = self.tables();
+        let Ok(()) = tables.for_each_pmd(range.start.0, range.end.0, |pmd, part| {
+            let mut addr = part.start.0;
+            while addr < part.end.0 {
+                let next = Level::Pmd.end_of(addr, part.end.0);
+                let piece = VirtRange::new(addr, next);
+                let entry = pmd.get(Level::Pmd.index(piece.start));
+                if entry.is_table() {
+                    if let Ok(table) = self.system.table_in(entry.pfn()) {
+                        each(table, piece);
+                    }
+                }
+                addr = next;
+            }
+            Ok::<(), Infallible>(())
+        });
+    }
+}
