@@ -41,6 +41,7 @@ counters! {
     LeftHugetlb = "left_hugetlb",
     LeftFixed = "left_fixed",
     LeftOther = "left_other",
+    MovedOut = "moved_out",
     Faults = "faults",
     FaultsMmapLock = "faults_mmap_lock",
     HiwaterRss = "hiwater_rss_pages",

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! mapping.rs  mmap, mremap
+//! outside.rs  what mremap moves out of the window
 //! ranges.rs   munmap, mprotect, madvise, msync, mincore, mlock and its like
 //! heap.rs     brk, sbrk
 //! files.rs    close and its like
@@ -26,6 +27,7 @@ mod files;
 mod heap;
 mod kernel;
 mod mapping;
+mod outside;
 mod process;
 mod ranges;
 mod room;

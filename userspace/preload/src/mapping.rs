@@ -8,6 +8,7 @@ use crate::kernel;
 use crate::kernel::call;
 use crate::kernel::pointer;
 use crate::kernel::told;
+use crate::outside;
 use crate::window;
 use crate::window::Part;
 use nix::libc;
@@ -193,8 +194,9 @@ pub unsafe extern "C" fn mmap64(
     unsafe { mmap(addr, len, prot, flags, fd, offset) }
 }
 
-/// mremap(2). Its last argument is there with some flags alone. Nothing moves from the
-/// window to a place outside of it, nor back: that is told as a lack of room.
+/// mremap(2). Its last argument is there with some flags alone. What moves to a fixed place
+/// outside of the window is copied where that can be had ([`outside`]); all else that is to
+/// move from one to the other is told as a lack of room.
 ///
 /// # Safety
 ///
@@ -222,6 +224,14 @@ pub unsafe extern "C" fn mremap(
         let end = new_addr.checked_add(new_len);
         let is_place = new_addr % 4096 == 0 && end.is_some_and(|end| end <= TASK_SIZE);
         if is_place && new_len != 0 {
+            let is_outside = window::parts(new_addr, new_len).all(|part| !part.inside);
+            if inside && is_outside && flags == libc::MREMAP_FIXED | libc::MREMAP_MAYMOVE {
+                let lengths = (old_len, new_len);
+                // SAFETY: By this function's own: both ranges are the caller's.
+                if let Some(done) = unsafe { outside::move_to(addr, lengths, new_addr) } {
+                    return pointer(told(done));
+                }
+            }
             count(Counter::LeftFixed);
             kernel::set_errno(libc::ENOMEM);
             return libc::MAP_FAILED;
