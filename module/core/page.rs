@@ -695,16 +695,25 @@ impl PageDescriptor {
     }
 
     /// Makes the first page of an allocated block that of a slab.
+    #[inline]
     pub(crate) fn set_slab(&self, order: PageOrder, cache: u16) {
-        self.set_state(PageState::Slab, order);
-        self.bits.fetch_or(u32::from(cache), Relaxed);
+        self.set_slab_state(PageState::Slab, order, cache);
     }
 
     /// Makes another page of the block one of the slab that begins at `head`.
     pub(crate) fn set_slab_tail(&self, head: Pfn, cache: u16) {
         self.set_next(Some(head));
-        self.set_state(PageState::SlabTail, PageOrder::ZERO);
-        self.bits.fetch_or(u32::from(cache), Relaxed);
+        self.set_slab_state(PageState::SlabTail, PageOrder::ZERO, cache);
+    }
+
+    /// State, order and cache in one store.
+    #[inline]
+    fn set_slab_state(&self, state: PageState, order: PageOrder, cache: u16) {
+        let place = self.bits.load(Relaxed) & !((0xff << STATE_SHIFT) | FLAGS);
+        let order = u32::from(order.get()) << ORDER_SHIFT;
+        let state = (state as u32) << STATE_SHIFT;
+        self.bits
+            .store(place | order | state | u32::from(cache), Relaxed);
     }
 
     /// The first of the slab's freelist, if it has any, and how many objects are
@@ -740,6 +749,18 @@ impl PageDescriptor {
     pub(crate) fn set_slab_raw_counts(&self, first: u32, inuse: u32) {
         self.count
             .store((inuse << SLAB_INUSE_SHIFT) | (first & NO_INDEX), Relaxed);
+    }
+
+    /// Both as one number.
+    #[inline(always)]
+    pub(crate) fn slab_word(&self) -> SlabWord {
+        SlabWord(self.count.load(Relaxed))
+    }
+
+    /// Sets both.
+    #[inline(always)]
+    pub(crate) fn set_slab_word(&self, word: SlabWord) {
+        self.count.store(word.0, Relaxed);
     }
 
     /// Whether the slab was given up after a finding (`slab->frozen`).
@@ -807,6 +828,36 @@ impl PageDescriptor {
     #[inline]
     pub fn set_prev_link(&self, link: PageLink) {
         self.prev.store(link.0, Relaxed);
+    }
+}
+
+/// What a slab's first page says of it: which object is the first of its freelist, and
+/// how many are not in it.
+#[derive(Clone, Copy)]
+pub(crate) struct SlabWord(u32);
+
+impl SlabWord {
+    /// One object that is not in the freelist.
+    const USED: u32 = 1 << SLAB_INUSE_SHIFT;
+
+    /// Whether a slab of so many objects, which has some in its freelist, is neither
+    /// empty when one comes back, nor given up.
+    #[inline(always)]
+    pub(crate) const fn stays_partial(self, objects: u32) -> bool {
+        let beyond = self.0.wrapping_sub(2 * Self::USED);
+        self.first() != NO_INDEX && beyond < objects << SLAB_INUSE_SHIFT
+    }
+
+    /// The first of the freelist, or [`NO_INDEX`].
+    #[inline(always)]
+    pub(crate) const fn first(self) -> u32 {
+        self.0 & NO_INDEX
+    }
+
+    /// What it is when this object, which is in use, is put first.
+    #[inline(always)]
+    pub(crate) const fn given(self, index: u32) -> Self {
+        Self((self.0.wrapping_sub(Self::USED) & !NO_INDEX) | index)
     }
 }
 

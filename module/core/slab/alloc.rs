@@ -43,36 +43,40 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     /// Fills the pinned CPU's magazine from its node's store, and when that has
     /// nothing, from the node's slabs (`__pcs_replace_empty_main`, `refill_sheaf`).
     pub(super) fn refill(&self, cache: &'m CacheCells, shape: &Shape, cpu: &'m CpuSlab) {
-        let Some(node) = self.node(cache, cpu.nid()) else {
+        let Some(node) = self.node_of_cpu(cache, cpu) else {
             return;
         };
         // A look without the lock spares taking it in vain.
         if node.nr_partial() == 0 && stored(&node.barn, shape.barn_size()) == 0 {
             return;
         }
-        let want = cpu.room();
+        let places = cpu.places();
         let locked = self.lock_node(shape, node);
         let barn = locked.barn().filter(|barn| barn.len() > 0);
         let taken = match barn {
-            Some(barn) => {
-                let taken = cpu.put_all(barn.highest(want as usize));
-                barn.take_highest(taken as usize);
-                taken
+            Some(barn) => barn.take_all(places) as u32,
+            None => {
+                let mut places = places.iter();
+                locked.take(places.len() as u32, |object| {
+                    if let Some(place) = places.next() {
+                        place.store(object.get(), Relaxed);
+                    }
+                })
             }
-            None => locked.take(want, |object| cpu.put(object.get())),
         };
         if taken > 0 {
-            cpu.note_refill(taken);
+            cpu.filled(taken);
         }
     }
 
     /// Has the pinned CPU's magazine set up, if it is not yet.
     #[inline]
-    pub(super) fn set_up_cpu(&self, cache: &CacheCells, cpu: &CpuSlab) {
+    pub(super) fn set_up_cpu(&self, cache: &'m CacheCells, cpu: &CpuSlab) {
         if !cpu.is_set_up() {
             let nid = self.local_mem_node();
             let key = PageDescriptor::slab_key_of(nid, cache.id.load(Relaxed) as u16);
-            cpu.set_up(cache.capacity.load(Relaxed), key, nid);
+            let node = self.node_addr(cache, nid).unwrap_or(0);
+            cpu.set_up(cache.capacity.load(Relaxed), key, nid, node);
         }
     }
 
@@ -229,8 +233,9 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
             }
         };
         let random = shape.order_of(slab.pfn, node.alloc_slab.load(Relaxed));
+        let mut walk = slab.walk(shape, random);
         if Self::is_checked(shape) {
-            slab.begin(shape, random, 0, |_| {});
+            slab.begin(shape, walk, 0);
             let locked = self.lock_node(shape, node);
             let object = locked.take_first_checked(&slab, asked);
             locked.enter(&slab);
@@ -244,25 +249,25 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         let cpus = CacheId::new(shape.id).map_or(&[][..], |id| self.cpus(id));
         let is_its = |cpu: &&CpuSlab| cpu.is_open() && cpu.nid() == node.nid();
         let cpu = cpus.get(cpu.0 as usize).filter(is_its);
-        let mut places = objects.iter_mut();
-        let want = u32::try_from(places.len()).unwrap_or(u32::MAX);
-        let more = cpu.map_or(0, CpuSlab::room);
-        let mut kept = 0u32;
-        let locked = self.lock_node(shape, node);
-        let taken = slab.begin(shape, random, want.saturating_add(more), |object| {
-            match (places.next(), cpu) {
-                (Some(place), _) => *place = object,
-                (None, Some(cpu)) => {
-                    cpu.put(object.get());
-                    kept = kept.wrapping_add(1);
-                }
-                (None, None) => {}
-            }
-        });
-        if let Some(cpu) = cpu.filter(|_| kept > 0) {
-            cpu.note_refill(kept);
+        let objects = objects.iter_mut().take(slab.objects as usize);
+        let taken = objects.len() as u32;
+        for place in objects {
+            *place = walk.step();
         }
-        let taken = taken.saturating_sub(kept);
+        let more = slab.objects.saturating_sub(taken) as usize;
+        let mut kept = 0u32;
+        if let Some(cpu) = cpu.filter(|_| more > 0) {
+            let places = cpu.places().iter().take(more);
+            kept = places.len() as u32;
+            for place in places {
+                place.store(walk.step().get(), Relaxed);
+            }
+            if kept > 0 {
+                cpu.filled(kept);
+            }
+        }
+        slab.begin(shape, walk, taken.saturating_add(kept));
+        let locked = self.lock_node(shape, node);
         locked.enter(&slab);
         super::node::add(&node.alloc_slow, taken.into());
         super::node::add(&node.order_fallback, fell_back.into());

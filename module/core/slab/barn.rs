@@ -149,6 +149,17 @@ impl<'m> Barn<'m> {
         put
     }
 
+    /// Fills as many of these places as there are objects; how many that were.
+    #[inline]
+    pub(super) fn take_all(&self, places: &[AtomicU64]) -> usize {
+        let objects = self.highest(places.len());
+        for (place, object) in places.iter().zip(objects) {
+            place.store(object.load(Relaxed), Relaxed);
+        }
+        self.take_highest(objects.len());
+        objects.len()
+    }
+
     /// The objects that were put last, as many as there are of so many.
     #[inline]
     pub(super) fn highest(&self, count: usize) -> &'m [AtomicU64] {

@@ -108,7 +108,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     /// A slab of a boot cache, and its first objects.
     fn boot_slab(&self, shape: &Shape, nid: NodeId, objects: &mut [ObjAddr]) -> Result<Slab<'m>> {
         let (slab, _) = self.new_slab(None, shape, gfp::GFP_KERNEL, nid)?;
-        slab.begin(shape, self.platform().random(), 0, |_| {});
+        slab.begin(shape, slab.walk(shape, self.platform().random()), 0);
         let mut places = objects.iter_mut();
         let want = places.len() as u32;
         slab.take(shape, want, |object| {

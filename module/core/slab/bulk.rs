@@ -141,16 +141,22 @@ impl<P: Platform> Cache<'_, '_, P> {
             }
             let ways = locked.ways();
             let rest = objects.get(run.seen..).unwrap_or_default();
-            for object in rest.iter().take(RUN) {
-                if !locked.give_usual(&ways, *object, &mut discarded) {
-                    if key(object) != its {
-                        break;
-                    }
-                    let given = locked.give_any(*object, &mut discarded);
-                    run.freed = run.freed.wrapping_sub(given.is_err().into());
+            let mut rest = rest.get(..RUN).unwrap_or(rest);
+            while !rest.is_empty() {
+                let given = locked.give_usual(&ways, rest, |object| object.get(), &mut discarded);
+                run.freed = run.freed.wrapping_add(given);
+                run.seen = run.seen.wrapping_add(given);
+                rest = rest.get(given..).unwrap_or_default();
+                let Some((unusual, more)) = rest.split_first() else {
+                    break;
+                };
+                if key(unusual) != its {
+                    break;
                 }
-                run.freed = run.freed.wrapping_add(1);
+                let given = locked.give_any(*unusual, &mut discarded);
+                run.freed = run.freed.wrapping_add(given.is_ok().into());
                 run.seen = run.seen.wrapping_add(1);
+                rest = more;
             }
             super::node::add(&node.free_slow, run.freed as u64);
         }

@@ -67,11 +67,14 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         let page = self.page(object.pfn());
         if let Some(page) = page.filter(|page| page.slab_cache() == Some(id.get())) {
             let near = self.table().near();
-            if let Some((near, _pinned)) = self.platform().pin_near(near) {
+            if let Some((near, pinned)) = self.platform().pin_near(near) {
                 let cpu = near.magazine(NearIndex::of(id));
                 let key = page.slab_key();
-                if cpu.is_set_up() && !cpu.keeps(key) && cpu.put_remote(key, object.get()) {
-                    return Ok(());
+                if cpu.is_set_up() {
+                    if !cpu.keeps(key) && cpu.put_remote(key, object.get()) {
+                        return Ok(());
+                    }
+                    return self.free_to(cache, cpu, key, object, pinned);
                 }
             }
         }
@@ -94,28 +97,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         let cpu = self.cpus(id).get(cpu.0 as usize);
         if let Some(cpu) = cpu.filter(|cpu| cpu.is_open()) {
             self.set_up_cpu(cache, cpu);
-            let key = page.slab_key();
-            let discarded = if cpu.keeps(key) {
-                // It may be closed by now, but who has closed it waits.
-                if cpu.push(key, object.get()) {
-                    return Ok(());
-                }
-                // Some stay for whoever takes one next.
-                let most = cpu.capacity().saturating_sub(cpu.capacity() / 4).max(1);
-                let discarded = self.flush(cache, &cache.shape(), cpu, most, Into::Barn);
-                cpu.push(key, object.get());
-                discarded
-            } else {
-                if cpu.put_remote(key, object.get()) {
-                    return Ok(());
-                }
-                let discarded = self.flush_remote(cache, &cache.shape(), cpu, Into::Barn);
-                cpu.put_remote(key, object.get());
-                discarded
-            };
-            drop(pinned);
-            self.free_discarded(discarded);
-            return Ok(());
+            return self.free_to(cache, cpu, page.slab_key(), object, pinned);
         }
         drop(pinned);
         let shape = cache.shape();
@@ -123,6 +105,40 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
             return self.free_checked(cache, &shape, object, 0);
         }
         self.free_direct(cache, &shape, page.nid(), object)
+    }
+
+    /// Puts an object of a page with this key into the magazine of the pinned CPU, or to
+    /// those of other nodes, and makes room for it first if there is none.
+    #[inline(never)]
+    fn free_to(
+        &self,
+        cache: &'m CacheCells,
+        cpu: &'m CpuSlab,
+        key: u32,
+        object: ObjAddr,
+        pinned: P::CpuGuard<'_>,
+    ) -> Result<()> {
+        // It may be closed by now, but who has closed it waits.
+        let discarded = if cpu.keeps(key) {
+            if cpu.push(key, object.get()) {
+                return Ok(());
+            }
+            // Some stay for whoever takes one next.
+            let most = cpu.capacity().saturating_sub(cpu.capacity() / 4).max(1);
+            let discarded = self.flush(cache, &cache.shape(), cpu, most, Into::Barn);
+            cpu.push(key, object.get());
+            discarded
+        } else {
+            if cpu.put_remote(key, object.get()) {
+                return Ok(());
+            }
+            let discarded = self.flush_remote(cache, &cache.shape(), cpu, Into::Barn);
+            cpu.put_remote(key, object.get());
+            discarded
+        };
+        drop(pinned);
+        self.free_discarded(discarded);
+        Ok(())
     }
 
     /// Gives an object back to its slab at once.
@@ -138,7 +154,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         let given = {
             let locked = self.lock_node(shape, node);
             super::node::add(&node.free_slow, 1);
-            locked.give(&locked.ways(), object, &mut discarded)
+            locked.give_any(object, &mut discarded)
         };
         self.free_discarded(discarded);
         given
@@ -155,7 +171,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         into: Into,
     ) -> Discarded {
         let lowest = cpu.lowest(count);
-        let discarded = match self.node(cache, cpu.nid()) {
+        let discarded = match self.node_of_cpu(cache, cpu) {
             Some(node) => self.give_up(shape, node, lowest, into),
             None => Discarded::NONE,
         };
@@ -295,10 +311,9 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
             return discarded;
         }
         let locked = self.lock_node(shape, node);
-        let ways = locked.ways();
         for object in here {
             // One that is refused was no object when it was freed.
-            let _ = locked.give(&ways, object, &mut discarded);
+            let _ = locked.give_any(object, &mut discarded);
         }
         discarded
     }

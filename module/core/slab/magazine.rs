@@ -68,6 +68,16 @@ pub(super) const REMOTE: usize = 32;
 /// What a gate is that nobody passes.
 const CLOSED: u32 = 1;
 
+/// How many objects a CPU keeps of a cache whose sheaves have room for so many: as
+/// many as Linux's CPUs have in two sheaves, the main one and the spare, if there is
+/// room.
+pub const fn magazine_capacity(sheaf_capacity: u32) -> u32 {
+    match sheaf_capacity.saturating_mul(2) {
+        both if both < MAX_CAPACITY => both,
+        _ => MAX_CAPACITY,
+    }
+}
+
 cells! {
     /// What a CPU keeps of a cache.
     #[repr(align(64))]
@@ -77,6 +87,8 @@ cells! {
         gate: AtomicU32,
         capacity: AtomicU32,
         nid: AtomicU32,
+        /// Where what the cache has on the node is; 0 where that is not known.
+        node: AtomicU64,
         remote_len: AtomicU32,
         remote_key: AtomicU32,
         /// Objects that came from the node's slabs.
@@ -118,6 +130,7 @@ impl CpuSlab {
             gate: AtomicU32::new(CLOSED),
             capacity: AtomicU32::new(0),
             nid: AtomicU32::new(0),
+            node: AtomicU64::new(0),
             remote_len: AtomicU32::new(0),
             remote_key: AtomicU32::new(0),
             refilled: AtomicU64::new(0),
@@ -145,6 +158,7 @@ impl CpuSlab {
         }
         self.nid.store(NodeId::NONE.0 as u32, Relaxed);
         for zero in [
+            &self.node,
             &self.refilled,
             &self.flushed,
             &self.refills,
@@ -162,11 +176,12 @@ impl CpuSlab {
         self.capacity.load(Relaxed) != 0
     }
 
-    /// So many objects may be kept, of pages with this key on this node: for the
-    /// pinned CPU, before anything is kept.
+    /// So many objects may be kept, of pages with this key on this node, where the cache
+    /// has what is at `node`: for the pinned CPU, before anything is kept.
     #[inline]
-    pub(super) fn set_up(&self, capacity: u32, key: u32, nid: NodeId) {
+    pub(super) fn set_up(&self, capacity: u32, key: u32, nid: NodeId, node: u64) {
         let capacity = capacity.min(MAX_CAPACITY);
+        self.node.store(node, Relaxed);
         self.nid.store(nid.0 as u32, Relaxed);
         self.key.store(key, Relaxed);
         self.capacity.store(capacity, Relaxed);
@@ -179,6 +194,12 @@ impl CpuSlab {
     #[inline]
     pub(super) fn nid(&self) -> NodeId {
         NodeId(self.nid.load(Relaxed) as i32)
+    }
+
+    /// Where what the cache has on that node is; 0 where that is not known.
+    #[inline]
+    pub(super) fn node_addr(&self) -> u64 {
+        self.node.load(Relaxed)
     }
 
     /// How many objects may be kept.
@@ -255,27 +276,21 @@ impl CpuSlab {
         self.gate.store(0, Relaxed);
     }
 
-    /// Puts an object that comes from a slab or a store, where there is room.
+    /// The places for which there is room, the next one first: for objects that come
+    /// from slabs or a store. See [`CpuSlab::filled`].
     #[inline(always)]
-    pub(super) fn put(&self, object: u64) {
-        let top = self.top() as usize;
-        self.objects[top + 1].store(object, Relaxed);
-        bump(&self.word, PUT);
+    pub(super) fn places(&self) -> &[AtomicU64] {
+        let first = self.top().wrapping_add(1) as usize;
+        let behind = first.wrapping_add(self.room() as usize);
+        self.objects.get(first..behind).unwrap_or_default()
     }
 
-    /// The same for as many as there is room for; how many that were.
-    #[inline]
-    pub(super) fn put_all(&self, objects: &[AtomicU64]) -> u32 {
-        let top = self.top() as usize;
-        let room = self.room() as usize;
-        let places = self.objects.get(top.wrapping_add(1)..).unwrap_or_default();
-        let mut put = 0u64;
-        for (place, object) in places.iter().zip(objects).take(room) {
-            place.store(object.load(Relaxed), Relaxed);
-            put = put.wrapping_add(1);
-        }
-        bump(&self.word, put.wrapping_mul(PUT));
-        put as u32
+    /// So many of these places are filled, and now they count.
+    #[inline(always)]
+    pub(super) fn filled(&self, count: u32) {
+        bump(&self.word, u64::from(count).wrapping_mul(PUT));
+        bump(&self.refilled, count.into());
+        bump(&self.refills, 1);
     }
 
     /// The objects that were put last, as many as there are of so many.
@@ -290,13 +305,6 @@ impl CpuSlab {
     #[inline]
     pub(super) fn take_highest(&self, count: usize) {
         bump(&self.word, (count as u64).wrapping_mul(TAKE));
-    }
-
-    /// Notes that so many came from slabs.
-    #[inline]
-    pub(super) fn note_refill(&self, count: u32) {
-        bump(&self.refilled, count.into());
-        bump(&self.refills, 1);
     }
 
     /// The objects that were put first, as many as there are of so many.

@@ -122,6 +122,7 @@ pub use kmalloc_info::KmallocType;
 pub use kmalloc_info::KMALLOC_MAX_CACHE_SIZE;
 pub use kmalloc_info::KMALLOC_MAX_SIZE;
 pub use kmalloc_info::NR_KMALLOC_INDICES;
+pub use magazine::magazine_capacity;
 pub use merge::Candidate;
 pub use merge::MergeRequest;
 pub use object::CacheId;

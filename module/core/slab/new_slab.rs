@@ -13,6 +13,7 @@ use crate::buddy::gfp;
 use crate::buddy::AllocRequest;
 use crate::buddy::Gfp;
 use crate::buddy::PageAllocator;
+use crate::buddy::PageRef;
 use crate::error::Error;
 use crate::error::Result;
 use crate::page::PageDescriptor;
@@ -21,11 +22,19 @@ use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::platform::Platform;
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// How many blocks that are not in one piece in the host are put aside before a
 /// request for a slab is given up.
 const MAX_ASIDE: usize = 4;
+
+/// Pages that were taken for a slab.
+struct Block<'m> {
+    pfn: Pfn,
+    page: &'m PageDescriptor,
+    words: &'m [AtomicU64],
+}
 
 /// What of a request's flags concerns the pages of a new slab (`new_slab`): all
 /// but those for what the object is to be, or where.
@@ -55,27 +64,46 @@ pub(super) fn page_gfp(gfp: Gfp, flags: SlabFlags, order: PageOrder) -> Gfp {
 }
 
 impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
-    /// A block of pages for a slab, in one piece of host memory. What is not is
-    /// kept until another is found, or it would come again.
-    fn alloc_slab_page(&self, gfp: Gfp, order: PageOrder, nid: NodeId) -> Result<Pfn> {
+    /// A block of pages for a slab, in one piece of host memory.
+    #[inline]
+    fn alloc_slab_page(&self, gfp: Gfp, order: PageOrder, nid: NodeId) -> Result<Block<'m>> {
         let request = AllocRequest::new(gfp, order).on(nid);
+        let pfn = self.mm.allocator().alloc(&request)?;
+        match self.block(pfn) {
+            Some(block) => Ok(block),
+            None => self.alloc_other_page(&request, pfn),
+        }
+    }
+
+    /// The block that begins at `pfn`, if it is in one piece of host memory.
+    #[inline]
+    fn block(&self, pfn: Pfn) -> Option<Block<'m>> {
+        let page = self.page(pfn)?;
+        let words = self.words(page.nid(), Slab::range(pfn, page))?;
+        Some(Block { pfn, page, words })
+    }
+
+    /// Another block than that at `first`. What is not in one piece is kept until one
+    /// is found, or it would come again.
+    #[cold]
+    #[inline(never)]
+    fn alloc_other_page(&self, request: &AllocRequest, first: Pfn) -> Result<Block<'m>> {
         let pages = self.mm.allocator();
         let mut aside = [None; MAX_ASIDE];
         let mut found = Err(Error::NoMemory);
+        let mut next = Ok(first);
         for place in &mut aside {
-            found = pages.alloc(&request);
-            let Ok(pfn) = found else {
-                break;
-            };
-            let page = self.page(pfn).ok_or(Error::Corrupt)?;
-            if self.words(page.nid(), Slab::range(pfn, page)).is_some() {
+            *place = next.ok();
+            next = pages.alloc(request);
+            found = next.and_then(|pfn| self.block(pfn).ok_or(Error::NoMemory));
+            if found.is_ok() {
+                next = Err(Error::NoMemory);
                 break;
             }
-            *place = Some(pfn);
-            found = Err(Error::NoMemory);
         }
-        for pfn in aside.into_iter().flatten() {
-            pages.free(pfn, order)?;
+        let aside = aside.into_iter().chain([next.ok()]);
+        for pfn in aside.flatten() {
+            pages.free(pfn, request.order())?;
         }
         found
     }
@@ -103,13 +131,11 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         if first.has(gfp::__GFP_DIRECT_RECLAIM) && order > min {
             first = (first | gfp::__GFP_NOMEMALLOC).without(gfp::__GFP_RECLAIM);
         }
-        let (pfn, fell_back) = match self.alloc_slab_page(first, order, nid) {
-            Ok(pfn) => (pfn, false),
+        let (block, fell_back) = match self.alloc_slab_page(first, order, nid) {
+            Ok(block) => (block, false),
             Err(_) => (self.alloc_slab_page(plain, min, nid)?, true),
         };
-        let page = self.page(pfn).ok_or(Error::Corrupt)?;
-        let words = self.words(page.nid(), Slab::range(pfn, page));
-        let words = words.ok_or(Error::Corrupt)?;
+        let Block { pfn, page, words } = block;
         let slab = Slab::new(pfn, page, words, shape);
         self.set_up_checked(shape, &slab);
         // First the objects, then the free pointers, which may lie in them: as in
@@ -143,7 +169,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         }
         page.set_count(1);
         page.set_allocated_in(zone, order);
-        match self.mm.allocator().free(pfn, order) {
+        match self.mm.allocator().free_page(PageRef { pfn, page }, order) {
             Ok(()) => order.pages(),
             // The page allocator has counted it.
             Err(_) => Pages::ZERO,

@@ -34,6 +34,7 @@ use crate::page::PageDescriptor;
 use crate::page::NO_INDEX;
 use crate::phys::Pfn;
 use crate::phys::Window;
+use crate::phys::PAGE_SHIFT;
 use crate::platform::Platform;
 use crate::sparse::Stretch;
 use core::sync::atomic::AtomicU64;
@@ -50,11 +51,18 @@ pub(super) struct LockedNode<'s, 'a, 'm, P: Platform> {
 /// How the slabs of a node are found from their objects, where these are as nearly
 /// all are: in slabs of the usual order, in the node's main window.
 pub(super) struct Ways<'m> {
-    /// What such a slab's first page says of itself.
+    /// What such a slab's first page says of itself; 0, which none says, where there is
+    /// none.
     head: u32,
-    /// The bits of a page's number in which its slab's pages differ.
-    tail_bits: u64,
-    /// The first page of which there is a descriptor here.
+    /// How many objects it has.
+    objects: u32,
+    /// What of an object's address is that of its slab.
+    slab_mask: u64,
+    /// How far one is from the next.
+    size: u64,
+    /// Where in it its free pointer is.
+    pointer: u64,
+    /// The address of the first page of which there is a descriptor here.
     first: u64,
     /// Those of most of the node's pages.
     map: &'m [PageDescriptor],
@@ -241,104 +249,185 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
         let table = self.system.table();
         let map = table.map(nid).unwrap_or(&Stretch::EMPTY);
         let window = table.window(nid).unwrap_or(&Window::EMPTY);
+        // Those of a cache with red zones go back one by one, and checked.
+        let head = match geometry.red_left_pad {
+            0 => PageDescriptor::slab_head_key_of(nid, self.shape.id, geometry.order),
+            _ => 0,
+        };
         Ways {
-            head: PageDescriptor::slab_head_key_of(nid, self.shape.id, geometry.order),
-            tail_bits: geometry.order.pages().0.wrapping_sub(1),
-            first: map.start.0,
+            head,
+            objects: geometry.objects,
+            slab_mask: !geometry.order.pages().bytes().0.wrapping_sub(1),
+            size: geometry.size.into(),
+            pointer: geometry.offset.into(),
+            first: map.start.addr().0,
             map: map.map,
             start: window.range().start.0,
-            words: window.slice(window.range()).unwrap_or_default(),
+            words: window.all(),
         }
     }
 
-    /// Gives objects back that nobody has; see [`LockedNode::give`].
+    /// Gives objects back that nobody has (`__slab_free`). One that is refused was no
+    /// object when it was freed.
     pub(super) fn give_all(&self, objects: &[AtomicU64], discarded: &mut Discarded) {
-        if objects.is_empty() {
-            return;
-        }
         let ways = self.ways();
-        for object in objects {
-            // One that is refused was no object when it was freed.
-            let _ = self.give(&ways, ObjAddr::new(object.load(Relaxed)), discarded);
+        let mut rest = objects;
+        while !rest.is_empty() {
+            let given = self.give_usual(&ways, rest, |word| word.load(Relaxed), discarded);
+            rest = rest.get(given..).unwrap_or_default();
+            if let Some((unusual, more)) = rest.split_first() {
+                let _ = self.give_any(ObjAddr::new(unusual.load(Relaxed)), discarded);
+                rest = more;
+            }
         }
     }
 
-    /// Gives an object back (`__slab_free`). Of a slab that is empty then, and is
-    /// not to be kept, nothing is left on the node.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotAnObject`] when no object begins there, [`Error::ObjectFree`]
-    /// when all of its slab are free.
+    /// Gives objects back, from the first on, as long as they are in slabs of the usual
+    /// order in the node's main window, and all is as it should be; how many that were.
     #[inline(always)]
-    pub(super) fn give(
+    pub(super) fn give_usual<T>(
         &self,
         ways: &Ways<'m>,
-        object: ObjAddr,
+        objects: &[T],
+        address: impl Fn(&T) -> u64 + Copy,
         discarded: &mut Discarded,
-    ) -> Result<()> {
-        match self.give_usual(ways, object, discarded) {
-            true => Ok(()),
-            false => self.give_any(object, discarded),
+    ) -> usize {
+        let mut given = 0usize;
+        // No slab begins there.
+        let mut last = u64::MAX;
+        while let Some(object) = objects.get(given).map(address) {
+            // A block lies at a multiple of its size.
+            let base = object & ways.slab_mask;
+            // Whoever is not alone may have more behind him.
+            if base != last && self.give_one(ways, base, object) {
+                last = base;
+                given = given.wrapping_add(1);
+                continue;
+            }
+            let rest = objects.get(given..).unwrap_or_default();
+            let some = self.give_some(ways, rest, address, discarded);
+            if some == 0 {
+                break;
+            }
+            given = given.wrapping_add(some);
         }
+        given
     }
 
-    /// The same in a slab of the usual order in the node's main window, where all is
-    /// as it should be; `false` when nothing was done.
+    /// Gives an object back to its slab at `base`, if that is such a one, and stays on
+    /// the list where it is.
     #[inline(always)]
-    pub(super) fn give_usual(
-        &self,
-        ways: &Ways<'m>,
-        object: ObjAddr,
-        discarded: &mut Discarded,
-    ) -> bool {
-        let (shape, geometry) = (self.shape, &self.shape.geometry);
-        // A block lies at a multiple of its size.
-        let pfn = Pfn(object.pfn().0 & !ways.tail_bits);
-        let near = ways.map.get(pfn.0.wrapping_sub(ways.first) as usize);
-        let Some(head) = near.or_else(|| self.system.page(pfn)) else {
+    fn give_one(&self, ways: &Ways<'m>, base: u64, object: u64) -> bool {
+        let page = base.wrapping_sub(ways.first) >> PAGE_SHIFT;
+        let Some(head) = ways.map.get(page as usize) else {
             return false;
         };
-        if head.slab_head_key() != ways.head {
+        let counts = head.slab_word();
+        if head.slab_head_key() != ways.head || !counts.stays_partial(ways.objects) {
             return false;
         }
-        // Whoever was given up has a number of objects in use that no other has.
-        let (next, inuse) = head.slab_raw_counts();
-        if inuse.wrapping_sub(1) >= geometry.objects {
-            return false;
-        }
-        let start = pfn.addr().0.wrapping_add(geometry.red_left_pad.into());
-        let offset = object.get().wrapping_sub(start);
-        let index = offset.wrapping_mul(shape.inverse.into()) >> 32;
-        let size = u64::from(geometry.size);
-        if index >= geometry.objects.into() || index.wrapping_mul(size) != offset {
-            return false;
-        }
-        let at = object.get().wrapping_add(geometry.offset.into());
-        let word = at.wrapping_sub(ways.start) / 8;
-        let Some(word) = ways
-            .words
-            .get(word as usize)
-            .filter(|_| index != next.into())
-        else {
+        let first = u64::from(counts.first());
+        let behind = base.wrapping_add(first.wrapping_mul(ways.size));
+        let offset = object.wrapping_sub(base);
+        let Some(index) = self.shape.index_at(offset, ways.objects) else {
             return false;
         };
-        let was_full = next == NO_INDEX;
-        let behind = match was_full {
-            true => 0,
-            false => start.wrapping_add(u64::from(next).wrapping_mul(size)),
+        let at = object.wrapping_add(ways.pointer);
+        let word = ways.words.get((at.wrapping_sub(ways.start) / 8) as usize);
+        let Some(word) = word.filter(|_| object != behind) else {
+            return false;
         };
-        word.store(behind ^ shape.free_pointer_mask(at), Relaxed);
-        head.set_slab_raw_counts(index as u32, inuse.wrapping_sub(1));
+        word.store(behind ^ self.shape.free_pointer_mask(at), Relaxed);
+        head.set_slab_word(counts.given(index));
         add(&self.cells.free, 1);
-        if was_full || inuse == 1 {
-            let was = match was_full {
-                true => Fullness::Full,
-                false => Fullness::Partial,
-            };
-            self.settle_given(&Slab::new(pfn, head, &[], shape), was, discarded);
-        }
         true
+    }
+
+    /// Gives objects of one slab back, from the first on. What happens to the slab
+    /// happens once.
+    #[inline(never)]
+    fn give_some<T>(
+        &self,
+        ways: &Ways<'m>,
+        objects: &[T],
+        address: impl Fn(&T) -> u64,
+        discarded: &mut Discarded,
+    ) -> usize {
+        let Some(mut object) = objects.first().map(&address) else {
+            return 0;
+        };
+        let base = object & ways.slab_mask;
+        let page = base.wrapping_sub(ways.first) >> PAGE_SHIFT;
+        let near = ways.map.get(page as usize);
+        let Some(head) = near.or_else(|| self.far_page(base)) else {
+            return 0;
+        };
+        // Whoever was given up has a number of objects in use that no other has.
+        let (first, inuse) = head.slab_raw_counts();
+        if head.slab_head_key() != ways.head || inuse.wrapping_sub(1) >= ways.objects {
+            return 0;
+        }
+        let mut behind = match first {
+            NO_INDEX => 0,
+            first => base.wrapping_add(u64::from(first).wrapping_mul(ways.size)),
+        };
+        let (mut index, mut left) = (first, inuse);
+        let mut given = 0usize;
+        loop {
+            let offset = object.wrapping_sub(base);
+            let Some(its) = self.shape.index_at(offset, ways.objects) else {
+                break;
+            };
+            let at = object.wrapping_add(ways.pointer);
+            let word = ways.words.get((at.wrapping_sub(ways.start) / 8) as usize);
+            let Some(word) = word.filter(|_| object != behind) else {
+                break;
+            };
+            word.store(behind ^ self.shape.free_pointer_mask(at), Relaxed);
+            (behind, index) = (object, its);
+            left = left.wrapping_sub(1);
+            given = given.wrapping_add(1);
+            let Some(next) = objects.get(given).map(&address) else {
+                break;
+            };
+            if next & ways.slab_mask != base || left == 0 {
+                break;
+            }
+            object = next;
+        }
+        if given == 0 {
+            return 0;
+        }
+        head.set_slab_raw_counts(index, left);
+        add(&self.cells.free, given as u64);
+        if first == NO_INDEX || left == 0 {
+            self.settle_usual(base, head, first, discarded);
+        }
+        given
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn far_page(&self, addr: u64) -> Option<&'m PageDescriptor> {
+        self.system.page(ObjAddr::new(addr).pfn())
+    }
+
+    /// See [`LockedNode::settle_given`], for a slab of the usual order at `base` whose
+    /// freelist began with `first`.
+    #[inline(never)]
+    fn settle_usual(
+        &self,
+        base: u64,
+        head: &'m PageDescriptor,
+        first: u32,
+        discarded: &mut Discarded,
+    ) {
+        let was = match first {
+            NO_INDEX => Fullness::Full,
+            _ => Fullness::Partial,
+        };
+        let slab = Slab::new(ObjAddr::new(base).pfn(), head, &[], self.shape);
+        self.settle_given(&slab, was, discarded);
     }
 
     /// The same wherever it lies, and whatever it is.

@@ -24,6 +24,7 @@ use super::object::ObjAddr;
 use super::state::Shape;
 use crate::page::PageDescriptor;
 use crate::page::PageState;
+use crate::page::NO_INDEX;
 use crate::phys::Bytes;
 use crate::phys::Pfn;
 use crate::phys::PhysRange;
@@ -111,13 +112,7 @@ impl<'m> Slab<'m> {
     #[inline(always)]
     pub(super) fn index(&self, shape: &Shape, addr: u64) -> Option<u32> {
         let first = self.pfn.addr().0 + u64::from(shape.geometry.red_left_pad);
-        let offset = addr.wrapping_sub(first);
-        if offset >= self.words.len() as u64 * 8 {
-            return None;
-        }
-        let index = (offset.wrapping_mul(shape.inverse.into()) >> 32) as u32;
-        let begins = u64::from(index).wrapping_mul(shape.geometry.size.into()) == offset;
-        (begins && index < self.objects).then_some(index)
+        shape.index_at(addr.wrapping_sub(first), self.objects)
     }
 
     /// The words of the object of this index, with what debugging has around it.
@@ -168,27 +163,47 @@ impl<'m> Slab<'m> {
         want: u32,
         mut each: impl FnMut(ObjAddr),
     ) -> (u32, Option<(u32, ObjAddr)>) {
-        let (mut first, inuse) = self.page.slab_counts();
+        let (first, inuse) = self.page.slab_counts();
+        let Some(mut index) = first.map(u32::from).filter(|_| want > 0) else {
+            return (0, None);
+        };
+        let base = self.pfn.addr().0;
+        let start = base.wrapping_add(shape.geometry.red_left_pad.into());
+        let mut object = self.object(shape, index).get();
         let mut taken = 0u32;
-        let mut lost = None;
-        while let Some(index) = first.filter(|_| taken < want) {
-            let next = self.next_free(shape, index.into());
-            each(self.object(shape, index.into()));
+        let lost = loop {
+            let at = object.wrapping_add(shape.geometry.offset.into());
+            let word = self.words.get((at.wrapping_sub(base) / 8) as usize);
+            let next = word.map(|word| word.load(Relaxed) ^ shape.free_pointer_mask(at));
+            each(ObjAddr::new(object));
             taken = taken.wrapping_add(1);
-            first = match next {
-                Ok(next) => next.map(|next| next as u16),
-                Err(Broken) => None,
+            let behind = match next {
+                Some(0) => {
+                    index = NO_INDEX;
+                    break None;
+                }
+                Some(next) => next,
+                // Before the first object, and so none.
+                None => base.wrapping_sub(1),
             };
-            if next == Err(Broken) {
-                let used = u32::from(inuse).wrapping_add(taken);
-                let object = self.object(shape, index.into());
-                lost = Some((self.objects.saturating_sub(used), object));
+            match shape.index_at(behind.wrapping_sub(start), self.objects) {
+                Some(next) => index = next,
+                None => {
+                    index = NO_INDEX;
+                    let used = u32::from(inuse).wrapping_add(taken);
+                    let lost = self.objects.saturating_sub(used);
+                    break Some((lost, ObjAddr::new(object)));
+                }
             }
-        }
+            if taken == want {
+                break None;
+            }
+            object = behind;
+        };
         let gone = u32::from(inuse)
             .wrapping_add(taken)
             .wrapping_add(lost.map_or(0, |(lost, _)| lost));
-        self.page.set_slab_counts(first, gone as u16);
+        self.page.set_slab_raw_counts(index, gone);
         (taken, lost)
     }
 
@@ -227,38 +242,50 @@ impl<'m> Slab<'m> {
         })
     }
 
-    /// Begins a slab's life: gives out up to `want` of its objects, in an order of
-    /// its own, and makes a freelist of the rest; how many went. The order is a walk
-    /// whose step has no divisor in common with the number of objects, from anywhere
-    /// (`shuffle_freelist`, `alloc_from_new_slab`).
-    pub(super) fn begin(
-        &self,
-        shape: &Shape,
-        random: u64,
-        want: u32,
-        mut each: impl FnMut(ObjAddr),
-    ) -> u32 {
+    /// All objects of a slab that begins its life, in an order of its own: a walk whose
+    /// step has no divisor in common with their number, from anywhere
+    /// (`shuffle_freelist`).
+    #[inline]
+    pub(super) fn walk(&self, shape: &Shape, random: u64) -> Walk {
         let objects = self.objects.max(1);
         let at = |value: u64| (value % u64::from(objects)) as u32;
-        let step = at(coprime_step(at(random), objects).into());
-        let ahead = |index: u32| match index.wrapping_add(step) {
-            next if next >= objects => next.wrapping_sub(objects),
-            next => next,
-        };
-        let mut index = at(random >> 32);
-        let want = want.min(objects);
-        for _ in 0..want {
-            each(self.object(shape, index));
-            index = ahead(index);
+        let size = u64::from(shape.geometry.size);
+        let start = self.object(shape, 0).get();
+        Walk {
+            next: self.object(shape, at(random >> 32)).get(),
+            step: size.wrapping_mul(coprime_step(at(random), objects).into()),
+            behind: start.wrapping_add(size.wrapping_mul(objects.into())),
+            all: size.wrapping_mul(objects.into()),
         }
-        let first = (want < objects).then_some(index as u16);
-        for left in (0..objects.wrapping_sub(want)).rev() {
-            let next = ahead(index);
-            self.set_next_free(shape, index, (left > 0).then_some(next));
-            index = next;
+    }
+
+    /// Begins a slab's life, so many of whose objects have been given out by the walk:
+    /// makes a freelist of the rest (`alloc_from_new_slab`).
+    #[inline]
+    pub(super) fn begin(&self, shape: &Shape, mut walk: Walk, given: u32) {
+        let left = self.objects.saturating_sub(given);
+        if left == 0 {
+            return self.page.set_slab_raw_counts(NO_INDEX, given);
         }
-        self.page.set_slab_counts(first, want as u16);
-        want
+        let base = self.pfn.addr().0;
+        let mut object = walk.step();
+        let start = self.object(shape, 0).get();
+        let first = shape.index_at(object.get().wrapping_sub(start), self.objects);
+        for number in 1..=left {
+            let next = walk.step();
+            let behind = match number == left {
+                true => 0,
+                false => next.get(),
+            };
+            let at = object.get().wrapping_add(shape.geometry.offset.into());
+            let word = self.words.get((at.wrapping_sub(base) / 8) as usize);
+            if let Some(word) = word {
+                word.store(behind ^ shape.free_pointer_mask(at), Relaxed);
+            }
+            object = next;
+        }
+        self.page
+            .set_slab_raw_counts(first.unwrap_or(NO_INDEX), given);
     }
 
     /// Fills the object, without what is around it, with one byte.
@@ -279,9 +306,38 @@ impl<'m> Slab<'m> {
     }
 }
 
+/// See [`Slab::walk`].
+pub(super) struct Walk {
+    /// The next object's address.
+    next: u64,
+    /// How far one is from another, in bytes.
+    step: u64,
+    /// Where the last object ends.
+    behind: u64,
+    /// As many bytes as there are from the first on.
+    all: u64,
+}
+
+impl Walk {
+    /// The next object; after the last one the first comes again.
+    #[inline(always)]
+    pub(super) fn step(&mut self) -> ObjAddr {
+        let object = self.next;
+        let next = object.wrapping_add(self.step);
+        self.next = match next >= self.behind {
+            true => next.wrapping_sub(self.all),
+            false => next,
+        };
+        ObjAddr::new(object)
+    }
+}
+
 /// The first number from `from` on that has no divisor in common with `of`.
 #[inline]
 fn coprime_step(from: u32, of: u32) -> u32 {
+    if of.is_power_of_two() {
+        return from | 1;
+    }
     let gcd = |mut a: u32, mut b: u32| {
         while b != 0 {
             (a, b) = (b, a % b);

@@ -13,7 +13,6 @@ use super::geometry::CacheArgs;
 use super::geometry::Geometry;
 use super::geometry::Surroundings;
 use super::magazine::CpuSlab;
-use super::magazine::MAX_CAPACITY;
 use super::merge::Candidate;
 use super::merge::MergeRequest;
 use super::node::Discarded;
@@ -187,7 +186,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
     /// What each CPU keeps of the cache, where something is to be kept
     /// (`init_percpu_sheaves`, `bootstrap_cache_sheaves`).
     pub(super) fn make_cpus(&self, id: CacheId, cache: &'m CacheCells) -> Result<()> {
-        let capacity = cache.geometry().sheaf_capacity.min(MAX_CAPACITY);
+        let capacity = cache.shape().capacity();
         if capacity == 0 || !self.table().is_up() && !self.has_kmalloc() {
             return Ok(());
         }

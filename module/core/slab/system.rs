@@ -164,6 +164,21 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         }
     }
 
+    /// What a cache has on the node whose objects this magazine keeps.
+    #[inline]
+    pub(super) fn node_of_cpu(
+        &self,
+        cache: &'m CacheCells,
+        cpu: &CpuSlab,
+    ) -> Option<&'m NodeCells> {
+        let (nid, addr) = (cpu.nid(), cpu.node_addr());
+        let window = self.table().window(nid).filter(|_| addr != 0);
+        match window.and_then(|window| window.cells(PhysAddr(addr))) {
+            Some(node) => Some(node),
+            None => self.node(cache, nid),
+        }
+    }
+
     /// Notes where a cache has what it has on a node; 0 for nowhere.
     pub(super) fn set_node(&self, cache: &'m CacheCells, nid: NodeId, addr: u64) -> Option<()> {
         self.node_place(cache, nid)?.store(addr, Relaxed);

@@ -35,6 +35,7 @@ use shadowmm_core::buddy::gfp;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result;
 use shadowmm_core::phys::Bytes;
+use shadowmm_core::slab::magazine_capacity;
 use shadowmm_core::slab::Cache;
 use shadowmm_core::slab::CacheArgs;
 use shadowmm_core::slab::CacheId;
@@ -514,7 +515,7 @@ fn measure(
     }
     let magazine = ours.side.as_ref().and_then(|side| {
         let report = side.slab.report(side.id)?;
-        Some(report.geometry.sheaf_capacity)
+        Some(magazine_capacity(report.geometry.sheaf_capacity))
     });
     Ok((
         core::mem::take(&mut ours.ticks),

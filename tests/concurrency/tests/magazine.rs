@@ -102,7 +102,7 @@ fn run(steps: &'static [Step], without: Without) {
     builder.check(move || {
         let cpu = <CpuSlab as New>::new();
         cpu.init();
-        cpu.set_up(4, KEY, phys::NodeId(0));
+        cpu.set_up(4, KEY, phys::NodeId(0), 0);
         assert!(cpu.push(KEY, 8) && cpu.push(KEY, 16));
         let shared = Arc::new((cpu, Mutex::new(false)));
         let other = {

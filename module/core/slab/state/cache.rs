@@ -10,7 +10,7 @@ use crate::phys::Pfn;
 use crate::slab::barn::barn_size;
 use crate::slab::debug::Findings;
 use crate::slab::geometry::Geometry;
-use crate::slab::magazine::MAX_CAPACITY;
+use crate::slab::magazine::magazine_capacity;
 use crate::slab::object::CacheId;
 use crate::slab::object::CacheName;
 use crate::slab::object::Constructor;
@@ -44,7 +44,7 @@ cells! {
         pub(in crate::slab) useroffset: AtomicU32,
         pub(in crate::slab) usersize: AtomicU32,
         /// See [`reciprocal`].
-        inverse: AtomicU32,
+        inverse: AtomicU64,
         /// How many objects a CPU keeps; 0 for none.
         pub(in crate::slab) capacity: AtomicU32,
         ctor: AtomicU64,
@@ -70,11 +70,12 @@ cells! {
 }
 
 /// With which number an offset in a slab is multiplied for the upper half of the
-/// product to be the object's index: 2^32 / size, rounded up. Exact for every
-/// multiple of the size below 2^32.
-const fn reciprocal(size: u32) -> u32 {
-    match (1u64 << 32).checked_add(size as u64 - 1) {
-        Some(sum) => (sum / size as u64) as u32,
+/// product to be the object's index: 2^64 / size, rounded up. For offsets below
+/// 2^32 the lower half is less than this number for multiples of the size, and for
+/// them alone.
+const fn reciprocal(size: u32) -> u64 {
+    match u64::MAX.checked_div(size as u64) {
+        Some(quotient) => quotient.wrapping_add(1),
         None => 0,
     }
 }
@@ -130,10 +131,10 @@ impl CacheCells {
             (&self.min_objects, geometry.min_objects),
             (&self.min_partial, geometry.min_partial),
             (&self.sheaf_capacity, geometry.sheaf_capacity),
-            (&self.inverse, reciprocal(geometry.size.max(1))),
         ] {
             cell.store(value, Relaxed);
         }
+        self.inverse.store(reciprocal(geometry.size), Relaxed);
     }
 
     /// Says how many empty slabs a node may keep.
@@ -206,7 +207,7 @@ impl Shape {
             id,
             addr: 0,
             geometry,
-            inverse: reciprocal(geometry.size.max(1)),
+            inverse: reciprocal(geometry.size),
             random,
         }
     }
@@ -214,13 +215,13 @@ impl Shape {
     /// How many objects a CPU may keep.
     #[inline]
     pub(in crate::slab) fn capacity(&self) -> u32 {
-        self.geometry.sheaf_capacity.min(MAX_CAPACITY)
+        magazine_capacity(self.geometry.sheaf_capacity)
     }
 
     /// How large a node's store is.
     #[inline]
     pub(in crate::slab) fn barn_size(&self) -> Bytes {
-        barn_size(self.capacity())
+        barn_size(self.geometry.sheaf_capacity)
     }
 
     /// In which order the objects of a new slab come: a number that nobody knows who
@@ -233,6 +234,15 @@ impl Shape {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+
+    /// The index of the object that begins so many bytes behind the first of a slab's
+    /// `objects`, if one does.
+    #[inline(always)]
+    pub(in crate::slab) fn index_at(&self, offset: u64, objects: u32) -> Option<u32> {
+        let product = u128::from(offset).wrapping_mul(self.inverse.into());
+        let (index, rest) = ((product >> 64) as u64, product as u64);
+        (rest < self.inverse && index < objects.into()).then_some(index as u32)
     }
 
     /// With what the free pointer that lies at this address is hidden
@@ -250,6 +260,7 @@ pub(in crate::slab) struct Shape {
     /// Where its cells are; 0 for a cache that is still to be made.
     pub(in crate::slab) addr: u64,
     pub(in crate::slab) geometry: Geometry,
-    pub(in crate::slab) inverse: u32,
+    /// See [`reciprocal`].
+    pub(in crate::slab) inverse: u64,
     pub(in crate::slab) random: u64,
 }

@@ -138,7 +138,7 @@ impl CacheDetails {
         screen.para(&match (cache.sheaf_capacity, cache.cached_objects) {
             (0, _) => "No CPU keeps objects of it.".to_owned(),
             (room, kept) => format!(
-                "The CPUs keep {} at hand, each up to {} of its own node's.",
+                "The CPUs keep {} at hand, each up to two sheaves of {} of its own node's.",
                 plural(kept, "free object"),
                 count(room.into())
             ),
