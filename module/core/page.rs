@@ -661,6 +661,13 @@ impl PageDescriptor {
         self.bits.load(Relaxed) & SLAB_KEY
     }
 
+    /// Whether of these keys, one of which is that of a slab's page, the other is that of
+    /// a page of the same cache's slabs on another node.
+    #[inline(always)]
+    pub(crate) const fn slab_keys_differ_by_node(one: u32, other: u32) -> bool {
+        one != other && (one ^ other) & !(0x3f << NODE_SHIFT) == 0
+    }
+
     /// What [`PageDescriptor::slab_head_key`] is for the first page of a cache's slab
     /// of this order on a node.
     #[inline]

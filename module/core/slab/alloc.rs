@@ -98,6 +98,8 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         // First on the wished-for node alone, and with little effort.
         let prefers = !request.nid.is_none() && !request.gfp.has(gfp::__GFP_THISNODE);
         let mut here_only = prefers;
+        // Once there is nothing more in the slabs there are, new ones follow each other.
+        let mut looks = true;
         while let Some(rest) = objects.get_mut(taken..).filter(|rest| !rest.is_empty()) {
             let gfp = match here_only {
                 false => request.gfp,
@@ -107,14 +109,19 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
                     request.gfp.without(dropped) | gfp::__GFP_NOWARN | gfp::__GFP_THISNODE
                 }
             };
-            let some = self.take_partial(cache, shape, gfp, request.nid, &asked, rest);
-            if some > 0 {
+            if looks {
+                let some = self.take_partial(cache, shape, gfp, request.nid, &asked, rest);
+                looks = some > 0;
                 taken = taken.saturating_add(some);
                 continue;
             }
             match self.take_new(cache, shape, gfp, request.nid, &asked, rest) {
-                Ok(some) => taken = taken.saturating_add(some),
-                Err(_) if here_only => here_only = false,
+                Ok(some) => {
+                    taken = taken.saturating_add(some);
+                    // One that is checked has given one only.
+                    looks = Self::is_checked(shape);
+                }
+                Err(_) if here_only => (here_only, looks) = (false, true),
                 Err(error) => {
                     cache.failed.fetch_add(1, Relaxed);
                     return (taken, Err(error));
@@ -224,17 +231,25 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         objects: &mut [ObjAddr],
     ) -> Result<usize> {
         let (slab, fell_back) = self.new_slab(Some(cache), shape, gfp, nid)?;
-        let node = match self.node(cache, slab.page.nid()) {
-            Some(node) => node,
-            None => {
-                // Of a node that the cache does not know: it can't be kept.
-                self.free_slab(slab.pfn, slab.page);
-                return Err(Error::NodeOffline);
-            }
+        let (cpu, pinned) = self.platform().pin_cpu();
+        let cpus = CacheId::new(shape.id).map_or(&[][..], |id| self.cpus(id));
+        let nid = slab.page.nid();
+        let is_its = |cpu: &&CpuSlab| cpu.is_open() && cpu.nid() == nid;
+        let cpu = cpus.get(cpu.0 as usize).filter(is_its);
+        let node = match cpu {
+            Some(cpu) => self.node_of_cpu(cache, cpu),
+            None => self.node(cache, nid),
+        };
+        let Some(node) = node else {
+            drop(pinned);
+            // Of a node that the cache does not know: it can't be kept.
+            self.free_slab(slab.pfn, slab.page);
+            return Err(Error::NodeOffline);
         };
         let random = shape.order_of(slab.pfn, node.alloc_slab.load(Relaxed));
         let mut walk = slab.walk(shape, random);
         if Self::is_checked(shape) {
+            drop(pinned);
             slab.begin(shape, walk, 0);
             let locked = self.lock_node(shape, node);
             let object = locked.take_first_checked(&slab, asked);
@@ -245,10 +260,6 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
             *place = object;
             return Ok(1);
         }
-        let (cpu, _pinned) = self.platform().pin_cpu();
-        let cpus = CacheId::new(shape.id).map_or(&[][..], |id| self.cpus(id));
-        let is_its = |cpu: &&CpuSlab| cpu.is_open() && cpu.nid() == node.nid();
-        let cpu = cpus.get(cpu.0 as usize).filter(is_its);
         let objects = objects.iter_mut().take(slab.objects as usize);
         let taken = objects.len() as u32;
         for place in objects {

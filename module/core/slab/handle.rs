@@ -242,7 +242,10 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     #[inline(never)]
     fn free_long(&self, object: ObjAddr) -> Result<()> {
         told::cache_free(&self.system, self.id, object, 0);
-        self.system.free_slow(self.id, self.cells, object)
+        match self.system.put_far(self.near, object) {
+            true => Ok(()),
+            false => self.system.free_slow(self.id, self.cells, object),
+        }
     }
 
     /// The long way of an allocation.

@@ -254,6 +254,12 @@ impl CpuSlab {
         true
     }
 
+    /// The key of what is kept; 0 where nothing is.
+    #[inline]
+    pub(super) fn key(&self) -> u32 {
+        self.key.load(Relaxed)
+    }
+
     /// Whether this is the key of what is kept.
     #[inline]
     pub(super) fn keeps(&self, key: u32) -> bool {

@@ -140,6 +140,7 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
     }
 
     /// Takes a slab from its list.
+    #[inline]
     pub(super) fn remove(&self, from: Fullness, page: &PageDescriptor) {
         let cells = self.list(from);
         let mut list = cells.get();
@@ -149,6 +150,7 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
     }
 
     /// Puts a slab on a list: as its first, or as its last.
+    #[inline]
     pub(super) fn add(&self, to: Fullness, pfn: Pfn, page: &PageDescriptor, first: bool) {
         let cells = self.list(to);
         let mut list = cells.get();
@@ -200,10 +202,13 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
     pub(super) fn take(&self, want: u32, mut each: impl FnMut(ObjAddr)) -> u32 {
         let mut taken = 0u32;
         while taken < want {
-            let Some(slab) = self.best() else {
+            let (was, pfn) = match self.cells.partial.get().first() {
+                Some(pfn) => (Fullness::Partial, Some(pfn)),
+                None => (Fullness::Empty, self.cells.empty.get().first()),
+            };
+            let Some(slab) = pfn.and_then(|pfn| self.system.slab(self.shape, pfn)) else {
                 break;
             };
-            let was = slab.fullness();
             let (some, lost) = slab.take(self.shape, want.wrapping_sub(taken), &mut each);
             taken = taken.wrapping_add(some);
             sub(&self.cells.free, some.into());
@@ -353,10 +358,10 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
         address: impl Fn(&T) -> u64,
         discarded: &mut Discarded,
     ) -> usize {
-        let Some(mut object) = objects.first().map(&address) else {
+        let Some(base) = objects.first().map(&address) else {
             return 0;
         };
-        let base = object & ways.slab_mask;
+        let base = base & ways.slab_mask;
         let page = base.wrapping_sub(ways.first) >> PAGE_SHIFT;
         let near = ways.map.get(page as usize);
         let Some(head) = near.or_else(|| self.far_page(base)) else {
@@ -371,11 +376,14 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
             NO_INDEX => 0,
             first => base.wrapping_add(u64::from(first).wrapping_mul(ways.size)),
         };
-        let (mut index, mut left) = (first, inuse);
+        let mut index = first;
         let mut given = 0usize;
-        loop {
-            let offset = object.wrapping_sub(base);
-            let Some(its) = self.shape.index_at(offset, ways.objects) else {
+        // There are no more than are in use.
+        for object in objects.iter().take(inuse as usize).map(&address) {
+            if object & ways.slab_mask != base {
+                break;
+            }
+            let Some(its) = self.shape.index_at(object.wrapping_sub(base), ways.objects) else {
                 break;
             };
             let at = object.wrapping_add(ways.pointer);
@@ -385,16 +393,9 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
             };
             word.store(behind ^ self.shape.free_pointer_mask(at), Relaxed);
             (behind, index) = (object, its);
-            left = left.wrapping_sub(1);
             given = given.wrapping_add(1);
-            let Some(next) = objects.get(given).map(&address) else {
-                break;
-            };
-            if next & ways.slab_mask != base || left == 0 {
-                break;
-            }
-            object = next;
         }
+        let left = inuse.wrapping_sub(given as u32);
         if given == 0 {
             return 0;
         }

@@ -25,11 +25,13 @@ impl ListCells {
     }
 
     /// The list, for the holder of the node's lock.
+    #[inline(always)]
     pub(in crate::slab) fn get(&self) -> PageList {
         PageList::of(self.head.load(Relaxed), self.tail.load(Relaxed))
     }
 
     /// What has become of it.
+    #[inline(always)]
     pub(in crate::slab) fn set(&self, list: &PageList) {
         let (head, tail) = list.ends();
         self.head.store(head, Relaxed);

@@ -7,11 +7,13 @@ use crate::buddy::CpuLocal;
 use crate::buddy::Deferred;
 use crate::error::Error;
 use crate::error::Result;
+use crate::page::PageDescriptor;
 use crate::phys::CellSlot;
 use crate::phys::CellsSlot;
 use crate::phys::NodeId;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
+use crate::phys::Pfn;
 use crate::phys::PhysRange;
 use crate::phys::Region;
 use crate::phys::Window;
@@ -175,6 +177,14 @@ impl<'m> SlabTable<'m> {
     #[inline]
     pub(in crate::slab) fn map(&self, nid: NodeId) -> Option<&Stretch<'m>> {
         self.maps.get(nid.index()?)
+    }
+
+    /// The descriptor of a page that is one of most of the first two nodes'.
+    #[inline(always)]
+    pub(in crate::slab) fn main_page(&self, pfn: Pfn) -> Option<&'m PageDescriptor> {
+        let [first, second, ..] = &self.maps;
+        let page = |map: &Stretch<'m>| map.map.get(pfn.0.wrapping_sub(map.start.0) as usize);
+        page(second).or_else(|| page(first))
     }
 
     /// The windows of all nodes.
