@@ -23,6 +23,7 @@
 //! alloc.rs         the long way: a node's slabs, others', a new slab
 //! free.rs          and back
 //!   node.rs           the lists of a node's slabs
+//!   give.rs           objects go back to them
 //!   page.rs           a slab: objects in a block of pages
 //!   new_slab.rs       a slab comes and goes
 //! bulk.rs          many objects at once
@@ -54,6 +55,7 @@ mod either;
 mod flags;
 mod free;
 mod geometry;
+mod give;
 mod handle;
 mod holdings;
 mod kmalloc;
