@@ -25,6 +25,7 @@
 
 use super::alloc::AllocRequest;
 use super::allocator::PageRef;
+use super::free_area::FreeAreas;
 use super::free_area::FreeBlock;
 use super::free_area::Placement;
 use super::local::list_of;
@@ -39,11 +40,13 @@ use super::MemMap;
 use super::ZoneTable;
 use crate::page::PageDescriptor;
 use crate::phys::PageOrder;
-use crate::phys::Pfn;
 use crate::platform::Lock;
 use crate::platform::Platform;
 use crate::trace::TracePoint;
 use crate::zone::Zone;
+
+/// A zone's lists, while its lock is held.
+type ZoneGuard<'g, P> = <<P as Platform>::Lock<FreeAreas> as Lock<FreeAreas>>::Guard<'g>;
 
 /// Whether blocks of this order are for this way: no CPU keeps them, and they lie
 /// within a page block.
@@ -90,10 +93,6 @@ where
         order: PageOrder,
         mt: MigrateType,
     ) -> Option<PageRef<'a>> {
-        let map = FlatFirst {
-            flat: &out.flat,
-            all: self.map,
-        };
         let counts = &zone.free_counts;
         let mut areas = zone.free.lock();
         let pfn = areas.list(order, mt).first()?;
@@ -102,6 +101,11 @@ where
         if !zone.is_far_more(left) {
             return None;
         }
+        // Read no sooner: it is wanted only beyond the zone's own descriptors.
+        let map = FlatFirst {
+            flat: &out.flat,
+            all: self.map,
+        };
         areas.remove_first(counts, &map, page, order, mt);
         counts.set_free_pages(left);
         // It is no longer a free block before the lock is released.
@@ -136,12 +140,7 @@ where
         order: PageOrder,
     ) -> Option<()> {
         let PageRef { pfn, page } = page;
-        let map = FlatFirst {
-            flat: &back.flat,
-            all: self.map,
-        };
-        let counts = &zone.free_counts;
-        let mut areas = zone.free.lock();
+        let areas = zone.free.lock();
         let bits = PageDescriptor::with_order(back.set().gate(), order);
         if page.bits() != bits {
             return None;
@@ -151,42 +150,77 @@ where
         if back.flat.page(pfn.buddy(order))?.is_like(free) {
             return None;
         }
-        let place = self.place_of(back, pfn, free, order)?;
-        self.poison_here(pfn, order);
-        page.set_free_bits(free, mt as u8);
-        page.set_count(0);
         let block = FreeBlock {
             pfn,
             page,
             order,
             mt,
         };
+        // Where the block is put: behind all others if the block above has a free buddy
+        // (`LockedZone::merge_likely`). Each place has a way of its own from here on, so
+        // that nothing has to be kept at hand for the other's.
+        let larger = order.up()?;
+        let other = back.flat.page(pfn.align_down(larger).buddy(larger))?;
+        if other.is_nearly(PageDescriptor::next_order(free)) {
+            return self.push_behind(back, zone, areas, block, free);
+        }
+        self.push_at(back, zone, areas, block, free, Placement::Head);
+        Some(())
+    }
+
+    /// The rest where the block above may have a free buddy; `None` where more has to
+    /// be looked at.
+    #[cold]
+    #[inline(never)]
+    fn push_behind(
+        &self,
+        back: &Back<'a>,
+        zone: &Zone<P>,
+        areas: ZoneGuard<'_, P>,
+        block: FreeBlock<'_>,
+        free: u32,
+    ) -> Option<()> {
+        let FreeBlock { pfn, order, .. } = block;
+        let larger = order.up()?;
+        let above = pfn.align_down(larger);
+        let other = back.flat.page(above.buddy(larger))?;
+        // Where zones meet, more has to be looked at.
+        let near = above == pfn || back.flat.page(above)?.zone_id() == back.zone;
+        if !near || !other.is_like(PageDescriptor::next_order(free)) {
+            return None;
+        }
+        self.push_at(back, zone, areas, block, free, Placement::Tail);
+        Some(())
+    }
+
+    /// Puts the block on its list, and counts it.
+    #[inline(always)]
+    fn push_at(
+        &self,
+        back: &Back<'a>,
+        zone: &Zone<P>,
+        mut areas: ZoneGuard<'_, P>,
+        block: FreeBlock<'_>,
+        free: u32,
+        place: Placement,
+    ) {
+        let FreeBlock {
+            pfn,
+            page,
+            order,
+            mt,
+        } = block;
+        let map = FlatFirst {
+            flat: &back.flat,
+            all: self.map,
+        };
+        let counts = &zone.free_counts;
+        self.poison_here(pfn, order);
+        page.set_free_bits(free, mt as u8);
+        page.set_count(0);
         areas.link(counts, &map, block, place);
         counts.add_pages(order.pages(), mt);
         drop(areas);
         back.slot.count_direct_free(order.pages());
-        Some(())
-    }
-
-    /// Where the block is put: behind all others if the block above has a free
-    /// buddy (`LockedZone::merge_likely`); `None` where more has to be looked at.
-    #[inline(always)]
-    fn place_of(
-        &self,
-        back: &Back<'a>,
-        pfn: Pfn,
-        free: u32,
-        order: PageOrder,
-    ) -> Option<Placement> {
-        let larger = order.up()?;
-        let above = pfn.align_down(larger);
-        let other = back.flat.page(above.buddy(larger))?;
-        let wanted = PageDescriptor::next_order(free);
-        if !other.is_nearly(wanted) {
-            return Some(Placement::Head);
-        }
-        // Where zones meet, more has to be looked at.
-        let near = above == pfn || back.flat.page(above)?.zone_id() == back.zone;
-        (near && other.is_like(wanted)).then_some(Placement::Tail)
     }
 }
