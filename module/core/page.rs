@@ -222,6 +222,12 @@ impl ZoneId {
         }
     }
 
+    /// One of the node that a slab page's key tells of.
+    #[inline]
+    pub(crate) const fn of_slab_key(key: u32) -> Self {
+        Self((key >> ZONE_SHIFT) as u8)
+    }
+
     /// The zone with this index.
     pub fn from_index(index: usize) -> Option<Self> {
         u8::try_from(index).ok().map(Self)
@@ -847,12 +853,12 @@ impl SlabWord {
     /// One object that is not in the freelist.
     const USED: u32 = 1 << SLAB_INUSE_SHIFT;
 
-    /// Whether a slab of so many objects, which has some in its freelist, is neither
-    /// empty when one comes back, nor given up.
+    /// Whether a slab of `but_two` objects and two more is neither full before one comes
+    /// back, nor empty then, nor given up. One that is not full has some in its freelist:
+    /// those behind a broken pointer count as in use.
     #[inline(always)]
-    pub(crate) const fn stays_partial(self, objects: u32) -> bool {
-        let beyond = self.0.wrapping_sub(2 * Self::USED);
-        self.first() != NO_INDEX && beyond < objects << SLAB_INUSE_SHIFT
+    pub(crate) const fn stays_partial(self, but_two: u32) -> bool {
+        self.0.wrapping_sub(2 * Self::USED) < but_two << SLAB_INUSE_SHIFT
     }
 
     /// The first of the freelist, or [`NO_INDEX`].

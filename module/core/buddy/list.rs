@@ -111,7 +111,7 @@ impl PageList {
     /// Takes the first page out, whose descriptor is `page`; whether it was the
     /// only one.
     #[inline(always)]
-    pub(super) fn remove_first(&mut self, map: &impl MemMap, page: &PageDescriptor) -> bool {
+    pub(crate) fn remove_first(&mut self, map: &impl MemMap, page: &PageDescriptor) -> bool {
         let next = page.next_link();
         self.head = next;
         match next.pfn().and_then(|next| map.page(next)) {

@@ -222,11 +222,11 @@ impl<'m> CpuLocal<'m> {
         self.out.get(usize::from(kind))
     }
 
-    /// The descriptors of the zone that most pages are of, and the first one's
-    /// frame.
-    pub(crate) fn near_map(&self) -> (u64, &'m [PageDescriptor]) {
+    /// The zone that most pages are of: its node, the frame of the first of its
+    /// descriptors, and these.
+    pub(crate) fn near_map(&self) -> (NodeId, u64, &'m [PageDescriptor]) {
         let [normal, _] = &self.back;
-        (normal.flat.start, normal.flat.map)
+        (normal.zone.nid(), normal.flat.start, normal.flat.map)
     }
 
     /// The ways back.

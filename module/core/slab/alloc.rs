@@ -55,14 +55,9 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         let barn = locked.barn().filter(|barn| barn.len() > 0);
         let taken = match barn {
             Some(barn) => barn.take_all(places) as u32,
-            None => {
-                let mut places = places.iter();
-                locked.take(places.len() as u32, |object| {
-                    if let Some(place) = places.next() {
-                        place.store(object.get(), Relaxed);
-                    }
-                })
-            }
+            None => locked.take(&mut places.iter(), |place, object| {
+                place.store(object.get(), Relaxed);
+            }),
         };
         if taken > 0 {
             cpu.filled(taken);
@@ -73,7 +68,9 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     #[inline]
     pub(super) fn set_up_cpu(&self, cache: &'m CacheCells, cpu: &CpuSlab) {
         if !cpu.is_set_up() {
-            let nid = self.local_mem_node();
+            let near = self.platform().pin_near(self.table().near());
+            let near = near.and_then(|(near, _pinned)| near.nid());
+            let nid = near.unwrap_or_else(|| self.local_mem_node());
             let key = PageDescriptor::slab_key_of(nid, cache.id.load(Relaxed) as u16);
             let node = self.node_addr(cache, nid).unwrap_or(0);
             cpu.set_up(cache.capacity.load(Relaxed), key, nid, node);
@@ -210,12 +207,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
             barn.take_highest(stored.len());
             taken = stored.len() as u32;
         }
-        let want = u32::try_from(places.len()).unwrap_or(u32::MAX);
-        taken = taken.wrapping_add(locked.take(want, |object| {
-            if let Some(place) = places.next() {
-                *place = object;
-            }
-        }));
+        taken = taken.wrapping_add(locked.take(&mut places, |place, object| *place = object));
         super::node::add(&node.alloc_slow, taken.into());
         taken as usize
     }
@@ -260,17 +252,17 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
             *place = object;
             return Ok(1);
         }
-        let objects = objects.iter_mut().take(slab.objects as usize);
-        let taken = objects.len() as u32;
-        for place in objects {
+        // `Take::len` has a way to a panic.
+        let taken = objects.len().min(slab.objects as usize) as u32;
+        for place in objects.iter_mut().take(taken as usize) {
             *place = walk.step();
         }
         let more = slab.objects.saturating_sub(taken) as usize;
         let mut kept = 0u32;
         if let Some(cpu) = cpu.filter(|_| more > 0) {
-            let places = cpu.places().iter().take(more);
-            kept = places.len() as u32;
-            for place in places {
+            let places = cpu.places();
+            kept = places.len().min(more) as u32;
+            for place in places.iter().take(more) {
                 place.store(walk.step().get(), Relaxed);
             }
             if kept > 0 {

@@ -8,7 +8,7 @@
 //!  magazine magazine                  objects of this node, all of one key
 //!     |  ^     |  ^                        |
 //!     v  |     v  |                        v
-//!  [ object | object | ... len | ... about ten magazines ]   node's lock
+//!  [ object | object | ... len | ... about ten sheaves ]     node's lock
 //!     | no room            ^ none
 //!     v                    |
 //!   the objects' slabs    slabs
@@ -22,6 +22,7 @@
 //! time. Where it is and how many objects it has is one word: it is aligned to its
 //! size.
 
+use super::kmalloc_info::KMALLOC_MAX_SIZE;
 use super::object::ObjAddr;
 use crate::phys::Bytes;
 use crate::phys::PhysAddr;
@@ -29,21 +30,31 @@ use crate::phys::PhysRange;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// How many magazines' objects a store holds, about (`MAX_FULL_SHEAVES`).
-const MAGAZINES: u32 = 10;
+/// How many sheaves' objects a store holds, about (`MAX_FULL_SHEAVES`).
+const SHEAVES: u32 = 10;
+/// No store has room for more: it would be larger than what kmalloc gives.
+const MAX_PLACES: u32 = (KMALLOC_MAX_SIZE.0 / 8) as u32;
 
-/// How large the store is of a cache of which a CPU keeps up to `capacity` objects:
-/// an object of kmalloc whose places are about as many as wanted.
+/// For how many objects a node's store has room, of a cache whose sheaves have room for
+/// so many: about as many as there are in as many full sheaves as Linux's barns have, by
+/// the nearer power of two, which fills an object of kmalloc.
 #[inline]
-pub(super) const fn barn_size(capacity: u32) -> Bytes {
-    let wanted = capacity.saturating_mul(MAGAZINES);
+pub const fn barn_capacity(sheaf_capacity: u32) -> u32 {
+    let wanted = sheaf_capacity.saturating_mul(SHEAVES);
+    if wanted >= MAX_PLACES {
+        return MAX_PLACES;
+    }
     let above = wanted.next_power_of_two();
-    // The nearer one.
-    let places = match above - wanted < wanted - above / 2 {
+    match above - wanted < wanted - above / 2 {
         true => above,
         false => above / 2,
-    };
-    Bytes(places as u64 * 8)
+    }
+}
+
+/// How large that store is.
+#[inline]
+pub(super) const fn barn_size(sheaf_capacity: u32) -> Bytes {
+    Bytes(barn_capacity(sheaf_capacity) as u64 * 8)
 }
 
 /// Where a store is in the shadow's memory, and how many objects it has.

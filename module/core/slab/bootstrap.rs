@@ -109,12 +109,8 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     fn boot_slab(&self, shape: &Shape, nid: NodeId, objects: &mut [ObjAddr]) -> Result<Slab<'m>> {
         let (slab, _) = self.new_slab(None, shape, gfp::GFP_KERNEL, nid)?;
         slab.begin(shape, slab.walk(shape, self.platform().random()), 0);
-        let mut places = objects.iter_mut();
-        let want = places.len() as u32;
-        slab.take(shape, want, |object| {
-            if let Some(place) = places.next() {
-                *place = object;
-            }
+        slab.take(shape, &mut objects.iter_mut(), |place, object| {
+            *place = object;
         });
         for &object in objects.iter() {
             self.activate(shape, &slab, object);

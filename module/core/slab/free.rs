@@ -8,8 +8,8 @@
 //!   v                    v                      |
 //! flush              gather 32                  |
 //!   what was put       |                        |
-//!   first, three       | of one node   of many  |
-//!   quarters           |                  |     |
+//!   first, seven       | of one node   of many  |
+//!   eighths            |                  |     |
 //!   |                  v                  |     |
 //!   +-----> the node's store (barn.rs)    |     |
 //!             | no room                   |     |
@@ -137,24 +137,36 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         object: ObjAddr,
         pinned: P::CpuGuard<'_>,
     ) -> Result<()> {
+        if cpu.keeps(key) {
+            return self.free_own(cache, cpu, object, pinned);
+        }
         // It may be closed by now, but who has closed it waits.
-        let discarded = if cpu.keeps(key) {
-            if cpu.push(key, object.get()) {
-                return Ok(());
-            }
-            // Some stay for whoever takes one next.
-            let most = cpu.capacity().saturating_sub(cpu.capacity() / 4).max(1);
-            let discarded = self.flush(cache, &cache.shape(), cpu, most, Into::Barn);
-            cpu.push(key, object.get());
-            discarded
-        } else {
-            if cpu.put_remote(key, object.get()) {
-                return Ok(());
-            }
-            let discarded = self.flush_remote(cache, &cache.shape(), cpu, Into::Barn);
-            cpu.put_remote(key, object.get());
-            discarded
-        };
+        if cpu.put_remote(key, object.get()) {
+            return Ok(());
+        }
+        let discarded = self.flush_remote(cache, &cache.shape(), cpu, Into::Barn);
+        cpu.put_remote(key, object.get());
+        drop(pinned);
+        self.free_discarded(discarded);
+        Ok(())
+    }
+
+    /// The same for an object of which the magazine is known to be that where it belongs.
+    #[inline]
+    pub(super) fn free_own(
+        &self,
+        cache: &'m CacheCells,
+        cpu: &'m CpuSlab,
+        object: ObjAddr,
+        pinned: P::CpuGuard<'_>,
+    ) -> Result<()> {
+        if cpu.put(object.get()) {
+            return Ok(());
+        }
+        // Some stay for whoever takes one next.
+        let most = cpu.capacity().saturating_sub(cpu.capacity() / 8).max(1);
+        let discarded = self.flush(cache, &cache.shape(), cpu, most, Into::Barn);
+        cpu.put(object.get());
         drop(pinned);
         self.free_discarded(discarded);
         Ok(())

@@ -22,6 +22,7 @@ use super::node::LockedNode;
 use super::object::ObjAddr;
 use super::page::Fullness;
 use super::page::Slab;
+use super::state::free_pointer_mask;
 use crate::error::Error;
 use crate::error::Result;
 use crate::page::PageDescriptor;
@@ -41,12 +42,23 @@ pub(super) struct Ways<'m> {
     head: u32,
     /// How many objects it has.
     objects: u32,
+    /// What the number of objects in use in it is less than, 2 being taken away from it,
+    /// when it is neither full nor empty as soon as one comes back.
+    partial: u32,
     /// What of an object's address is that of its slab.
     slab_mask: u64,
     /// How far one is from the next.
     size: u64,
+    /// With what an offset is multiplied for the index of the object there
+    /// ([`Shape::inverse`](super::state::Shape::inverse)).
+    inverse: u64,
+    /// What the lower half of the product is less than for the offsets in such a slab at
+    /// which objects begin, and for no other in it.
+    exact: u64,
     /// Where in it its free pointer is.
     pointer: u64,
+    /// With what that is hidden.
+    random: u64,
     /// The address of the first page of which there is a descriptor here.
     first: u64,
     /// Those of most of the node's pages.
@@ -55,6 +67,53 @@ pub(super) struct Ways<'m> {
     start: u64,
     /// All of it.
     words: &'m [AtomicU64],
+}
+
+impl Ways<'_> {
+    /// The index of the object that begins so many bytes behind the start of such a
+    /// slab, and in it, if one does.
+    #[inline(always)]
+    fn index(&self, offset: u64) -> Option<u32> {
+        let product = u128::from(self.inverse).wrapping_mul(offset.into());
+        ((product as u64) < self.exact).then_some((product >> 64) as u32)
+    }
+
+    /// Has an object's free pointer lead to another, or to 0 for none; `false` when it
+    /// leads to the object itself, or is not in the window.
+    #[inline(always)]
+    fn link(&self, object: u64, behind: u64) -> bool {
+        let at = object.wrapping_add(self.pointer);
+        let word = self.words.get((at.wrapping_sub(self.start) / 8) as usize);
+        let Some(word) = word.filter(|_| object != behind) else {
+            return false;
+        };
+        word.store(behind ^ free_pointer_mask(self.random, at), Relaxed);
+        true
+    }
+
+    /// Gives an object back to its slab at `base`, if that is such a one, and stays on
+    /// the list where it is. The node's count of free ones is the caller's.
+    #[inline(always)]
+    fn give_one(&self, base: u64, object: u64) -> bool {
+        let page = base.wrapping_sub(self.first) >> PAGE_SHIFT;
+        let Some(head) = self.map.get(page as usize) else {
+            return false;
+        };
+        let counts = head.slab_word();
+        if head.slab_head_key() != self.head || !counts.stays_partial(self.partial) {
+            return false;
+        }
+        let Some(index) = self.index(object.wrapping_sub(base)) else {
+            return false;
+        };
+        let first = u64::from(counts.first());
+        let behind = base.wrapping_add(first.wrapping_mul(self.size));
+        if !self.link(object, behind) {
+            return false;
+        }
+        head.set_slab_word(counts.given(index));
+        true
+    }
 }
 
 impl<'m, P: Platform> LockedNode<'_, '_, 'm, P> {
@@ -70,12 +129,23 @@ impl<'m, P: Platform> LockedNode<'_, '_, 'm, P> {
             0 => PageDescriptor::slab_head_key_of(nid, self.shape.id, geometry.order),
             _ => 0,
         };
+        let size = u64::from(geometry.size);
+        // That of a multiple of the size grows by so much with each index, and that of
+        // no other offset is less than `inverse`, which is far more. Where it does not
+        // grow, the size is a power of two, and nothing is left behind the last object.
+        let inverse = self.shape.inverse;
+        let grows = inverse.wrapping_mul(size);
+        let exact = grows.wrapping_mul(geometry.objects.into()).max(1);
         Ways {
             head,
             objects: geometry.objects,
+            partial: geometry.objects.saturating_sub(2),
             slab_mask: !geometry.order.pages().bytes().0.wrapping_sub(1),
-            size: geometry.size.into(),
+            size,
+            inverse,
+            exact,
             pointer: geometry.offset.into(),
+            random: self.shape.random,
             first: map.start.addr().0,
             map: map.map,
             start: window.range().start.0,
@@ -109,54 +179,30 @@ impl<'m, P: Platform> LockedNode<'_, '_, 'm, P> {
         discarded: &mut Discarded,
     ) -> usize {
         let mut given = 0usize;
+        // Of those, how many are counted as free.
+        let mut counted = 0usize;
         // No slab begins there.
         let mut last = u64::MAX;
         while let Some(object) = objects.get(given).map(address) {
             // A block lies at a multiple of its size.
             let base = object & ways.slab_mask;
             // Whoever is not alone may have more behind him.
-            if base != last && self.give_one(ways, base, object) {
+            if base != last && ways.give_one(base, object) {
                 last = base;
                 given = given.wrapping_add(1);
                 continue;
             }
             let rest = objects.get(given..).unwrap_or_default();
+            add(&self.cells.free, given.wrapping_sub(counted) as u64);
             let some = self.give_some(ways, rest, address, discarded);
+            given = given.wrapping_add(some);
+            counted = given;
             if some == 0 {
                 break;
             }
-            given = given.wrapping_add(some);
         }
+        add(&self.cells.free, given.wrapping_sub(counted) as u64);
         given
-    }
-
-    /// Gives an object back to its slab at `base`, if that is such a one, and stays on
-    /// the list where it is.
-    #[inline(always)]
-    fn give_one(&self, ways: &Ways<'m>, base: u64, object: u64) -> bool {
-        let page = base.wrapping_sub(ways.first) >> PAGE_SHIFT;
-        let Some(head) = ways.map.get(page as usize) else {
-            return false;
-        };
-        let counts = head.slab_word();
-        if head.slab_head_key() != ways.head || !counts.stays_partial(ways.objects) {
-            return false;
-        }
-        let first = u64::from(counts.first());
-        let behind = base.wrapping_add(first.wrapping_mul(ways.size));
-        let offset = object.wrapping_sub(base);
-        let Some(index) = self.shape.index_at(offset, ways.objects) else {
-            return false;
-        };
-        let at = object.wrapping_add(ways.pointer);
-        let word = ways.words.get((at.wrapping_sub(ways.start) / 8) as usize);
-        let Some(word) = word.filter(|_| object != behind) else {
-            return false;
-        };
-        word.store(behind ^ self.shape.free_pointer_mask(at), Relaxed);
-        head.set_slab_word(counts.given(index));
-        add(&self.cells.free, 1);
-        true
     }
 
     /// Gives objects of one slab back, from the first on. What happens to the slab
@@ -194,15 +240,12 @@ impl<'m, P: Platform> LockedNode<'_, '_, 'm, P> {
             if object & ways.slab_mask != base {
                 break;
             }
-            let Some(its) = self.shape.index_at(object.wrapping_sub(base), ways.objects) else {
+            let Some(its) = ways.index(object.wrapping_sub(base)) else {
                 break;
             };
-            let at = object.wrapping_add(ways.pointer);
-            let word = ways.words.get((at.wrapping_sub(ways.start) / 8) as usize);
-            let Some(word) = word.filter(|_| object != behind) else {
+            if !ways.link(object, behind) {
                 break;
-            };
-            word.store(behind ^ self.shape.free_pointer_mask(at), Relaxed);
+            }
             (behind, index) = (object, its);
             given = given.wrapping_add(1);
         }
@@ -279,7 +322,7 @@ impl<'m, P: Platform> LockedNode<'_, '_, 'm, P> {
 
     /// Moves a slab, one of whose objects came back, to the list where it belongs, or
     /// away.
-    #[inline(never)]
+    #[inline]
     fn settle_given(&self, slab: &Slab<'m>, was: Fullness, discarded: &mut Discarded) {
         let is = slab.fullness();
         if is == was {

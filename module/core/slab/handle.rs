@@ -89,6 +89,16 @@ impl Taken {
     }
 }
 
+/// Whether an object is in the running CPU's magazine now.
+enum Pushed {
+    /// It is.
+    Yes,
+    /// It belongs there, but there is no room.
+    Full,
+    /// It does not belong there, or that could not be seen at once.
+    No,
+}
+
 /// Whether any free object of the running CPU's node will do.
 #[inline(always)]
 pub(super) const fn is_plain(request: &ObjRequest) -> bool {
@@ -189,8 +199,9 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     #[inline(always)]
     pub fn free(&self, object: ObjAddr) -> Result<()> {
         match self.push(object) {
-            true => Ok(()),
-            false => self.free_long(object),
+            Pushed::Yes => Ok(()),
+            Pushed::Full => self.free_full(object),
+            Pushed::No => self.free_long(object),
         }
     }
 
@@ -199,22 +210,45 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     #[inline]
     pub(super) fn free_untold(&self, object: ObjAddr) -> Result<()> {
         match self.push(object) {
-            true => Ok(()),
-            false => self.system.free_slow(self.id, self.cells, object),
+            Pushed::Yes => Ok(()),
+            _ => self.system.free_slow(self.id, self.cells, object),
         }
     }
 
     /// Puts an object into the running CPU's magazine, if it belongs there and
     /// there is room.
     #[inline(always)]
-    fn push(&self, object: ObjAddr) -> bool {
+    fn push(&self, object: ObjAddr) -> Pushed {
         let near = self.system.table().near();
         if let Some((near, _pinned)) = self.system.platform().pin_near(near) {
             if let Some(page) = near.page(object.pfn()) {
-                return near.magazine(self.near).push(page.slab_key(), object.get());
+                let magazine = near.magazine(self.near);
+                if magazine.keeps(page.slab_key()) {
+                    return match magazine.put(object.get()) {
+                        true => Pushed::Yes,
+                        false => Pushed::Full,
+                    };
+                }
             }
         }
-        false
+        Pushed::No
+    }
+
+    /// The way of a free for which there was no room: it may be another CPU by now.
+    #[cold]
+    #[inline(never)]
+    fn free_full(&self, object: ObjAddr) -> Result<()> {
+        let near = self.system.table().near();
+        if let Some((near, pinned)) = self.system.platform().pin_near(near) {
+            if let Some(page) = near.page(object.pfn()) {
+                let magazine = near.magazine(self.near);
+                // No page's key is 0, and so it is set up.
+                if magazine.keeps(page.slab_key()) {
+                    return (self.system).free_own(self.cells, magazine, object, pinned);
+                }
+            }
+        }
+        self.free_long(object)
     }
 
     /// Gives back an object of [`Cache::alloc_object`].
@@ -237,15 +271,23 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
         self.free_long(addr)
     }
 
-    /// The long way of a free.
+    /// The long way of a free. While somebody listens nothing is near, and an object of
+    /// another node goes the longer way, too.
     #[cold]
     #[inline(never)]
     fn free_long(&self, object: ObjAddr) -> Result<()> {
-        told::cache_free(&self.system, self.id, object, 0);
         match self.system.put_far(self.near, object) {
             true => Ok(()),
-            false => self.system.free_slow(self.id, self.cells, object),
+            // On its own, so that the shorter one need not keep registers for it.
+            false => self.free_longer(object),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn free_longer(&self, object: ObjAddr) -> Result<()> {
+        told::cache_free(&self.system, self.id, object, 0);
+        self.system.free_slow(self.id, self.cells, object)
     }
 
     /// The long way of an allocation.

@@ -75,7 +75,9 @@ impl<P: Platform> Kmalloc<'_, '_, P> {
         if let Some((near, _pinned)) = system.platform().pin_near(system.table().near()) {
             if let Some(page) = near.page(object.pfn()) {
                 let key = page.slab_key();
-                if near.magazine_of_key(key).push(key, object.get()) {
+                // Looked up first: then the key need not be copied for it.
+                let magazine = near.magazine_of_key(key);
+                if near.has(key) && magazine.put(object.get()) {
                     return Ok(());
                 }
             }

@@ -78,6 +78,12 @@ pub const fn magazine_capacity(sheaf_capacity: u32) -> u32 {
     }
 }
 
+/// How many objects a CPU has of such a cache at most: its own node's, and those of
+/// others, on their way back.
+pub const fn cpu_capacity(sheaf_capacity: u32) -> u32 {
+    magazine_capacity(sheaf_capacity) + REMOTE as u32
+}
+
 cells! {
     /// What a CPU keeps of a cache.
     #[repr(align(64))]
@@ -242,9 +248,12 @@ impl CpuSlab {
     /// belong here, or there is no room. As above.
     #[inline(always)]
     pub(super) fn push(&self, key: u32, object: u64) -> bool {
-        if key != self.key.load(Relaxed) {
-            return false;
-        }
+        key == self.key.load(Relaxed) && self.put(object)
+    }
+
+    /// The same for an object that belongs here; `false` when there is no room.
+    #[inline(always)]
+    pub(super) fn put(&self, object: u64) -> bool {
         let word = self.word.load(Relaxed);
         if word & ROOM == 0 {
             return false;
@@ -326,8 +335,11 @@ impl CpuSlab {
     pub(super) fn take_lowest(&self, count: u32) {
         let len = self.len();
         let count = count.min(len);
-        let kept = self.objects.get(count as usize + 1..=len as usize);
-        for (to, from) in self.objects.iter().skip(1).zip(kept.into_iter().flatten()) {
+        let (kept, places) = (
+            self.objects.get(count as usize + 1..=len as usize),
+            self.objects.get(1..),
+        );
+        for (to, from) in places.into_iter().flatten().zip(kept.unwrap_or_default()) {
             to.store(from.load(Relaxed), Relaxed);
         }
         bump(

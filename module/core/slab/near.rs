@@ -7,6 +7,7 @@
 //! ```text
 //! pin --> NearCpu of the running CPU
 //!           map, start    descriptors of its node's main zone
+//!           own           what the keys of slab pages on that node have in common
 //!           magazines     [ - | 1 kmem_cache_node | 2 kmem_cache | 3 kmalloc-96 | ... 255 ]
 //!                           by the cache's number; one that keeps nothing where
 //!                           there is no such cache
@@ -23,7 +24,9 @@ use super::object::CacheId;
 use super::registry::CACHE_CACHE;
 use crate::buddy::CpuLocal;
 use crate::page::PageDescriptor;
+use crate::page::ZoneId;
 use crate::phys::CellRef;
+use crate::phys::NodeId;
 use crate::phys::Pfn;
 
 /// Caches with numbers below this are near: those that a byte can tell apart.
@@ -39,6 +42,8 @@ static CLOSED: CpuSlab = CpuSlab::closed();
 pub(super) struct NearCpu<'m> {
     map: &'m [PageDescriptor],
     start: u64,
+    /// [`PageDescriptor::slab_key_of`] its node, without a cache's number.
+    own: u32,
     magazines: [CellRef<'m, CpuSlab>; NEAR_CACHES],
 }
 
@@ -63,13 +68,23 @@ impl<'m> NearCpu<'m> {
         Self {
             map: &[],
             start: 0,
+            own: PageDescriptor::slab_key_of(NodeId(0), 0),
             magazines: [const { CellRef::new(&CLOSED) }; NEAR_CACHES],
         }
     }
 
     /// With the same descriptors as the page allocator has near.
     pub(super) fn open(&mut self, local: &CpuLocal<'m>) {
-        (self.start, self.map) = local.near_map();
+        let (nid, start, map) = local.near_map();
+        (self.start, self.map) = (start, map);
+        self.own = PageDescriptor::slab_key_of(nid, 0);
+    }
+
+    /// The node whose pages are near, if any are. It is that of the objects that its
+    /// magazines keep.
+    pub(super) fn nid(&self) -> Option<NodeId> {
+        let nid = ZoneId::of_slab_key(self.own).nid();
+        (!self.map.is_empty()).then_some(nid)
     }
 
     /// The descriptor of a page, if it is near.
@@ -84,11 +99,19 @@ impl<'m> NearCpu<'m> {
         self.magazines[usize::from(index.0)].get()
     }
 
-    /// The magazine of the cache whose number is in a slab page's key, or that of
-    /// another, whose key is another, too.
+    /// The magazine of the cache whose number is in a slab page's key, if that is of the
+    /// node and near ([`NearCpu::has`]), or some other. Where there is no such cache, or
+    /// its magazine was taken from the CPU, there is no room in it.
     #[inline(always)]
     pub(super) fn magazine_of_key(&self, key: u32) -> &'m CpuSlab {
         self.magazine(NearIndex(key as u8))
+    }
+
+    /// Whether a slab page with this key is of the node, and its cache has a number that
+    /// is near.
+    #[inline(always)]
+    pub(super) fn has(&self, key: u32) -> bool {
+        key & !(NEAR_CACHES as u32).wrapping_sub(1) == self.own
     }
 
     /// The magazine of one of kmalloc's caches.

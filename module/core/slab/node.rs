@@ -29,8 +29,12 @@ use super::state::Shape;
 use super::system::SlabAllocator;
 use crate::buddy::PageList;
 use crate::page::PageDescriptor;
+use crate::phys::Bytes;
 use crate::phys::Pfn;
+use crate::phys::PhysRange;
+use crate::phys::Window;
 use crate::platform::Platform;
+use crate::sparse::Stretch;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -53,6 +57,39 @@ impl Discarded {
     pub(super) const NONE: Self = Self {
         list: PageList::NEW,
     };
+}
+
+/// What the slabs of a cache on a node have in common where these are as nearly all are:
+/// of the usual order, and in the node's main window.
+struct Usual<'m> {
+    /// What the first page says of itself.
+    head: u32,
+    /// How many objects there are.
+    objects: u32,
+    /// How long one is.
+    size: Bytes,
+    /// The descriptors of most of the node's pages.
+    map: &'m Stretch<'m>,
+    /// What most of its memory is seen through.
+    window: &'m Window<'m>,
+}
+
+impl<'m> Usual<'m> {
+    /// The slab at `pfn`, if it is such a one.
+    #[inline(always)]
+    fn slab(&self, pfn: Pfn) -> Option<Slab<'m>> {
+        let index = pfn.0.wrapping_sub(self.map.start.0);
+        let page = self.map.map.get(index as usize)?;
+        if page.slab_head_key() != self.head {
+            return None;
+        }
+        Some(Slab {
+            pfn,
+            page,
+            words: self.window.slice(PhysRange::new(pfn.addr(), self.size))?,
+            objects: self.objects,
+        })
+    }
 }
 
 impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
@@ -168,31 +205,68 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
             .or_else(|| self.first(Fullness::Empty))
     }
 
-    /// Takes up to `want` objects and says how many.
-    pub(super) fn take(&self, want: u32, mut each: impl FnMut(ObjAddr)) -> u32 {
+    /// Takes an object for each of `places`, as long as there are some; how many.
+    #[inline]
+    pub(super) fn take<T>(
+        &self,
+        places: &mut impl ExactSizeIterator<Item = T>,
+        put: impl Fn(T, ObjAddr) + Copy,
+    ) -> u32 {
+        let usual = self.usual();
         let mut taken = 0u32;
-        while taken < want {
+        while places.len() > 0 {
             let (was, pfn) = match self.cells.partial.get().first() {
                 Some(pfn) => (Fullness::Partial, Some(pfn)),
                 None => (Fullness::Empty, self.cells.empty.get().first()),
             };
-            let Some(slab) = pfn.and_then(|pfn| self.system.slab(self.shape, pfn)) else {
+            let Some(pfn) = pfn else {
                 break;
             };
-            let (some, lost) = slab.take(self.shape, want.wrapping_sub(taken), &mut each);
+            let near = usual.as_ref().and_then(|usual| usual.slab(pfn));
+            let Some(slab) = near.or_else(|| self.system.slab(self.shape, pfn)) else {
+                break;
+            };
+            let (some, lost) = slab.take(self.shape, places, put);
             taken = taken.wrapping_add(some);
             sub(&self.cells.free, some.into());
             if let Some((lost, object)) = lost {
                 (self.system).tell_hardened(self.shape, &slab, object, Finding::FreePointer);
                 sub(&self.cells.free, lost.into());
             }
-            self.relist(&slab, was, true);
+            self.relist_first(&slab, was);
             if some == 0 {
                 // A list with a slab on it that has nothing.
                 break;
             }
         }
         taken
+    }
+
+    /// How the slabs on the node's lists are found in few steps.
+    #[inline(always)]
+    fn usual(&self) -> Option<Usual<'m>> {
+        let (nid, geometry) = (self.cells.nid(), &self.shape.geometry);
+        Some(Usual {
+            head: PageDescriptor::slab_head_key_of(nid, self.shape.id, geometry.order),
+            objects: geometry.objects,
+            size: geometry.order.pages().bytes(),
+            map: self.system.table().map(nid)?,
+            window: self.system.window(nid)?,
+        })
+    }
+
+    /// Moves the first slab of a list to where it belongs, as the first there.
+    #[inline(always)]
+    fn relist_first(&self, slab: &Slab<'m>, was: Fullness) {
+        let is = slab.fullness();
+        if is != was {
+            let cells = self.list(was);
+            let mut list = cells.get();
+            list.remove_first(self.system.mm.sparse, slab.page);
+            cells.set(&list);
+            sub(&cells.nr, 1);
+            self.add(is, slab.pfn, slab.page, true);
+        }
     }
 
     /// Moves a slab to the list where it belongs.
@@ -206,7 +280,7 @@ impl<'s, 'a, 'm, P: Platform> LockedNode<'s, 'a, 'm, P> {
     }
 
     /// The node's store, if it has one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn barn(&self) -> Option<Barn<'m>> {
         let word = BarnWord::of(&self.cells.barn);
         if !word.is_some() {

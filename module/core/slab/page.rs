@@ -154,56 +154,51 @@ impl<'m> Slab<'m> {
         }
     }
 
-    /// Takes up to `want` objects from the head of the freelist, and says how many
-    /// (`get_freelist_nofreeze`). Behind a broken pointer nothing is free any more:
-    /// how many that were, and in which object it is, is the error.
-    pub(super) fn take(
+    /// Takes objects from the head of the freelist, one for each of `places` as long as
+    /// there are some, and says how many (`get_freelist_nofreeze`). Behind a broken
+    /// pointer nothing is free any more: how many that were, and in which object it is,
+    /// is the error.
+    #[inline]
+    pub(super) fn take<T>(
         &self,
         shape: &Shape,
-        want: u32,
-        mut each: impl FnMut(ObjAddr),
+        places: &mut impl ExactSizeIterator<Item = T>,
+        put: impl Fn(T, ObjAddr),
     ) -> (u32, Option<(u32, ObjAddr)>) {
-        let (first, inuse) = self.page.slab_counts();
-        let Some(mut index) = first.map(u32::from).filter(|_| want > 0) else {
+        let (Some(first), inuse) = self.page.slab_counts() else {
+            return (0, None);
+        };
+        let wanted = places.len();
+        let Some(mut place) = places.next() else {
             return (0, None);
         };
         let base = self.pfn.addr().0;
         let start = base.wrapping_add(shape.geometry.red_left_pad.into());
-        let mut object = self.object(shape, index).get();
-        let mut taken = 0u32;
-        let lost = loop {
+        let mut object = self.object(shape, first.into()).get();
+        let (index, is_whole) = loop {
+            put(place, ObjAddr::new(object));
             let at = object.wrapping_add(shape.geometry.offset.into());
-            let word = self.words.get((at.wrapping_sub(base) / 8) as usize);
-            let next = word.map(|word| word.load(Relaxed) ^ shape.free_pointer_mask(at));
-            each(ObjAddr::new(object));
-            taken = taken.wrapping_add(1);
-            let behind = match next {
-                Some(0) => {
-                    index = NO_INDEX;
-                    break None;
-                }
-                Some(next) => next,
-                // Before the first object, and so none.
-                None => base.wrapping_sub(1),
+            let Some(word) = self.words.get((at.wrapping_sub(base) / 8) as usize) else {
+                break (NO_INDEX, false);
             };
-            match shape.index_at(behind.wrapping_sub(start), self.objects) {
-                Some(next) => index = next,
-                None => {
-                    index = NO_INDEX;
-                    let used = u32::from(inuse).wrapping_add(taken);
-                    let lost = self.objects.saturating_sub(used);
-                    break Some((lost, ObjAddr::new(object)));
-                }
-            }
-            if taken == want {
-                break None;
-            }
-            object = behind;
+            let behind = word.load(Relaxed) ^ shape.free_pointer_mask(at);
+            let Some(index) = shape.index_at(behind.wrapping_sub(start), self.objects) else {
+                break (NO_INDEX, behind == 0);
+            };
+            let Some(next) = places.next() else {
+                break (index, true);
+            };
+            (object, place) = (behind, next);
         };
-        let gone = u32::from(inuse)
-            .wrapping_add(taken)
-            .wrapping_add(lost.map_or(0, |(lost, _)| lost));
-        self.page.set_slab_raw_counts(index, gone);
+        let taken = wanted.wrapping_sub(places.len()) as u32;
+        let gone = u32::from(inuse).wrapping_add(taken);
+        let lost = match is_whole {
+            true => 0,
+            false => self.objects.saturating_sub(gone),
+        };
+        self.page
+            .set_slab_raw_counts(index, gone.wrapping_add(lost));
+        let lost = (!is_whole).then_some((lost, ObjAddr::new(object)));
         (taken, lost)
     }
 

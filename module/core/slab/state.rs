@@ -33,6 +33,7 @@ mod names;
 mod node;
 mod table;
 
+pub(super) use cache::free_pointer_mask;
 pub(super) use cache::CacheCells;
 pub(super) use cache::Shape;
 pub(super) use names::AliasCells;

@@ -80,6 +80,13 @@ const fn reciprocal(size: u32) -> u64 {
     }
 }
 
+/// With what the free pointer that lies at this address is hidden by a cache that has
+/// this number (`freelist_ptr_encode`).
+#[inline(always)]
+pub(in crate::slab) const fn free_pointer_mask(random: u64, at: u64) -> u64 {
+    random ^ at.swap_bytes()
+}
+
 impl CacheCells {
     /// A cache of this kind, with nothing in it.
     pub(in crate::slab) fn init(
@@ -240,16 +247,19 @@ impl Shape {
     /// `objects`, if one does.
     #[inline(always)]
     pub(in crate::slab) fn index_at(&self, offset: u64, objects: u32) -> Option<u32> {
+        // With the product in between each is a branch, and nothing is put together.
+        if offset >= u64::from(self.geometry.size).wrapping_mul(objects.into()) {
+            return None;
+        }
         let product = u128::from(offset).wrapping_mul(self.inverse.into());
-        let (index, rest) = ((product >> 64) as u64, product as u64);
-        (rest < self.inverse && index < objects.into()).then_some(index as u32)
+        ((product as u64) < self.inverse).then_some((product >> 64) as u32)
     }
 
     /// With what the free pointer that lies at this address is hidden
     /// (`freelist_ptr_encode`).
     #[inline(always)]
     pub(in crate::slab) const fn free_pointer_mask(&self, at: u64) -> u64 {
-        self.random ^ at.swap_bytes()
+        free_pointer_mask(self.random, at)
     }
 }
 

@@ -71,3 +71,46 @@ fn objects_of_any_cache() {
     assert_eq!(slab.free_bulk(None, &objects, 0), Ok(objects.len()));
     world.finish();
 }
+
+/// A slab that becomes empty stays if the node has fewer than `min_partial` that are not
+/// full (`__slab_free`). Where its objects come one by one, it is itself among those by
+/// then; where all come together, it was full until now and is not.
+#[test]
+fn how_many_empty_slabs_stay() {
+    let world = World::new(&[48]);
+    let slab = world.slab();
+    let args = CacheArgs {
+        // Nothing is kept per CPU.
+        flags: SlabFlags::NOLEAKTRACE,
+        ..CacheArgs::new("stay", 1024)
+    };
+    let id = slab.create(&args).unwrap();
+    let geometry = world.report(id).geometry;
+    let (per_slab, min_partial) = (geometry.objects as usize, u64::from(geometry.min_partial));
+    assert_eq!((64 % per_slab, geometry.sheaf_capacity), (0, 0));
+    let kept_after = |free: &dyn Fn(&[ObjAddr])| {
+        slab.shrink(id).unwrap();
+        let mut objects = vec![ObjAddr::NULL; per_slab * 20];
+        slab.alloc_bulk(id, &KERNEL, &mut objects).unwrap();
+        let head = |object: &ObjAddr| object.pfn().align_down(geometry.order);
+        objects.sort_by_key(|object| (head(object), object.get()));
+        free(&objects);
+        let report = world.report(id);
+        assert_eq!(report.active_objects, 0);
+        world.validate();
+        report.nodes.nr_partial()
+    };
+    let together = kept_after(&|objects| {
+        let freed = slab.cache(id).unwrap().free_bulk(objects);
+        assert_eq!(freed, objects.len());
+    });
+    assert_eq!(together, min_partial);
+    let one_by_one = kept_after(&|objects| {
+        for &object in objects {
+            slab.free(id, object, 0).unwrap();
+        }
+    });
+    assert_eq!(one_by_one, min_partial - 1);
+    world.destroy(id);
+    world.finish();
+}

@@ -14,6 +14,8 @@
 
 use serde::Serialize;
 use shadowmm_client::PairState;
+use shadowmm_core::slab::barn_capacity;
+use shadowmm_core::slab::cpu_capacity;
 use shadowmm_core::slab::Geometry;
 use shadowmm_core::slab::SlabFlags;
 
@@ -21,12 +23,6 @@ use shadowmm_core::slab::SlabFlags;
 const MAX_FULL_SHEAVES: u64 = 10;
 /// A CPU of Linux has a main and a spare sheaf.
 const CPU_SHEAVES: u64 = 2;
-/// What a CPU of the shadow keeps at most: its magazine, and objects on their way to
-/// other nodes (`slab/magazine.rs`).
-const MAGAZINE: u64 = 63 + 32;
-/// What a node of the shadow has in store at most: about ten magazines' objects, a
-/// power of two (`slab/barn.rs`).
-const STORE: u64 = 512;
 
 /// The machine.
 #[derive(Clone, Copy, Debug)]
@@ -83,9 +79,12 @@ impl Look {
         let live = ours.live;
         let empty = u64::from(of.min_partial) * machine.nodes;
         let sheaves = CPU_SHEAVES * machine.cpus + MAX_FULL_SHEAVES * machine.nodes;
-        let capacity = u64::from(of.sheaf_capacity);
-        let mut sheaves = sheaves * capacity;
-        let mut kept = MAGAZINE * machine.cpus + STORE * machine.nodes;
+        let mut sheaves = sheaves * u64::from(of.sheaf_capacity);
+        // For what the shadow's own code has room. A cache may have sheaves larger than
+        // usual, and with them its stores are, but no magazine is larger than 63.
+        let by_cpu = u64::from(cpu_capacity(of.sheaf_capacity)) * machine.cpus;
+        let by_node = u64::from(barn_capacity(of.sheaf_capacity)) * machine.nodes;
+        let mut kept = by_cpu + by_node;
         if of.flags.has(SlabFlags::DEBUG) {
             kept = 0;
         }
@@ -208,6 +207,13 @@ mod tests {
         };
         assert_eq!(flaw(most, false), None);
         assert!(flaw(|look| look.host.objects = 941, false).is_some());
+        // 63 in each magazine and 32 on their way elsewhere, and 512 in the store.
+        fn caches(look: &mut Look, cached: u64) {
+            look.shadow.cached = cached;
+            look.shadow.objects = 100 + cached;
+        }
+        assert_eq!(flaw(|look| caches(look, 2 * 95 + 512), false), None);
+        assert!(flaw(|look| caches(look, 2 * 95 + 513), false).is_some());
         assert!(flaw(|look| look.shadow.active = 99, false).is_some());
         assert!(flaw(|look| look.shadow.slabs = 1, false).is_some());
         assert!(flaw(|look| look.shadow.empty = 6, false).is_some());
