@@ -181,10 +181,12 @@ void touch(void)
 	if (sigsetjmp(back, 0) == 0)
 		for (size_t off = dice(4) * PAGE; off < len; off += PAGE * (1 + dice(3))) {
 			volatile uint64_t *word = (volatile uint64_t *)(at + off);
+			/* Once: another thread may give the page up meanwhile. */
+			uint64_t found = *word;
 
 			/* Whatever was written there was written by this process or its parents. */
-			if (*word >> 40 == MARK && (*word & 0xffffffffff) != me.family)
-				wrong("%p has what a stranger has written: %lx", (void *)word, (unsigned long)*word);
+			if (found >> 40 == MARK && (found & 0xffffffffff) != me.family)
+				wrong("%p has what a stranger has written: %lx", (void *)word, (unsigned long)found);
 			if (dice(2))
 				*word = MARK << 40 | me.family;
 		}
