@@ -10,6 +10,7 @@
 use super::cells::VmaCells;
 use super::flags::VmFlags;
 use super::host::HostTable;
+use super::page_table::entries_of;
 use super::page_table::Entry;
 use super::page_table::Level;
 use super::page_table::Table;
@@ -23,6 +24,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
+use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
@@ -72,10 +74,7 @@ struct Copy<'c, 'a, 'm, P: Platform> {
 
 impl<'a, 'm: 'a, P: Platform> Copy<'_, 'a, 'm, P> {
     fn pmds(&self, pmd: Table<'m>, range: VirtRange, more: &mut RssDelta) -> Result<()> {
-        let mut addr = range.start.0;
-        while addr < range.end.0 {
-            let next = Level::Pmd.end_of(addr, range.end.0);
-            let part = VirtRange::new(addr, next);
+        for part in Level::Pmd.parts(range) {
             let entry = pmd.get(Level::Pmd.index(part.start));
             if entry.is_huge() {
                 self.huge(pmd, part, more)?;
@@ -84,7 +83,6 @@ impl<'a, 'm: 'a, P: Platform> Copy<'_, 'a, 'm, P> {
                 self.pages(table, part, more)?;
             }
             self.parent.system.platform().cond_resched();
-            addr = next;
         }
         Ok(())
     }
@@ -121,10 +119,9 @@ impl<'a, 'm: 'a, P: Platform> Copy<'_, 'a, 'm, P> {
 
     /// Copies the entries of a table (`copy_pte_range`).
     fn pages(&self, table: Table<'m>, part: VirtRange, more: &mut RssDelta) -> Result<()> {
-        let first = Level::Pte.index(part.start);
-        let behind = first.saturating_add(part.pages() as usize);
+        let Range { start, end } = entries_of(part);
         let is_there = |index: &usize| !table.get(*index).is_none();
-        let Some(from) = (first..behind).find(is_there) else {
+        let Some(from) = (start..end).find(is_there) else {
             return Ok(());
         };
         let target = self.child.tables().table_for(part.start, Level::Pte)?;
@@ -133,11 +130,11 @@ impl<'a, 'm: 'a, P: Platform> Copy<'_, 'a, 'm, P> {
             let entry = table.get(*index);
             entry.is_writable() && !self.for_parent(entry).is_writable()
         };
-        if let Some(lost) = (from..behind).find(loses) {
-            let last = (lost..behind).rev().find(loses).unwrap_or(lost);
-            self.host.zap(pages_of(part.start, first, lost, last));
+        if let Some(lost) = (from..end).find(loses) {
+            let last = (lost..end).rev().find(loses).unwrap_or(lost);
+            self.host.zap(pages_of(part.start, start, lost, last));
         }
-        for index in from..behind {
+        for index in from..end {
             let entry = table.get(index);
             if entry.is_none() {
                 continue;

@@ -16,6 +16,7 @@
 //! fault would find all else again.
 
 use super::host::HostTable;
+use super::page_table::entries_of;
 use super::page_table::Entry;
 use super::page_table::Level;
 use super::page_table::Table;
@@ -25,16 +26,8 @@ use super::vma::Vma;
 use super::zap::Guards;
 use crate::error::Error;
 use crate::error::Result;
-use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
 use core::convert::Infallible;
-use core::ops::Range;
-
-/// The entries of a table for a range that it covers.
-fn entries_of(part: VirtRange) -> Range<usize> {
-    let first = Level::Pte.index(part.start);
-    first..first.saturating_add((part.len() / PAGE_SIZE) as usize)
-}
 
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// Has guards all over a part of `vma`; the pages that are there go
@@ -55,10 +48,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         if vma.is_anonymous() {
             self.join_region(vma.cells());
         }
-        let mut addr = part.start.0;
-        while addr < part.end.0 {
-            let next = Level::Pmd.end_of(addr, part.end.0);
-            let piece = VirtRange::new(addr, next);
+        for piece in Level::Pmd.parts(part) {
             while !self.set_guards(piece)? {
                 self.zap(host, vma.cells(), piece, Guards::Stay);
             }
@@ -67,7 +57,6 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
                 return Err(Error::NoMemory);
             }
             platform.cond_resched();
-            addr = next;
         }
         Ok(())
     }
@@ -122,17 +111,13 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     fn for_each_table(&self, range: VirtRange, mut each: impl FnMut(Table<'m>, VirtRange)) {
         let tables = self.tables();
         let Ok(()) = tables.for_each_pmd(range.start.0, range.end.0, |pmd, part| {
-            let mut addr = part.start.0;
-            while addr < part.end.0 {
-                let next = Level::Pmd.end_of(addr, part.end.0);
-                let piece = VirtRange::new(addr, next);
+            for piece in Level::Pmd.parts(part) {
                 let entry = pmd.get(Level::Pmd.index(piece.start));
                 if entry.is_table() {
                     if let Ok(table) = self.system.table_in(entry.pfn()) {
                         each(table, piece);
                     }
                 }
-                addr = next;
             }
             Ok::<(), Infallible>(())
         });

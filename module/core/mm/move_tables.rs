@@ -10,6 +10,7 @@
 
 use super::cells::VmaCells;
 use super::host::HostTable;
+use super::page_table::entries_of;
 use super::page_table::Entry;
 use super::page_table::Level;
 use super::page_table::Table;
@@ -21,6 +22,7 @@ use super::zap::pages_of;
 use crate::error::Error;
 use crate::error::Result;
 use crate::platform::Platform;
+use core::ops::Range;
 
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// Moves what is mapped in `old`, a part of one VMA, to `new_start` on, in another,
@@ -93,13 +95,12 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             return Err(Error::Corrupt);
         }
         let table = self.system.table_in(entry.pfn())?;
-        let first = Level::Pte.index(part.start);
-        let behind = first.saturating_add(part.pages() as usize);
+        let Range { start, end } = entries_of(part);
         let is_there = |index: &usize| !table.get(*index).is_none();
-        let Some(from) = (first..behind).find(is_there) else {
+        let Some(from) = (start..end).find(is_there) else {
             return Ok(());
         };
-        let last = (from..behind).rev().find(is_there).unwrap_or(from);
+        let last = (from..end).rev().find(is_there).unwrap_or(from);
         let target = tables.table_for(to, Level::Pte)?;
         self.move_pages(host, (table, part.start), (target, to), from..=last);
         Ok(())

@@ -8,6 +8,7 @@
 use super::cells::VmaCells;
 use super::flags::VmFlags;
 use super::host::HostTable;
+use super::page_table::entries_of;
 use super::page_table::Entry;
 use super::page_table::Level;
 use super::page_table::Table;
@@ -17,6 +18,7 @@ use super::types::VirtRange;
 use super::zap::pages_of;
 use crate::platform::Platform;
 use core::convert::Infallible;
+use core::ops::Range;
 use core::ops::RangeInclusive;
 
 impl Entry {
@@ -84,10 +86,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         range: VirtRange,
         change: &impl Fn(Entry) -> Entry,
     ) {
-        let mut addr = range.start.0;
-        while addr < range.end.0 {
-            let next = Level::Pmd.end_of(addr, range.end.0);
-            let part = VirtRange::new(addr, next);
+        for part in Level::Pmd.parts(range) {
             let index = Level::Pmd.index(part.start);
             if pmd.get(index).is_huge() {
                 match part.len() {
@@ -100,15 +99,12 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             let entry = pmd.get(index);
             if entry.is_table() {
                 if let Ok(table) = self.system.table_in(entry.pfn()) {
-                    let first = Level::Pte.index(part.start);
-                    let last = first
-                        .saturating_add(part.pages() as usize)
-                        .saturating_sub(1);
-                    self.change_entries(host, (table, Level::Pte), first..=last, part, change);
+                    let Range { start, end } = entries_of(part);
+                    let which = start..=end.saturating_sub(1);
+                    self.change_entries(host, (table, Level::Pte), which, part, change);
                 }
             }
             self.system.platform().cond_resched();
-            addr = next;
         }
     }
 

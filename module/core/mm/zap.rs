@@ -16,6 +16,7 @@
 use super::cells::VmaCells;
 use super::flags::VmFlags;
 use super::host::HostTable;
+use super::page_table::entries_of;
 use super::page_table::Entry;
 use super::page_table::Level;
 use super::page_table::Table;
@@ -34,6 +35,7 @@ use crate::phys::Pfn;
 use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
 use core::convert::Infallible;
+use core::ops::Range;
 
 /// How many pages lose their references at once (`PAGEVEC_SIZE`).
 const BATCH: usize = 31;
@@ -192,10 +194,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     }
 
     fn zap_pmds(&self, zap: Zap<'_>, pmd: Table<'m>, range: VirtRange, gone: &mut RssDelta) {
-        let mut addr = range.start.0;
-        while addr < range.end.0 {
-            let next = Level::Pmd.end_of(addr, range.end.0);
-            let part = VirtRange::new(addr, next);
+        for part in Level::Pmd.parts(range) {
             let index = Level::Pmd.index(part.start);
             if pmd.get(index).is_huge() && !self.zap_huge(zap, pmd, part, gone) {
                 self.split_huge(zap.host, pmd, part.start);
@@ -207,7 +206,6 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
                 }
             }
             self.system.platform().cond_resched();
-            addr = next;
         }
     }
 
@@ -241,16 +239,15 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
 
     /// Takes single pages away (`zap_pte_range`).
     fn zap_pages(&self, zap: Zap<'_>, table: Table<'m>, part: VirtRange, gone: &mut RssDelta) {
-        let first = Level::Pte.index(part.start);
-        let behind = first.saturating_add(part.pages() as usize);
+        let Range { start, end } = entries_of(part);
         let _lock = table.lock(self.system.platform());
         let stays = |entry: Entry| entry.is_none() || entry.has(zap.stay);
         let is_there = |index: &usize| !stays(table.get(*index));
-        let Some(from) = (first..behind).find(is_there) else {
+        let Some(from) = (start..end).find(is_there) else {
             return;
         };
-        let last = (from..behind).rev().find(is_there).unwrap_or(from);
-        zap.host.zap(pages_of(part.start, first, from, last));
+        let last = (from..end).rev().find(is_there).unwrap_or(from);
+        zap.host.zap(pages_of(part.start, start, from, last));
         let (shared, locked) = (
             zap.flags.has(VmFlags::SHARED),
             zap.flags.has(VmFlags::LOCKED),

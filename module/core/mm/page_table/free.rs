@@ -13,7 +13,6 @@
 //! start of the one behind.
 
 use super::super::system::AddressSpace;
-use super::super::types::VirtAddr;
 use super::super::types::VirtRange;
 use super::entry::Entry;
 use super::table::Table;
@@ -44,20 +43,17 @@ impl<'a, 'm: 'a, P: Platform> Tables<'a, 'm, P> {
 
     /// Gives those below a table of level `at` back.
     fn free_below(&self, table: Table<'m>, at: Level, range: VirtRange, allowed: Allowed) {
-        let mut addr = range.start.0;
-        while addr < range.end.0 {
-            let next = at.end_of(addr, range.end.0);
-            let index = at.index(VirtAddr(addr));
+        for part in at.parts(range) {
+            let index = at.index(part.start);
             if let Some(below) = self.below(table.get(index)) {
                 if at > Level::Pmd {
-                    self.free_below(below, at.below(), VirtRange::new(addr, next), allowed);
+                    self.free_below(below, at.below(), part, allowed);
                 }
-                if allowed.covers(addr & !(at.size() - 1), at) {
+                if allowed.covers(part.start.0 & !(at.size() - 1), at) {
                     table.set(index, Entry::NONE);
                     self.drop_table(below);
                 }
             }
-            addr = next;
         }
     }
 

@@ -52,7 +52,10 @@ pub(super) use walk::Tables;
 pub use walk::Translation;
 
 use super::types::VirtAddr;
+use super::types::VirtRange;
 use crate::phys::PAGE_SHIFT;
+use core::iter;
+use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 /// How an entry is put where others may look for it without a lock.
@@ -128,4 +131,25 @@ impl Level {
             false => end,
         }
     }
+
+    /// The parts of a range that are for one entry each of tables of this level, in order.
+    #[inline]
+    pub(super) fn parts(self, range: VirtRange) -> impl Iterator<Item = VirtRange> {
+        let mut addr = range.start.0;
+        iter::from_fn(move || {
+            let start = addr;
+            if start >= range.end.0 {
+                return None;
+            }
+            addr = self.end_of(start, range.end.0);
+            Some(VirtRange::new(start, addr))
+        })
+    }
+}
+
+/// The entries of a table of the lowest level for a part of what it covers.
+#[inline]
+pub(super) fn entries_of(part: VirtRange) -> Range<usize> {
+    let first = Level::Pte.index(part.start);
+    first..first.saturating_add(part.pages() as usize)
 }
