@@ -84,7 +84,7 @@ long shadowmm_bench_read(const char *path);
 
 /* params.c; the tunables in the order of core's table. */
 #define SHADOWMM_NR_TUNABLES 8
-/* Pages, objects, address spaces: the order of core's `quota::Kind`. */
+/* Pages, objects, address spaces, VMAs: the order of core's `quota::Kind`. */
 #define SHADOWMM_NR_LIMITS 4
 struct shadowmm_params {
 	bool autoboot;

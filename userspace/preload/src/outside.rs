@@ -47,17 +47,6 @@ fn flags_of(addr: u64, len: u64) -> Option<u64> {
     (is_ordinary && len <= vma.end - addr).then_some(vma.flags)
 }
 
-/// A request that is a range and a number.
-fn ask(request: u32, addr: u64, len: u64, arg: u64) -> i64 {
-    let mut of = abi::shadowmm_mm_range {
-        addr,
-        len,
-        arg: arg as u32,
-        ..Default::default()
-    };
-    window::ask(request, &mut of)
-}
-
 /// Copies the pages of a range that are there.
 ///
 /// # Safety
@@ -115,8 +104,8 @@ pub(crate) unsafe fn move_to(addr: u64, (old_len, new_len): (u64, u64), to: u64)
     if mapped < 0 {
         return Some(mapped);
     }
-    let readable = libc::PROT_READ as u64;
-    let protected = ask(abi::REQUEST_MM_MPROTECT, addr, old, readable);
+    let readable = libc::PROT_READ as u32;
+    let protected = window::ask_range(abi::REQUEST_MM_MPROTECT, addr, old, readable);
     if protected != 0 {
         // Linux has unmapped the place, too, when it finds no memory.
         // SAFETY: It was just mapped.
@@ -135,7 +124,7 @@ pub(crate) unsafe fn move_to(addr: u64, (old_len, new_len): (u64, u64), to: u64)
         // SAFETY: As above. What can't be locked is not, as for mremap.
         unsafe { kernel::syscall(libc::SYS_mlock, [to, new, 0, 0, 0, 0]) };
     }
-    ask(abi::REQUEST_MM_MUNMAP, addr, old, 0);
+    window::ask_range(abi::REQUEST_MM_MUNMAP, addr, old, 0);
     count(Counter::MovedOut);
     Some(to as i64)
 }

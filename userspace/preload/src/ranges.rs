@@ -58,15 +58,7 @@ unsafe fn range_call(
     arg: c_int,
 ) -> i64 {
     let range = (addr as u64, len as u64);
-    let ask = |part: Part| {
-        let mut of = abi::shadowmm_mm_range {
-            addr: part.addr,
-            len: part.len,
-            arg: arg as u32,
-            ..Default::default()
-        };
-        window::ask(request, &mut of)
-    };
+    let ask = |part: Part| window::ask_range(request, part.addr, part.len, arg as u32);
     // SAFETY: By this function's own.
     unsafe { each(counter, number, range, |_| arg as u64, ask) }
 }

@@ -169,6 +169,17 @@ pub(crate) fn ask<T>(number: u32, request: &mut T) -> i64 {
     }
 }
 
+/// Asks what is of a range and one number: likewise.
+pub(crate) fn ask_range(number: u32, addr: u64, len: u64, arg: u32) -> i64 {
+    let mut request = abi::shadowmm_mm_range {
+        addr,
+        len,
+        arg,
+        ..Default::default()
+    };
+    ask(number, &mut request)
+}
+
 /// What is known of it.
 pub(crate) fn space() -> Option<abi::shadowmm_rec_space> {
     if STATE.load(Acquire) != THERE {
