@@ -16,6 +16,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "chance.h"
+
 static long available(void)
 {
 	glob_t areas;
@@ -37,44 +39,26 @@ static long available(void)
 	return sum;
 }
 
-static int chance;
-
-static void set_chance(unsigned int nth)
-{
-	char text[16];
-	int len = sprintf(text, "%u", nth);
-
-	/* To end it is a chance, too. */
-	while (pwrite(chance, text, (size_t)len, 0) != len)
-		;
-}
-
-static int was_taken(void)
-{
-	char text[16] = "";
-
-	return pread(chance, text, sizeof(text) - 1, 0) > 0 && atoi(text) == 0;
-}
-
 int main(int argc, char **argv)
 {
 	unsigned int nth, refused = 0, survived = 0, bad = 0;
 	long before = available();
+	int chance;
 
 	if (argc != 4)
 		return 2;
-	chance = open("/proc/thread-self/fail-nth", O_RDWR);
+	chance = open_chance();
 	for (nth = 1;; nth++) {
 		int file = open(argv[1], O_RDONLY | O_CLOEXEC), taken, error;
 		long result, after;
 
 		if (chance < 0 || file < 0)
 			return 2;
-		set_chance(nth);
+		set_chance(chance, nth);
 		result = syscall(SYS_finit_module, file, argv[3], 0);
 		error = errno;
-		taken = was_taken();
-		set_chance(0);
+		taken = was_taken(chance);
+		set_chance(chance, 0);
 		close(file);
 		if (!taken && result == 0)
 			break;

@@ -12,9 +12,8 @@
  * The program sees the last call alone, which was left in peace. So what it expects must hold for it as if
  * nothing had been before: a call that was refused has changed nothing.
  *
- * Refused is a call with ENOMEM, or EFAULT where FAULTS has the word copy; any other error is told as not clean,
- * as is an ioctl whose head has a reason that is not of that error. A call that succeeds in spite of the fault
- * is the program's; the next of its kind goes on behind that place.
+ * Refused is a call with ENOMEM, an open also with ENFILE; any other error is told as not clean. A call that succeeds
+ * in spite of the fault is the program's; the next of its kind goes on behind that place.
  *
  * What was done is told at the end of each process in the file FAULTS_LOG, a line for each kind of call:
  * NAME CALLS INJECTED REFUSED SURVIVED UNCLEAN.
@@ -35,6 +34,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "chance.h"
 #include "shadowmm.h"
 
 /* Chances in one call at most: it would never end where each try makes one more. */
@@ -43,14 +43,11 @@
 #define MOST_BYTES 4096
 
 struct kind {
-	const char *name;
 	_Atomic unsigned int next;
 	_Atomic unsigned long calls, injected, refused, survived, unclean;
 };
 
-static struct kind ioctls[256], opens = { .name = "open" }, reads = { .name = "read" }, writes = { .name = "write" },
-		   mmaps = { .name = "mmap" };
-static bool copy;
+static struct kind ioctls[256], opens, reads, writes, mmaps;
 static const char *log_path;
 
 /* Raw, for the names are ours. */
@@ -79,20 +76,14 @@ static void forget(void)
 	struct kind *one[] = { &opens, &reads, &writes, &mmaps };
 	unsigned int i;
 
-	for (i = 0; i < 256 + 4; i++) {
-		struct kind *kind = i < 256 ? &ioctls[i] : one[i - 256];
-
-		*kind = (struct kind){ .name = kind->name };
-	}
+	for (i = 0; i < 256 + 4; i++)
+		*(i < 256 ? &ioctls[i] : one[i - 256]) = (struct kind){ 0 };
 }
 
 __attribute__((constructor)) static void begin(void)
 {
-	const char *words = getenv("FAULTS") ?: "";
-
 	log_path = getenv("FAULTS_LOG");
 	pthread_atfork(NULL, NULL, forget);
-	copy = strstr(words, "copy") != NULL;
 }
 
 __attribute__((destructor)) static void end(void)
@@ -136,25 +127,6 @@ static bool copy_arg(long nr, void *ours, void *theirs, unsigned long size)
 	return !size || syscall(nr, getpid(), &here, 1, &there, 1, 0) == (long)size;
 }
 
-/* Whether the chance that was set was taken. Reading that is a chance itself, of which EFAULT tells. */
-static bool was_taken(int file)
-{
-	char text[16] = "";
-	long len = raw(SYS_pread64, file, (long)text, sizeof(text) - 1, 0);
-
-	return len > 0 && atoi(text) == 0;
-}
-
-static void set_chance(int file, unsigned int nth)
-{
-	char text[16];
-	int len = snprintf(text, sizeof(text), "%u", nth);
-
-	/* To end it is a chance, too. */
-	while (raw(SYS_pwrite64, file, (long)text, len, 0) != len)
-		;
-}
-
 static void complain(struct kind *kind, const char *name, unsigned int nth, long result, unsigned int reason)
 {
 	char line[160];
@@ -166,7 +138,7 @@ static void complain(struct kind *kind, const char *name, unsigned int nth, long
 
 static long walk(struct kind *kind, const char *name, struct call *call)
 {
-	int file = (int)raw(SYS_openat, AT_FDCWD, (long)"/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC, 0);
+	int file = open_chance();
 	char saved[MOST_BYTES];
 	unsigned int nth;
 	long result;
@@ -197,7 +169,7 @@ static long walk(struct kind *kind, const char *name, struct call *call)
 		}
 		if (call->size >= sizeof(head))
 			copy_arg(SYS_process_vm_readv, &head, call->arg, sizeof(head));
-		if (result == -ENOMEM || (copy && result == -EFAULT) || (call->nr == SYS_openat && result == -ENFILE))
+		if (result == -ENOMEM || (call->nr == SYS_openat && result == -ENFILE))
 			kind->refused++;
 		else
 			complain(kind, name, nth, result, head.reason);
