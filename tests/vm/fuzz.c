@@ -56,7 +56,7 @@ void wrong(const char *format, ...)
 {
 	va_list args;
 
-	fprintf(stderr, "fuzz: seed %lu, family %lx: ", first_seed, (unsigned long)me.family);
+	fprintf(stderr, "fuzz: seed %lu, family %x: ", first_seed, me.family);
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);
@@ -79,6 +79,16 @@ uint64_t number(void)
 	default:
 		return ONE_OF(near) + dice(5) - 2;
 	}
+}
+
+char *far_away(size_t len)
+{
+	static uintptr_t nr;
+	char *at = (char *)(0x200005eed000 + 0x10000000000 * nr++);
+
+	if (mmap(at, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) != at)
+		wrong("no memory for a buffer");
+	return at;
 }
 
 /* --- files and threads --------------------------------------------------------------------- */
@@ -238,10 +248,8 @@ static pid_t start(int index, unsigned long generation)
 	if (!me.admin)
 		drop_admin();
 	catch_signals();
-	me.page = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	me.fixed = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (me.page == MAP_FAILED || me.fixed == MAP_FAILED || munmap(me.page + PAGE, PAGE))
-		wrong("no memory");
+	me.page = far_away(PAGE);
+	me.fixed = far_away(PAGE);
 	memset(me.fixed, 0, PAGE);
 	mprotect(me.fixed, PAGE, PROT_READ);
 	for (int i = 0; i < FILES; i++)

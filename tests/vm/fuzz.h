@@ -66,7 +66,7 @@ struct process {
 	bool alone;	/* whatever happens must happen again with the same seed */
 	int threads;	/* others that are at the same windows */
 	int idle;	/* a node that nobody else uses, or -1 */
-	uint64_t family; /* that of no process that is not its parent or child */
+	uint32_t family; /* that of no process that is not its parent or child */
 	int fds[FILES];
 	struct held blocks[HELD], handles[HELD], objects[HELD];
 	uint32_t caches[HELD];
@@ -89,6 +89,12 @@ void window_call(void);
 void touch(void);
 void read_proc(void);
 void write_knob(void);
+
+/*
+ * Memory for requests and what they write, at a place from which no wrong bit or length leads to anything
+ * else of the process.
+ */
+char *far_away(size_t len);
 
 /* Where a window is, or somewhere near. */
 char *somewhere(size_t *len);

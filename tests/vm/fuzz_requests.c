@@ -24,9 +24,7 @@ static uint64_t buffer(size_t bytes)
 	size_t len;
 
 	if (!large) {
-		large = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (large == MAP_FAILED)
-			wrong("no memory for a buffer");
+		large = far_away(1 << 20);
 	}
 	switch (dice(20)) {
 	case 0:

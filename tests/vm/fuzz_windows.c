@@ -16,8 +16,14 @@
 #define BASE 0x100000000000UL
 #define APART 0x10000000000UL
 
-/* What is written begins with this, and says who has written it. */
-#define MARK 0x5eedUL
+/*
+ * What is written says who has written it: its family, in front of a number that follows from that. A word of which
+ * the kernel has written a part, with bytes from elsewhere, is nobody's.
+ */
+static uint64_t mark(uint32_t family)
+{
+	return (uint64_t)family << 32 | (family * 0x9e3779b1u ^ 0x5eed5eed);
+}
 
 static __thread sigjmp_buf back;
 static __thread volatile sig_atomic_t armed;
@@ -185,10 +191,10 @@ void touch(void)
 			uint64_t found = *word;
 
 			/* Whatever was written there was written by this process or its parents. */
-			if (found >> 40 == MARK && (found & 0xffffffffff) != me.family)
+			if (found == mark(found >> 32) && found >> 32 != me.family)
 				wrong("%p has what a stranger has written: %lx", (void *)word, (unsigned long)found);
 			if (dice(2))
-				*word = MARK << 40 | me.family;
+				*word = mark(me.family);
 		}
 	armed = 0;
 }
