@@ -171,13 +171,15 @@ static void cache(void)
 /* --- fragmentation ------------------------------------------------------------------- */
 
 enum { LARGE = 32 };
+/* So many requests Linux may refuse without compacting, where it failed the last times: COMPACT_MAX_DEFER_SHIFT. */
+enum { DEFERRED = 1 << 6 };
 
 /* How many large blocks there were, up to LARGE. */
 static unsigned int fragment(void)
 {
 	enum { BLOCKS = 1 << 17 };
 	struct block *held = calloc(BLOCKS, sizeof(*held)), large[LARGE];
-	unsigned int count = 0, left = 0, got = 0;
+	unsigned int count = 0, left = 0, got = 0, refused = 0;
 	__u64 moved;
 
 	/* All of it, so that every page block has some. */
@@ -192,9 +194,13 @@ static unsigned int fragment(void)
 	}
 	by_hand(SHADOWMM_RECLAIM_DRAIN);
 	/* There is no block of this order, and much room: some must be made. */
-	while (got < LARGE && take(&large[got], 9, MOVABLE, SHADOWMM_ALLOC_MOVABLE))
-		got++;
-	printf("%u single pages, %u left, %u blocks of order 9 from between them\n", count, left, got);
+	while (got < LARGE && refused < (got ? 1 : DEFERRED)) {
+		if (take(&large[got], 9, MOVABLE, SHADOWMM_ALLOC_MOVABLE))
+			got++;
+		else
+			refused++;
+	}
+	printf("%u single pages, %u left, %u blocks of order 9 from between them, %u refused\n", count, left, got, refused);
 	for (unsigned int i = 0; i < left; i++)
 		look(&held[i]);
 	for (unsigned int i = 0; i < got; i++)
