@@ -467,11 +467,12 @@ impl Shadow {
             let order = placed.request.order();
             let block = self.taken(mm, pfn, order.pages())?;
             let zone = ZoneId::new(block.nid, block.zone);
-            let handle = self.handles.enter(room, file, pfn, order, zone, uses);
             if let Some(page) = mm.sparse.page(pfn) {
-                // Of one that may only be given up, too: it is not shared.
+                // Of one that may only be given up, too: it is not shared. Before anybody
+                // knows of it: from then on it may be given up, and be another's.
                 page.set_movable(true);
             }
+            let handle = self.handles.enter(room, file, pfn, order, zone, uses);
             Ok((block, handle))
         })
     }
@@ -596,22 +597,29 @@ impl Shadow {
     /// which it holds.
     pub(crate) fn free_bulk(&self, pages: &[Pfn]) {
         let _nobody_joins = self.sharing.read();
-        let freed = self.with_mm(|mm| {
+        let _ = self.with_mm(|mm| {
             let allocator = mm.allocator();
             let is_sole = |pfn: &Pfn| mm.sparse.page(*pfn).is_some_and(|page| page.count() == 1);
             for pages in slices::stretches(pages, |a, b| is_sole(a) && is_sole(b)) {
-                let freed = match pages {
+                match pages {
                     // Whether that was the last reference is seen by giving it up.
-                    [pfn] => usize::from(allocator.put(*pfn)?),
-                    pages => allocator.free_bulk(pages),
-                };
-                self.held_pages.fetch_sub(freed as u64, Relaxed);
+                    &[pfn] => {
+                        let put = allocator.put(pfn);
+                        self.given_up(mm, pfn, PageOrder::ZERO, put);
+                    }
+                    pages => {
+                        let freed = allocator.free_bulk(pages);
+                        // Whatever came of it, the file does not hold them any more.
+                        self.held_pages.fetch_sub(pages.len() as u64, Relaxed);
+                        if freed != pages.len() {
+                            let left = pages.len() - freed;
+                            pr_err!("{left} held blocks could not be freed\n");
+                        }
+                    }
+                }
             }
             Ok(())
         });
-        if let Err(error) = freed {
-            pr_err!("a held page could not be freed: {}\n", error.sentence());
-        }
     }
 
     /// Splits a block that an open file holds.
