@@ -6,6 +6,7 @@
 #include <linux/kthread.h>
 #include <linux/sched/signal.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 
 #include "bindings.h"
 
@@ -33,11 +34,29 @@ static int run(void *daemon)
 	return 0;
 }
 
-/* Starts the thread, if it does not run: 0 or a negative errno. Not beside itself or the next. */
+/* A thread that is to be made. */
+struct making {
+	struct work_struct work;
+	unsigned int kind;
+	int nid;
+	struct task_struct *task;
+};
+
+static void make(struct work_struct *work)
+{
+	struct making *making = container_of(work, struct making, work);
+
+	making->task = kthread_create(run, find(making->kind, making->nid), "%s%d", names[making->kind], making->nid);
+}
+
+/*
+ * Starts the thread, if it does not run: 0 or a negative errno. Not beside itself or the next.
+ * A worker makes it: kthread_create() refuses that to who is about to be killed, and the next one would be without it.
+ */
 int shadowmm_daemon_start(unsigned int kind, int nid)
 {
+	struct making making = { .kind = kind, .nid = nid };
 	struct daemon *daemon = find(kind, nid);
-	struct task_struct *task;
 
 	if (!daemon)
 		return -EINVAL;
@@ -45,11 +64,14 @@ int shadowmm_daemon_start(unsigned int kind, int nid)
 		return 0;
 	init_waitqueue_head(&daemon->wait);
 	daemon->woken = false;
-	task = kthread_create(run, daemon, "%s%d", names[kind], nid);
-	if (IS_ERR(task))
-		return PTR_ERR(task);
-	smp_store_release(&daemon->task, task);
-	wake_up_process(task);
+	INIT_WORK_ONSTACK(&making.work, make);
+	schedule_work(&making.work);
+	flush_work(&making.work);
+	destroy_work_on_stack(&making.work);
+	if (IS_ERR(making.task))
+		return PTR_ERR(making.task);
+	smp_store_release(&daemon->task, making.task);
+	wake_up_process(making.task);
 	return 0;
 }
 
