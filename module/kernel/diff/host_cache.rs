@@ -14,6 +14,9 @@ use shadowmm_core::slab::SlabFlags;
 /// No cache that could be has larger objects or alignments, in bytes. Above, the
 /// kernel's arithmetic may overflow.
 const SANE: u32 = 16 << 20;
+/// The largest sheaf, in objects. The kernel makes those as they are asked for, and warns
+/// where kmalloc has no such size.
+const SANE_SHEAF: u32 = 1 << 16;
 /// The size of a cache line, which the kernel aligns by.
 const CACHE_LINE: u32 = 64;
 
@@ -152,6 +155,7 @@ pub(super) fn is_harmless(wanted: &uapi::shadowmm_diff_cache) -> bool {
     let align = calculate_alignment(hwcache, wanted.align, wanted.object_size, CACHE_LINE);
     let behind = wanted.object_size.checked_sub(wanted.usersize);
     wanted.object_size <= SANE
+        && wanted.sheaf_capacity <= SANE_SHEAF
         && align.is_ok_and(|align| align <= SANE)
         && (wanted.usersize != 0 || wanted.useroffset == 0)
         && behind.is_some_and(|behind| wanted.useroffset <= behind)
