@@ -212,9 +212,12 @@ static void fill_policy(union any *r)
 	r->policy.nodes = r->policy.mode ? dice(8) : 0;
 }
 
+/* SLAB_TRACE */
+#define TRACED 0x400
+
 static void fill_create(union any *r)
 {
-	static const uint32_t flags[] = { 0, 0, 0, 0x2000, 0x100, 0x400, 0x800, 0x4000, 0x80000, 0x200000, 0x10000 };
+	static const uint32_t flags[] = { 0, 0, 0, 0x2000, 0x100, TRACED, 0x800, 0x4000, 0x80000, 0x200000, 0x10000 };
 
 	r->head.flags = !dice(8);
 	r->create.object_size = dice(8) ? 8 + dice(3000) : number();
@@ -226,6 +229,8 @@ static void fill_create(union any *r)
 		r->create.useroffset = dice(64);
 		r->create.usersize = dice(64);
 	}
+	if (r->create.flags & TRACED)
+		r->create.object_size = 8 + dice(57);
 	r->create.freeptr_offset = r->head.flags ? dice(32) * 8 : 0;
 	r->create.sheaf_capacity = dice(4) ? 0 : dice(100);
 	snprintf(r->create.name, sizeof(r->create.name), "fuzz-%u", dice(40));
@@ -648,6 +653,9 @@ static bool forbidden(const union any *r, const struct kind *kind)
 	case SHADOWMM_IOC_STAGE:
 	case SHADOWMM_IOC_MAP:
 		return !me.boots && kind->number == SHADOWMM_IOC_STAGE && r->stage.op == SHADOWMM_STAGE_RESET;
+	/* It says each object in the log, byte by byte. */
+	case SHADOWMM_IOC_CREATE:
+		return (r->create.flags & TRACED) && r->create.object_size > 64;
 	/* It breaks what it is told to break. */
 	case SHADOWMM_IOC_OBJECT:
 	case SHADOWMM_IOC_BYTES:

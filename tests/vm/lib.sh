@@ -106,7 +106,7 @@ lockups_end_it() {
 
 # quiet: the kernel has complained of nothing since it was booted.
 quiet() {
-    local bad='WARNING: |BUG: |Oops|soft lockup|hung task|blocked for more than|detected stalls|possible .* detected|refcount_t|Bad page|corruption|general protection|held block could not|UBSAN:'
+    local bad='WARNING: |BUG: |Oops|soft lockup|hung task|blocked for more than|detected stalls|possible .* detected|refcount_t|Bad page|corruption|general protection|held blocks? could not|thread of node .* could not|UBSAN:'
     ! dmesg | grep -E "$bad"
 }
 
