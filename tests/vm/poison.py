@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0
 """A use after free in the shadow's memory: takes a block, gives it back, writes to it, and takes the same block
-again: poison.py ORDER OFFSET
+again: poison.py ORDER OFFSET. With object in front it is an object of so many bytes: poison.py object SIZE OFFSET
 
-Ends with 0 when the block came back, whatever was found."""
+Ends with 0 when the block or the object came back, whatever was found."""
 import fcntl
 import os
 import struct
 import sys
 
-ALLOC, FREE, MISUSE = 0xB503, 0xB504, 0xB50D
+ALLOC, FREE, MISUSE, KMALLOC = 0xB503, 0xB504, 0xB50D, 0xB524
+GFP_KERNEL = 0xCC0
 HEAD = "IIII"
 
-order, offset = map(int, sys.argv[1:])
+objects = sys.argv[1] == "object"
+size, offset = map(int, sys.argv[-2:])
 # What comes back to one CPU is what this CPU gives out next.
 os.sched_setaffinity(0, {0})
 device = os.open("/dev/shadowmm", os.O_RDWR)
@@ -24,17 +26,24 @@ def request(number, layout, *values):
     return struct.unpack(HEAD + layout, made)[4:]
 
 
-def alloc():
+def block():
     # GFP_KERNEL, from here, and the frame is the fifth field.
-    return request(ALLOC, "IIiIQiIQ", 0, order, -1, 0, 0, 0, 0, 0)[4]
+    pfn = request(ALLOC, "IIiIQiIQ", 0, size, -1, 0, 0, 0, 0, 0)[4]
+    return pfn * 4096, lambda: request(FREE, "QII", pfn, size, 0)
 
 
-pfn = alloc()
-request(MISUSE, "QII", pfn * 4096 + offset, 0x11, 0)
-print(f"page {pfn}")
-request(FREE, "QII", pfn, order, 0)
-request(MISUSE, "QII", pfn * 4096 + offset, 0x22, 0)
-taken = [alloc()]
-while taken[-1] != pfn and len(taken) < 5000:
-    taken.append(alloc())
-sys.exit(taken[-1] != pfn)
+def kmalloc():
+    at = request(KMALLOC, "IIiiQQQ", 0, GFP_KERNEL, -1, 0, size, 0, 0)[5]
+    return at, lambda: request(KMALLOC, "IIiiQQQ", 2, 0, 0, 0, 0, at, 0)
+
+
+alloc = kmalloc if objects else block
+start, free = alloc()
+request(MISUSE, "QII", start + offset, 0x11, 0)
+print(f"at {start:#x}")
+free()
+request(MISUSE, "QII", start + offset, 0x22, 0)
+taken = [alloc()[0]]
+while taken[-1] != start and len(taken) < 5000:
+    taken.append(alloc()[0])
+sys.exit(taken[-1] != start)

@@ -49,6 +49,9 @@ impl<P: Platform> Cache<'_, '_, P> {
                 return Err(error);
             }
         }
+        for &object in objects.iter() {
+            system.given_out(object);
+        }
         if zeroed {
             let shape = cells.shape();
             for &object in objects.iter() {
@@ -76,6 +79,9 @@ impl<P: Platform> Cache<'_, '_, P> {
 
     /// Gives objects of the cache back, and says how many were taken.
     pub fn free_bulk(&self, objects: &[ObjAddr]) -> usize {
+        for &object in objects {
+            self.system().given_back(Some(self.id()), object);
+        }
         let mut rest = objects;
         let mut freed = 0usize;
         while let Some(&first) = rest.first() {

@@ -163,7 +163,9 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     pub fn alloc(&self, request: &ObjRequest) -> Result<ObjAddr> {
         if is_plain(request) {
             if let Some(object) = self.pop() {
-                return Ok(ObjAddr::new(object));
+                let object = ObjAddr::new(object);
+                self.system.given_out(object);
+                return Ok(object);
             }
         }
         self.alloc_long(request).result()
@@ -173,7 +175,11 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     #[inline]
     pub(super) fn alloc_untold(&self, request: &ObjRequest) -> Result<ObjAddr> {
         match is_plain(request).then(|| self.pop()).flatten() {
-            Some(object) => Ok(ObjAddr::new(object)),
+            Some(object) => {
+                let object = ObjAddr::new(object);
+                self.system.given_out(object);
+                Ok(object)
+            }
             None => self.alloc_slow(request),
         }
     }
@@ -198,6 +204,7 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     /// an address in no slab of the cache.
     #[inline(always)]
     pub fn free(&self, object: ObjAddr) -> Result<()> {
+        self.system.given_back(Some(self.id), object);
         match self.push(object) {
             Pushed::Yes => Ok(()),
             Pushed::Full => self.free_full(object),
@@ -209,6 +216,7 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     /// among many.
     #[inline]
     pub(super) fn free_untold(&self, object: ObjAddr) -> Result<()> {
+        self.system.given_back(Some(self.id), object);
         match self.push(object) {
             Pushed::Yes => Ok(()),
             _ => self.system.free_slow(self.id, self.cells, object),
@@ -259,6 +267,7 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     #[inline(always)]
     pub fn free_object(&self, object: Object<'m>) -> Result<()> {
         let Object { addr, page } = object;
+        self.system.given_back(Some(self.id), addr);
         {
             let near = self.system.table().near();
             if let Some((near, _pinned)) = self.system.platform().pin_near(near) {
@@ -315,6 +324,7 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
                 object
             }
         };
+        system.given_out(object);
         if zeroed {
             system.zero_if_asked(&cells.shape(), request.gfp, object);
         }

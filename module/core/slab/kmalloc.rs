@@ -55,7 +55,9 @@ impl<P: Platform> Kmalloc<'_, '_, P> {
                 let row = KmallocType::of(request.gfp);
                 if let Some((near, _pinned)) = system.platform().pin_near(system.table().near()) {
                     if let Some(object) = near.kmalloc(row, index).pop() {
-                        return Ok(ObjAddr::new(object));
+                        let object = ObjAddr::new(object);
+                        system.given_out(object);
+                        return Ok(object);
                     }
                 }
             }
@@ -72,6 +74,7 @@ impl<P: Platform> Kmalloc<'_, '_, P> {
     #[inline(always)]
     pub fn free(&self, object: ObjAddr) -> Result<()> {
         let system = &self.0;
+        system.given_back(None, object);
         if let Some((near, _pinned)) = system.platform().pin_near(system.table().near()) {
             if let Some(page) = near.page(object.pfn()) {
                 let key = page.slab_key();

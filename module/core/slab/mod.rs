@@ -76,6 +76,7 @@ mod state;
 mod system;
 mod told;
 mod validate;
+mod watch;
 
 pub use allocator::CacheCounts;
 pub use allocator::CacheNodeReport;

@@ -154,6 +154,9 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
             }
         }
         page.set_slab(order, shape.id);
+        if cache.is_some() {
+            self.watch_new(shape, &slab);
+        }
         Ok((slab, fell_back))
     }
 
