@@ -651,8 +651,12 @@ impl PageDescriptor {
         self.count.load(Acquire) <= 1 || self.count.fetch_sub(1, AcqRel) == 1
     }
 
+    /// What [`PageDescriptor::slab_key`] is for no page, and what differs from that of
+    /// each slab's in more than the node.
+    pub(crate) const NO_SLAB_KEY: u32 = !SLAB_KEY;
+
     /// What [`PageDescriptor::slab_key`] is for all pages of a cache's slabs on a
-    /// node. Never 0.
+    /// node.
     #[inline]
     pub(crate) const fn slab_key_of(nid: NodeId, cache: u16) -> u32 {
         ((ZoneId::new(nid, ZoneType::Dma).0 as u32) << ZONE_SHIFT)

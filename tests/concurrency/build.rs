@@ -37,6 +37,7 @@ fn main() {
     let text = text
         .replace("core::sync::atomic::Atomic", "loom::sync::atomic::Atomic")
         .replace("use crate::phys::", "use super::phys::")
+        .replace("use crate::page::", "use super::page::")
         // Loom's are not made before the program runs.
         .replace("const fn ", "fn ")
         .replace("[const { AtomicU64::new(0) }; ", "[(); ");

@@ -31,7 +31,6 @@ use super::system::SlabAllocator;
 use crate::buddy::gfp;
 use crate::error::Error;
 use crate::error::Result;
-use crate::page::PageDescriptor;
 use crate::phys::NodeId;
 use crate::phys::Pages;
 use crate::platform::Platform;
@@ -48,24 +47,6 @@ pub(super) enum Into {
 }
 
 impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
-    /// Gathers an object of another node for which there is room: the short way for
-    /// those, without a call. `false` when nothing was done.
-    #[inline(always)]
-    pub(super) fn put_far(&self, near_index: NearIndex, object: ObjAddr) -> bool {
-        let table = self.table();
-        let Some(page) = table.main_page(object.pfn()) else {
-            return false;
-        };
-        let Some((near, _pinned)) = self.platform().pin_near(table.near()) else {
-            return false;
-        };
-        let cpu = near.magazine(near_index);
-        let (key, own) = (page.slab_key(), cpu.key());
-        own != 0
-            && PageDescriptor::slab_keys_differ_by_node(key, own)
-            && cpu.put_remote(key, object.get())
-    }
-
     /// Gives an object back that is the cache's and for which there was no place near.
     /// What can be seen at once of its not being the cache's is refused. An object of
     /// another node goes to those that are gathered, which is cheap as long as there
@@ -140,6 +121,19 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         if cpu.keeps(key) {
             return self.free_own(cache, cpu, object, pinned);
         }
+        self.free_remote(cache, cpu, key, object, pinned)
+    }
+
+    /// The same for an object of another node.
+    #[inline]
+    pub(super) fn free_remote(
+        &self,
+        cache: &'m CacheCells,
+        cpu: &'m CpuSlab,
+        key: u32,
+        object: ObjAddr,
+        pinned: P::CpuGuard<'_>,
+    ) -> Result<()> {
         // It may be closed by now, but who has closed it waits.
         if cpu.put_remote(key, object.get()) {
             return Ok(());
@@ -218,9 +212,9 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         cpu: &'m CpuSlab,
         into: Into,
     ) -> Discarded {
-        let (objects, key) = cpu.remote();
+        let (objects, are_alike) = cpu.remote();
         let nid = match objects.first() {
-            Some(first) if key != 0 => {
+            Some(first) if are_alike => {
                 let page = self.page(ObjAddr::new(first.load(Relaxed)).pfn());
                 page.map_or(NodeId::NONE, |page| page.nid())
             }

@@ -70,12 +70,25 @@ pub(super) struct Ways<'m> {
 }
 
 impl Ways<'_> {
+    /// Whether an object begins so many bytes behind the start of such a slab, and in it.
+    #[inline(always)]
+    fn begins(&self, offset: u64) -> bool {
+        self.inverse.wrapping_mul(offset) < self.exact
+    }
+
     /// The index of the object that begins so many bytes behind the start of such a
     /// slab, and in it, if one does.
     #[inline(always)]
     fn index(&self, offset: u64) -> Option<u32> {
         let product = u128::from(self.inverse).wrapping_mul(offset.into());
         ((product as u64) < self.exact).then_some((product >> 64) as u32)
+    }
+
+    /// The window from the slab at `base` on; nothing where that is not in it.
+    #[inline(always)]
+    fn words_from(&self, base: u64) -> &[AtomicU64] {
+        let first = base.wrapping_sub(self.start) / 8;
+        self.words.get(first as usize..).unwrap_or_default()
     }
 
     /// Has an object's free pointer lead to another, or to 0 for none; `false` when it
@@ -229,30 +242,38 @@ impl<'m, P: Platform> LockedNode<'_, '_, 'm, P> {
         if head.slab_head_key() != ways.head || inuse.wrapping_sub(1) >= ways.objects {
             return 0;
         }
+        let words = ways.words_from(base);
         let mut behind = match first {
             NO_INDEX => 0,
             first => base.wrapping_add(u64::from(first).wrapping_mul(ways.size)),
         };
-        let mut index = first;
         let mut given = 0usize;
         // There are no more than are in use.
-        for object in objects.iter().take(inuse as usize).map(&address) {
-            if object & ways.slab_mask != base {
+        let objects = objects.get(..inuse as usize).unwrap_or(objects);
+        while let Some(object) = objects.get(given).map(&address) {
+            let offset = object.wrapping_sub(base);
+            if offset > !ways.slab_mask {
                 break;
             }
-            let Some(its) = ways.index(object.wrapping_sub(base)) else {
+            if !ways.begins(offset) {
+                break;
+            }
+            let pointer = offset.wrapping_add(ways.pointer);
+            let word = words.get((pointer / 8) as usize);
+            let Some(word) = word.filter(|_| object != behind) else {
                 break;
             };
-            if !ways.link(object, behind) {
-                break;
-            }
-            (behind, index) = (object, its);
+            let mask = free_pointer_mask(ways.random, base.wrapping_add(pointer));
+            word.store(behind ^ mask, Relaxed);
+            behind = object;
             given = given.wrapping_add(1);
         }
         let left = inuse.wrapping_sub(given as u32);
         if given == 0 {
             return 0;
         }
+        // Only that of the last is wanted.
+        let index = ways.index(behind.wrapping_sub(base)).unwrap_or(NO_INDEX);
         head.set_slab_raw_counts(index, left);
         add(&self.cells.free, given as u64);
         if first == NO_INDEX || left == 0 {

@@ -7,6 +7,9 @@
 //! alloc   pin; this CPU's magazine has an object        take it
 //! free    pin; the page is of this CPU's node and cache put it
 //!         and the magazine has room
+//!         the page is one of nearly all of another       gather it
+//!         node's, of the cache of those gathered,
+//!         and there is room
 //! ```
 //!
 //! Both look where a CPU has things near. A cache that is not near, of which there
@@ -19,6 +22,7 @@
 
 use super::allocator::ObjRequest;
 use super::magazine::CpuSlab;
+use super::near::NearCpu;
 use super::near::NearIndex;
 use super::object::CacheId;
 use super::object::ObjAddr;
@@ -87,16 +91,6 @@ impl Taken {
             Some(error) => Err(error),
         }
     }
-}
-
-/// Whether an object is in the running CPU's magazine now.
-enum Pushed {
-    /// It is.
-    Yes,
-    /// It belongs there, but there is no room.
-    Full,
-    /// It does not belong there, or that could not be seen at once.
-    No,
 }
 
 /// Whether any free object of the running CPU's node will do.
@@ -205,11 +199,20 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     #[inline(always)]
     pub fn free(&self, object: ObjAddr) -> Result<()> {
         self.system.given_back(Some(self.id), object);
-        match self.push(object) {
-            Pushed::Yes => Ok(()),
-            Pushed::Full => self.free_full(object),
-            Pushed::No => self.free_long(object),
+        let near = self.system.table().near();
+        let Some((near, pinned)) = self.system.platform().pin_near(near) else {
+            return self.free_longer(object);
+        };
+        if let Some(page) = near.page(object.pfn()) {
+            let magazine = near.magazine(self.near);
+            if magazine.keeps(page.slab_key()) {
+                return match magazine.put(object.get()) {
+                    true => Ok(()),
+                    false => self.free_full(magazine, object, pinned),
+                };
+            }
         }
+        self.free_far(near, object, pinned)
     }
 
     /// The same without a word to whoever listens: he was told, or is not of one
@@ -218,45 +221,72 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     pub(super) fn free_untold(&self, object: ObjAddr) -> Result<()> {
         self.system.given_back(Some(self.id), object);
         match self.push(object) {
-            Pushed::Yes => Ok(()),
-            _ => self.system.free_slow(self.id, self.cells, object),
+            true => Ok(()),
+            false => self.system.free_slow(self.id, self.cells, object),
         }
     }
 
     /// Puts an object into the running CPU's magazine, if it belongs there and
     /// there is room.
     #[inline(always)]
-    fn push(&self, object: ObjAddr) -> Pushed {
+    fn push(&self, object: ObjAddr) -> bool {
         let near = self.system.table().near();
-        if let Some((near, _pinned)) = self.system.platform().pin_near(near) {
-            if let Some(page) = near.page(object.pfn()) {
-                let magazine = near.magazine(self.near);
-                if magazine.keeps(page.slab_key()) {
-                    return match magazine.put(object.get()) {
-                        true => Pushed::Yes,
-                        false => Pushed::Full,
-                    };
-                }
-            }
-        }
-        Pushed::No
+        let Some((near, _pinned)) = self.system.platform().pin_near(near) else {
+            return false;
+        };
+        let page = near.page(object.pfn());
+        page.is_some_and(|page| {
+            let magazine = near.magazine(self.near);
+            magazine.push(page.slab_key(), object.get())
+        })
     }
 
-    /// The way of a free for which there was no room: it may be another CPU by now.
+    /// The way of a free for which there was no room in the pinned CPU's magazine, where
+    /// it belongs.
     #[cold]
     #[inline(never)]
-    fn free_full(&self, object: ObjAddr) -> Result<()> {
-        let near = self.system.table().near();
-        if let Some((near, pinned)) = self.system.platform().pin_near(near) {
-            if let Some(page) = near.page(object.pfn()) {
-                let magazine = near.magazine(self.near);
-                // No page's key is 0, and so it is set up.
-                if magazine.keeps(page.slab_key()) {
-                    return (self.system).free_own(self.cells, magazine, object, pinned);
-                }
+    fn free_full(
+        &self,
+        magazine: &'m CpuSlab,
+        object: ObjAddr,
+        pinned: P::CpuGuard<'_>,
+    ) -> Result<()> {
+        // It keeps something, and so it is set up.
+        (self.system).free_own(self.cells, magazine, object, pinned)
+    }
+
+    /// The way of an object whose page the pinned CPU has not near, or not for this cache:
+    /// it is another node's, most likely, and goes to those that are gathered.
+    #[cold]
+    #[inline(never)]
+    fn free_far(&self, near: &NearCpu<'m>, object: ObjAddr, pinned: P::CpuGuard<'_>) -> Result<()> {
+        if let Some(page) = near.far_page(object.pfn()) {
+            let cpu = near.magazine(self.near);
+            if cpu.put_same_remote(page.slab_key(), object.get()) {
+                return Ok(());
             }
         }
-        self.free_long(object)
+        // On its own, so that the shorter one need not keep registers for it.
+        self.free_farther(near, object, pinned)
+    }
+
+    /// The same for the first object that is gathered, the last, or one of a third node.
+    #[cold]
+    #[inline(never)]
+    fn free_farther(
+        &self,
+        near: &NearCpu<'m>,
+        object: ObjAddr,
+        pinned: P::CpuGuard<'_>,
+    ) -> Result<()> {
+        if let Some(page) = self.system.page(object.pfn()) {
+            let (cpu, key) = (near.magazine(self.near), page.slab_key());
+            if cpu.keeps_elsewhere(key) {
+                return (self.system).free_remote(self.cells, cpu, key, object, pinned);
+            }
+        }
+        drop(pinned);
+        self.free_longer(object)
     }
 
     /// Gives back an object of [`Cache::alloc_object`].
@@ -268,30 +298,18 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     pub fn free_object(&self, object: Object<'m>) -> Result<()> {
         let Object { addr, page } = object;
         self.system.given_back(Some(self.id), addr);
-        {
-            let near = self.system.table().near();
-            if let Some((near, _pinned)) = self.system.platform().pin_near(near) {
-                let cpu = near.magazine(self.near);
-                if cpu.push(page.slab_key(), addr.get()) {
-                    return Ok(());
-                }
-            }
+        let near = self.system.table().near();
+        let Some((near, pinned)) = self.system.platform().pin_near(near) else {
+            return self.free_longer(addr);
+        };
+        let cpu = near.magazine(self.near);
+        if cpu.push(page.slab_key(), addr.get()) {
+            return Ok(());
         }
-        self.free_long(addr)
+        self.free_far(near, addr, pinned)
     }
 
-    /// The long way of a free. While somebody listens nothing is near, and an object of
-    /// another node goes the longer way, too.
-    #[cold]
-    #[inline(never)]
-    fn free_long(&self, object: ObjAddr) -> Result<()> {
-        match self.system.put_far(self.near, object) {
-            true => Ok(()),
-            // On its own, so that the shorter one need not keep registers for it.
-            false => self.free_longer(object),
-        }
-    }
-
+    /// The long way of a free. While somebody listens nothing is near.
     #[cold]
     #[inline(never)]
     fn free_longer(&self, object: ObjAddr) -> Result<()> {

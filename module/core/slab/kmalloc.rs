@@ -12,6 +12,7 @@ use super::kmalloc_info::KmallocIndex;
 use super::kmalloc_info::KmallocType;
 use super::kmalloc_info::KMALLOC_MAX_SIZE;
 use super::near::kmalloc_number;
+use super::near::NearCpu;
 use super::object::CacheId;
 use super::object::ObjAddr;
 use super::system::SlabAllocator;
@@ -75,17 +76,18 @@ impl<P: Platform> Kmalloc<'_, '_, P> {
     pub fn free(&self, object: ObjAddr) -> Result<()> {
         let system = &self.0;
         system.given_back(None, object);
-        if let Some((near, _pinned)) = system.platform().pin_near(system.table().near()) {
-            if let Some(page) = near.page(object.pfn()) {
-                let key = page.slab_key();
-                // Looked up first: then the key need not be copied for it.
-                let magazine = near.magazine_of_key(key);
-                if near.has(key) && magazine.put(object.get()) {
-                    return Ok(());
-                }
+        let Some((near, pinned)) = system.platform().pin_near(system.table().near()) else {
+            return system.kfree_slow(object);
+        };
+        if let Some(page) = near.page(object.pfn()) {
+            let key = page.slab_key();
+            // Looked up first: then the key need not be copied for it.
+            let magazine = near.magazine_of_key(key);
+            if near.has(key) && magazine.put(object.get()) {
+                return Ok(());
             }
         }
-        system.kfree_slow(object)
+        system.kfree_far(near, object, pinned)
     }
 }
 
@@ -191,6 +193,26 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             self.table().note_large(page.nid(), order);
         }
         Ok(ObjAddr::new(pfn.addr().0))
+    }
+
+    /// The way of an object for which there was no place near: another node's is
+    /// gathered.
+    #[cold]
+    #[inline(never)]
+    fn kfree_far(
+        &self,
+        near: &NearCpu<'m>,
+        object: ObjAddr,
+        pinned: P::CpuGuard<'_>,
+    ) -> Result<()> {
+        if let Some(page) = near.far_page(object.pfn()) {
+            let key = page.slab_key();
+            if near.magazine_of_key(key).put_same_remote(key, object.get()) {
+                return Ok(());
+            }
+        }
+        drop(pinned);
+        self.kfree_slow(object)
     }
 
     /// See [`ObjectAllocator::kfree`](super::ObjectAllocator::kfree), without its

@@ -9,11 +9,12 @@
 //!                                       a free adds 1, less 1 << 6
 //! gate      0, or not: closed to those who have not found it near
 //! key       what the third word of a page's descriptor is, where it matters,
-//!           for a slab of this cache on this node; 0, which no page has, where
-//!           nothing is kept
+//!           for a slab of this cache on this node; what no page has where nothing
+//!           is kept
 //!
 //! objects   [ - | 1 | 2 | ... | top | ... | top + room = capacity | ... 63 ]
-//! remote    [ 0 | 1 | ... | remote_len ... ]     remote_key: that of all of them, or 0
+//! remote    [ 0 | 1 | ... | len ... ]     remote_word: key of all of them << 32 | len;
+//!                                         a key that no page has where it is not one
 //! ```
 //!
 //! An allocation looks at `word`, a free at the descriptor, `key` and `word`; all
@@ -39,6 +40,7 @@
 //! The second wait is for a section that has begun in between and is slow: it has
 //! looked at the word as it was before, and must not find the gate open.
 
+use crate::page::PageDescriptor;
 use crate::phys::cells;
 use crate::phys::NodeId;
 use core::sync::atomic::AtomicU32;
@@ -65,6 +67,10 @@ const TAKE: u64 = (1u64 << COUNT_SHIFT).wrapping_sub(PUT);
 const PLACES: usize = MAX_CAPACITY as usize + 2;
 /// How many objects of other nodes are gathered.
 pub(super) const REMOTE: usize = 32;
+/// What a key is that no page has.
+const NO_KEY: u32 = PageDescriptor::NO_SLAB_KEY;
+/// No object of another node.
+const NO_REMOTE: u64 = (NO_KEY as u64) << 32;
 /// What a gate is that nobody passes.
 const CLOSED: u32 = 1;
 
@@ -84,6 +90,12 @@ pub const fn cpu_capacity(sheaf_capacity: u32) -> u32 {
     magazine_capacity(sheaf_capacity) + REMOTE as u32
 }
 
+/// So many objects of other nodes, of pages that all have this key.
+#[inline(always)]
+fn remote_word(key: u32, len: u32) -> u64 {
+    (u64::from(key) << 32) | u64::from(len)
+}
+
 cells! {
     /// What a CPU keeps of a cache.
     #[repr(align(64))]
@@ -95,8 +107,7 @@ cells! {
         nid: AtomicU32,
         /// Where what the cache has on the node is; 0 where that is not known.
         node: AtomicU64,
-        remote_len: AtomicU32,
-        remote_key: AtomicU32,
+        remote_word: AtomicU64,
         /// Objects that came from the node's slabs.
         refilled: AtomicU64,
         /// Objects that went there.
@@ -132,13 +143,12 @@ impl CpuSlab {
     pub(super) const fn closed() -> Self {
         Self {
             word: AtomicU64::new(0),
-            key: AtomicU32::new(0),
+            key: AtomicU32::new(NO_KEY),
             gate: AtomicU32::new(CLOSED),
             capacity: AtomicU32::new(0),
             nid: AtomicU32::new(0),
             node: AtomicU64::new(0),
-            remote_len: AtomicU32::new(0),
-            remote_key: AtomicU32::new(0),
+            remote_word: AtomicU64::new(NO_REMOTE),
             refilled: AtomicU64::new(0),
             flushed: AtomicU64::new(0),
             refills: AtomicU64::new(0),
@@ -153,15 +163,10 @@ impl CpuSlab {
     /// Nothing is kept until [`CpuSlab::set_up`] says so.
     pub(super) fn init(&self) {
         self.word.store(0, Relaxed);
-        for zero in [
-            &self.key,
-            &self.gate,
-            &self.capacity,
-            &self.remote_len,
-            &self.remote_key,
-        ] {
-            zero.store(0, Relaxed);
-        }
+        self.key.store(NO_KEY, Relaxed);
+        self.gate.store(0, Relaxed);
+        self.capacity.store(0, Relaxed);
+        self.remote_word.store(NO_REMOTE, Relaxed);
         self.nid.store(NodeId::NONE.0 as u32, Relaxed);
         for zero in [
             &self.node,
@@ -263,16 +268,16 @@ impl CpuSlab {
         true
     }
 
-    /// The key of what is kept; 0 where nothing is.
-    #[inline]
-    pub(super) fn key(&self) -> u32 {
-        self.key.load(Relaxed)
-    }
-
     /// Whether this is the key of what is kept.
     #[inline]
     pub(super) fn keeps(&self, key: u32) -> bool {
         self.key.load(Relaxed) == key
+    }
+
+    /// Whether it is that of pages of what is kept, but on another node.
+    #[inline(always)]
+    pub(super) fn keeps_elsewhere(&self, key: u32) -> bool {
+        PageDescriptor::slab_keys_differ_by_node(key, self.key.load(Relaxed))
     }
 
     /// Whether nobody has taken it from its CPU.
@@ -352,40 +357,58 @@ impl CpuSlab {
         }
     }
 
-    /// Keeps an object of another node, from a page whose key is `key`; `false`
-    /// when there is no room.
-    #[inline]
-    pub(super) fn put_remote(&self, key: u32, object: u64) -> bool {
-        let len = self.remote_len.load(Relaxed);
+    /// Keeps an object from a page whose key is that of all objects of other nodes that
+    /// were put last; `false` when it is not, or there is no room.
+    #[inline(always)]
+    pub(super) fn put_same_remote(&self, key: u32, object: u64) -> bool {
+        // How many there are, where the keys are the same; too many, where they are not.
+        let len = self.remote_word.load(Relaxed) ^ remote_word(key, 0);
         let Some(place) = self.remote.get(len as usize) else {
             return false;
         };
         place.store(object, Relaxed);
-        self.remote_len.store(len.wrapping_add(1), Relaxed);
-        if self.remote_key.load(Relaxed) != key {
-            let all = match len {
-                0 => key,
-                _ => 0,
-            };
-            self.remote_key.store(all, Relaxed);
-        }
+        bump(&self.remote_word, 1);
         true
     }
 
-    /// All objects of other nodes, and the key of the pages that they all are from,
-    /// if it is one.
+    /// Keeps an object of another node, from a page whose key is `key`; `false`
+    /// when there is no room.
     #[inline]
-    pub(super) fn remote(&self) -> (&[AtomicU64], u32) {
-        let len = self.remote_len.load(Relaxed) as usize;
-        let kept = self.remote.get(..len).unwrap_or_default();
-        (kept, self.remote_key.load(Relaxed))
+    pub(super) fn put_remote(&self, key: u32, object: u64) -> bool {
+        let (all, len) = self.remote_parts();
+        let Some(place) = self.remote.get(len as usize) else {
+            return false;
+        };
+        place.store(object, Relaxed);
+        let all = match len == 0 || all == key {
+            true => key,
+            false => NO_KEY,
+        };
+        let word = remote_word(all, len.wrapping_add(1));
+        self.remote_word.store(word, Relaxed);
+        true
+    }
+
+    /// All objects of other nodes, and whether their pages all have one key.
+    #[inline]
+    pub(super) fn remote(&self) -> (&[AtomicU64], bool) {
+        let (key, len) = self.remote_parts();
+        let kept = self.remote.get(..len as usize).unwrap_or_default();
+        (kept, key != NO_KEY)
+    }
+
+    /// The key that they all have, and how many there are.
+    #[inline]
+    fn remote_parts(&self) -> (u32, u32) {
+        let word = self.remote_word.load(Relaxed);
+        ((word >> 32) as u32, word as u32)
     }
 
     /// Takes them all away.
     #[inline]
     pub(super) fn take_remote(&self) {
-        let len = self.remote_len.load(Relaxed);
-        self.remote_len.store(0, Relaxed);
+        let (key, len) = self.remote_parts();
+        self.remote_word.store(remote_word(key, 0), Relaxed);
         if len > 0 {
             bump(&self.remote_freed, len.into());
             bump(&self.remote_batches, 1);
@@ -395,9 +418,8 @@ impl CpuSlab {
     /// Whether the object is in it, as far as can be seen from anywhere.
     pub(super) fn has(&self, object: u64) -> bool {
         let len = self.len() as usize;
-        let kept = self.objects.get(1..=len);
-        let remote = self.remote.get(..self.remote_len.load(Relaxed) as usize);
-        let mut all = kept.into_iter().chain(remote).flatten();
+        let kept = self.objects.get(1..=len).unwrap_or_default();
+        let mut all = kept.iter().chain(self.remote().0);
         all.any(|place| place.load(Relaxed) == object)
     }
 
@@ -405,8 +427,7 @@ impl CpuSlab {
     /// alone.
     pub(super) fn for_each(&self, mut each: impl FnMut(u64)) {
         let kept = self.objects.get(1..=self.len() as usize);
-        let remote = self.remote.get(..self.remote_len.load(Relaxed) as usize);
-        for place in kept.into_iter().chain(remote).flatten() {
+        for place in kept.unwrap_or_default().iter().chain(self.remote().0) {
             each(place.load(Relaxed));
         }
     }
@@ -416,7 +437,7 @@ impl CpuSlab {
         let word = self.word.load(Relaxed);
         let top = word & TOP;
         let allocs = word >> COUNT_SHIFT;
-        let remote_len = u64::from(self.remote_len.load(Relaxed));
+        let (_, remote_len) = self.remote_parts();
         // What came and what is there or went are the same.
         let came = self.refilled.load(Relaxed);
         let went = allocs
@@ -429,7 +450,7 @@ impl CpuSlab {
             flushes: self.flushes.load(Relaxed),
             remote_freed: self.remote_freed.load(Relaxed),
             remote_batches: self.remote_batches.load(Relaxed),
-            cached: top.wrapping_add(remote_len),
+            cached: top.wrapping_add(remote_len.into()),
         }
     }
 }

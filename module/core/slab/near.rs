@@ -8,6 +8,7 @@
 //! pin --> NearCpu of the running CPU
 //!           map, start    descriptors of its node's main zone
 //!           own           what the keys of slab pages on that node have in common
+//!           far           descriptors of nearly all of another node's pages
 //!           magazines     [ - | 1 kmem_cache_node | 2 kmem_cache | 3 kmalloc-96 | ... 255 ]
 //!                           by the cache's number; one that keeps nothing where
 //!                           there is no such cache
@@ -28,6 +29,7 @@ use crate::page::ZoneId;
 use crate::phys::CellRef;
 use crate::phys::NodeId;
 use crate::phys::Pfn;
+use crate::sparse::Stretch;
 
 /// Caches with numbers below this are near: those that a byte can tell apart.
 const NEAR_CACHES: usize = 1 << u8::BITS;
@@ -44,6 +46,7 @@ pub(super) struct NearCpu<'m> {
     start: u64,
     /// [`PageDescriptor::slab_key_of`] its node, without a cache's number.
     own: u32,
+    far: [Stretch<'m>; 2],
     magazines: [CellRef<'m, CpuSlab>; NEAR_CACHES],
 }
 
@@ -69,15 +72,24 @@ impl<'m> NearCpu<'m> {
             map: &[],
             start: 0,
             own: PageDescriptor::slab_key_of(NodeId(0), 0),
+            far: [Stretch::EMPTY; 2],
             magazines: [const { CellRef::new(&CLOSED) }; NEAR_CACHES],
         }
     }
 
-    /// With the same descriptors as the page allocator has near.
-    pub(super) fn open(&mut self, local: &CpuLocal<'m>) {
+    /// With the same descriptors as the page allocator has near, and of the first other
+    /// node those that `maps` has: its own piece, and what of it lies in a section that
+    /// this node begins.
+    pub(super) fn open(&mut self, local: &CpuLocal<'m>, maps: &[Stretch<'m>]) {
         let (nid, start, map) = local.near_map();
         (self.start, self.map) = (start, map);
         self.own = PageDescriptor::slab_key_of(nid, 0);
+        let others = maps.iter().enumerate();
+        let mut others = others.filter(|(node, _)| nid.index() != Some(*node));
+        let other = others.find(|(_, map)| !map.map.is_empty());
+        let its = other.map_or(Stretch::EMPTY, |(_, map)| *map);
+        let own = nid.index().and_then(|nid| maps.get(nid));
+        self.far = [its, *own.unwrap_or(&Stretch::EMPTY)];
     }
 
     /// The node whose pages are near, if any are. It is that of the objects that its
@@ -91,6 +103,15 @@ impl<'m> NearCpu<'m> {
     #[inline(always)]
     pub(super) fn page(&self, pfn: Pfn) -> Option<&'m PageDescriptor> {
         self.map.get(pfn.0.wrapping_sub(self.start) as usize)
+    }
+
+    /// The descriptor of a page that is one of nearly all of another node's, which of two
+    /// nodes is the other; or any.
+    #[inline(always)]
+    pub(super) fn far_page(&self, pfn: Pfn) -> Option<&'m PageDescriptor> {
+        let page = |map: &Stretch<'m>| map.map.get(pfn.0.wrapping_sub(map.start.0) as usize);
+        let [its, own] = &self.far;
+        page(its).or_else(|| page(own))
     }
 
     /// The magazine of a cache.

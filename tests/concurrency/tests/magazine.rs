@@ -22,6 +22,20 @@ use loom::thread;
 use magazine::CpuSlab;
 use phys::New;
 
+mod page {
+    /// What magazines ask of the keys of pages.
+    pub struct PageDescriptor;
+
+    impl PageDescriptor {
+        /// As cells are, made anew.
+        pub const NO_SLAB_KEY: u32 = 0;
+
+        pub fn slab_keys_differ_by_node(one: u32, other: u32) -> bool {
+            one != other && (one ^ other) << 6 == 0
+        }
+    }
+}
+
 mod phys {
     use loom::sync::atomic::AtomicU32;
     use loom::sync::atomic::AtomicU64;

@@ -7,13 +7,11 @@ use crate::buddy::CpuLocal;
 use crate::buddy::Deferred;
 use crate::error::Error;
 use crate::error::Result;
-use crate::page::PageDescriptor;
 use crate::phys::CellSlot;
 use crate::phys::CellsSlot;
 use crate::phys::NodeId;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
-use crate::phys::Pfn;
 use crate::phys::PhysRange;
 use crate::phys::Region;
 use crate::phys::Window;
@@ -119,9 +117,6 @@ impl<'m> SlabTable<'m> {
         nr_nodes: usize,
         locals: &'m [CpuLocal<'m>],
     ) {
-        for (near, local) in self.near.iter_mut().take(NEAR_CPUS).zip(locals) {
-            near.open(local);
-        }
         self.nr_nodes = AtomicU32::new(nr_nodes as u32);
         for window in region.windows() {
             let segment = region.segment(window.range().start.pfn_down());
@@ -135,6 +130,9 @@ impl<'m> SlabTable<'m> {
         for (map, window) in self.maps.iter_mut().zip(&self.windows) {
             let range = window.range().whole_pages();
             *map = sparse.stretch(range).unwrap_or(Stretch::EMPTY);
+        }
+        for (near, local) in self.near.iter_mut().take(NEAR_CPUS).zip(locals) {
+            near.open(local, &self.maps);
         }
     }
 
@@ -177,14 +175,6 @@ impl<'m> SlabTable<'m> {
     #[inline]
     pub(in crate::slab) fn map(&self, nid: NodeId) -> Option<&Stretch<'m>> {
         self.maps.get(nid.index()?)
-    }
-
-    /// The descriptor of a page that is one of most of the first two nodes'.
-    #[inline(always)]
-    pub(in crate::slab) fn main_page(&self, pfn: Pfn) -> Option<&'m PageDescriptor> {
-        let [first, second, ..] = &self.maps;
-        let page = |map: &Stretch<'m>| map.map.get(pfn.0.wrapping_sub(map.start.0) as usize);
-        page(second).or_else(|| page(first))
     }
 
     /// The windows of all nodes.

@@ -7,6 +7,7 @@ use shadowmm_core::buddy::gfp;
 use shadowmm_core::buddy::AllocRequest;
 use shadowmm_core::buddy::PageAllocator;
 use shadowmm_core::error::Error;
+use shadowmm_core::page::PageState;
 use shadowmm_core::phys::*;
 use shadowmm_core::platform::Platform;
 use shadowmm_core::slab::*;
@@ -243,6 +244,105 @@ fn objects_of_another_node_go_back_in_batches() {
     // The rest, and what their own node has in store.
     assert_eq!(report.cached, 1000 % 32 + 512);
     world.validate();
+    world.destroy(id);
+    world.finish();
+}
+
+#[test]
+fn objects_of_two_other_nodes_are_told_apart() {
+    let world = World::new(&[48, 48, 48]);
+    let slab = world.slab();
+    let id = world.create("remote", 64);
+    run_on(0);
+    let take = |node| {
+        let mut objects = vec![ObjAddr::NULL; 400];
+        slab.alloc_bulk(id, &KERNEL.on(NodeId(node)), &mut objects)
+            .unwrap();
+        objects
+    };
+    let cache = slab.cache(id).unwrap();
+    // All of one, then all of the other: a batch in between has some of both.
+    let [second, third] = [take(1), take(2)];
+    for &object in second.iter().chain(&third) {
+        cache.free(object).unwrap();
+    }
+    assert_eq!(world.report(id).active_objects, 0);
+    world.validate();
+    // In turn: no batch is of one node.
+    let [second, third] = [take(1), take(2)];
+    for (&one, &other) in second.iter().zip(&third) {
+        cache.free(one).unwrap();
+        cache.free(other).unwrap();
+    }
+    let report = world.report(id);
+    assert_eq!(report.active_objects, 0);
+    // The last batch is full, and goes when there is one object more.
+    assert_eq!(report.counts.free_remote, 1600 - 32);
+    for node in [1, 2] {
+        let its = slab.node_report(id, NodeId(node)).unwrap();
+        assert!(its.slabs > 0, "{its:?}");
+    }
+    world.validate();
+    slab.shrink(id).unwrap();
+    let nodes = world.report(id).nodes;
+    assert_eq!(nodes, CacheNodeReport::default());
+    world.destroy(id);
+    world.finish();
+}
+
+#[test]
+fn objects_of_another_node_are_gathered_by_size_too() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    let sized = slab.by_size();
+    run_on(0);
+    let sizes = [64, 192, 64, 64];
+    let take = |&size: &u64| sized.alloc(Bytes(size), &KERNEL.on(NodeId(1))).unwrap();
+    let objects: Vec<ObjAddr> = sizes.iter().cycle().take(400).map(take).collect();
+    for &object in &objects {
+        sized.free(object).unwrap();
+    }
+    for (size, freed) in [(64, 300u64), (192, 100)] {
+        let id = slab
+            .kmalloc_cache(Bytes(size), KmallocType::Normal)
+            .unwrap();
+        let report = world.report(id);
+        assert_eq!(report.active_objects, 0);
+        assert_eq!(report.counts.remote_batches, freed / 32);
+        assert_eq!(report.counts.free_remote, freed / 32 * 32);
+    }
+    world.validate();
+    world.finish();
+}
+
+#[test]
+fn a_page_that_is_no_slabs_is_refused_whatever_a_cpu_keeps() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    let id = world.create("one", 64);
+    let cache = slab.cache(id).unwrap();
+    let reserved: Vec<Pfn> = (0..)
+        .map(Pfn)
+        .take((96 << 20) >> 12)
+        .filter(|&pfn| {
+            let page = world.mm.sparse.page(pfn);
+            page.is_some_and(|page| page.state() == PageState::Reserved)
+        })
+        .collect();
+    assert!(!reserved.is_empty());
+    // Nothing is near while somebody listens, everything is when nobody does.
+    for listens in [false, true, false] {
+        world.listen(listens);
+        for pfn in &reserved {
+            let object = ObjAddr::new(pfn.addr().0);
+            assert_eq!(cache.free(object), Err(Error::NotAnObject), "{listens}");
+            assert_eq!(slab.by_size().free(object), Err(Error::NotAnObject));
+        }
+        if !listens {
+            let object = cache.alloc(&KERNEL).unwrap();
+            cache.free(object).unwrap();
+        }
+    }
     world.destroy(id);
     world.finish();
 }
