@@ -376,8 +376,9 @@ impl<P: Platform> Shrinker for Mm<'_, P> {
         };
         // A container's extensions are looked at together, wherever they lie.
         let pages = kmsob.shrink_all();
+        control.nr_scanned = control.nr_scanned.max(pages.0);
         control.reclaimed += pages;
-        Some(pages.0)
+        (!pages.is_zero()).then_some(pages.0)
     }
 
     fn deferred(&self) -> &Deferred {

@@ -114,7 +114,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     }
 
     /// Empties closed magazines, and with those of all CPUs the nodes' stores.
-    fn empty(&self, id: CacheId, cache: &'m CacheCells, only: Option<CpuId>) -> Pages {
+    pub(super) fn empty(&self, id: CacheId, cache: &'m CacheCells, only: Option<CpuId>) -> Pages {
         let shape = cache.shape();
         let mut pages = Pages::ZERO;
         for (index, cpu) in self.cpus(id).iter().enumerate() {

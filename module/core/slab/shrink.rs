@@ -8,6 +8,7 @@
 //! reclaim asks, and after them what CPUs keep.
 
 use super::barn::stored;
+use super::flags::SlabFlags;
 use super::node::LockedNode;
 use super::object::CacheId;
 use super::page::Fullness;
@@ -26,6 +27,8 @@ use core::sync::atomic::Ordering::Relaxed;
 
 /// Slabs with up to so many free objects are sorted (`SHRINK_PROMOTE_MAX`).
 const SHRINK_PROMOTE_MAX: u32 = 32;
+/// So many objects that are kept at hand may come to a page.
+const KEPT_FOR_A_PAGE: u64 = 16;
 
 impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     /// See [`ObjectAllocator::shrink`](super::ObjectAllocator::shrink).
@@ -38,18 +41,24 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     /// The same for all caches.
     pub(super) fn shrink_caches(&self) -> Pages {
         let _lock = self.table().lock(self.platform());
-        // The stores are objects of kmalloc's caches: all of these go first.
-        let kept = self.drain_all(None);
-        let caches = self.table().caches();
-        let shrunk: Pages = caches
-            .map(|(id, cache)| self.shrink_locked(id, cache))
-            .sum();
-        kept + shrunk
+        self.with_closed(None, || {
+            // The stores are objects of kmalloc's caches: all of these go first.
+            let caches = self.table().caches();
+            let kept: Pages = caches.map(|(id, cache)| self.empty(id, cache, None)).sum();
+            let caches = self.table().caches();
+            let shrunk: Pages = caches.map(|(_, cache)| self.shrink_slabs(cache)).sum();
+            kept + shrunk
+        })
     }
 
     /// `__kmem_cache_shrink`, for the holder of the layer's lock.
     fn shrink_locked(&self, id: CacheId, cache: &'m CacheCells) -> Pages {
-        let mut pages = self.end_drain(self.drain_cpus(id, cache));
+        self.end_drain(self.drain_cpus(id, cache)) + self.shrink_slabs(cache)
+    }
+
+    /// The same for what neither CPUs nor nodes keep.
+    fn shrink_slabs(&self, cache: &'m CacheCells) -> Pages {
+        let mut pages = Pages::ZERO;
         let shape = cache.shape();
         for node in self.nodes(cache) {
             let discarded = {
@@ -81,7 +90,8 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         (pages, kept)
     }
 
-    /// Gives back up to `want` pages of empty slabs on a node; how many.
+    /// Gives back up to `want` pages of empty slabs on a node, or more where they have to be
+    /// waited for; how many.
     fn reclaim_empty(&self, nid: NodeId, want: u64) -> Pages {
         let mut pages = Pages::ZERO;
         for (_, cache) in self.table().caches() {
@@ -92,7 +102,11 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
                 continue;
             }
             let shape = cache.shape();
-            let mut wanted = want.saturating_sub(pages.0);
+            let mut wanted = match shape.geometry.flags.has(SlabFlags::TYPESAFE_BY_RCU) {
+                // One wait is for all of them.
+                true => u64::MAX,
+                false => want.saturating_sub(pages.0),
+            };
             let of_one = shape.geometry.order.pages().0;
             let discarded = {
                 let locked = self.lock_node(&shape, node);
@@ -170,7 +184,7 @@ impl<P: Platform> Shrinker for SlabAllocator<'_, '_, P> {
         let (pages, kept) = self.reclaimable(control.nid);
         // Linux counts what can be given up; how many pages come of what CPUs keep
         // is not known before.
-        pages.saturating_add(kept / 16)
+        pages.saturating_add(kept / KEPT_FOR_A_PAGE)
     }
 
     fn scan(&self, control: &mut ShrinkControl) -> Option<u64> {
@@ -179,9 +193,19 @@ impl<P: Platform> Shrinker for SlabAllocator<'_, '_, P> {
         let want = control.nr_to_scan;
         let mut pages = self.reclaim_empty(control.nid, want);
         if pages.is_zero() {
+            let (_, kept) = self.reclaimable(control.nid);
+            if kept == 0 {
+                return None;
+            }
             pages += self.drain_all(None);
             pages += self.reclaim_empty(control.nid, want);
+            if pages.is_zero() {
+                return None;
+            }
+            // That was all of it, and need not be waited for once more.
+            control.nr_scanned = want.max(kept / KEPT_FOR_A_PAGE);
         }
+        control.nr_scanned = control.nr_scanned.max(pages.0);
         control.reclaimed += pages;
         Some(pages.0)
     }
