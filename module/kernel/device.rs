@@ -165,26 +165,26 @@ impl MiscDevice for OpenFile {
 
     fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Pin<KBox<Self>>> {
         let shadow = shadow::current().ok_or(ENODEV)?;
-        let objects = shadow.slab.file_opened()?;
         let account = FileAccount::open(&shadow)?;
         let windows = FileWindows::new(account.clone())?;
+        let room = KBox::<Self>::new_uninit(GFP_KERNEL)?;
+        // Where the shadow knows of a file, there is one to be dropped: nothing may fail
+        // behind this.
+        let objects = shadow.slab.file_opened()?;
         let number = shadow.file_opened();
         let slab_diff = SlabDiff::new(shadow.clone());
-        let file = KBox::pin_init(
-            pin_init!(Self {
-                shadow,
-                held <- new_mutex!(Held::new()),
-                objects,
-                windows,
-                account,
-                policy <- new_mutex!(Policy::Local),
-                interleave: InterleavePrev::new(),
-                number,
-                diff <- new_mutex!(OpenDiff::default()),
-                slab_diff <- new_mutex!(slab_diff),
-            }),
-            GFP_KERNEL,
-        )?;
+        let file = room.write_pin_init(pin_init!(Self {
+            shadow,
+            held <- new_mutex!(Held::new()),
+            objects,
+            windows,
+            account,
+            policy <- new_mutex!(Policy::Local),
+            interleave: InterleavePrev::new(),
+            number,
+            diff <- new_mutex!(OpenDiff::default()),
+            slab_diff <- new_mutex!(slab_diff),
+        }))?;
         Ok(file)
     }
 
