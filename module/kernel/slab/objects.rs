@@ -13,6 +13,7 @@ use super::leave_room;
 use super::make_room;
 use super::node_of;
 use super::object_request;
+use super::Table;
 use crate::abi;
 use crate::device::OpenFile;
 use crate::shadow::Mm;
@@ -122,7 +123,7 @@ impl OpenFile {
         &self,
         id: CacheId,
         object: ObjAddr,
-        misuse: impl FnOnce(&Mm<'_>) -> CoreResult<()>,
+        misuse: impl FnOnce(&Mm<'_>, &mut Table) -> CoreResult<()>,
     ) -> CoreResult<()> {
         check_admin()?;
         let slab = &self.shadow.slab;
@@ -137,14 +138,15 @@ impl OpenFile {
             if !cache.geometry.flags.has(SlabFlags::DEBUG) || !slab.is_created(id) {
                 return Err(Error::NeedsDebugging);
             }
-            misuse(mm)
+            misuse(mm, &mut table)
         })
     }
 
+        let mut table = self.objects.table.lock();
     fn force_free(&self, id: CacheId, object: ObjAddr, caller: u64) -> CoreResult<()> {
-        self.force(id, object, |mm| {
+        self.force(id, object, |mm, table| {
             mm.objects()?.free(id, object, caller)?;
-            if self.objects.table.lock().remove(object).is_some() {
+            if table.remove(object).is_some() {
                 self.shadow.slab.held.fetch_sub(1, Relaxed);
                 self.account.release(Kind::Objects, 1);
             }
