@@ -68,6 +68,12 @@ impl Slots {
         )?;
         let mut failed = 0u32;
         for step in &steps {
+            if step.op == uapi::SHADOWMM_DIFF_SHRINK {
+                // Takes the lock of the CPUs that come and go, under which the workers
+                // take the shadow's state: not the other way round.
+                let pair = pairs.get(step.cache as usize);
+                pair.ok_or(Error::NoSuchCache)?.host.shrink();
+            }
             let missing = shadow.with_mm(|mm| self.step(mm, pairs, step))?;
             failed = failed.saturating_add(missing);
         }
@@ -98,9 +104,7 @@ impl Slots {
             }
             uapi::SHADOWMM_DIFF_GIVE_BULK => give_bulk(mm, pair()?, step.cache, slots),
             uapi::SHADOWMM_DIFF_SHRINK => {
-                let pair = pair()?;
-                pair.host.shrink();
-                mm.slab()?.shrink(pair.shadow()?)?;
+                mm.slab()?.shrink(pair()?.shadow()?)?;
                 Ok(0)
             }
             _ => Err(Error::BadKind),
