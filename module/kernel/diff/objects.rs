@@ -111,10 +111,11 @@ impl Slots {
         }
     }
 
-    /// Gives all objects back.
-    pub(super) fn give_all(&mut self, shadow: &Shadow, pairs: &[Pair]) {
+    /// Gives the objects of all pairs from this one on back.
+    pub(super) fn give_from(&mut self, shadow: &Shadow, pairs: &[Pair], first: usize) {
         for slot in &mut self.0 {
-            let Some(twins) = slot.take() else { continue };
+            let ours = slot.take_if(|twins| twins.pair as usize >= first);
+            let Some(twins) = ours else { continue };
             if shadow.with_mm(|mm| give(mm, pairs, twins)).is_err() {
                 // The shadow may have begun its boot anew; the kernel's object was
                 // given back all the same.
