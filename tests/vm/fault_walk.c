@@ -403,7 +403,8 @@ static const struct call others[] = {
 	{ .name = "open", .make = make_open },
 	{ .name = "a window", .make = make_window },
 	{ .name = "a fault", .needs = WINDOWED, .before = fresh_area, .make = touch },
-	{ .name = "a fault of the kernel's", .needs = WINDOWED, .before = fresh_area, .make = touch_by_read },
+	/* The page stays, for the next touch. */
+	{ .name = "a fault of the kernel's", .needs = WINDOWED | PARTLY, .before = fresh_area, .make = touch_by_read },
 };
 
 static const struct call a_file = { .needs = ALONE, .make = read_file };
