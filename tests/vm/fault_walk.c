@@ -203,8 +203,22 @@ void begin_anew(void)
 	MUST(watcher, STAGE, .stage.op = SHADOWMM_STAGE_RUN);
 }
 
+/* What the call has is given back: nothing of it is left. */
+static void over(const struct call *call, unsigned int nth)
+{
+	struct look after;
+	const char *what;
+
+	close_all();
+	after = look();
+	what = differs(&nothing, &after);
+	if (what)
+		complain(call->name, nth, "something is left: ", what);
+	nothing = after;
+}
+
 /* One try: whether there was a chance number `nth`. */
-static bool try(const struct call *call, unsigned int nth)
+static bool try_once(const struct call *call, unsigned int nth)
 {
 	struct look before, after;
 	const char *what;
@@ -246,18 +260,11 @@ static bool try(const struct call *call, unsigned int nth)
 	}
 	if (call->after)
 		call->after(result >= 0);
-	if (call->needs & BOOTS) {
+	/* The boot is begun anew by the next of its kind itself. */
+	if (call->needs & BOOTS)
 		fd = -1;
-		begin_anew();
-		with_objects();
-	}
-	close_all();
-	after = look();
-	what = differs(&nothing, &after);
-	if (what) {
-		complain(call->name, nth, "something is left: ", what);
-		nothing = after;
-	}
+	else
+		over(call, nth);
 	return taken;
 }
 
@@ -269,12 +276,15 @@ void walk(const struct call *call)
 	if (call->number)
 		walked[_IOC_NR(call->number)] = true;
 	calls++;
-	/* Whatever comes with the first of its kind has come, then. */
 	nothing = look();
-	try(call, 0);
-	nothing = look();
-	for (nth = 1; expected && nth <= most && try(call, nth); nth++)
+	try_once(call, 0);
+	for (nth = 1; expected && nth <= most && try_once(call, nth); nth++)
 		;
+	if (call->needs & BOOTS) {
+		begin_anew();
+		with_objects();
+		over(call, nth);
+	}
 	if (expected && nth > most)
 		printf("# %s: there are more than %u chances\n", call->name, most);
 	if (was == unclean)
