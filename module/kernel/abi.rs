@@ -270,24 +270,45 @@ fn read<T: Request>(arg: UserPtr) -> Result<(T, usize)> {
     Ok((request, known))
 }
 
+/// Where in a request the head's `reason` is.
+const REASON: usize = mem::offset_of!(uapi::shadowmm_head, reason);
+
 /// Reads a request, has it handled, and writes the answer or the reason.
+pub(crate) fn answer<T: Request>(arg: UserPtr, handle: impl FnOnce(&mut T) -> Result) -> Result {
+    answer_or_undo(arg, handle, |_, ()| ())
+}
+
+/// The same for a request that takes something, which `undo` gives back where the answer
+/// can't be written: the caller would not know what he has.
 ///
 /// Each request has a frame of its own on the stack, of 16 KiB: the one that dispatches
 /// them would have all of theirs at once.
 #[inline(never)]
-pub(crate) fn answer<T: Request>(arg: UserPtr, handle: impl FnOnce(&mut T) -> Result) -> Result {
+pub(crate) fn answer_or_undo<T: Request, U>(
+    arg: UserPtr,
+    handle: impl FnOnce(&mut T) -> Result<U>,
+    undo: impl FnOnce(&T, U),
+) -> Result {
     let result = read::<T>(arg).and_then(|(mut request, known)| {
         // Where the answer can't be written, nothing may have been done: the
         // request itself goes back first, to the same place.
         write_bytes(arg, request.bytes().get(..known).unwrap_or(&[]))?;
-        handle(&mut request)?;
+        let done = handle(&mut request)?;
+        if let Some(reason) = request
+            .bytes_mut()
+            .get_mut(REASON..REASON + size_of::<u32>())
+        {
+            reason.fill(0);
+        }
+        // The memory was there a moment ago, and the caller has let go of it.
         write_bytes(arg, request.bytes().get(..known).unwrap_or(&[]))
+            .inspect_err(|_| undo(&request, done))
     });
-    let reason = result.err().map_or(0, Error::code);
-    let place = mem::offset_of!(uapi::shadowmm_head, reason);
-    // If even this can't be written, the errno has to be enough.
-    let written = write_bytes(arg.wrapping_byte_add(place), &reason.to_ne_bytes());
-    result.and(written)
+    if let Err(error) = result {
+        // If even this can't be written, the errno has to be enough.
+        let _ = write_bytes(arg.wrapping_byte_add(REASON), &error.code().to_ne_bytes());
+    }
+    result
 }
 
 fn write_bytes(arg: UserPtr, bytes: &[u8]) -> Result {

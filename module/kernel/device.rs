@@ -165,26 +165,26 @@ impl MiscDevice for OpenFile {
 
     fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Pin<KBox<Self>>> {
         let shadow = shadow::current().ok_or(ENODEV)?;
-        let objects = shadow.slab.file_opened()?;
         let account = FileAccount::open(&shadow)?;
         let windows = FileWindows::new(account.clone())?;
+        let room = KBox::<Self>::new_uninit(GFP_KERNEL)?;
+        // Where the shadow knows of a file, there is one to be dropped: nothing may fail
+        // behind this.
+        let objects = shadow.slab.file_opened()?;
         let number = shadow.file_opened();
         let slab_diff = SlabDiff::new(shadow.clone());
-        let file = KBox::pin_init(
-            pin_init!(Self {
-                shadow,
-                held <- new_mutex!(Held::new()),
-                objects,
-                windows,
-                account,
-                policy <- new_mutex!(Policy::Local),
-                interleave: InterleavePrev::new(),
-                number,
-                diff <- new_mutex!(OpenDiff::default()),
-                slab_diff <- new_mutex!(slab_diff),
-            }),
-            GFP_KERNEL,
-        )?;
+        let file = room.write_pin_init(pin_init!(Self {
+            shadow,
+            held <- new_mutex!(Held::new()),
+            objects,
+            windows,
+            account,
+            policy <- new_mutex!(Policy::Local),
+            interleave: InterleavePrev::new(),
+            number,
+            diff <- new_mutex!(OpenDiff::default()),
+            slab_diff <- new_mutex!(slab_diff),
+        }))?;
         Ok(file)
     }
 
@@ -201,22 +201,58 @@ impl MiscDevice for OpenFile {
             VERSION => abi::answer(arg, version),
             STAGE => abi::answer(arg, |request| me.stage(request)),
             MAP => abi::answer(arg, |request| me.map(request)),
-            ALLOC => abi::answer(arg, |request| me.alloc(request)),
+            ALLOC => abi::answer_or_undo(
+                arg,
+                |request| me.alloc(request),
+                |request, ()| me.undo_alloc(request),
+            ),
             FREE => abi::answer(arg, |request| me.free(request)),
             PAGE => abi::answer(arg, |request| me.page(request)),
             REPORT => abi::answer(arg, |request| me.report(request)),
             VALIDATE => abi::answer(arg, |request| me.validate(request)),
             RECLAIM => abi::answer(arg, |request| me.reclaim(request)),
-            BULK => abi::answer(arg, |request| me.bulk(request)),
-            EXACT => abi::answer(arg, |request| me.exact(request)),
-            BLOCK => abi::answer(arg, |request| me.block(request)),
+            BULK => abi::answer_or_undo(
+                arg,
+                |request| me.bulk(request),
+                |_, taken| me.undo_bulk(&taken),
+            ),
+            EXACT => abi::answer_or_undo(
+                arg,
+                |request| me.exact(request),
+                |request, ()| me.undo_exact(request),
+            ),
+            BLOCK => abi::answer_or_undo(
+                arg,
+                |request| me.block(request),
+                |request, ()| me.undo_block(request),
+            ),
             POLICY => abi::answer(arg, |request| me.policy(request)),
-            CONTIG => abi::answer(arg, |request| me.contig(request)),
-            CREATE => abi::answer(arg, |request| me.create(request)),
+            CONTIG => abi::answer_or_undo(
+                arg,
+                |request| me.contig(request),
+                |request, ()| me.undo_contig(request),
+            ),
+            CREATE => abi::answer_or_undo(
+                arg,
+                |request| me.create(request),
+                |request, ()| me.undo_create(request),
+            ),
             CACHE => abi::answer(arg, |request| me.cache(request)),
-            OBJECT => abi::answer(arg, |request| me.object(request)),
-            OBJECTS => abi::answer(arg, |request| me.objects(request)),
-            KMALLOC => abi::answer(arg, |request| me.kmalloc(request)),
+            OBJECT => abi::answer_or_undo(
+                arg,
+                |request| me.object(request),
+                |_, taken| me.undo_objects(&[taken]),
+            ),
+            OBJECTS => abi::answer_or_undo(
+                arg,
+                |request| me.objects(request),
+                |_, taken| me.undo_objects(&taken),
+            ),
+            KMALLOC => abi::answer_or_undo(
+                arg,
+                |request| me.kmalloc(request),
+                |_, taken| me.undo_objects(&[taken]),
+            ),
             BYTES => abi::answer(arg, |request| me.bytes(request)),
             MISUSE => abi::answer(arg, |request| me.misuse(request)),
             BENCH => abi::answer(arg, |request| bench::run(&me.shadow, request)),
@@ -226,7 +262,11 @@ impl MiscDevice for OpenFile {
             }),
             MM_CONFIG => abi::answer(arg, |request| me.mm_config(request)),
             MM_INFO => abi::answer(arg, |request| me.mm_info(request)),
-            MM_MMAP => abi::answer(arg, |request| me.mm_mmap(request)),
+            MM_MMAP => abi::answer_or_undo(
+                arg,
+                |request| me.mm_mmap(request),
+                |request, ()| me.undo_mmap(request),
+            ),
             MM_MUNMAP => abi::answer(arg, |request| me.mm_munmap(request)),
             MM_MPROTECT => abi::answer(arg, |request| me.mm_mprotect(request)),
             MM_MREMAP => abi::answer(arg, |request| me.mm_mremap(request)),
@@ -238,10 +278,18 @@ impl MiscDevice for OpenFile {
             MM_LIMITS => abi::answer(arg, |request| me.mm_limits(request)),
             MM_WALK => abi::answer(arg, |request| me.mm_walk(request)),
             MM_VMAS => abi::answer(arg, |request| me.mm_vmas(request)),
-            DIFF_OPEN => abi::answer(arg, |request| me.diff.lock().open(request)),
+            DIFF_OPEN => abi::answer_or_undo(
+                arg,
+                |request| me.diff.lock().open(request),
+                |_, ()| me.diff.lock().close(),
+            ),
             DIFF_PLAY => abi::answer(arg, |request| me.diff.lock().play(request)),
             DIFF_STATE => abi::answer(arg, |request| me.diff.lock().state(request)),
-            DIFF_CACHES => abi::answer(arg, |request| me.slab_diff.lock().caches(request)),
+            DIFF_CACHES => abi::answer_or_undo(
+                arg,
+                |request| me.slab_diff.lock().caches(request),
+                |_, had| me.slab_diff.lock().drop_from(had),
+            ),
             DIFF_OBJECTS => abi::answer(arg, |request| me.slab_diff.lock().objects(request)),
             DIFF_CACHE => abi::answer(arg, |request| me.slab_diff.lock().look(request)),
             _ => {
@@ -347,6 +395,21 @@ impl OpenFile {
         request.page_nid = block.nid.0;
         request.page_zone = block.zone as u32;
         Ok(())
+    }
+
+    /// Gives back what ALLOC has just taken. What may be given up when memory is short may
+    /// be gone already.
+    fn undo_alloc(&self, request: &uapi::shadowmm_alloc) {
+        let mut free = uapi::shadowmm_free {
+            pfn: request.pfn,
+            order: request.order,
+            ..Default::default()
+        };
+        if request.head.flags != 0 {
+            free.head.flags = uapi::SHADOWMM_BY_HANDLE;
+            free.pfn = request.handle;
+        }
+        let _ = self.free(&mut free);
     }
 
     fn alloc_known(

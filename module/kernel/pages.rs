@@ -35,27 +35,45 @@ fn check_unused(gfp: u32, nid: i32) -> CoreResult<()> {
 }
 
 impl OpenFile {
-    /// BULK.
-    pub(crate) fn bulk(&self, request: &mut uapi::shadowmm_bulk) -> CoreResult<()> {
+    /// Gives back what has just been taken, block by block, of the pages from `pfn` on. What
+    /// another thread has freed meanwhile is nobody's.
+    fn undo_pages(&self, pfn: Pfn, pages: u64) {
+        let mut held = self.held.lock();
+        for i in 0..pages {
+            self.put_one(&mut held, pfn + Pages(i));
+        }
+    }
+
+    /// BULK. What it has taken is told for [`OpenFile::undo_bulk`].
+    pub(crate) fn bulk(&self, request: &mut uapi::shadowmm_bulk) -> CoreResult<KVVec<Pfn>> {
         match request.count {
             0 => return Err(Error::NoPages),
             1..=uapi::SHADOWMM_MAX_BULK => {}
             _ => return Err(Error::TooManyPages),
         }
-        let (done, stopped) = match request.op {
+        let (taken, done, stopped) = match request.op {
             uapi::SHADOWMM_PAGES_ALLOC => {
                 let wanted = records::wanted(request.gfp, 0, request.nid)?;
-                self.bulk_alloc(&wanted, request.pfns, request.count as usize)?
+                let (taken, stopped) =
+                    self.bulk_alloc(&wanted, request.pfns, request.count as usize)?;
+                let done = taken.len();
+                (taken, done, stopped)
             }
             uapi::SHADOWMM_PAGES_FREE => {
                 check_unused(request.gfp, request.nid)?;
-                self.bulk_free(request.pfns, request.count)?
+                let (done, stopped) = self.bulk_free(request.pfns, request.count)?;
+                (KVVec::new(), done, stopped)
             }
             _ => return Err(Error::BadKind),
         };
         request.done = done as u32;
         request.stopped = stopped.map_or(0, Error::code);
-        Ok(())
+        Ok(taken)
+    }
+
+    /// Without their numbers the pages are of no use to anybody.
+    pub(crate) fn undo_bulk(&self, taken: &[Pfn]) {
+        self.free_singles(taken);
     }
 
     fn bulk_alloc(
@@ -63,7 +81,7 @@ impl OpenFile {
         wanted: &AllocRequest,
         pfns: u64,
         count: usize,
-    ) -> CoreResult<(usize, Option<Error>)> {
+    ) -> CoreResult<(KVVec<Pfn>, Option<Error>)> {
         let pages = KVVec::from_elem(Pfn(0), count, GFP_KERNEL);
         let mut pages = pages.map_err(|_| Error::NoHostMemory)?;
         let mut room = Room::new(count)?;
@@ -80,16 +98,12 @@ impl OpenFile {
             }
             taken
         };
+        pages.truncate(taken);
         let numbers = pages.iter().map(|pfn| pfn.0);
-        if let Err(error) = abi::write_numbers(pfns, taken, numbers) {
-            // The memory was there a moment ago, and the caller has let go of
-            // it. Without their numbers the pages are of no use to anybody.
-            let pages = pages.get(..taken).unwrap_or(&[]);
-            self.free_singles(pages);
-            return Err(error);
-        }
+        // The memory was there a moment ago, and the caller has let go of it.
+        abi::write_numbers(pfns, taken, numbers).inspect_err(|_| self.undo_bulk(&pages))?;
         let stopped = (taken < count).then_some(Error::NoMemory);
-        Ok((taken, stopped))
+        Ok((pages, stopped))
     }
 
     fn bulk_free(&self, pfns: u64, count: u32) -> CoreResult<(usize, Option<Error>)> {
@@ -167,6 +181,13 @@ impl OpenFile {
         }
     }
 
+    /// Gives back what EXACT has just taken.
+    pub(crate) fn undo_exact(&self, request: &uapi::shadowmm_exact) {
+        if request.op == uapi::SHADOWMM_PAGES_ALLOC {
+            self.undo_pages(Pfn(request.pfn), Bytes(request.bytes).pages_up().0);
+        }
+    }
+
     fn exact_free(&self, pfn: Pfn, pages: Pages) -> CoreResult<()> {
         let mut held = self.held.lock();
         for i in 0..pages.0 {
@@ -222,6 +243,13 @@ impl OpenFile {
         request.page_nid = block.nid.0;
         request.page_zone = block.zone as u32;
         Ok(())
+    }
+
+    /// Gives back what CONTIG has just taken: single pages, or one block.
+    pub(crate) fn undo_contig(&self, request: &uapi::shadowmm_contig) {
+        if request.op != uapi::SHADOWMM_CONTIG_FREE {
+            self.undo_pages(Pfn(request.pfn), request.pages);
+        }
     }
 
     /// All of them or none, as neighbours.
@@ -285,6 +313,13 @@ impl OpenFile {
             _ => return Err(Error::BadKind),
         }
         Ok(())
+    }
+
+    /// Gives up the reference that BLOCK has just taken.
+    pub(crate) fn undo_block(&self, request: &uapi::shadowmm_block) {
+        if request.op == uapi::SHADOWMM_BLOCK_GET {
+            self.undo_pages(Pfn(request.pfn), 1);
+        }
     }
 
     fn split(&self, pfn: Pfn, order: PageOrder, to: PageOrder) -> CoreResult<u32> {

@@ -85,6 +85,8 @@ static vm_fault_t serve(struct vm_fault *vmf)
 	case SHADOWMM_FAULT_RETRY:
 		/* What the kernel does for a process that is to die is given up. */
 		return !user && fatal_signal_pending(current) ? VM_FAULT_SIGBUS : VM_FAULT_NOPAGE;
+	case SHADOWMM_FAULT_HOST_OOM:
+		return VM_FAULT_OOM;
 	default:
 		return VM_FAULT_SIGBUS;
 	}

@@ -19,6 +19,7 @@ enum {
 	SHADOWMM_FAULT_ACCERR = 2,	/* SIGSEGV: a VMA that does not allow that */
 	SHADOWMM_FAULT_BUS = 3,		/* SIGBUS */
 	SHADOWMM_FAULT_RETRY = 4,	/* once more, after signals */
+	SHADOWMM_FAULT_HOST_OOM = 5,	/* the host has no memory for its table, and sees to that */
 };
 
 enum { SHADOWMM_READ = 0, SHADOWMM_WRITE = 1, SHADOWMM_EXECUTE = 2 };

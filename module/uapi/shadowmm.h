@@ -17,8 +17,11 @@
  *
  * A refused request has changed nothing. The exception is a step of the boot
  * that fails half-way: the stage stays at the last one that was done, and only
- * SHADOWMM_STAGE_RESET leads on. All numbers are in the byte order of the
- * machine; all layouts are the same for 32-bit and 64-bit callers.
+ * SHADOWMM_STAGE_RESET leads on. Where the struct can be written before the
+ * request is served and not any more behind that (EFAULT), whatever the request
+ * has taken goes back, for nobody knows of it; what it has freed or changed
+ * stays so. All numbers are in the byte order of the machine; all layouts are
+ * the same for 32-bit and 64-bit callers.
  */
 #ifndef _UAPI_SHADOWMM_H
 #define _UAPI_SHADOWMM_H
@@ -1179,8 +1182,9 @@ struct shadowmm_bench_lookup {
 
 /*
  * DIFF_OPEN: copies the node's zones. EBUSY while another file has copies; a
- * second one of the same file replaces the first. The node should be one that
- * nobody else uses: without CPUs, and not the nearest to any.
+ * second one of the same file replaces the first, which goes also where the
+ * second is refused. The node should be one that nobody else uses: without
+ * CPUs, and not the nearest to any.
  */
 struct shadowmm_diff_open {
 	struct shadowmm_head head;

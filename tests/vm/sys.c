@@ -2,8 +2,6 @@
 /* See sys.h. */
 #include "sys.h"
 
-/* With a C library, sys_hosted.c has the calls. */
-#ifndef HOSTED
 #ifdef __x86_64__
 enum { NR_read = 0, NR_write = 1, NR_open = 2, NR_close = 3, NR_mmap = 9, NR_mprotect = 10, NR_munmap = 11,
        NR_ioctl = 16, NR_fork = 57, NR_exit = 60, NR_wait4 = 61, NR_setresuid = 117 };
@@ -74,7 +72,6 @@ void sys_exit(int status)
 	for (;;)
 		syscall(NR_exit, status, 0, 0, 0);
 }
-#endif
 
 void *sys_pages(unsigned long pages)
 {

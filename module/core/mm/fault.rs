@@ -47,6 +47,9 @@ pub enum FaultResult {
     /// There is no memory, and nobody who could be killed to have some
     /// (`VM_FAULT_OOM`).
     Oom,
+    /// The host has no memory for its own table. That is the host's to mend: to kill
+    /// anybody here gives it nothing.
+    HostOom,
     /// It is to try again: somebody changes what it needs, or is about to die.
     Retry,
 }
@@ -92,6 +95,8 @@ pub(super) enum Stop {
     Segv(SegvCode),
     Bus,
     Oom,
+    /// As [`FaultResult::HostOom`].
+    HostOom,
     /// The mmap lock is needed.
     NeedsMmapLock,
     /// Another has changed the entry: from the start.
@@ -118,6 +123,7 @@ impl From<Error> for Stop {
             Error::Corrupt | Error::ForeignPfn => Self::Bus,
             // A huge entry has come where a table was to be.
             Error::Shared => Self::Again,
+            Error::NoHostMemory => Self::HostOom,
             _ => Self::Oom,
         }
     }
@@ -177,6 +183,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         match stop {
             Stop::Segv(code) => FaultResult::Segv(code),
             Stop::Bus => FaultResult::Bus,
+            Stop::HostOom => FaultResult::HostOom,
             Stop::NeedsMmapLock | Stop::Again => FaultResult::Retry,
             Stop::Oom => match self.out_of_memory() {
                 Relief::Expected => FaultResult::Retry,

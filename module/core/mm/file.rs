@@ -40,7 +40,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         let page = spaces.new_zeroed_page()?;
         match self.host.read_file(file, self.page_index(), page.pfn()) {
             Ok(true) => {}
-            Err(Error::NoHostMemory) => return Err(Stop::Oom),
+            Err(error @ Error::NoHostMemory) => return Err(error.into()),
             Ok(false) | Err(_) => return Err(Stop::Bus),
         }
         let (bits, kind) = match self.write {

@@ -24,7 +24,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     ///
     /// [`Error::NotMapped`] where there is no VMA, [`Error::NothingThere`] where one does
     /// not allow it, a guard is there, or what is behind it has ended, [`Error::NoMemory`],
-    /// [`Error::UserLimit`]. The pages before stay.
+    /// [`Error::NoHostMemory`], [`Error::UserLimit`]. The pages before stay.
     pub fn populate(&self, host: &dyn HostTable, range: VirtRange, write: bool) -> Result<u64> {
         let access = match write {
             true => Access::Write,
@@ -49,6 +49,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
                 }
                 Err(Stop::Again | Stop::NeedsMmapLock) => {}
                 Err(Stop::Segv(_) | Stop::Bus) => return Err(Error::NothingThere),
+                Err(Stop::HostOom) => return Err(Error::NoHostMemory),
                 Err(Stop::Oom) => self.wait_for_memory()?,
             }
             if self.system.platform().fatal_signal_pending() {

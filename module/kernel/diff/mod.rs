@@ -200,6 +200,11 @@ impl Diff {
             |step: uapi::shadowmm_diff_step| steps.push(step, GFP_KERNEL).map_err(no_memory),
         )?;
         let mut results = KVVec::with_capacity(steps.len(), GFP_KERNEL).map_err(no_memory)?;
+        if request.results != 0 {
+            // Where they can't be told, nothing may have been done.
+            let none = core::iter::repeat_n(0, steps.len());
+            abi::write_numbers(request.results, steps.len(), none)?;
+        }
         let locals = self.twin.locals()?;
         let view = self.twin.view(&locals)?;
         let mut player = Player {
@@ -344,6 +349,11 @@ impl OpenDiff {
         request.nr_slots = NR_SLOTS as u64;
         self.0 = Some(KBox::new(diff, GFP_KERNEL).map_err(no_memory)?);
         Ok(())
+    }
+
+    /// The copies are gone, and what was taken from the node is back.
+    pub(crate) fn close(&mut self) {
+        self.0 = None;
     }
 
     /// DIFF_PLAY.

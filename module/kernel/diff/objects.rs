@@ -68,6 +68,12 @@ impl Slots {
         )?;
         let mut failed = 0u32;
         for step in &steps {
+            if step.op == uapi::SHADOWMM_DIFF_SHRINK {
+                // Takes the lock of the CPUs that come and go, under which the workers
+                // take the shadow's state: not the other way round.
+                let pair = pairs.get(step.cache as usize);
+                pair.ok_or(Error::NoSuchCache)?.host.shrink();
+            }
             let missing = shadow.with_mm(|mm| self.step(mm, pairs, step))?;
             failed = failed.saturating_add(missing);
         }
@@ -98,19 +104,18 @@ impl Slots {
             }
             uapi::SHADOWMM_DIFF_GIVE_BULK => give_bulk(mm, pair()?, step.cache, slots),
             uapi::SHADOWMM_DIFF_SHRINK => {
-                let pair = pair()?;
-                pair.host.shrink();
-                mm.slab()?.shrink(pair.shadow()?)?;
+                mm.slab()?.shrink(pair()?.shadow()?)?;
                 Ok(0)
             }
             _ => Err(Error::BadKind),
         }
     }
 
-    /// Gives all objects back.
-    pub(super) fn give_all(&mut self, shadow: &Shadow, pairs: &[Pair]) {
+    /// Gives the objects of all pairs from this one on back.
+    pub(super) fn give_from(&mut self, shadow: &Shadow, pairs: &[Pair], first: usize) {
         for slot in &mut self.0 {
-            let Some(twins) = slot.take() else { continue };
+            let ours = slot.take_if(|twins| twins.pair as usize >= first);
+            let Some(twins) = ours else { continue };
             if shadow.with_mm(|mm| give(mm, pairs, twins)).is_err() {
                 // The shadow may have begun its boot anew; the kernel's object was
                 // given back all the same.

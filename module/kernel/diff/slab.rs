@@ -56,8 +56,8 @@ impl SlabDiff {
         }
     }
 
-    /// DIFF_CACHES.
-    pub(crate) fn caches(&mut self, request: &uapi::shadowmm_diff_caches) -> CoreResult<()> {
+    /// DIFF_CACHES. How many pairs there were before is told for [`SlabDiff::drop_from`].
+    pub(crate) fn caches(&mut self, request: &uapi::shadowmm_diff_caches) -> CoreResult<usize> {
         check_admin()?;
         if request.nr > MAX_CACHES {
             return Err(Error::BadSize);
@@ -65,8 +65,8 @@ impl SlabDiff {
         match request.op {
             uapi::SHADOWMM_DIFF_MEASURE | uapi::SHADOWMM_DIFF_KEEP | uapi::SHADOWMM_DIFF_PAIR => {}
             uapi::SHADOWMM_DIFF_DROP if request.nr == 0 => {
-                self.drop_all();
-                return Ok(());
+                self.drop_from(0);
+                return Ok(0);
             }
             _ => return Err(Error::BadKind),
         }
@@ -82,11 +82,19 @@ impl SlabDiff {
             },
         )?;
         let mut found = KVVec::with_capacity(wanted.len(), GFP_KERNEL).map_err(no_memory)?;
-        for cache in &wanted {
-            let geometry = self.ask(cache, request.op)?;
-            found.push(geometry, GFP_KERNEL).map_err(no_memory)?;
+        let had = self.pairs.len();
+        let mut ask_all = || {
+            for cache in &wanted {
+                let geometry = self.ask(cache, request.op)?;
+                found.push(geometry, GFP_KERNEL).map_err(no_memory)?;
+            }
+            abi::write_array(request.geometries, &found)
+        };
+        let asked = ask_all();
+        if asked.is_err() {
+            self.drop_from(had);
         }
-        abi::write_array(request.geometries, &found)
+        asked.map(|()| had)
     }
 
     fn ask(
@@ -154,11 +162,13 @@ impl SlabDiff {
         self.slots.look(&self.shadow, pair, request)
     }
 
-    /// Gives all objects back, and then the caches.
-    fn drop_all(&mut self) {
-        let pairs = core::mem::replace(&mut self.pairs, KVVec::new());
-        self.slots.give_all(&self.shadow, &pairs);
-        for id in pairs.iter().filter_map(|pair| pair.shadow) {
+    /// Gives the objects of all pairs from this one on back, and then the caches.
+    pub(crate) fn drop_from(&mut self, first: usize) {
+        self.slots.give_from(&self.shadow, &self.pairs, first);
+        while self.pairs.len() > first {
+            let Some(id) = self.pairs.pop().and_then(|pair| pair.shadow) else {
+                continue;
+            };
             // A boot that was begun anew has taken them with it; there is nothing
             // to be done about what can't be destroyed.
             let _ = self
@@ -170,7 +180,7 @@ impl SlabDiff {
 
 impl Drop for SlabDiff {
     fn drop(&mut self) {
-        self.drop_all();
+        self.drop_from(0);
     }
 }
 

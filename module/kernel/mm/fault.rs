@@ -57,6 +57,7 @@ unsafe extern "C" fn shadowmm_window_fault(
         Ok(FaultResult::Retry) => bindings::SHADOWMM_FAULT_RETRY,
         Ok(FaultResult::Segv(SegvCode::MapErr)) => bindings::SHADOWMM_FAULT_MAPERR,
         Ok(FaultResult::Segv(SegvCode::AccErr)) => bindings::SHADOWMM_FAULT_ACCERR,
+        Ok(FaultResult::HostOom) => bindings::SHADOWMM_FAULT_HOST_OOM,
         Ok(FaultResult::Bus | FaultResult::Oom) | Err(_) => bindings::SHADOWMM_FAULT_BUS,
     }
 }

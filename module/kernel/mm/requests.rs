@@ -33,6 +33,10 @@ use shadowmm_core::platform::Process;
 /// `MAP_ANONYMOUS`.
 const MAP_ANONYMOUS: u32 = 0x20;
 
+/// `MAP_FIXED`, `MAP_FIXED_NOREPLACE`.
+const MAP_FIXED: u32 = 0x10;
+const MAP_FIXED_NOREPLACE: u32 = 0x10_0000;
+
 /// How many pages MINCORE looks at in one go.
 const MINCORE_PAGES: u64 = 4096;
 
@@ -154,6 +158,17 @@ impl OpenFile {
         }
         request.addr = mapped?.0;
         Ok(())
+    }
+
+    /// Unmaps what MM_MMAP has just mapped, where its caller has not said himself where.
+    pub(crate) fn undo_mmap(&self, request: &uapi::shadowmm_mm_mmap) {
+        if request.flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) == 0 {
+            let _ = self.windows.current().and_then(|window| {
+                window.with_host(|space, table| {
+                    space.munmap(table, VirtAddr(request.addr), request.len)
+                })
+            });
+        }
     }
 
     /// MM_MUNMAP.

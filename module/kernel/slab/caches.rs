@@ -182,6 +182,15 @@ impl OpenFile {
         Ok(())
     }
 
+    /// Destroys what CREATE has just made, or takes the name off a cache that was there.
+    pub(crate) fn undo_create(&self, request: &uapi::shadowmm_create) {
+        // Where there is an object of it already, somebody has found it by its name.
+        let _ = self.destroy(&uapi::shadowmm_cache {
+            cache: request.cache,
+            ..Default::default()
+        });
+    }
+
     /// CACHE.
     pub(crate) fn cache(&self, request: &mut uapi::shadowmm_cache) -> CoreResult<()> {
         let mut buffer = [0; uapi::SHADOWMM_CACHE_NAME as usize];

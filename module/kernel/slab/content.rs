@@ -41,7 +41,7 @@ impl OpenFile {
                 if force {
                     let id = cache_id(request.cache)?;
                     let offset = request.offset;
-                    return self.force(id, object, |mm| {
+                    return self.force(id, object, |mm, _| {
                         let objects = mm.objects()?;
                         bytes_of(mm, &mm.allocator(), &*objects)
                             .write_anywhere(id, object, offset, &bytes)

@@ -13,6 +13,7 @@ use super::leave_room;
 use super::make_room;
 use super::node_of;
 use super::object_request;
+use super::Table;
 use crate::abi;
 use crate::device::OpenFile;
 use crate::shadow::Mm;
@@ -38,8 +39,16 @@ use shadowmm_core::slab::SlabFlags;
 const MAX_SMALL: Bytes = Bytes(2 * PAGE_SIZE);
 
 impl OpenFile {
-    /// OBJECT.
-    pub(crate) fn object(&self, request: &mut uapi::shadowmm_object) -> CoreResult<()> {
+    /// Gives back what was just taken. Without their addresses the objects are of no use to
+    /// anybody; what is NULL is none.
+    pub(crate) fn undo_objects(&self, taken: &[ObjAddr]) {
+        for &object in taken {
+            let _ = self.give_object(object, |objects| objects.kfree(object, caller()));
+        }
+    }
+
+    /// OBJECT. What it has taken is told, or NULL, for [`OpenFile::undo_objects`].
+    pub(crate) fn object(&self, request: &mut uapi::shadowmm_object) -> CoreResult<ObjAddr> {
         let caller = caller();
         match request.op {
             uapi::SHADOWMM_OBJECT_ALLOC => {
@@ -52,7 +61,7 @@ impl OpenFile {
                     self.take_object(Some(id), |objects| objects.alloc(id, &wanted))?;
                 request.object = object.get();
                 request.object_nid = nid;
-                Ok(())
+                Ok(object)
             }
             uapi::SHADOWMM_OBJECT_FREE => {
                 check_flags(&request.head, uapi::SHADOWMM_OBJECT_FORCE)?;
@@ -60,9 +69,11 @@ impl OpenFile {
                 let id = cache_id(request.cache)?;
                 let object = ObjAddr::new(request.object);
                 if request.head.flags & uapi::SHADOWMM_OBJECT_FORCE != 0 {
-                    return self.force_free(id, object, caller);
+                    self.force_free(id, object, caller)?;
+                } else {
+                    self.give_object(object, |objects| objects.free(id, object, caller))?;
                 }
-                self.give_object(object, |objects| objects.free(id, object, caller))
+                Ok(ObjAddr::NULL)
             }
             _ => Err(Error::BadKind),
         }
@@ -122,7 +133,7 @@ impl OpenFile {
         &self,
         id: CacheId,
         object: ObjAddr,
-        misuse: impl FnOnce(&Mm<'_>) -> CoreResult<()>,
+        misuse: impl FnOnce(&Mm<'_>, &mut Table) -> CoreResult<()>,
     ) -> CoreResult<()> {
         check_admin()?;
         let slab = &self.shadow.slab;
@@ -131,20 +142,21 @@ impl OpenFile {
         if !ours && slab.is_held(object) {
             return Err(Error::ObjectNotHeld);
         }
+        let mut table = self.objects.table.lock();
         self.shadow.with_mm(|mm| {
             let cache = mm.objects_if_up().and_then(|objects| objects.report(id));
             let cache = cache.ok_or(Error::NoSuchCache)?;
             if !cache.geometry.flags.has(SlabFlags::DEBUG) || !slab.is_created(id) {
                 return Err(Error::NeedsDebugging);
             }
-            misuse(mm)
+            misuse(mm, &mut table)
         })
     }
 
     fn force_free(&self, id: CacheId, object: ObjAddr, caller: u64) -> CoreResult<()> {
-        self.force(id, object, |mm| {
+        self.force(id, object, |mm, table| {
             mm.objects()?.free(id, object, caller)?;
-            if self.objects.table.lock().remove(object).is_some() {
+            if table.remove(object).is_some() {
                 self.shadow.slab.held.fetch_sub(1, Relaxed);
                 self.account.release(Kind::Objects, 1);
             }
@@ -152,8 +164,11 @@ impl OpenFile {
         })
     }
 
-    /// OBJECTS.
-    pub(crate) fn objects(&self, request: &mut uapi::shadowmm_objects) -> CoreResult<()> {
+    /// OBJECTS. What it has taken is told for [`OpenFile::undo_objects`].
+    pub(crate) fn objects(
+        &self,
+        request: &mut uapi::shadowmm_objects,
+    ) -> CoreResult<KVVec<ObjAddr>> {
         let caller = caller();
         if !(1..=uapi::SHADOWMM_MAX_OBJECTS).contains(&request.count) {
             return Err(Error::BadObjectCount);
@@ -163,10 +178,10 @@ impl OpenFile {
             uapi::SHADOWMM_OBJECT_ALLOC => {
                 let wanted = object_request(&request.head, request.gfp, request.nid)?.by(caller);
                 let id = cache_id(request.cache)?;
-                self.take_objects(id, &wanted, count, request.objects)?;
+                let taken = self.take_objects(id, &wanted, count, request.objects)?;
                 request.done = request.count;
                 request.stopped = 0;
-                Ok(())
+                Ok(taken)
             }
             uapi::SHADOWMM_OBJECT_FREE => {
                 check_flags(&request.head, 0)?;
@@ -187,7 +202,7 @@ impl OpenFile {
                 }
                 request.done = done as u32;
                 request.stopped = stopped.map_or(0, Error::code);
-                Ok(())
+                Ok(KVVec::new())
             }
             _ => Err(Error::BadKind),
         }
@@ -199,7 +214,7 @@ impl OpenFile {
         wanted: &ObjRequest,
         count: usize,
         address: u64,
-    ) -> CoreResult<()> {
+    ) -> CoreResult<KVVec<ObjAddr>> {
         let objects = KVVec::from_elem(ObjAddr::NULL, count, GFP_KERNEL);
         let mut objects = objects.map_err(|_| Error::NoHostMemory)?;
         // Where the answer can't be written, nothing may have been done.
@@ -225,11 +240,9 @@ impl OpenFile {
         }
         self.shadow.objects_used();
         let numbers = objects.iter().map(|object| object.get());
-        abi::write_numbers(address, count, numbers).inspect_err(|_| {
-            // The memory was there a moment ago. Without their addresses the
-            // objects are of no use to anybody.
-            let _ = self.give_objects(Some(id), &objects, wanted.caller);
-        })
+        // The memory was there a moment ago.
+        abi::write_numbers(address, count, numbers).inspect_err(|_| self.undo_objects(&objects))?;
+        Ok(objects)
     }
 
     /// Gives objects back, up to the first that can't be: how many, and why no
@@ -280,8 +293,9 @@ impl OpenFile {
 }
 
 impl OpenFile {
-    /// KMALLOC.
-    pub(crate) fn kmalloc(&self, request: &mut uapi::shadowmm_kmalloc) -> CoreResult<()> {
+    /// KMALLOC. A new object is told for [`OpenFile::undo_objects`]; one that has moved is in
+    /// its new place, whether its owner learns of that or not.
+    pub(crate) fn kmalloc(&self, request: &mut uapi::shadowmm_kmalloc) -> CoreResult<ObjAddr> {
         let caller = caller();
         let (gfp, nid) = (request.gfp, request.nid);
         let size = Bytes(request.size);
@@ -302,30 +316,35 @@ impl OpenFile {
                 check_unused(&[object.get()])?;
                 let wanted = object_request(&request.head, gfp, nid)?.by(caller);
                 let taken = self.take_object(None, |objects| objects.kmalloc(size, &wanted))?;
-                self.sized(request, taken)
+                self.sized(request, taken)?;
+                Ok(taken.0)
             }
             uapi::SHADOWMM_KMALLOC_REALLOC => {
                 let wanted = object_request(&request.head, gfp, nid)?.by(caller);
-                let taken = if object.is_null() {
-                    self.take_object(None, |objects| objects.krealloc(None, size, &wanted))?
-                } else {
-                    self.resize_object(object, size, &wanted)?
-                };
-                self.sized(request, taken)
+                if object.is_null() {
+                    let taken =
+                        self.take_object(None, |objects| objects.krealloc(None, size, &wanted))?;
+                    self.sized(request, taken)?;
+                    return Ok(taken.0);
+                }
+                let resized = self.resize_object(object, size, &wanted)?;
+                self.sized(request, resized)?;
+                Ok(ObjAddr::NULL)
             }
             uapi::SHADOWMM_KMALLOC_FREE => {
                 check_unused(&[size.0])?;
-                self.give_object(object, |objects| objects.kfree(object, caller))
+                self.give_object(object, |objects| objects.kfree(object, caller))?;
+                Ok(ObjAddr::NULL)
             }
             uapi::SHADOWMM_KMALLOC_SIZE => {
                 check_unused(&[size.0])?;
                 request.usable = self.usable(object)?;
-                Ok(())
+                Ok(ObjAddr::NULL)
             }
             uapi::SHADOWMM_KMALLOC_ROUNDUP => {
                 check_unused(&[object.get()])?;
                 request.usable = size_roundup(size).0;
-                Ok(())
+                Ok(ObjAddr::NULL)
             }
             _ => Err(Error::BadKind),
         }

@@ -149,7 +149,7 @@ fn the_host_may_lose_what_it_has() {
         .room
         .store(0, std::sync::atomic::Ordering::Relaxed);
     process.host.zap(VirtRange::of(VirtAddr(at), PAGE).unwrap());
-    assert_eq!(process.try_read(at), Err(FaultResult::Oom));
+    assert_eq!(process.try_read(at), Err(FaultResult::HostOom));
     process
         .host
         .room
