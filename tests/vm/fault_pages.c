@@ -142,25 +142,12 @@ static void shrink(union any *r) { r->reclaim.op = SHADOWMM_RECLAIM_SHRINK; r->r
 /* --- reports --------------------------------------------------------------------------------------------- */
 
 static unsigned int kind;
-static const struct { uint32_t number, size; } kinds[] = {
-	{ 0, sizeof(struct shadowmm_rec_status) }, { 1, sizeof(struct shadowmm_rec_segment) },
-	{ 2, sizeof(struct shadowmm_rec_e820) }, { 3, sizeof(struct shadowmm_rec_resource) },
-	{ 4, sizeof(struct shadowmm_rec_memblock) }, { 5, sizeof(struct shadowmm_rec_node) },
-	{ 6, sizeof(struct shadowmm_rec_zone) }, { 7, sizeof(struct shadowmm_rec_account) },
-	{ 8, sizeof(struct shadowmm_rec_counter) }, { 9, sizeof(struct shadowmm_rec_counter) },
-	{ 10, sizeof(struct shadowmm_rec_section) }, { 11, sizeof(struct shadowmm_rec_pageset) },
-	{ 12, sizeof(struct shadowmm_rec_pagetype) }, { 13, sizeof(struct shadowmm_rec_fragmentation) },
-	{ 14, sizeof(struct shadowmm_rec_numastat) }, { 15, sizeof(struct shadowmm_rec_fallback) },
-	{ 24, sizeof(struct shadowmm_rec_area) }, { 30, sizeof(struct shadowmm_rec_slab) },
-	{ 31, sizeof(struct shadowmm_rec_cache) }, { 32, sizeof(struct shadowmm_rec_cache_node) },
-	{ 40, sizeof(struct shadowmm_rec_space) },
-};
 
 static void report(union any *r)
 {
-	r->report.kind = kinds[kind].number;
-	r->report.record_size = kinds[kind].size;
-	r->report.capacity = sizeof(bytes) / kinds[kind].size;
+	r->report.kind = report_kinds[kind].kind;
+	r->report.record_size = report_kinds[kind].size;
+	r->report.capacity = sizeof(bytes) / report_kinds[kind].size;
 	r->report.buf = (uintptr_t)bytes;
 }
 
@@ -225,8 +212,8 @@ void walk_pages(void)
 
 	for (unsigned int i = 0; i < COUNT(requests); i++)
 		walk(&requests[i]);
-	for (kind = 0; kind < COUNT(kinds); kind++) {
-		snprintf(name, sizeof(name), "REPORT %u", kinds[kind].number);
+	for (kind = 0; kind < COUNT(report_kinds); kind++) {
+		snprintf(name, sizeof(name), "REPORT %u", report_kinds[kind].kind);
 		call.name = name;
 		walk(&call);
 	}

@@ -22,7 +22,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "shadowmm.h"
+#include "requests.h"
 
 #define PAGE 4096UL
 
@@ -30,51 +30,6 @@
 enum { DEBUGGED = 1 << 0 | 1 << 7 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
-union any {
-	struct shadowmm_head head;
-	struct shadowmm_version version;
-	struct shadowmm_stage stage;
-	struct shadowmm_map map;
-	struct shadowmm_alloc alloc;
-	struct shadowmm_free free;
-	struct shadowmm_page page;
-	struct shadowmm_bulk bulk;
-	struct shadowmm_exact exact;
-	struct shadowmm_block block;
-	struct shadowmm_contig contig;
-	struct shadowmm_misuse misuse;
-	struct shadowmm_policy policy;
-	struct shadowmm_create create;
-	struct shadowmm_cache cache;
-	struct shadowmm_object object;
-	struct shadowmm_objects objects;
-	struct shadowmm_kmalloc kmalloc;
-	struct shadowmm_bytes bytes;
-	struct shadowmm_mm_config mm_config;
-	struct shadowmm_mm_info mm_info;
-	struct shadowmm_mm_mmap mm_mmap;
-	struct shadowmm_mm_range mm_range;
-	struct shadowmm_mm_mremap mm_mremap;
-	struct shadowmm_mm_brk mm_brk;
-	struct shadowmm_mm_mlock mm_mlock;
-	struct shadowmm_mm_mincore mm_mincore;
-	struct shadowmm_mm_limits mm_limits;
-	struct shadowmm_mm_vmas mm_vmas;
-	struct shadowmm_mm_walk mm_walk;
-	struct shadowmm_report report;
-	struct shadowmm_validate validate;
-	struct shadowmm_reclaim reclaim;
-	struct shadowmm_bench bench;
-	struct shadowmm_bench_slab bench_slab;
-	struct shadowmm_bench_lookup bench_lookup;
-	struct shadowmm_diff_open diff_open;
-	struct shadowmm_diff_play diff_play;
-	struct shadowmm_diff_state diff_state;
-	struct shadowmm_diff_caches diff_caches;
-	struct shadowmm_diff_objects diff_objects;
-	struct shadowmm_diff_look diff_look;
-};
 
 /* What a call is made with: made anew for each. */
 extern int fd, other;

@@ -3,6 +3,7 @@
  * The requests of the ABI: each is filled so that it may well succeed, and then, now and then, spoilt.
  */
 #include "fuzz.h"
+#include "requests.h"
 
 /* What makes sense where a request needs flags for an allocation; the last are any. */
 static uint32_t gfp(void)
@@ -59,51 +60,6 @@ static uint64_t window_length(void)
 
 	return dice(16) ? ONE_OF(usual) : number();
 }
-
-union any {
-	struct shadowmm_head head;
-	uint32_t words[160];
-	struct shadowmm_version version;
-	struct shadowmm_stage stage;
-	struct shadowmm_map map;
-	struct shadowmm_alloc alloc;
-	struct shadowmm_free free;
-	struct shadowmm_page page;
-	struct shadowmm_bulk bulk;
-	struct shadowmm_exact exact;
-	struct shadowmm_block block;
-	struct shadowmm_contig contig;
-	struct shadowmm_policy policy;
-	struct shadowmm_create create;
-	struct shadowmm_cache cache;
-	struct shadowmm_object object;
-	struct shadowmm_objects objects;
-	struct shadowmm_kmalloc kmalloc;
-	struct shadowmm_bytes bytes;
-	struct shadowmm_mm_config mm_config;
-	struct shadowmm_mm_info mm_info;
-	struct shadowmm_mm_mmap mm_mmap;
-	struct shadowmm_mm_range range;
-	struct shadowmm_mm_mremap mm_mremap;
-	struct shadowmm_mm_brk mm_brk;
-	struct shadowmm_mm_mlock mm_mlock;
-	struct shadowmm_mm_mincore mm_mincore;
-	struct shadowmm_mm_limits mm_limits;
-	struct shadowmm_mm_vmas mm_vmas;
-	struct shadowmm_mm_walk mm_walk;
-	struct shadowmm_report report;
-	struct shadowmm_validate validate;
-	struct shadowmm_reclaim reclaim;
-	struct shadowmm_bench bench;
-	struct shadowmm_bench_slab bench_slab;
-	struct shadowmm_bench_lookup bench_lookup;
-	struct shadowmm_diff_open diff_open;
-	struct shadowmm_diff_play diff_play;
-	struct shadowmm_diff_state diff_state;
-	struct shadowmm_diff_caches diff_caches;
-	struct shadowmm_diff_objects diff_objects;
-	struct shadowmm_diff_look diff_look;
-};
 
 /* --- what is asked for ------------------------------------------------------------- */
 
@@ -335,21 +291,21 @@ static void fill_mm_mmap(union any *r)
 
 static void fill_range(union any *r)
 {
-	r->range.addr = window_address();
-	r->range.len = window_length();
-	r->range.arg = 0;
+	r->mm_range.addr = window_address();
+	r->mm_range.len = window_length();
+	r->mm_range.arg = 0;
 }
 
 static void fill_protect(union any *r)
 {
 	fill_range(r);
-	r->range.arg = dice(8) ? dice(8) : (uint32_t)number();
+	r->mm_range.arg = dice(8) ? dice(8) : (uint32_t)number();
 }
 
 static void fill_advise(union any *r)
 {
 	fill_range(r);
-	r->range.arg = dice(16) ? dice(26) : (uint32_t)number();
+	r->mm_range.arg = dice(16) ? dice(26) : (uint32_t)number();
 }
 
 static void fill_mremap(union any *r)
@@ -409,25 +365,12 @@ static void fill_vmas(union any *r)
 
 static void fill_report(union any *r)
 {
-	static const struct { uint32_t kind, size; } kinds[] = {
-		{ 0, sizeof(struct shadowmm_rec_status) }, { 1, sizeof(struct shadowmm_rec_segment) },
-		{ 2, sizeof(struct shadowmm_rec_e820) }, { 3, sizeof(struct shadowmm_rec_resource) },
-		{ 4, sizeof(struct shadowmm_rec_memblock) }, { 5, sizeof(struct shadowmm_rec_node) },
-		{ 6, sizeof(struct shadowmm_rec_zone) }, { 7, sizeof(struct shadowmm_rec_account) },
-		{ 8, sizeof(struct shadowmm_rec_counter) }, { 9, sizeof(struct shadowmm_rec_counter) },
-		{ 10, sizeof(struct shadowmm_rec_section) }, { 11, sizeof(struct shadowmm_rec_pageset) },
-		{ 12, sizeof(struct shadowmm_rec_pagetype) }, { 13, sizeof(struct shadowmm_rec_fragmentation) },
-		{ 14, sizeof(struct shadowmm_rec_numastat) }, { 15, sizeof(struct shadowmm_rec_fallback) },
-		{ 24, sizeof(struct shadowmm_rec_area) }, { 30, sizeof(struct shadowmm_rec_slab) },
-		{ 31, sizeof(struct shadowmm_rec_cache) }, { 32, sizeof(struct shadowmm_rec_cache_node) },
-		{ 40, sizeof(struct shadowmm_rec_space) },
-	};
-	uint32_t at = dice(sizeof(kinds) / sizeof(*kinds));
+	struct report_kind of = ONE_OF(report_kinds);
 
-	r->report.kind = kinds[at].kind;
-	r->report.record_size = kinds[at].size;
+	r->report.kind = of.kind;
+	r->report.record_size = of.size;
 	r->report.capacity = dice(2) ? 0 : dice(200);
-	r->report.buf = buffer((size_t)r->report.capacity * kinds[at].size);
+	r->report.buf = buffer((size_t)r->report.capacity * of.size);
 }
 
 static void fill_reclaim(union any *r)
