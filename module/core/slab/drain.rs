@@ -92,10 +92,13 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     /// layer's lock; how many pages that were. All are closed first, so that two
     /// waits are enough.
     pub(super) fn drain_all(&self, only: Option<CpuId>) -> Pages {
-        self.with_closed(only, || {
-            let caches = self.table().caches();
-            caches.map(|(id, cache)| self.empty(id, cache, only)).sum()
-        })
+        self.with_closed(only, || self.empty_all(only))
+    }
+
+    /// The same where all are closed.
+    pub(super) fn empty_all(&self, only: Option<CpuId>) -> Pages {
+        let caches = self.table().caches();
+        caches.map(|(id, cache)| self.empty(id, cache, only)).sum()
     }
 
     /// Calls `work` while nobody is at work in the magazines of one CPU or of all,
@@ -114,7 +117,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     }
 
     /// Empties closed magazines, and with those of all CPUs the nodes' stores.
-    pub(super) fn empty(&self, id: CacheId, cache: &'m CacheCells, only: Option<CpuId>) -> Pages {
+    fn empty(&self, id: CacheId, cache: &'m CacheCells, only: Option<CpuId>) -> Pages {
         let shape = cache.shape();
         let mut pages = Pages::ZERO;
         for (index, cpu) in self.cpus(id).iter().enumerate() {

@@ -140,12 +140,14 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
         self.cells
     }
 
-    /// The object at hand, if there is one.
+    /// Gives out the object at hand, if there is one.
     #[inline(always)]
-    pub(super) fn pop(&self) -> Option<u64> {
+    fn pop(&self) -> Option<ObjAddr> {
         let near = self.system.table().near();
         let (near, _pinned) = self.system.platform().pin_near(near)?;
-        near.magazine(self.near).pop()
+        let object = ObjAddr::new(near.magazine(self.near).pop()?);
+        self.system.given_out(object);
+        Some(object)
     }
 
     /// Takes an object (`kmem_cache_alloc`).
@@ -157,8 +159,6 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     pub fn alloc(&self, request: &ObjRequest) -> Result<ObjAddr> {
         if is_plain(request) {
             if let Some(object) = self.pop() {
-                let object = ObjAddr::new(object);
-                self.system.given_out(object);
                 return Ok(object);
             }
         }
@@ -169,11 +169,7 @@ impl<'a, 'm, P: Platform> Cache<'a, 'm, P> {
     #[inline]
     pub(super) fn alloc_untold(&self, request: &ObjRequest) -> Result<ObjAddr> {
         match is_plain(request).then(|| self.pop()).flatten() {
-            Some(object) => {
-                let object = ObjAddr::new(object);
-                self.system.given_out(object);
-                Ok(object)
-            }
+            Some(object) => Ok(object),
             None => self.alloc_slow(request),
         }
     }

@@ -43,8 +43,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         let _lock = self.table().lock(self.platform());
         self.with_closed(None, || {
             // The stores are objects of kmalloc's caches: all of these go first.
-            let caches = self.table().caches();
-            let kept: Pages = caches.map(|(id, cache)| self.empty(id, cache, None)).sum();
+            let kept = self.empty_all(None);
             let caches = self.table().caches();
             let shrunk: Pages = caches.map(|(_, cache)| self.shrink_slabs(cache)).sum();
             kept + shrunk
