@@ -18,7 +18,25 @@ static KEPT: RateLimit = RateLimit::new(100_000_000, 1);
 
 kernel::sync::global_lock! {
     // SAFETY: Initialised in the module's init, before anything else.
-    pub(crate) unsafe(uninit) static LAST: Mutex<Option<Text>> = None;
+    unsafe(uninit) static LAST: Mutex<Option<Text>> = None;
+}
+
+/// That the last failure is kept: it goes with this, when all who can tell of one are gone.
+pub(crate) struct Kept(());
+
+impl Kept {
+    /// For the module's init, before anything else.
+    pub(crate) fn new() -> Self {
+        // SAFETY: Called once, by the module's init, before anything can use it.
+        unsafe { LAST.init() };
+        Self(())
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        drop(LAST.lock().take());
+    }
 }
 
 /// A text that grows; what there is no memory for is left out.

@@ -123,6 +123,7 @@ struct Module {
     proc: procfs::Directory,
     workers: workers::Workers,
     shadow: shadow::Current,
+    failure: failure::Kept,
 }
 
 impl kernel::InPlaceModule for Module {
@@ -131,10 +132,9 @@ impl kernel::InPlaceModule for Module {
         unsafe { shadow::CURRENT.init() };
         shadow::READY.store(true, Release);
         // SAFETY: As above.
-        unsafe { failure::LAST.init() };
-        // SAFETY: As above.
         unsafe { slab_report::RING.init() };
         try_pin_init!(Self {
+            failure: failure::Kept::new(),
             shadow: load()?,
             workers: workers::Workers::start()?,
             proc: procfs::Directory::new()?,
