@@ -133,7 +133,14 @@ not_leaked() {
     ! leaked | grep .
 }
 
+# owned: the pages that the module has asked for and that are not back, of which kmemleak knows nothing, once it is gone and its
+# functions have no name any more. What the kernel shares among many and keeps does not count.
+owners=/sys/kernel/debug/page_owner_stacks/show_stacks
+owned() { awk -v RS= '/0xffffffff[a-f]/ && !/allocate_slab|pcpu_|(pgd|p4d|pud|pmd|pte)_alloc/' $owners; }
+not_owned() { ! owned | grep .; }
+
 finish() {
     [[ ! -w $leaks ]] || check "kmemleak has found nothing" not_leaked
+    [[ ! -r $owners || -d /sys/module/shadowmm ]] || check "no page that the module asked for is left" not_owned
     check "the kernel has not complained" quiet
 }
