@@ -156,6 +156,7 @@ errors! {
     DiffBusy = 114, EBUSY, "another file has copies of the running kernel's zones";
     DiffNotOpen = 115, EINVAL, "there are no copies of the running kernel's zones, or they differ already";
     DiffNoZones = 116, ENODATA, "the running kernel has no such node, or it has no memory";
+    DiffCacheName = 117, EINVAL, "the kernel is asked for caches whose names begin with diff-";
 
     // The slab layer.
     BadCacheName = 130, EINVAL, "a cache's name has 1 to 63 visible characters, and no slash";

@@ -133,6 +133,8 @@ impl kernel::InPlaceModule for Module {
         shadow::READY.store(true, Release);
         // SAFETY: As above.
         unsafe { slab_report::RING.init() };
+        // SAFETY: As above.
+        unsafe { diff::init() };
         try_pin_init!(Self {
             failure: failure::Kept::new(),
             shadow: load()?,

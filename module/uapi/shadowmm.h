@@ -1285,7 +1285,7 @@ enum shadowmm_diff_caches_op {
 
 /* A cache that is asked for. */
 struct shadowmm_diff_cache {
-	char name[64];		/* with a NUL at the end */
+	char name[64];		/* begins with diff-, and nobody else's is the same; with a NUL at the end */
 	__u32 object_size;
 	__u32 align;
 	__u32 flags;		/* SLAB_*, as the kernel numbers them, without SLAB_PANIC */

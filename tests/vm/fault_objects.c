@@ -125,7 +125,7 @@ static void bytes_force(union any *r)
 static void bench_slab(union any *r) { r->bench_slab.blocks = 1; r->bench_slab.size = 100; r->head.flags = SHADOWMM_BENCH_NO_HOST; r->bench_slab.shadow_ticks = (uintptr_t)numbers; }
 
 static const struct shadowmm_diff_cache twins[] = {
-	{ .name = "fault-walk-1", .object_size = 100, .flags = DEBUGGED }, { .name = "fault-walk-2", .object_size = 300, .flags = DEBUGGED },
+	{ .name = "diff-fault-1", .object_size = 100, .flags = DEBUGGED }, { .name = "diff-fault-2", .object_size = 300, .flags = DEBUGGED },
 };
 static struct shadowmm_diff_geometry geometries[2];
 

@@ -439,7 +439,7 @@ static void fill_diff_caches(union any *r)
 
 	for (int i = 0; i < 4; i++) {
 		caches[i] = (struct shadowmm_diff_cache){ .object_size = 8 + dice(2000), .align = dice(3) ? 0 : 1u << dice(8) };
-		snprintf(caches[i].name, sizeof(caches[i].name), "fuzz-pair-%d-%u", i, (uint32_t)getpid());
+		snprintf(caches[i].name, sizeof(caches[i].name), "diff-fuzz-%d-%u", i, (uint32_t)getpid());
 	}
 	r->diff_caches.op = dice(4);
 	r->diff_caches.nr = r->diff_caches.op == SHADOWMM_DIFF_DROP ? 0 : dice(5);

@@ -2,13 +2,17 @@
 
 //! A cache of the kernel's slab allocator, through host_slab.c.
 
+use super::no_memory;
 use crate::bindings;
 use crate::uapi;
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use kernel::prelude::*;
 use kernel::str::CStr;
+use shadowmm_core::error::Error;
+use shadowmm_core::error::Result as CoreResult;
 use shadowmm_core::slab::calculate_alignment;
+use shadowmm_core::slab::CacheName;
 use shadowmm_core::slab::SlabFlags;
 
 /// No cache that could be has larger objects or alignments, in bytes. Above, the
@@ -20,8 +24,52 @@ const SANE_SHEAF: u32 = 1 << 16;
 /// The size of a cache line, which the kernel aligns by.
 const CACHE_LINE: u32 = 64;
 
-/// A cache of the kernel, which is ours.
-pub(super) struct HostCache(NonNull<kernel::bindings::kmem_cache>);
+/// How all names begin: none of the kernel's own does.
+const PREFIX: &str = "diff-";
+
+kernel::sync::global_lock! {
+    // SAFETY: Initialised in the module's init, before anything else.
+    pub(super) unsafe(uninit) static NAMES: Mutex<KVVec<CacheName>> = KVVec::new();
+}
+
+/// A name that nobody else has while this is there: the kernel takes a second cache of the same
+/// name for a mistake, and says so (`kmem_cache_sanity_check`, `sysfs_warn_dup`).
+struct Name(CacheName);
+
+impl Name {
+    /// # Errors
+    ///
+    /// [`Error::BadCacheName`], [`Error::DiffCacheName`]; [`Error::CacheExists`] when somebody has it.
+    fn take(name: &str) -> CoreResult<Self> {
+        if !name.starts_with(PREFIX) {
+            return Err(Error::DiffCacheName);
+        }
+        let name = CacheName::new(name)?;
+        let mut names = NAMES.lock();
+        if names.contains(&name) {
+            return Err(Error::CacheExists);
+        }
+        names.push(name, GFP_KERNEL).map_err(no_memory)?;
+        Ok(Self(name))
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let mut names = NAMES.lock();
+        names.retain(|name| *name != self.0);
+        if names.is_empty() {
+            // With its memory: the module may be about to go.
+            *names = KVVec::new();
+        }
+    }
+}
+
+/// A cache of the kernel, which is ours. The name goes behind it.
+pub(super) struct HostCache {
+    cache: NonNull<kernel::bindings::kmem_cache>,
+    _name: Name,
+}
 
 // SAFETY: Caches may be used and destroyed by any task.
 unsafe impl Send for HostCache {}
@@ -47,7 +95,13 @@ impl HostObject {
 impl HostCache {
     /// Asks the kernel for a cache; `None` when it has refused. The caller has
     /// seen that the request [is harmless](is_harmless).
-    pub(super) fn new(wanted: &uapi::shadowmm_diff_cache, name: &CStr) -> Option<Self> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadCacheName`] and [`Error::DiffCacheName`] for what is no such name,
+    /// [`Error::CacheExists`] when there is one of that name.
+    pub(super) fn new(wanted: &uapi::shadowmm_diff_cache, name: &CStr) -> CoreResult<Option<Self>> {
+        let taken = Name::take(name.to_str().map_err(|_| Error::BadText)?)?;
         let args = bindings::shadowmm_host_cache_args {
             object_size: wanted.object_size,
             align: wanted.align,
@@ -61,17 +115,20 @@ impl HostCache {
         };
         // SAFETY: Both live until it returns; the kernel copies the name. The
         // caller has looked at the request.
-        NonNull::new(unsafe {
+        let cache = NonNull::new(unsafe {
             bindings::shadowmm_host_cache_create(name.as_char_ptr(), &raw const args)
-        })
-        .map(Self)
+        });
+        Ok(cache.map(|cache| Self {
+            cache,
+            _name: taken,
+        }))
     }
 
     /// What the kernel has made of the request.
     pub(super) fn geometry(&self) -> uapi::shadowmm_diff_geometry {
         let mut of = bindings::shadowmm_host_geometry::default();
         // SAFETY: The cache is there as long as `self`.
-        unsafe { bindings::shadowmm_host_cache_geometry(self.0.as_ptr(), &raw mut of) };
+        unsafe { bindings::shadowmm_host_cache_geometry(self.cache.as_ptr(), &raw mut of) };
         uapi::shadowmm_diff_geometry {
             asked: uapi::SHADOWMM_DIFF_CREATED,
             object_size: of.object_size,
@@ -93,7 +150,7 @@ impl HostCache {
     /// Takes an object. May sleep.
     pub(super) fn alloc(&self) -> Option<HostObject> {
         // SAFETY: As above.
-        NonNull::new(unsafe { bindings::shadowmm_host_object_alloc(self.0.as_ptr()) })
+        NonNull::new(unsafe { bindings::shadowmm_host_object_alloc(self.cache.as_ptr()) })
             .map(HostObject)
     }
 
@@ -103,7 +160,7 @@ impl HostCache {
         // none; all places are overwritten, or none counts.
         unsafe {
             bindings::shadowmm_host_object_alloc_bulk(
-                self.0.as_ptr(),
+                self.cache.as_ptr(),
                 objects.len(),
                 objects.as_mut_ptr().cast(),
             )
@@ -117,7 +174,7 @@ impl HostCache {
     /// It is this cache's, and nobody has it any more.
     pub(super) unsafe fn free(&self, object: HostObject) {
         // SAFETY: The caller's promise.
-        unsafe { bindings::shadowmm_host_object_free(self.0.as_ptr(), object.0.as_ptr()) };
+        unsafe { bindings::shadowmm_host_object_free(self.cache.as_ptr(), object.0.as_ptr()) };
     }
 
     /// Gives objects back.
@@ -128,13 +185,13 @@ impl HostCache {
     pub(super) unsafe fn free_bulk(&self, objects: &mut [HostObject]) {
         let (array, count) = (objects.as_mut_ptr().cast(), objects.len());
         // SAFETY: The caller's promise; an object is a pointer.
-        unsafe { bindings::shadowmm_host_object_free_bulk(self.0.as_ptr(), count, array) };
+        unsafe { bindings::shadowmm_host_object_free_bulk(self.cache.as_ptr(), count, array) };
     }
 
     /// Has the kernel give up what nobody uses of it. May sleep.
     pub(super) fn shrink(&self) {
         // SAFETY: As above. Whether all slabs went is told by sysfs as well.
-        unsafe { bindings::shadowmm_host_cache_shrink(self.0.as_ptr()) };
+        unsafe { bindings::shadowmm_host_cache_shrink(self.cache.as_ptr()) };
     }
 }
 
@@ -142,7 +199,7 @@ impl Drop for HostCache {
     fn drop(&mut self) {
         // SAFETY: It is ours, none of its objects is allocated, and nobody has it
         // any more.
-        unsafe { bindings::shadowmm_host_cache_destroy(self.0.as_ptr()) };
+        unsafe { bindings::shadowmm_host_cache_destroy(self.cache.as_ptr()) };
     }
 }
 

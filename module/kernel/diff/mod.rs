@@ -58,6 +58,16 @@ use text::Host;
 use twin::online_cpus;
 use twin::Twin;
 
+/// Makes what all open files share.
+///
+/// # Safety
+///
+/// Called once, by the module's init, before anything else of this.
+pub(crate) unsafe fn init() {
+    // SAFETY: The caller's promise.
+    unsafe { host_cache::NAMES.init() };
+}
+
 /// How many steps one request may play.
 const MAX_STEPS: u32 = 1 << 16;
 

@@ -111,7 +111,7 @@ impl SlabDiff {
             return Ok(without(uapi::SHADOWMM_DIFF_NOT_ASKED));
         }
         self.pairs.reserve(1, GFP_KERNEL).map_err(no_memory)?;
-        let Some(host) = HostCache::new(wanted, name) else {
+        let Some(host) = HostCache::new(wanted, name)? else {
             return Ok(without(uapi::SHADOWMM_DIFF_REFUSED));
         };
         let geometry = host.geometry();
