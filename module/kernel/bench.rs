@@ -417,7 +417,7 @@ pub(crate) fn run(shadow: &Shadow, request: &mut uapi::shadowmm_bench) -> Result
         return Err(Error::BadBlocks);
     }
     let wanted = (ours, theirs);
-    let (ours, theirs, pagesets) = shadow.with_mm(|mm| {
+    let (ours, theirs, pagesets) = shadow.with_mm_unchanged(|mm| {
         let (ours, theirs) = match &mm.allocator() {
             Allocator::Buddy(allocator) => measure(Ours { allocator, mm }, request, what, wanted),
             allocator => measure(Ours { allocator, mm }, request, what, wanted),

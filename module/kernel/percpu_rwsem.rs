@@ -64,11 +64,11 @@ impl<T> PercpuRwSemaphore<T> {
         })
     }
 
-    /// The value, for somebody within what a holder does.
+    /// The value, for somebody within what a holder does, or who keeps all writers out otherwise.
     ///
     /// # Safety
     ///
-    /// Somebody holds it, for reading at least, while the reference is used.
+    /// Nobody writes while the reference is used.
     pub(crate) unsafe fn held(&self) -> &T {
         // SAFETY: Nobody writes, by this function's own.
         unsafe { &*self.data.get() }

@@ -242,7 +242,8 @@ pub(crate) struct Shadow {
     // points into it.
     #[pin]
     state: PercpuRwSemaphore<State>,
-    /// One stage after the other, with the nodes' threads that come and go.
+    /// One change of the boot after the other, with the nodes' threads that come and go: whoever
+    /// writes to `state` has this first.
     #[pin]
     turn: Mutex<()>,
     pub(crate) host: HostMemory,
@@ -349,6 +350,20 @@ impl Shadow {
         self.with_boot(|boot| job(boot.mm()?))
     }
 
+    /// Uses the running memory manager for long, together with the host's. The semaphore stays
+    /// free: when CPUs come and go it is taken behind the host's lock of these (workers.c),
+    /// which much of the host's memory management takes, too (`kmem_cache_destroy`). Who would
+    /// change the boot waits.
+    pub(crate) fn with_mm_unchanged<R>(
+        &self,
+        job: impl FnOnce(&Mm<'_>) -> CoreResult<R>,
+    ) -> CoreResult<R> {
+        let _turn = self.turn.lock();
+        // SAFETY: Who writes has the turn first, and it is ours.
+        let state = unsafe { self.state.held() };
+        job(state.boot.as_ref().ok_or(Error::BootFailed)?.mm()?)
+    }
+
     /// Uses the running memory manager on core's behalf, in the middle of one of
     /// its functions: the semaphore is held already, and taken again it might
     /// wait for somebody who waits for it.
@@ -417,6 +432,7 @@ impl Shadow {
         mut map: KVBox<FirmwareMap>,
         crashkernel: Option<CrashParameter>,
     ) -> CoreResult<()> {
+        let _turn = self.turn.lock();
         let mut state = self.state.write();
         if state
             .boot
@@ -729,6 +745,7 @@ impl Shadow {
     /// Turns a knob as the text says that was written to its file. Everybody else
     /// waits meanwhile.
     pub(crate) fn tune(&self, which: Tunable, text: &str) -> CoreResult<usize> {
+        let _turn = self.turn.lock();
         let mut state = self.state.write();
         let boot = state.boot.as_mut().ok_or(Error::BootFailed)?;
         boot.tune(which, text)

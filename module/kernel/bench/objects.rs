@@ -471,7 +471,7 @@ pub(crate) fn run(shadow: &Shadow, request: &mut uapi::shadowmm_bench_slab) -> R
     let mut drawn = Drawn::new()?;
     let plan = drawn.plan();
     let (ours, theirs, magazines) =
-        shadow.with_mm(|mm| measure(mm, request, what, &plan, (ours, theirs)))?;
+        shadow.with_mm_unchanged(|mm| measure(mm, request, what, &plan, (ours, theirs)))?;
     abi::write_array(request.shadow_ticks, &ours)?;
     abi::write_array(request.host_ticks, &theirs)?;
     request.done = ours.len().max(theirs.len()) as u32;
