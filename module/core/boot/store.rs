@@ -39,7 +39,7 @@ impl<P: Platform> Store<'_, P> {
             original: FirmwareMap::NEW,
             map: FirmwareMap::NEW,
             scaled: Scaled::NEW,
-            region: Region::empty(),
+            region: Region::EMPTY,
             memory: [MemblockRegion::EMPTY; INIT_MEMBLOCK_REGIONS],
             reserved: [MemblockRegion::EMPTY; INIT_MEMBLOCK_REGIONS],
             sparse: Sparse::new(),

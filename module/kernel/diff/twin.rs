@@ -65,7 +65,7 @@ use shadowmm_core::zonelist::Zonelist;
 use shadowmm_core::zonelist::ZonelistKind;
 
 /// The memory behind the pages: none.
-static NO_MEMORY: Region<'static> = Region::empty();
+static NO_MEMORY: Region<'static> = Region::EMPTY;
 
 /// The watermarks, in their order.
 const MARKS: [Watermark; 4] = [
