@@ -291,6 +291,7 @@ impl<'m, P: Platform> Nodes<'m, P> {
 
     /// Makes the zones of one node (`calculate_node_totalpages`,
     /// `free_area_init_core`).
+    #[inline(never)]
     fn place_zones(&mut self, early: &mut impl EarlyAlloc<'m>, nid: NodeId) -> Result<()> {
         let node = pfn_range_for_nid(memory_ranges(early), nid);
         let mut spans = [(PfnRange::default(), Pages::ZERO); NR_ZONE_TYPES];

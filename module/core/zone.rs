@@ -96,6 +96,7 @@ pub struct Zone<P: Platform> {
 
 impl<P: Platform> Zone<P> {
     /// A zone that manages no page yet (`zone_init_internals`).
+    #[inline(never)]
     pub fn new(kind: ZoneType, nid: NodeId, span: PfnRange, present: Pages) -> Self {
         Self {
             kind,

@@ -232,7 +232,7 @@ struct State {
     store: KVBox<MaybeUninit<Store<'static, Kernel>>>,
     /// The map of the next boot.
     map: KVBox<FirmwareMap>,
-    config: Config,
+    config: KBox<Config>,
 }
 
 /// The shadow.
@@ -274,7 +274,7 @@ pub(crate) struct Shadow {
 
 impl Shadow {
     /// A shadow on `host`, at the first stage of the boot with the built-in map.
-    pub(crate) fn new(host: HostMemory, config: Config) -> Result<Arc<Self>> {
+    pub(crate) fn new(host: HostMemory, config: KBox<Config>) -> Result<Arc<Self>> {
         let state = State {
             boot: None,
             store: KVBox::new_uninit(GFP_KERNEL)?,
@@ -312,7 +312,8 @@ impl Shadow {
     fn detect(&self, state: &mut State) -> CoreResult<()> {
         // Nothing may be left of the last boot when its store is overwritten.
         state.boot = None;
-        let mut backing = Backing::new();
+        let backing = KBox::new(const { Backing::new() }, GFP_KERNEL);
+        let mut backing = backing.map_err(|_| Error::NoHostMemory)?;
         // SAFETY: `self.host` is dropped after `self.state`, and the last boot,
         // with all that was made of its backing, is gone.
         unsafe { self.host.backing(&mut backing) }.map_err(|_| Error::MapTooManyEntries)?;
@@ -328,7 +329,7 @@ impl Shadow {
             store,
             &state.map,
             &backing,
-            state.config,
+            &state.config,
             Kernel::new(self.handles.clone()),
         )?;
         state.boot = Some(KBox::new(boot, GFP_KERNEL).map_err(|_| Error::NoHostMemory)?);
@@ -444,7 +445,7 @@ impl Shadow {
         if map.source == MapSource::Builtin {
             builtin(&self.host, &mut map)?;
         }
-        let old_config = state.config;
+        let old_crashkernel = state.config.crashkernel;
         let old_map = core::mem::replace(&mut state.map, map);
         if let Some(crashkernel) = crashkernel {
             state.config.crashkernel = crashkernel;
@@ -452,7 +453,7 @@ impl Shadow {
         let result = self.detect(&mut state);
         if result.is_err() {
             state.map = old_map;
-            state.config = old_config;
+            state.config.crashkernel = old_crashkernel;
             // It fitted before. If it did not now, the boot would say so from
             // here on; the caller is told about its own map.
             let _ = self.detect(&mut state);

@@ -150,26 +150,7 @@ fn load() -> Result<shadow::Current> {
     // SAFETY: The parameters are set before init and never change.
     let params = unsafe { &*bindings::shadowmm_params() };
     let source = region::Source::parse(text("source=", params.source)?)?;
-    let mut config = Config {
-        zones: ZoneConfig::parse(text("zones=", params.zones)?)
-            .map_err(|error| shadow::refused("zones=", error))?,
-        crashkernel: CrashParameter::new(text("crashkernel=", params.crashkernel)?)
-            .map_err(|error| shadow::refused("crashkernel=", error))?,
-        allocator: AllocatorKind::parse(text("allocator=", params.allocator)?)
-            .map_err(|error| shadow::refused("allocator=", error))?,
-        objects: ObjectAllocatorKind::parse(text("objects=", params.objects)?)
-            .map_err(|error| shadow::refused("objects=", error))?,
-        pagesets: params.pagesets,
-        slab: slab_config(params)?,
-        ..Config::default()
-    };
-    for (which, value) in Tunable::ALL.into_iter().zip(params.tunables) {
-        if !value.is_null() {
-            config
-                .set_tunable(which, text(which.name(), value)?)
-                .map_err(|error| shadow::refused(which.name(), error))?;
-        }
-    }
+    let config = config(params)?;
     if params.page_poison {
         poison::turn_on();
     }
@@ -182,6 +163,29 @@ fn load() -> Result<shadow::Current> {
     }
     shadow.announce();
     Ok(shadow::Current::new(shadow))
+}
+
+/// What the parameters say of the boot. Boxed: the texts have room in it.
+fn config(params: &bindings::shadowmm_params) -> Result<KBox<Config>> {
+    let mut config = KBox::new(Config::DEFAULT, GFP_KERNEL)?;
+    config.zones = ZoneConfig::parse(text("zones=", params.zones)?)
+        .map_err(|error| shadow::refused("zones=", error))?;
+    config.crashkernel = CrashParameter::new(text("crashkernel=", params.crashkernel)?)
+        .map_err(|error| shadow::refused("crashkernel=", error))?;
+    config.allocator = AllocatorKind::parse(text("allocator=", params.allocator)?)
+        .map_err(|error| shadow::refused("allocator=", error))?;
+    config.objects = ObjectAllocatorKind::parse(text("objects=", params.objects)?)
+        .map_err(|error| shadow::refused("objects=", error))?;
+    config.pagesets = params.pagesets;
+    config.slab = slab_config(params)?;
+    for (which, value) in Tunable::ALL.into_iter().zip(params.tunables) {
+        if !value.is_null() {
+            config
+                .set_tunable(which, text(which.name(), value)?)
+                .map_err(|error| shadow::refused(which.name(), error))?;
+        }
+    }
+    Ok(config)
 }
 
 /// What the parameters say of the slab layer.

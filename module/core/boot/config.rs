@@ -21,7 +21,7 @@ use crate::zone::ZoneConfig;
 pub const MAX_PARAMETER: usize = 120;
 
 /// What the owner wants of the boot.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// Which zones there are, and how large.
     pub zones: ZoneConfig,
@@ -41,7 +41,24 @@ pub struct Config {
     pub slab: SlabConfig,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 impl Config {
+    /// What a boot is without anybody's wishes.
+    pub const DEFAULT: Self = Self {
+        zones: ZoneConfig::DEFAULT,
+        crashkernel: CrashParameter::NONE,
+        pagesets: false,
+        allocator: AllocatorKind::Buddy,
+        tunables: [None; NR_TUNABLES],
+        objects: ObjectAllocatorKind::Slab,
+        slab: SlabConfig::DEFAULT,
+    };
+
     /// Wants a knob where the text says.
     ///
     /// # Errors

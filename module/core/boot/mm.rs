@@ -67,7 +67,7 @@ pub struct Mm<'m, P: Platform> {
     /// The head of Cosmos's object pool, if that makes objects.
     pub kmsob: Option<KmsobPool<'m, P>>,
     /// What was wanted of the slab layer.
-    pub(crate) slab_config: SlabConfig,
+    pub(crate) slab_config: &'m SlabConfig,
     /// What address spaces have in common.
     pub(crate) spaces: SpacesTable,
     /// What memblock was at the hand-off.

@@ -112,7 +112,7 @@ pub struct Machine<'m> {
     /// How it was scaled.
     pub scaled: &'m Scaled,
     /// What the owner wants.
-    pub config: Config,
+    pub config: &'m Config,
     /// What of it is for the crash kernel, in sizes of the original machine.
     pub crashkernel: Option<CrashKernel>,
     /// The host memory that could be used.
@@ -158,7 +158,7 @@ impl<'m, P: Platform> Boot<'m, P> {
         store: &'m mut Store<'m, P>,
         map: &FirmwareMap,
         backing: &Backing<'m>,
-        config: Config,
+        config: &Config,
         platform: P,
     ) -> Result<Self> {
         let start = platform.now_ns();
@@ -167,12 +167,13 @@ impl<'m, P: Platform> Boot<'m, P> {
         store.map.clone_from(&store.original);
         firmware::scale(&mut store.map, backing.pages(), &mut store.scaled)?;
         store.region.lay(backing, store.map.ram_ranges())?;
+        store.config.clone_from(config);
         let ns = platform.now_ns().saturating_sub(start);
         let machine = Machine {
             original: &store.original,
             map: &store.map,
             scaled: &store.scaled,
-            config,
+            config: &store.config,
             crashkernel: config.crashkernel.wanted(store.scaled.original_ram)?,
             backing: backing.pages(),
         };
@@ -271,18 +272,23 @@ impl<'m, P: Platform> Boot<'m, P> {
                 let ns = next.early.platform.now_ns().saturating_sub(start);
                 (Phase::Zoned(next), ns)
             }
-            Phase::Zoned(stage) => {
-                let start = stage.early.platform.now_ns();
-                let next = stage.hand_off(machine)?;
-                if machine.config.has_pagesets() {
-                    next.setup_pagesets(&machine.map.cpus, None);
-                }
-                let ns = next.platform.now_ns().saturating_sub(start);
-                (Phase::Running(next), ns)
-            }
+            Phase::Zoned(stage) => return self.last_step(stage),
             Phase::Running(_) => return Err(Error::StageDone),
             Phase::Failed(_) => return Err(Error::BootFailed),
         })
+    }
+
+    /// The step to the running memory manager, which is large.
+    #[inline(never)]
+    fn last_step(&self, stage: Zoned<'m, P>) -> Result<(Phase<'m, P>, u64)> {
+        let machine = &self.machine;
+        let start = stage.early.platform.now_ns();
+        let next = stage.hand_off(machine)?;
+        if machine.config.has_pagesets() {
+            next.setup_pagesets(&machine.map.cpus, None);
+        }
+        let ns = next.platform.now_ns().saturating_sub(start);
+        Ok((Phase::Running(next), ns))
     }
 
     /// The running memory manager.

@@ -259,7 +259,7 @@ impl<'m, P: Platform> Zoned<'m, P> {
             areas: self.areas,
             slab,
             kmsob: self.kmsob,
-            slab_config: machine.config.slab,
+            slab_config: &machine.config.slab,
             spaces: SpacesTable::new(),
             memblock,
             tunables,
@@ -316,6 +316,7 @@ fn place_kmsob<'m, P: Platform>(early: &mut Early<'m, P>) -> Result<KmsobPool<'m
 
 /// Places what each CPU has of the zones that it likes best, which is the first
 /// of its node's zonelist for each kind of request.
+#[inline(never)]
 fn connect_cpus<'m, P: Platform>(
     early: &mut Early<'m, P>,
     machine: &Machine<'m>,

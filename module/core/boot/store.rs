@@ -2,6 +2,7 @@
 
 //! What is too large for the stack and not in the region.
 
+use super::Config;
 use crate::firmware::FirmwareMap;
 use crate::firmware::Scaled;
 use crate::memblock::MemblockRegion;
@@ -18,6 +19,7 @@ pub struct Store<'m, P: Platform> {
     pub(super) original: FirmwareMap,
     pub(super) map: FirmwareMap,
     pub(super) scaled: Scaled,
+    pub(super) config: Config,
     pub(super) region: Region<'m>,
     pub(super) memory: [MemblockRegion; INIT_MEMBLOCK_REGIONS],
     pub(super) reserved: [MemblockRegion; INIT_MEMBLOCK_REGIONS],
@@ -39,7 +41,8 @@ impl<P: Platform> Store<'_, P> {
             original: FirmwareMap::NEW,
             map: FirmwareMap::NEW,
             scaled: Scaled::NEW,
-            region: Region::empty(),
+            config: Config::DEFAULT,
+            region: Region::EMPTY,
             memory: [MemblockRegion::EMPTY; INIT_MEMBLOCK_REGIONS],
             reserved: [MemblockRegion::EMPTY; INIT_MEMBLOCK_REGIONS],
             sparse: Sparse::new(),

@@ -196,6 +196,7 @@ pub struct CpuLocal<'m> {
 impl<'m> CpuLocal<'m> {
     /// The ways to the zones that `route` tells for each highest kind. `slots` are
     /// what the CPU has of each zone, by its number.
+    #[inline(never)]
     pub(super) fn new(
         slots: &'m [ZoneStats],
         route: impl Fn(ZoneType) -> Option<(ZoneId, &'m ZoneStats, Flat<'m>)>,

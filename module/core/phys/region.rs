@@ -78,24 +78,23 @@ unsafe impl Send for Region<'_> {}
 unsafe impl Sync for Region<'_> {}
 
 impl<'m> Region<'m> {
-    /// A region with no memory in it.
-    pub const fn empty() -> Self {
-        // INVARIANT: Nothing is there, so nothing overlaps.
-        Self {
-            segments: FixedList::new(Segment {
-                range: PfnRange {
-                    start: Pfn(0),
-                    end: Pfn(0),
-                },
-                nid: NodeId::NONE,
-                host_node: NodeId::NONE,
-                host_pfn: 0,
-                base: NonNull::dangling(),
-            }),
-            placed: Placed::new(),
-            _memory: PhantomData,
-        }
-    }
+    /// A region with no memory in it. A constant: the value is larger than a kernel's
+    /// stack.
+    // INVARIANT: Nothing is there, so nothing overlaps.
+    pub const EMPTY: Self = Self {
+        segments: FixedList::new(Segment {
+            range: PfnRange {
+                start: Pfn(0),
+                end: Pfn(0),
+            },
+            nid: NodeId::NONE,
+            host_node: NodeId::NONE,
+            host_pfn: 0,
+            base: NonNull::dangling(),
+        }),
+        placed: Placed::new(),
+        _memory: PhantomData,
+    };
 
     /// Lays the shadow's RAM on the backing: the nodes' ranges, in the given
     /// order, take the runs in theirs. `self` is empty before; what the ranges

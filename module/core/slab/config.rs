@@ -30,17 +30,20 @@ pub struct SlabConfig {
 
 impl Default for SlabConfig {
     fn default() -> Self {
-        Self {
-            merge: true,
-            min_order: None,
-            max_order: None,
-            min_objects: 0,
-            debug: DebugParameter::NONE,
-        }
+        Self::DEFAULT
     }
 }
 
 impl SlabConfig {
+    /// Linux's, without parameters.
+    pub const DEFAULT: Self = Self {
+        merge: true,
+        min_order: None,
+        max_order: None,
+        min_objects: 0,
+        debug: DebugParameter::NONE,
+    };
+
     /// What sizes depend on, with so many CPUs.
     pub fn surroundings(&self, nr_cpus: u32) -> Surroundings<'_> {
         let mut around = Surroundings::new(nr_cpus);

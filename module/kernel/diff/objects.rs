@@ -38,12 +38,51 @@ struct Twins {
     shadow: ObjAddr,
 }
 
-/// The slots.
-pub(super) struct Slots(KVVec<Option<Twins>>);
+/// The slots, and room for what is taken or given at once.
+pub(super) struct Slots {
+    slots: KVVec<Option<Twins>>,
+    room: Room,
+}
+
+/// Room for [`MAX_BULK`] objects of both sides: too large for the stack.
+struct Room {
+    taken: KVVec<Option<HostObject>>,
+    given: KVVec<HostObject>,
+    shadow: KVVec<ObjAddr>,
+}
+
+impl Room {
+    /// None yet.
+    const NEW: Self = Self {
+        taken: KVVec::new(),
+        given: KVVec::new(),
+        shadow: KVVec::new(),
+    };
+}
 
 impl Slots {
     /// None yet: they come with the first step.
-    pub(super) const NEW: Self = Self(KVVec::new());
+    pub(super) const NEW: Self = Self {
+        slots: KVVec::new(),
+        room: Room::NEW,
+    };
+
+    /// Makes the slots, unless they are there.
+    fn make(&mut self) -> CoreResult<()> {
+        if self.slots.is_empty() {
+            let taken = KVVec::from_elem(None, MAX_BULK, GFP_KERNEL);
+            let given = KVVec::from_elem(HostObject::DANGLING, MAX_BULK, GFP_KERNEL);
+            let shadow = KVVec::from_elem(ObjAddr::NULL, MAX_BULK, GFP_KERNEL);
+            self.room = Room {
+                taken: taken.map_err(no_memory)?,
+                given: given.map_err(no_memory)?,
+                shadow: shadow.map_err(no_memory)?,
+            };
+            // At last: they say whether all is there.
+            self.slots = KVVec::from_elem(None, NR_SLOTS, GFP_KERNEL).map_err(no_memory)?;
+        }
+        Ok(())
+    }
 
     /// Plays a request's steps; how many objects could not be had.
     pub(super) fn play(
@@ -55,9 +94,7 @@ impl Slots {
         if request.nr > MAX_STEPS {
             return Err(Error::BadSize);
         }
-        if self.0.is_empty() {
-            self.0 = KVVec::from_elem(None, NR_SLOTS, GFP_KERNEL).map_err(no_memory)?;
-        }
+        self.make()?;
         let mut steps = KVVec::new();
         abi::read_array(
             request.steps,
@@ -88,12 +125,13 @@ impl Slots {
     ) -> CoreResult<u32> {
         let first = step.slot as usize;
         let end = first.checked_add(step.count as usize);
-        let slots = end.and_then(|end| self.0.get_mut(first..end));
+        let slots = end.and_then(|end| self.slots.get_mut(first..end));
         let slots = slots.ok_or(Error::BadSize)?;
+        let room = &mut self.room;
         let pair = || pairs.get(step.cache as usize).ok_or(Error::NoSuchCache);
         match step.op {
             uapi::SHADOWMM_DIFF_TAKE => take(mm, pair()?, step.cache, slots),
-            uapi::SHADOWMM_DIFF_TAKE_BULK => take_bulk(mm, pair()?, step.cache, slots),
+            uapi::SHADOWMM_DIFF_TAKE_BULK => take_bulk(mm, pair()?, step.cache, slots, room),
             uapi::SHADOWMM_DIFF_GIVE => {
                 for slot in slots {
                     if let Some(twins) = slot.take() {
@@ -102,7 +140,7 @@ impl Slots {
                 }
                 Ok(0)
             }
-            uapi::SHADOWMM_DIFF_GIVE_BULK => give_bulk(mm, pair()?, step.cache, slots),
+            uapi::SHADOWMM_DIFF_GIVE_BULK => give_bulk(mm, pair()?, step.cache, slots, room),
             uapi::SHADOWMM_DIFF_SHRINK => {
                 mm.slab()?.shrink(pair()?.shadow()?)?;
                 Ok(0)
@@ -113,7 +151,7 @@ impl Slots {
 
     /// Gives the objects of all pairs from this one on back.
     pub(super) fn give_from(&mut self, shadow: &Shadow, pairs: &[Pair], first: usize) {
-        for slot in &mut self.0 {
+        for slot in &mut self.slots {
             let ours = slot.take_if(|twins| twins.pair as usize >= first);
             let Some(twins) = ours else { continue };
             if shadow.with_mm(|mm| give(mm, pairs, twins)).is_err() {
@@ -137,7 +175,7 @@ impl Slots {
         // A slab lies at a multiple of its own size.
         let size = report.geometry.order.pages().bytes().0.max(PAGE_SIZE);
         request.live = 0;
-        for twins in self.0.iter().flatten() {
+        for twins in self.slots.iter().flatten() {
             if twins.pair != request.cache {
                 continue;
             }
@@ -212,13 +250,12 @@ fn take_bulk(
     pair: &Pair,
     number: u32,
     slots: &mut [Option<Twins>],
+    room: &mut Room,
 ) -> CoreResult<u32> {
     let id = pair.shadow()?;
     let count = slots.iter().filter(|slot| slot.is_none()).count();
-    let mut host = [None; MAX_BULK];
-    let mut shadow = [ObjAddr::NULL; MAX_BULK];
-    let host = host.get_mut(..count).ok_or(Error::BadSize)?;
-    let shadow = shadow.get_mut(..count).ok_or(Error::BadSize)?;
+    let host = room.taken.get_mut(..count).ok_or(Error::BadSize)?;
+    let shadow = room.shadow.get_mut(..count).ok_or(Error::BadSize)?;
     if count == 0 {
         return Ok(0);
     }
@@ -257,10 +294,10 @@ fn give_bulk(
     pair: &Pair,
     number: u32,
     slots: &mut [Option<Twins>],
+    room: &mut Room,
 ) -> CoreResult<u32> {
     let id = pair.shadow()?;
-    let mut host = [HostObject::DANGLING; MAX_BULK];
-    let mut shadow = [ObjAddr::NULL; MAX_BULK];
+    let (host, shadow) = (&mut room.given, &mut room.shadow);
     let mut count = 0;
     for slot in slots.iter_mut() {
         let Some(twins) = slot.filter(|twins| twins.pair == number) else {

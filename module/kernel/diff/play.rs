@@ -245,6 +245,7 @@ impl Bulk {
 }
 
 /// What the kernel's zones are like.
+#[inline(never)]
 fn seen(zones: &[HostZone]) -> Seen {
     let mut seen = Seen {
         zones: [ZoneNumbers::default(); NR_ZONE_TYPES],
@@ -284,6 +285,7 @@ impl Player<'_, '_> {
     ///
     /// [`Error::BadKind`] for a step that there is not, [`Error::BadGfp`] and
     /// [`Error::OrderTooLarge`] for a request that is not played.
+    #[inline(never)]
     pub(crate) fn step(&mut self, step: &uapi::shadowmm_diff_step) -> CoreResult<Outcome> {
         let (cpu, _pinned) = platform::pin_cpu();
         if let Some(disturbed) = self.disturbance() {
@@ -487,11 +489,13 @@ impl Player<'_, '_> {
     }
 
     /// Remembers what the kernel's zones are like after we have changed them.
+    #[inline(never)]
     fn note_host(&mut self) {
         self.seen = Some(seen(self.zones));
     }
 
     /// Whether somebody else has been in the kernel's zones since.
+    #[inline(never)]
     fn disturbance(&self) -> Option<Outcome> {
         let last = self.seen?;
         (last != seen(self.zones)).then(|| {
@@ -501,6 +505,7 @@ impl Player<'_, '_> {
     }
 
     /// Whether all numbers of all zones and of this CPU's pagesets are equal.
+    #[inline(never)]
     fn compare_numbers(&self, cpu: CpuId, verdict: u32) -> Option<Difference> {
         self.zones.iter().find_map(|zone| {
             let kind = Some(zone.kind);

@@ -65,7 +65,7 @@ use shadowmm_core::zonelist::Zonelist;
 use shadowmm_core::zonelist::ZonelistKind;
 
 /// The memory behind the pages: none.
-static NO_MEMORY: Region<'static> = Region::empty();
+static NO_MEMORY: Region<'static> = Region::EMPTY;
 
 /// The watermarks, in their order.
 const MARKS: [Watermark; 4] = [
@@ -278,16 +278,7 @@ impl Twin {
                     end: span.end.max(own.end),
                 },
             };
-            let copy = Zone::new(zone.kind, nid, own, Pages(shape.present));
-            copy.add_managed(Pages(shape.managed));
-            copy.add_cma(Pages(shape.cma));
-            for (mark, pages) in MARKS.into_iter().zip(shape.watermark) {
-                copy.set_watermark(mark, Pages(pages));
-            }
-            for (kind, pages) in ZoneType::ALL.into_iter().zip(shape.lowmem_reserve) {
-                copy.set_lowmem_reserve(kind, Pages(pages));
-            }
-            zones.push(copy, GFP_KERNEL).map_err(no_memory)?;
+            copy_zone(&mut zones, nid, zone, own)?;
         }
         // Whole largest blocks, so that no page block is cut.
         span.start = span.start.align_down(PageOrder::MAX);
@@ -387,6 +378,29 @@ fn nr_nodes(nid: NodeId) -> usize {
     nid.index().map_or(1, |index| index + 1)
 }
 
+/// One zone more, with nothing in it.
+#[inline(never)]
+fn copy_zone(
+    zones: &mut KVec<Zone<Beside>>,
+    nid: NodeId,
+    host: &HostZone,
+    span: PfnRange,
+) -> CoreResult<()> {
+    let shape = host.shape();
+    let empty = Zone::new(host.kind, nid, span, Pages(shape.present));
+    zones.push(empty, GFP_KERNEL).map_err(no_memory)?;
+    let copy = zones.last().ok_or(Error::Corrupt)?;
+    copy.add_managed(Pages(shape.managed));
+    copy.add_cma(Pages(shape.cma));
+    for (mark, pages) in MARKS.into_iter().zip(shape.watermark) {
+        copy.set_watermark(mark, Pages(pages));
+    }
+    for (kind, pages) in ZoneType::ALL.into_iter().zip(shape.lowmem_reserve) {
+        copy.set_lowmem_reserve(kind, Pages(pages));
+    }
+    Ok(())
+}
+
 /// Takes over what is on the lists of a zone, and its numbers.
 fn load(nid: NodeId, view: &View<'_>, host: &HostZone, room: &mut [u32]) -> CoreResult<()> {
     let buddy = view.buddy();
@@ -410,6 +424,8 @@ fn load(nid: NodeId, view: &View<'_>, host: &HostZone, room: &mut [u32]) -> Core
     Ok(())
 }
 
+/// So many of what `make` makes, which may be large: a frame of its own for each kind.
+#[inline(never)]
 fn filled<T>(count: usize, mut make: impl FnMut() -> T) -> CoreResult<KVVec<T>> {
     let mut vec = KVVec::with_capacity(count, GFP_KERNEL).map_err(no_memory)?;
     for _ in 0..count {

@@ -38,7 +38,7 @@ pub fn boot(mib: &[usize], pagesets: bool) -> &'static HostMm {
         allocator: AllocatorKind::Buddy,
         ..Config::default()
     };
-    let boot = Boot::detect(store, &map, &backing, config, Threads::new()).unwrap();
+    let boot = Boot::detect(store, &map, &backing, &config, Threads::new()).unwrap();
     let boot = Box::leak(Box::new(boot));
     boot.run().unwrap();
     boot.mm().unwrap()

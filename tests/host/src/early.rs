@@ -56,7 +56,7 @@ impl<'m> CountingAlloc<'m> {
         let mut backing = Backing::new();
         let run = BackingRun::from_pages(scratch, NodeId(0));
         backing.push(run).expect("one run");
-        let mut region = Box::new(Region::empty());
+        let mut region = Box::new(Region::EMPTY);
         let range = PfnRange {
             start: SCRATCH,
             end: SCRATCH + pages,

@@ -34,7 +34,7 @@ type HostBoot = Boot<'static, HostPlatform>;
 
 fn detect(map: &FirmwareMap, backing: &Backing<'static>, config: Config) -> Result<HostBoot> {
     let store = Box::leak(Box::new(Store::new()));
-    Boot::detect(store, map, backing, config, HostPlatform::default())
+    Boot::detect(store, map, backing, &config, HostPlatform::default())
 }
 
 fn validate(boot: &Boot<'_, HostPlatform>) {
@@ -291,7 +291,7 @@ proptest! {
         backing.push(BackingRun::from_pages(&mut pages, NodeId(0))).unwrap();
         let platform = HostPlatform::default();
         let config = Config::default();
-        if let Ok(mut boot) = Boot::detect(&mut store, &map, &backing, config, platform) {
+        if let Ok(mut boot) = Boot::detect(&mut store, &map, &backing, &config, platform) {
             match boot.run() {
                 Ok(()) => check_booted(&boot),
                 // Metadata may not fit where the holes are much larger than the RAM.

@@ -220,7 +220,7 @@ fn a_scaled_map_lies_on_its_backing() {
                 backing.push(run).unwrap();
             }
             let (after, scaled, _) = scaled(&map, backing.pages().0).unwrap();
-            let mut region = Box::new(Region::empty());
+            let mut region = Box::new(Region::EMPTY);
             let laid = region.lay(&backing, after.ram_ranges());
             assert_eq!(laid, Ok(()), "{name}");
             assert_eq!(region.pages(), scaled.ram);
@@ -246,7 +246,7 @@ fn each_node_of_the_pc_lies_on_one_of_the_host() {
         backing.push(run).unwrap();
     }
     let (after, _, _) = scaled(&pc(&[16384, 16384], 2), 32768).unwrap();
-    let mut region = Box::new(Region::empty());
+    let mut region = Box::new(Region::EMPTY);
     region.lay(&backing, after.ram_ranges()).unwrap();
     assert!(region.segments().iter().all(|s| s.nid == s.host_node));
 }

@@ -28,7 +28,7 @@ fn region(pages: &[usize], map: &[(i32, PfnRange)]) -> Result<Box<Region<'static
             NodeId(node as i32),
         ))?;
     }
-    let mut region = Box::new(Region::empty());
+    let mut region = Box::new(Region::EMPTY);
     region.lay(
         &backing,
         map.iter().map(|&(nid, range)| (NodeId(nid), range)),
@@ -159,12 +159,12 @@ fn one_region_lies_on_a_backing() {
     backing.push(run).unwrap();
     let too_much = [(NodeId(0), ram(0, 17))];
     let fits = [(NodeId(0), ram(0, 16))];
-    let mut first = Box::new(Region::empty());
+    let mut first = Box::new(Region::EMPTY);
     let lay = |region: &mut Region<'static>, ram: &[_]| region.lay(&backing, ram.iter().copied());
     assert_eq!(lay(&mut first, &too_much), Err(Error::RegionTooSmall));
     assert_eq!(lay(&mut first, &fits), Ok(()));
     // Two of them would lend the same memory twice.
-    let mut second = Box::new(Region::empty());
+    let mut second = Box::new(Region::EMPTY);
     assert_eq!(lay(&mut second, &fits), Err(Error::StageOrder));
     assert_eq!(lay(&mut first, &fits), Err(Error::StageOrder));
     assert_eq!(first.pages(), Pages(16));

@@ -177,7 +177,7 @@ impl<const SHORT: bool> Machine<SHORT> {
         };
         let backing = backing(mib);
         let map = builtin(&backing);
-        let mut boot = Boot::detect(store, &map, &backing, config, Cpus::default()).unwrap();
+        let mut boot = Boot::detect(store, &map, &backing, &config, Cpus::default()).unwrap();
         boot.run().unwrap();
         let boot: &'static Boot<'static, Cpus<SHORT>> = Box::leak(Box::new(boot));
         Self {

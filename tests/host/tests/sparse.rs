@@ -225,7 +225,7 @@ fn with_memblock<R>(
             .push(BackingRun::from_pages(run, NodeId(0)))
             .unwrap();
     }
-    let mut region = Box::new(Region::empty());
+    let mut region = Box::new(Region::EMPTY);
     region.lay(&backing, ranges.iter().copied()).unwrap();
     let mut arrays = [[MemblockRegion::EMPTY; 128], [MemblockRegion::EMPTY; 128]];
     let [present, reserved] = &mut arrays;

@@ -33,7 +33,7 @@ fn boot(mb: &[usize], config: Config) -> HostBoot {
     let backing = backing(mb);
     let store = Box::leak(Box::new(Store::new()));
     let platform = HostPlatform::default();
-    let mut boot = Boot::detect(store, &builtin(&backing), &backing, config, platform).unwrap();
+    let mut boot = Boot::detect(store, &builtin(&backing), &backing, &config, platform).unwrap();
     boot.run().unwrap();
     boot
 }
@@ -325,7 +325,7 @@ fn before_the_hand_off_there_is_nothing_to_turn() {
     let map = builtin(&backing);
     let platform = HostPlatform::default();
     let mut boot: HostBoot =
-        Boot::detect(store, &map, &backing, Config::default(), platform).unwrap();
+        Boot::detect(store, &map, &backing, &Config::default(), platform).unwrap();
     assert_eq!(
         boot.tune(Tunable::MinFreeKbytes, "1"),
         Err(Error::StageOrder)

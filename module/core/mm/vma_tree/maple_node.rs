@@ -320,18 +320,26 @@ impl Row {
     /// Two leaves' slots and what comes between.
     const MAX: usize = 2 * LEAF_SLOTS + 1;
 
-    pub(super) const fn new(start: u64) -> Self {
+    /// An empty row from 0 on.
+    pub(super) const fn new() -> Self {
         let nothing = Item {
             end: 0,
             word: 0,
             gap: 0,
         };
         Self {
-            start,
+            start: 0,
             items: [nothing; Self::MAX],
             len: 0,
             new: 0,
         }
+    }
+
+    /// The row is empty again, from `start` on.
+    pub(super) fn begin(&mut self, start: u64) {
+        self.start = start;
+        self.len = 0;
+        self.new = 0;
     }
 
     /// What is pushed next is new.

@@ -54,6 +54,13 @@ struct Path<'m> {
 }
 
 impl<'m> Path<'m> {
+    const fn new() -> Self {
+        Self {
+            steps: [None; MAX_DEPTH],
+            len: 0,
+        }
+    }
+
     fn step(&self, level: usize) -> Option<&Step<'m>> {
         self.steps.get(level)?.as_ref()
     }
@@ -82,11 +89,8 @@ struct Pulled {
 }
 
 impl<'m, P: Platform> Maple<'_, 'm, P> {
-    fn path(&self, addr: u64) -> Option<Path<'m>> {
-        let mut path = Path {
-            steps: [None; MAX_DEPTH],
-            len: 0,
-        };
+    /// Finds the way to an address. A path is too large to be moved about.
+    fn find_path(&self, addr: u64, path: &mut Path<'m>) -> Option<()> {
         let mut node = self.nodes.root();
         let (mut min, mut max) = (0, END);
         for (level, step) in path.steps.iter_mut().enumerate() {
@@ -101,7 +105,7 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
             });
             if node.is_leaf() {
                 path.len = level.wrapping_add(1);
-                return Some(path);
+                return Some(());
             }
             if let Some(before) = slot.checked_sub(1) {
                 min = cells.bound(before);
@@ -147,24 +151,33 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
             }
         }
         if self.nodes.root().is_none() {
-            let mut row = Row::new(0);
-            if start > 0 {
-                row.push_value(0, start);
-            }
-            row.push_value(value, end);
-            if end != END {
-                row.push_value(0, END);
-            }
-            let leaf = self.make(&row, true)?.one()?;
-            self.nodes.set_root(NodeRef(leaf.word));
-            self.nodes.set_depth(1);
-            return Some(());
+            return self.make_root(start, end, value);
         }
-        let left = self.path(start)?;
-        let right = self.path(end.wrapping_sub(1))?;
+        let (mut left, mut right) = (Path::new(), Path::new());
+        self.find_path(start, &mut left)?;
+        self.find_path(end.wrapping_sub(1), &mut right)?;
         self.splice(&left, &right, start, end, value)
     }
 
+    /// The first node of all.
+    #[inline(never)]
+    fn make_root(&self, start: u64, end: u64, value: u64) -> Option<()> {
+        let mut row = Row::new();
+        if start > 0 {
+            row.push_value(0, start);
+        }
+        row.push_value(value, end);
+        if end != END {
+            row.push_value(0, END);
+        }
+        let leaf = self.make(&row, true)?.one()?;
+        self.nodes.set_root(NodeRef(leaf.word));
+        self.nodes.set_depth(1);
+        Some(())
+    }
+
+    /// The paths lie in the caller's frame, the row in this one: a kernel's stack is small.
+    #[inline(never)]
     fn splice(
         &self,
         left: &Path<'m>,
@@ -178,6 +191,7 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
             left: false,
             right: false,
         }; MAX_DEPTH];
+        let mut row = Row::new();
         let mut made = None;
         // The highest level whose nodes are replaced.
         let mut top = bottom;
@@ -206,12 +220,12 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
                 }
             }
             let is_leaf = level == bottom;
-            let row = match &made {
+            match &made {
                 None => {
                     let counts = self.kept_of_leaves(l, r, start, end);
                     let pull = self.pull(left, right, level, counts, LEAF_MIN);
                     *pulled.get_mut(level)? = pull;
-                    let mut row = self.begin_row(left, level, pull, is_leaf)?;
+                    self.begin_row(&mut row, left, level, pull, is_leaf)?;
                     let before = start > self.start_of(l);
                     row.push_slots(l.cells, true, 0..l.slot, l.max);
                     if before {
@@ -226,7 +240,6 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
                     let rest = r.slot.wrapping_add(1)..r.cells.count();
                     row.push_slots(r.cells, true, rest, r.max);
                     self.end_row(&mut row, right, level, pull, is_leaf)?;
-                    row
                 }
                 Some(new) => {
                     let rest = last.wrapping_add(1)..r.cells.count();
@@ -234,7 +247,7 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
                     let count = first.wrapping_add(new.len).wrapping_add(behind);
                     let pull = self.pull(left, right, level, count, BRANCH_MIN);
                     *pulled.get_mut(level)? = pull;
-                    let mut row = self.begin_row(left, level, pull, is_leaf)?;
+                    self.begin_row(&mut row, left, level, pull, is_leaf)?;
                     row.push_slots(l.cells, false, 0..first, l.max);
                     row.mark_new();
                     for item in new.items.iter().flatten() {
@@ -242,14 +255,13 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
                     }
                     row.push_slots(r.cells, false, rest, r.max);
                     self.end_row(&mut row, right, level, pull, is_leaf)?;
-                    row
                 }
-            };
+            }
             top = level;
             made = Some(self.make(&row, is_leaf)?);
         }
         if !is_published {
-            self.publish_root(made?)?;
+            self.publish_root(made?, &mut row)?;
         }
         self.count_change();
         self.retire_replaced(left, right, top, &pulled)
@@ -292,11 +304,19 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
         }
     }
 
-    /// A row that begins with a neighbour's slots, if they are wanted.
-    fn begin_row(&self, left: &Path<'m>, level: usize, pull: Pulled, is_leaf: bool) -> Option<Row> {
+    /// Begins a row anew, with a neighbour's slots, if they are wanted.
+    fn begin_row(
+        &self,
+        row: &mut Row,
+        left: &Path<'m>,
+        level: usize,
+        pull: Pulled,
+        is_leaf: bool,
+    ) -> Option<()> {
         let l = left.step(level)?;
         if !pull.left {
-            return Some(Row::new(l.min));
+            row.begin(l.min);
+            return Some(());
         }
         let above = left.step(level.checked_sub(1)?)?;
         let slot = above.slot.checked_sub(1)?;
@@ -305,9 +325,9 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
             None => above.min,
         };
         let sibling = self.nodes.get(above.cells.child(slot))?;
-        let mut row = Row::new(min);
+        row.begin(min);
         row.push_slots(sibling, is_leaf, 0..sibling.count(), l.min);
-        Some(row)
+        Some(())
     }
 
     /// A neighbour's slots at the end of a row, if they are wanted.
@@ -363,14 +383,14 @@ impl<'m, P: Platform> Maple<'_, 'm, P> {
     }
 
     /// What was made on the highest level becomes the root, or a root's children.
-    fn publish_root(&self, mut made: Made) -> Option<()> {
+    fn publish_root(&self, mut made: Made, row: &mut Row) -> Option<()> {
         let mut depth = self.nodes.depth();
         while made.len > 1 {
-            let mut row = Row::new(0);
+            row.begin(0);
             for item in made.items.iter().flatten() {
                 row.push(*item);
             }
-            made = self.make(&row, false)?;
+            made = self.make(row, false)?;
             depth = depth.wrapping_add(1);
         }
         let mut root = NodeRef(made.one()?.word);

@@ -299,7 +299,7 @@ pub fn with_machine(settings: Settings, work: impl FnOnce(&Machine<'_>)) {
         blocks: &blocks,
         platform: &platform,
     };
-    let memory = Region::empty();
+    let memory = Region::EMPTY;
     let machine = Machine {
         buddy: BuddySystem {
             platform: &platform,

@@ -246,7 +246,7 @@ pub fn with_machine(flaw: Flaw, size: u32, work: impl FnOnce(&Machine<'_, '_>)) 
     let mut map = Box::new(FirmwareMap::NEW);
     firmware::builtin(&mut map, &[Pages(PAGES as u64); 2], 2).unwrap();
     let mut store = Box::new(Store::new());
-    let boot = Boot::detect(&mut store, &map, &backing, Config::default(), platform).unwrap();
+    let boot = Boot::detect(&mut store, &map, &backing, &Config::default(), platform).unwrap();
     let mut boot = Box::new(boot);
     boot.run().unwrap();
     let mm: &Mm<'_, Checked> = boot.mm().unwrap();

@@ -109,7 +109,7 @@ fn play(random: &mut Random, pages: &mut [PageBytes], most: u64) -> Vec<Step> {
     let mut backing = Backing::new();
     let run = BackingRun::from_pages(pages, NodeId(0));
     backing.push(run).expect("one run fits");
-    let mut region = Box::new(Region::empty());
+    let mut region = Box::new(Region::EMPTY);
     let window = PfnRange {
         start: WINDOW.start.pfn_down(),
         end: WINDOW.end.pfn_down(),

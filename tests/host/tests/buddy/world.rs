@@ -264,7 +264,7 @@ impl World {
         let mut backing = Backing::new();
         let run = BackingRun::from_pages(leaked_pages(pages as usize), NodeId(0));
         backing.push(run).unwrap();
-        let mut memory = Box::new(Region::empty());
+        let mut memory = Box::new(Region::EMPTY);
         memory.lay(&backing, ram.into_iter()).unwrap();
         let stats = Statistics::place(
             &mut memory,

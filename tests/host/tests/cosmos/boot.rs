@@ -51,7 +51,7 @@ fn boot(
         ..Config::default()
     };
     let store = Box::leak(Box::new(Store::new()));
-    let mut boot = Boot::detect(store, map, backing, config, HostPlatform::default())?;
+    let mut boot = Boot::detect(store, map, backing, &config, HostPlatform::default())?;
     boot.run()?;
     Ok(boot)
 }
@@ -222,7 +222,7 @@ proptest! {
             backing.push(BackingRun::from_pages(&mut pages, NodeId(0)))?;
             let config = Config { allocator, ..Config::default() };
             let platform = HostPlatform::default();
-            let mut boot = Boot::detect(&mut store, &map, &backing, config, platform)?;
+            let mut boot = Boot::detect(&mut store, &map, &backing, &config, platform)?;
             boot.run()?;
             check_booted(&boot);
             Ok(())

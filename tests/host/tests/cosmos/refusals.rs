@@ -121,7 +121,7 @@ fn impossible_requests_are_named_and_change_nothing() {
 
 #[test]
 fn areas_that_blocks_could_cross_are_refused() {
-    let mut region = Box::new(Region::empty());
+    let mut region = Box::new(Region::EMPTY);
     let nowhere = PhysRange::default();
     let place = shadowmm_core::cosmos::MemAreas::<Threads>::place;
     let refused = place(&mut region, nowhere, 1, Pfn(512), |_| PfnRange::default());

@@ -25,7 +25,7 @@ pub fn areas_of(specs: &[ZoneSpec], hardware_end: u64) -> MemAreas<'static, Thre
     let mut backing = Backing::new();
     let run = BackingRun::from_pages(leaked_pages(own.pages().0 as usize), NodeId(0));
     backing.push(run).unwrap();
-    let mut region = Box::new(Region::empty());
+    let mut region = Box::new(Region::EMPTY);
     region
         .lay(&backing, [(NodeId(0), own)].into_iter())
         .unwrap();

@@ -32,7 +32,7 @@ fn boot(allocator: AllocatorKind, objects: ObjectAllocatorKind) -> HostBoot {
     };
     let store = Box::leak(Box::new(Store::new()));
     let map = builtin(&backing);
-    let mut boot = Boot::detect(store, &map, &backing, config, HostPlatform::default()).unwrap();
+    let mut boot = Boot::detect(store, &map, &backing, &config, HostPlatform::default()).unwrap();
     boot.run().unwrap();
     boot
 }

@@ -38,7 +38,7 @@ fn head() -> KmsobPool<'static, Threads> {
     let mut backing = Backing::new();
     let run = BackingRun::from_pages(leaked_pages(own.pages().0 as usize), NodeId(0));
     backing.push(run).unwrap();
-    let mut region = Box::new(Region::empty());
+    let mut region = Box::new(Region::EMPTY);
     let ram = [(NodeId(0), own)];
     region.lay(&backing, ram.into_iter()).unwrap();
     KmsobPool::place(&mut region, own.bytes()).unwrap()

@@ -32,7 +32,7 @@ pub fn backed(max: usize, runs: &[u64], start: u64, test: impl FnOnce(EarlyMemor
     }
     let size = Pages(runs.iter().sum()).bytes();
     let range = PhysRange::new(PhysAddr(start), size).whole_pages();
-    let mut region = Box::new(Region::empty());
+    let mut region = Box::new(Region::EMPTY);
     region
         .lay(&backing, [(NodeId(0), range)].into_iter())
         .unwrap();

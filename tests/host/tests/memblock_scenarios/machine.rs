@@ -38,7 +38,7 @@ pub fn backed(backed: u64, test: impl FnOnce(&mut EarlyMemory<'_, '_>)) {
     let mut backing = Backing::new();
     let run = BackingRun::from_pages(&mut pages, NodeId(0));
     backing.push(run).unwrap();
-    let mut region = Box::new(Region::empty());
+    let mut region = Box::new(Region::EMPTY);
     let range = PhysRange::new(PhysAddr(BASE), Pages(backed).bytes());
     let ram = [(NodeId(0), range.whole_pages())];
     region.lay(&backing, ram.into_iter()).unwrap();

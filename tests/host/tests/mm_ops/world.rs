@@ -112,7 +112,7 @@ pub fn boot_with(mib: usize) -> &'static TestMm {
     let map = builtin(&backing);
     let store = Box::leak(Box::new(Store::new()));
     let platform = HostPlatform::default();
-    let boot = Boot::detect(store, &map, &backing, Config::default(), platform);
+    let boot = Boot::detect(store, &map, &backing, &Config::default(), platform);
     let boot = Box::leak(Box::new(boot.unwrap()));
     boot.run().unwrap();
     boot.mm().unwrap()

@@ -191,7 +191,7 @@ impl World {
         let backing = backing(mib);
         let map = builtin(&backing);
         let store = Box::leak(Box::new(Store::new()));
-        let boot = Boot::detect(store, &map, &backing, Config::default(), Cpus::default());
+        let boot = Boot::detect(store, &map, &backing, &Config::default(), Cpus::default());
         let boot = Box::leak(Box::new(boot.unwrap()));
         boot.run().unwrap();
         let mm = boot.mm().unwrap();

@@ -63,7 +63,7 @@ impl Machine {
             },
             ..Config::default()
         };
-        let boot = Boot::detect(store, &map, &backing, config, Witness::default());
+        let boot = Boot::detect(store, &map, &backing, &config, Witness::default());
         let boot = Box::leak(Box::new(boot.unwrap()));
         boot.run().unwrap();
         let mm = boot.mm().unwrap();
