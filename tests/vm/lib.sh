@@ -136,7 +136,7 @@ not_leaked() {
 # owned: the pages that the module has asked for and that are not back, of which kmemleak knows nothing, once it is gone and its
 # functions have no name any more. What the kernel shares among many and keeps does not count.
 owners=/sys/kernel/debug/page_owner_stacks/show_stacks
-owned() { awk -v RS= '/0xffffffff[a-f]/ && !/allocate_slab|pcpu_|(pgd|p4d|pud|pmd|pte)_alloc/' $owners; }
+owned() { awk -v RS= '/0xffffffff[a-f]/ && !/allocate_slab|stack_depot_|kasan_|pcpu_|(pgd|p4d|pud|pmd|pte)_alloc/' $owners; }
 not_owned() { ! owned | grep .; }
 
 finish() {
