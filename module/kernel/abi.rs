@@ -119,7 +119,7 @@ request! {
     shadowmm_mm_limits;
     shadowmm_mm_walk reserved;
     shadowmm_mm_vmas;
-    shadowmm_misuse reserved;
+    shadowmm_misuse;
     shadowmm_diff_play reserved;
     shadowmm_diff_state;
     shadowmm_diff_caches;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What becomes of memory that nobody has: `page_poison=`, KASAN, and the misuse
-//! that both are to see.
+//! that both, and KCSAN, are to see.
 
 use crate::bindings;
 use crate::device::OpenFile;
@@ -35,12 +35,19 @@ impl OpenFile {
     /// to be found out.
     pub(crate) fn misuse(&self, request: &mut uapi::shadowmm_misuse) -> CoreResult<()> {
         check_admin()?;
-        if !is_on() && !cfg!(CONFIG_KASAN_GENERIC) {
+        let kcsan = cfg!(CONFIG_KCSAN);
+        if !is_on() && !cfg!(CONFIG_KASAN_GENERIC) && !kcsan {
             return Err(Error::NeedsDebugging);
         }
+        let plain = match request.how {
+            uapi::SHADOWMM_MISUSE_ONCE => false,
+            uapi::SHADOWMM_MISUSE_PLAIN if kcsan => true,
+            uapi::SHADOWMM_MISUSE_PLAIN => return Err(Error::NeedsDebugging),
+            _ => return Err(Error::BadParameter),
+        };
         let byte = u8::try_from(request.byte).map_err(|_| Error::BadParameter)?;
         self.shadow.with_mm(|mm| {
-            let there = mm.region.misuse(PhysAddr(request.addr), byte);
+            let there = mm.region.misuse(PhysAddr(request.addr), byte, plain);
             there.then_some(()).ok_or(Error::ForeignPfn)
         })
     }

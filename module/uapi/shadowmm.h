@@ -342,17 +342,22 @@ struct shadowmm_contig {
 	__u32 reserved;
 };
 
+enum shadowmm_misuse_how {
+	SHADOWMM_MISUSE_ONCE = 0,	/* as WRITE_ONCE() */
+	SHADOWMM_MISUSE_PLAIN = 1,	/* a race with any other access; with KCSAN only */
+};
+
 /*
  * MISUSE: writes a byte to the shadow's memory, whosever it is, so that what looks for
  * such a thing can be seen to find it. For who may administer the machine, and only with page_poison=1 or in
- * a kernel with KASAN (else EOPNOTSUPP). ENXIO where there is no memory, or something of the shadow's that
+ * a kernel with KASAN or KCSAN (else EOPNOTSUPP). ENXIO where there is no memory, or something of the shadow's that
  * never moves.
  */
 struct shadowmm_misuse {
 	struct shadowmm_head head;
 	__aligned_u64 addr;	/* of the shadow's physical memory */
 	__u32 byte;		/* 0 to 255 */
-	__u32 reserved;
+	__u32 how;		/* enum shadowmm_misuse_how */
 };
 
 enum shadowmm_policy_op {

@@ -19,6 +19,8 @@ flavour=${flavour:-stock}
 leaks=/sys/kernel/debug/kmemleak
 [[ ! -w $leaks ]] || echo clear >"$leaks"
 
+kcsan=/sys/kernel/debug/kcsan
+
 # check NAME COMMAND...: the command succeeds.
 check() {
     local name=$1 said
@@ -104,10 +106,48 @@ lockups_end_it() {
         echo "not ok $suite: lock-ups are not looked for"
 }
 
-# quiet: the kernel has complained of nothing since it was booted.
+# kmsg: the kernel's log, also what was cleared, each line behind its number.
+kmsg() { dd if=/dev/kmsg iflag=nonblock bs=8192 status=none 2>/dev/null | sed -nE 's/^[0-9]+,([0-9]+),[^;]*;/\1 /p'; }
+
+# races ours|others: what KCSAN has reported since line $races_since of the log. A report is ours where the module is in one of
+# the two stacks; below an exception or an interrupt stands who was interrupted, and has no part in it.
+races_since=0
+races() {
+    kmsg | awk -v since="$races_since" -v wanted="$1" '
+        function end() {
+            if (text != "" && (ours ? "ours" : "others") == wanted) printf "%s", text
+            text = ""
+        }
+        $1 < since { next }
+        { sub(/^[0-9]+ /, "") }
+        /BUG: KCSAN: / { end(); ours = 0; below = 0; text = $0 "\n"; next }
+        /^=====/ { end() }
+        text == "" { next }
+        { text = text $0 "\n" }
+        / by (task|interrupt)/ { below = 0 }
+        /^ asm_/ { below = 1 }
+        /\[shadowmm\]/ && !below { ours = 1 }
+        END { end() }'
+}
+
+# raced: KCSAN was on all the time, and has seen no race of ours. Races of the kernel's own are counted.
+raced() {
+    local seen others
+    seen=$(races ours) others=$(races others | grep -c 'BUG: KCSAN')
+    echo "# $suite: KCSAN watched $(sed -n 's/^setup_watchpoints: //p' "$kcsan") accesses; races of the kernel's own: $others"
+    [[ $others == 0 ]] || races others | sed -n 's/.*BUG: KCSAN: /#     /p'
+    if [[ -z $seen ]] && grep -q '^enabled: 1' "$kcsan"; then
+        echo "ok $suite: KCSAN has seen no race of the module's"
+    else
+        echo "not ok $suite: KCSAN has seen races of the module's, or nothing: $(grep -c 'BUG: KCSAN' <<<"$seen")"
+        printf '%s\n' "$seen" | head -n 1000 | sed 's/^/    | /'
+    fi
+}
+
+# quiet: the kernel has complained of nothing since it was booted, but for KCSAN, whose races may be of the kernel's own.
 quiet() {
     local bad='WARNING: |BUG: |Oops|soft lockup|hung task|blocked for more than|detected stalls|possible .* detected|refcount_t|Bad page|corruption|general protection|held blocks? could not|thread of node .* could not|UBSAN:'
-    ! dmesg | grep -E "$bad"
+    ! dmesg | grep -vF 'BUG: KCSAN:' | grep -E "$bad"
 }
 
 # areas: the pages of each CMA area that are nobody's.
@@ -140,6 +180,7 @@ owned() { awk -v RS= '/0xffffffff[a-f]/ && !/allocate_slab|stack_depot_|kasan_|p
 not_owned() { ! owned | grep .; }
 
 finish() {
+    [[ ! -e $kcsan ]] || raced
     [[ ! -w $leaks ]] || check "kmemleak has found nothing" not_leaked
     [[ ! -r $owners || -d /sys/module/shadowmm ]] || check "no page that the module asked for is left" not_owned
     check "the kernel has not complained" quiet

@@ -86,8 +86,9 @@ impl Region<'_> {
     }
 
     /// Writes a byte to a page, whosever it is: the misuse that is looked for.
+    /// `plain` is a race with whoever else accesses it now, and for that alone.
     /// Whether there is RAM where nothing is placed.
-    pub fn misuse(&self, addr: PhysAddr, byte: u8) -> bool {
+    pub fn misuse(&self, addr: PhysAddr, byte: u8, plain: bool) -> bool {
         let Some(end) = addr.0.checked_add(1).map(PhysAddr) else {
             return false;
         };
@@ -98,7 +99,14 @@ impl Region<'_> {
         // SAFETY: The byte lies inside one segment, and no reference leads to it but
         // to cells, because nothing is placed there: it is no worse than what a
         // process writes to a page that it has mapped still.
-        unsafe { pointer.write_volatile(byte) };
+        // A plain write is what KCSAN is to see, in kernels that have it.
+        unsafe {
+            if plain {
+                pointer.write(byte);
+            } else {
+                pointer.write_volatile(byte);
+            }
+        }
         true
     }
 }
