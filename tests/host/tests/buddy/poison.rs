@@ -21,7 +21,9 @@ fn poisoned() -> World {
 
 /// A write to a page of the world, whosever it is.
 fn write(world: &World, pfn: u64, offset: u64) {
-    assert!(world.memory.misuse(PhysAddr(pfn * 4096 + offset), 0x5a, false));
+    assert!(world
+        .memory
+        .misuse(PhysAddr(pfn * 4096 + offset), 0x5a, false));
 }
 
 fn corrupt(world: &World) -> Vec<(Pfn, String)> {
