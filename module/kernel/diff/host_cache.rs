@@ -57,7 +57,12 @@ impl Name {
 impl Drop for Name {
     fn drop(&mut self) {
         let mut names = NAMES.lock();
-        names.retain(|name| *name != self.0);
+        // The last one takes its place.
+        let place = names.iter().position(|name| *name == self.0);
+        let last = names.pop();
+        if let (Some(slot), Some(last)) = (place.and_then(|at| names.get_mut(at)), last) {
+            *slot = last;
+        }
         if names.is_empty() {
             // With its memory: the module may be about to go.
             *names = KVVec::new();
