@@ -235,6 +235,13 @@ struct State {
     config: KBox<Config>,
 }
 
+impl State {
+    /// The boot, unless it could not be begun.
+    fn boot(&self) -> CoreResult<&Boot<'static>> {
+        Ok(self.boot.as_ref().ok_or(Error::BootFailed)?)
+    }
+}
+
 /// The shadow.
 #[pin_data]
 pub(crate) struct Shadow {
@@ -343,7 +350,7 @@ impl Shadow {
         look: impl FnOnce(&Boot<'_>) -> CoreResult<R>,
     ) -> CoreResult<R> {
         let state = self.state.read();
-        look(state.boot.as_ref().ok_or(Error::BootFailed)?)
+        look(state.boot()?)
     }
 
     /// Uses the running memory manager.
@@ -362,7 +369,7 @@ impl Shadow {
         let _turn = self.turn.lock();
         // SAFETY: Who writes has the turn first, and it is ours.
         let state = unsafe { self.state.held() };
-        job(state.boot.as_ref().ok_or(Error::BootFailed)?.mm()?)
+        job(state.boot()?.mm()?)
     }
 
     /// Uses the running memory manager on core's behalf, in the middle of one of
@@ -375,7 +382,7 @@ impl Shadow {
     pub(crate) unsafe fn with_mm_held<R>(&self, job: impl FnOnce(&Mm<'_>) -> R) -> CoreResult<R> {
         // SAFETY: By this function's own.
         let state = unsafe { self.state.held() };
-        Ok(job(state.boot.as_ref().ok_or(Error::BootFailed)?.mm()?))
+        Ok(job(state.boot()?.mm()?))
     }
 
     /// Asks for the stage of the boot, or changes it.
@@ -422,7 +429,7 @@ impl Shadow {
             }
             (_, None) => return Err(Error::BootFailed),
         }
-        let boot = state.boot.as_ref().ok_or(Error::BootFailed)?;
+        let boot = state.boot()?;
         Ok((boot.stage(), boot.ns()))
     }
 
