@@ -146,7 +146,6 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
             self.mm.allocator().free(pfn, page.order())?;
             return Err(error);
         }
-        page.set_slab_counts(None, 0);
         let order = page.order();
         for i in 1..order.pages().0 {
             if let Some(tail) = self.page(pfn + Pages(i)) {
@@ -154,6 +153,8 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
             }
         }
         page.set_slab(order, shape.id);
+        // Until now they were the block's references.
+        page.set_slab_counts(None, 0);
         if cache.is_some() {
             self.watch_new(shape, &slab);
         }

@@ -83,6 +83,18 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         let (first, inuse) = slab.page.slab_counts();
         let frozen = slab.page.is_slab_frozen();
         View {
+            is_partial: !frozen && slab.fullness() != Fullness::Full,
+            inuse: inuse.into(),
+            freelist: first.map_or(0, |first| slab.object(shape, first.into()).get()),
+            frozen,
+            ..self.view_of_new(slab)
+        }
+    }
+
+    /// The same of one that is still to be: nothing is read of the descriptors, which are
+    /// those of an allocated block.
+    fn view_of_new(&self, slab: &Slab<'m>) -> View<'m> {
+        View {
             bytes: SlabBytes::new(slab.words),
             base: slab.pfn.addr().0,
             descriptor: self
@@ -92,11 +104,11 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
                 .unwrap_or(PhysAddr(0))
                 .0,
             zone: slab.page.zone_id(),
-            is_partial: !frozen && slab.fullness() != Fullness::Full,
+            is_partial: true,
             objects: slab.objects,
-            inuse: inuse.into(),
-            freelist: first.map_or(0, |first| slab.object(shape, first.into()).get()),
-            frozen,
+            inuse: 0,
+            freelist: 0,
+            frozen: false,
         }
     }
 
@@ -114,8 +126,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     /// afterwards.
     pub(in crate::slab) fn set_up_checked(&self, shape: &Shape, slab: &Slab<'m>) {
         if Self::is_checked(shape) {
-            slab.page.set_slab_counts(None, 0);
-            let view = self.view(shape, slab);
+            let view = self.view_of_new(slab);
             self.inspect(shape, |cache| cache.setup_slab(&view));
         }
     }

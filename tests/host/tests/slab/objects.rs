@@ -379,9 +379,17 @@ fn a_constructor_runs_once_for_each_object() {
 
 #[test]
 fn a_constructor_that_fails_loses_nothing() {
+    // A cache that is checked has its slabs filled before they are any.
+    for flags in [SlabFlags::NONE, SlabFlags::DEBUG_DEFAULT] {
+        constructor_fails(flags);
+    }
+}
+
+fn constructor_fails(flags: SlabFlags) {
     let world = World::two_nodes();
     let slab = world.slab();
     let args = CacheArgs {
+        flags,
         ctor: Constructor::FailAfter(100),
         ..CacheArgs::new("fails", 200)
     };
