@@ -61,6 +61,7 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::AcqRel;
 use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::Release;
 
 /// The end of a list.
 const NIL: u32 = u32::MAX;
@@ -381,11 +382,11 @@ impl PageDescriptor {
     }
 
     /// Makes a page that is known to be of `zone` the first of an allocated block
-    /// without a flag.
+    /// without a flag. What its count was set to before is seen by whoever sees that.
     #[inline]
     pub(crate) fn set_allocated_in(&self, zone: ZoneId, order: PageOrder) {
         let order = u32::from(order.get()) << ORDER_SHIFT;
-        self.bits.store(Self::plain_bits(zone) | order, Relaxed);
+        self.bits.store(Self::plain_bits(zone) | order, Release);
     }
 
     /// Makes a page that is known to be of `zone` one that a CPU keeps, with the
@@ -532,8 +533,8 @@ impl PageDescriptor {
         if self.count.load(Relaxed) > u32::MAX / 2 {
             return Err(Error::TooManyReferences);
         }
-        let before = self.count.fetch_add(1, Relaxed);
         self.bits.fetch_or(SHARED, Relaxed);
+        let before = self.count.fetch_add(1, Release);
         Ok(before.wrapping_add(1))
     }
 
@@ -557,8 +558,21 @@ impl PageDescriptor {
     /// So many references more, for whoever has one: fewer than could overflow a count
     /// that [`PageDescriptor::try_get`] has let grow.
     pub(crate) fn get_more(&self, references: u32) {
-        self.count.fetch_add(references, Relaxed);
         self.bits.fetch_or(SHARED, Relaxed);
+        self.count.fetch_add(references, Release);
+    }
+
+    /// Whether the block that starts here, if it is allocated, has one reference, or says
+    /// that others may have some: who takes one says so first. The page may be freed, given
+    /// out and shared meanwhile.
+    pub(crate) fn is_counted(&self) -> bool {
+        let has_more = || {
+            let count = self.count.load(Acquire);
+            let bits = self.bits.load(Acquire);
+            let plain = PageState::from_bits(bits) == PageState::Allocated && bits & SHARED == 0;
+            plain && count > 1 && self.count.load(Relaxed) == count
+        };
+        !(has_more() && has_more())
     }
 
     /// The bits of an allocated block of one page in `zone` that has no flag,

@@ -9,8 +9,8 @@
 //! lists   links go there and back, counts are right, blocks are aligned, lie
 //!         in the zone, say so themselves, and could not have been merged
 //! span    blocks don't overlap, all pages inside are Tail, each free block is
-//!         on a list; what is free, allocated and in pagesets is all that is
-//!         managed
+//!         on a list, each allocated one has one reference or is shared; what is
+//!         free, allocated and in pagesets is all that is managed
 //! ```
 //!
 //! Each CPU's pageset of the zone is looked at on its own, while it is claimed.
@@ -253,6 +253,10 @@ impl<P: Platform, M: MemMap> ZoneCheck<'_, P, M> {
                     }
                     (PageState::Allocated | PageState::Slab, order) => {
                         allocated += order.pages();
+                        if !page.is_counted() {
+                            let what = "a block that nobody shares has several references";
+                            return self.fail(Some(pfn), what);
+                        }
                         self.check_held(pfn, order)?;
                         order
                     }

@@ -40,6 +40,20 @@ fn a_referenced_free_page_is_found() {
 }
 
 #[test]
+fn references_that_nobody_took_are_found() {
+    let world = world();
+    let what = "a block that nobody shares has several references";
+    world.page(0).set_count(0xffff);
+    assert_eq!(found(&world), (what, Some(0)));
+    world.page(0).set_count(1);
+    world.buddy().validate().unwrap();
+    world.buddy().get(Pfn(0)).unwrap();
+    world.buddy().validate().unwrap();
+    assert_eq!(world.buddy().put(Pfn(0)), Ok(false));
+    world.buddy().validate().unwrap();
+}
+
+#[test]
 fn a_broken_link_is_found() {
     let world = world();
     world.page(1).set_next(Some(Pfn(2)));
