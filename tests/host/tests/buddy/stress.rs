@@ -72,13 +72,18 @@ fn share_the_zones(pagesets: bool) {
     std::thread::scope(|scope| {
         for cpu in 0..4 {
             let (owner, given, failed) = (&owner, &given, &failed);
-            let (away, buddy, running) = (&away, &shared, &running);
+            let (away, buddy, running, drained) = (&away, &shared, &running, &drained);
             scope.spawn(move || {
                 let _running = Running::new(running);
                 Threads::run_on(cpu);
                 let mut seed = 0x9e37_79b9_7f4a_7c15 ^ u64::from(cpu + 1);
                 let mut held = vec![];
-                for _ in 0..20_000 {
+                // Where another drains, until he has had something: he may come late.
+                let is_over = |turn| match pagesets && drained.load(Relaxed) == 0 {
+                    true => turn >= 2_000_000,
+                    false => turn >= 20_000,
+                };
+                for _ in (0..).take_while(|&turn| !is_over(turn)) {
                     let dice = next(&mut seed);
                     if dice & 1 == 0 || held.is_empty() {
                         let order = order_of((dice >> 8) as u32 % 11 * ((dice >> 4) as u32 & 1));
