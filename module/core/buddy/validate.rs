@@ -253,10 +253,6 @@ impl<P: Platform, M: MemMap> ZoneCheck<'_, P, M> {
                     }
                     (PageState::Allocated | PageState::Slab, order) => {
                         allocated += order.pages();
-                        if !page.is_counted() {
-                            let what = "a block that nobody shares has several references";
-                            return self.fail(Some(pfn), what);
-                        }
                         self.check_held(pfn, order)?;
                         order
                     }
@@ -283,14 +279,14 @@ impl<P: Platform, M: MemMap> ZoneCheck<'_, P, M> {
         Ok(())
     }
 
-    /// Checks the pages of an allocated block, or of a slab, behind its first.
+    /// Checks an allocated block, or a slab.
     fn check_held(&self, head: Pfn, order: PageOrder) -> Result<(), Violation> {
         if !head.is_aligned(order) {
             return self.fail(Some(head), "a block is not aligned to its order");
         }
-        match strange_page(self.map, head, order) {
+        match flaw_of_held(self.map, head, order) {
             None => Ok(()),
-            at => self.fail(at, "two blocks overlap"),
+            Some((at, what)) => self.fail(Some(at), what),
         }
     }
 
@@ -312,6 +308,21 @@ impl<P: Platform, M: MemMap> ZoneCheck<'_, P, M> {
     }
 }
 
+/// What is wrong with the allocated block of `order` at `head`, or the slab there, if
+/// something is, and at which page.
+pub(crate) fn flaw_of_held(
+    map: &impl MemMap,
+    head: Pfn,
+    order: PageOrder,
+) -> Option<(Pfn, &'static str)> {
+    match map.page(head) {
+        Some(page) if !page.is_counted() => {
+            Some((head, "a block that nobody shares has several references"))
+        }
+        _ => strange_page(map, head, order).map(|at| (at, "two blocks overlap")),
+    }
+}
+
 /// The first page of the allocated block of `order` at `head`, or of the slab there, that
 /// does not lie in it.
 ///
@@ -319,7 +330,7 @@ impl<P: Platform, M: MemMap> ZoneCheck<'_, P, M> {
 /// the caller has (`allocate_slab`, `__free_slab`): each page may be of the one or of the
 /// other. Whether a slab that is on a list is whole is seen with the lock of that
 /// ([`is_slab`]).
-pub(crate) fn strange_page(map: &impl MemMap, head: Pfn, order: PageOrder) -> Option<Pfn> {
+fn strange_page(map: &impl MemMap, head: Pfn, order: PageOrder) -> Option<Pfn> {
     let zone = map.page(head).map(PageDescriptor::zone_id);
     let is_inside = |page: &PageDescriptor| {
         let inside = match page.state() {

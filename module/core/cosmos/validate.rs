@@ -16,7 +16,7 @@
 use super::allocator::CosmosSystem;
 use super::area::MemArea;
 use super::lists::DivideMerge;
-use crate::buddy::strange_page;
+use crate::buddy::flaw_of_held;
 use crate::buddy::MemMap;
 use crate::buddy::Violation;
 use crate::buddy::ZoneTable;
@@ -191,14 +191,14 @@ impl<P: Platform, M: MemMap> AreaCheck<'_, P, M> {
         Ok(())
     }
 
-    /// Checks the pages of an allocated block, or of a slab, behind its first.
+    /// Checks an allocated block, or a slab.
     fn check_held(&self, head: Pfn, order: PageOrder) -> Result<(), Violation> {
         if !head.is_aligned(order) {
             return self.fail(Some(head), "a block is not aligned to its size");
         }
-        match strange_page(self.map, head, order) {
+        match flaw_of_held(self.map, head, order) {
             None => Ok(()),
-            at => self.fail(at, "two blocks overlap"),
+            Some((at, what)) => self.fail(Some(at), what),
         }
     }
 

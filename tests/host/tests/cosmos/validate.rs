@@ -57,6 +57,11 @@ fn broken_pages_are_found() {
     assert_eq!(found(&broken), ("two blocks overlap", Some(37)));
 
     let broken = cosmos();
+    broken.world.page(0).set_count(0xffff);
+    let several = "a block that nobody shares has several references";
+    assert_eq!(found(&broken), (several, Some(0)));
+
+    let broken = cosmos();
     set(&broken, 0, PageState::Tail, 0);
     let nowhere = "a page is inside a block that is not there";
     assert_eq!(found(&broken), (nowhere, Some(0)));
