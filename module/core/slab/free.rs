@@ -195,8 +195,10 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         count: u32,
         into: Into,
     ) -> Discarded {
+        let node = self.node_of_cpu(cache, cpu);
+        self.want_barn_for(shape, node, into);
         let lowest = cpu.lowest(count);
-        let discarded = match self.node_of_cpu(cache, cpu) {
+        let discarded = match node {
             Some(node) => self.give_up(shape, node, lowest, into),
             None => Discarded::NONE,
         };
@@ -212,15 +214,9 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         cpu: &'m CpuSlab,
         into: Into,
     ) -> Discarded {
-        let (objects, are_alike) = cpu.remote();
-        let nid = match objects.first() {
-            Some(first) if are_alike => {
-                let page = self.page(ObjAddr::new(first.load(Relaxed)).pfn());
-                page.map_or(NodeId::NONE, |page| page.nid())
-            }
-            _ => NodeId::NONE,
-        };
-        let discarded = match self.node(cache, nid) {
+        self.want_barn_for(shape, self.node_of_remote(cache, cpu), into);
+        let (objects, _) = cpu.remote();
+        let discarded = match self.node_of_remote(cache, cpu) {
             Some(node) => self.give_up(shape, node, objects, into),
             None => {
                 self.give_by_node(cache, shape, objects);
@@ -229,6 +225,14 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         };
         cpu.take_remote();
         discarded
+    }
+
+    /// Where the objects of other nodes belong that the CPU has, if they all belong to one.
+    fn node_of_remote(&self, cache: &'m CacheCells, cpu: &CpuSlab) -> Option<&'m NodeCells> {
+        let (objects, are_alike) = cpu.remote();
+        let first = objects.first().filter(|_| are_alike)?;
+        let page = self.page(ObjAddr::new(first.load(Relaxed)).pfn())?;
+        self.node(cache, page.nid())
     }
 
     /// Objects of one node go there; into its store as long as the pinned CPU's
@@ -243,9 +247,6 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         let mut discarded = Discarded::NONE;
         if objects.is_empty() {
             return discarded;
-        }
-        if into == Into::Barn {
-            self.want_barn(shape, node);
         }
         let locked = self.lock_node(shape, node);
         let barn = locked.barn().filter(|_| into == Into::Barn);
@@ -262,6 +263,15 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     pub(super) fn want_barn(&self, shape: &Shape, node: &'m NodeCells) {
         if !BarnWord::of(&node.barn).is_some() {
             self.make_barn(shape, node);
+        }
+    }
+
+    /// The same for somebody who is about to give up what the CPU keeps, before he looks what
+    /// that is: a store is an object itself, of a cache that may be this one, and whatever
+    /// becomes of it may change what the CPU keeps.
+    fn want_barn_for(&self, shape: &Shape, node: Option<&'m NodeCells>, into: Into) {
+        if let (Some(node), Into::Barn) = (node, into) {
+            self.want_barn(shape, node);
         }
     }
 

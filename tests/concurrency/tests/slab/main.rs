@@ -18,9 +18,12 @@ extern crate shadowmm_core_checked as shadowmm_core;
 
 mod world;
 
+use shadowmm_core::buddy::gfp;
 use shadowmm_core::error::Error;
+use shadowmm_core::phys::Bytes;
 use shadowmm_core::phys::CpuId;
 use shadowmm_core::slab::ObjAddr;
+use shadowmm_core::slab::ObjRequest;
 use shadowmm_core::slab::ObjectAllocator;
 use shuttle::scheduler::PctScheduler;
 use shuttle::scheduler::RandomScheduler;
@@ -194,6 +197,36 @@ fn remote_frees_go_back_while_their_node_refills() {
         while let Some(object) = pop(&away) {
             machine.free(object);
         }
+    });
+}
+
+/// Two CPUs of a node give back so many of another node's that both find it without a store. What
+/// the store of `kmalloc-1k` is made of comes from `kmalloc-1k`, and who was slower gives his back.
+#[test]
+fn two_cpus_make_the_store_of_a_node() {
+    check_times(SCHEDULES / 3, Flaw::None, 256, |machine| {
+        let take = || {
+            let request = ObjRequest::new(gfp::GFP_KERNEL);
+            machine.own(machine.slab.kmalloc(Bytes(1024), &request).unwrap())
+        };
+        let free = |object| {
+            machine.disown(object);
+            machine.slab.kfree(object, 0).unwrap();
+        };
+        run_on(1);
+        let objects: Vec<_> = (0..66).map(|_| take()).collect();
+        thread::scope(|scope| {
+            let (some, others) = objects.split_at(33);
+            for (cpu, objects) in [(0, some), (2, others)] {
+                scope.spawn(move || {
+                    run_on(cpu);
+                    objects.iter().copied().for_each(free);
+                });
+            }
+        });
+        run_on(1);
+        let objects: Vec<_> = (0..200).map(|_| take()).collect();
+        objects.into_iter().for_each(free);
     });
 }
 
