@@ -211,7 +211,9 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         cells.set_comm(config.comm);
         space.tree().begin(config.tree);
         if config.has_stack {
-            if let Err(error) = space.write().set_up_stack(layout.stack_top) {
+            // A statement of its own: what takes the space apart needs the lock again.
+            let made = space.write().set_up_stack(layout.stack_top);
+            if let Err(error) = made {
                 space.exit_mmap(&Nowhere);
                 space.forget();
                 return Err(error);
