@@ -254,7 +254,8 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
             cache.capacity.store(0, Relaxed);
             let addr = cache.cpus.swap(0, Relaxed);
             if addr != 0 {
-                self.kfree_slow(ObjAddr::new(addr))?;
+                // In a slab that is damaged it stays, as in Linux; the others go.
+                let _ = self.kfree_slow(ObjAddr::new(addr));
             }
         }
         Ok(())

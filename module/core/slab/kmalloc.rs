@@ -308,7 +308,11 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         let new = self.kmalloc_slow(size, request)?;
         let asked = shape.and_then(|shape| self.asked_size(&shape, object));
         self.copy(object, new, asked.unwrap_or(old).min(old));
-        self.kfree_slow(object)?;
+        if let Err(error) = self.kfree_slow(object) {
+            // It stays the caller's, and the other is nobody's.
+            let _ = self.kfree_slow(new);
+            return Err(error);
+        }
         Ok(new)
     }
 
