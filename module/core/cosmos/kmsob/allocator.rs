@@ -83,7 +83,8 @@ impl<P: Platform, A: PageAllocator> ObjectAllocator for Kmsob<'_, P, A> {
                 (result, _) => {
                     // In this order their container's free list is as it was.
                     for &object in objects.iter().take(at).rev() {
-                        self.free(id, object, request.caller)?;
+                        // In a block that is damaged it stays; the others go.
+                        let _ = self.free(id, object, request.caller);
                     }
                     return result.map(|_| ());
                 }

@@ -170,13 +170,13 @@ impl<'l, P: Platform, A: PageAllocator> Locked<'l, P, A> {
     /// go back (`_destroy_kmsob`, `scan_freekmsob_isok`).
     pub(super) fn destroy_if_empty(&mut self, container: &Container<'l>) -> Result<Chain> {
         let cells = container.cells;
-        match cells.fobjnr.load(Relaxed) == cells.mobjnr.load(Relaxed) {
-            true => self.destroy(container),
-            false => {
-                self.update_cache(container)?;
-                Ok(Chain::EMPTY)
-            }
+        let is_empty = cells.fobjnr.load(Relaxed) == cells.mobjnr.load(Relaxed);
+        // One that can't be walked to its end stays as it is.
+        if is_empty && self.for_each_block(container, |_| Ok(())).is_ok() {
+            return self.destroy(container);
         }
+        self.update_cache(container)?;
+        Ok(Chain::EMPTY)
     }
 
     /// Takes a container apart (`_destroy_kmsob_core`).
