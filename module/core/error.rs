@@ -170,7 +170,7 @@ errors! {
     SlabPage = 138, EBUSY, "the page is part of a slab, and goes back with it";
     ConstructorFailed = 139, ENOMEM, "the cache's constructor has refused an object of a new slab";
     AllocTooLarge = 140, E2BIG, "kmalloc has no object of that size";
-    CacheNeeded = 141, EBUSY, "the cache belongs to the slab layer itself, which can't be without";
+    CacheNeeded = 141, EBUSY, "the cache is not one that was created by a request: somebody else needs it";
     SlabDamaged = 142, EUCLEAN, "the slab is damaged, and is not used any more";
     ZeroWithConstructor = 143, EINVAL, "the objects of a cache with a constructor can't be asked for zeroed";
     BadObjectSize = 150, EINVAL, "an object has one byte at least";

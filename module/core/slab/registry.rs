@@ -305,8 +305,12 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
     /// Whether somebody has objects of the cache: a slab is neither empty nor on
     /// the way.
     fn has_objects(&self, cache: &'m CacheCells) -> bool {
-        self.nodes(cache)
-            .any(|node| node.partial.nr.load(Relaxed) != 0 || node.full.nr.load(Relaxed) != 0)
+        let shape = cache.shape();
+        self.nodes(cache).any(|node| {
+            // With the lock no slab is on its way from one list to the other.
+            let _locked = self.lock_node(&shape, node);
+            node.partial.nr.load(Relaxed) != 0 || node.full.nr.load(Relaxed) != 0
+        })
     }
 
     /// Ends a cache none of whose objects is anybody's.
@@ -328,7 +332,8 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             self.drop_alias(cache);
         }
         self.table().slot(id).cache.set(None);
-        self.drop_cpus(id, cache, drained)?;
+        // Where it lies in a slab that is damaged it stays there, as in Linux; the rest goes.
+        let _ = self.drop_cpus(id, cache, drained);
         self.drop_nodes(cache);
         self.boot_cache(CACHE_CACHE)?
             .free(ObjAddr::new(cache.addr()))

@@ -174,7 +174,10 @@ impl OpenFile {
             let id = objects.create(&args)?;
             Ok((id, objects.report(id).map_or(1, |cache| cache.refcount)))
         })?;
-        shadow.slab.set_created(id, true);
+        if refcount <= 1 {
+            // Otherwise it was there before, whosever it is.
+            shadow.slab.set_created(id, true);
+        }
         shadow.name_caches();
         shadow.name_cache(id);
         request.cache = id.get().into();
@@ -261,10 +264,7 @@ impl OpenFile {
         }
         let destroyed = {
             let _naming = shadow.slab.naming.lock();
-            let destroyed = shadow.with_mm(|mm| match mm.objects_if_up() {
-                Some(objects) => objects.destroy(id, &mut said),
-                None => Err(Error::NoSuchCache),
-            });
+            let destroyed = shadow.destroy_cache(id, &mut said);
             if destroyed.is_ok() {
                 shadow.name_cache(id);
                 let gone = shadow.with_mm(|mm| Ok(mm.objects()?.report(id).is_none()));
@@ -279,6 +279,22 @@ impl OpenFile {
 }
 
 impl Shadow {
+    /// Destroys a cache that CREATE has made, or takes an alias off one.
+    fn destroy_cache(&self, id: CacheId, said: &mut Said) -> CoreResult<()> {
+        // Who gives objects back finds no cache while it is seen whether there are any, and
+        // nobody would know of those that he could not give.
+        let _alone = self.slab.forcing.write();
+        self.with_mm(|mm| {
+            let objects = mm.objects_if_up().ok_or(Error::NoSuchCache)?;
+            let cache = objects.report(id).ok_or(Error::NoSuchCache)?;
+            if cache.refcount <= 1 && !self.slab.is_created(id) {
+                // Address spaces need theirs, and so does who compares or measures.
+                return Err(Error::CacheNeeded);
+            }
+            objects.destroy(id, said)
+        })
+    }
+
     /// Writes a file of a cache.
     pub(crate) fn write_cache_text(
         &self,
