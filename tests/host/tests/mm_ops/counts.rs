@@ -5,10 +5,13 @@
 use super::world::*;
 use shadowmm_core::buddy::UserStat;
 use shadowmm_core::buddy::VmEvent;
+use shadowmm_core::error::Error;
 use shadowmm_core::mm::Advice;
 use shadowmm_core::mm::MmConfig;
+use shadowmm_core::mm::MmKnob;
 use shadowmm_core::mm::Rlimits;
 use shadowmm_core::mm::ThpMode;
+use shadowmm_core::mm::VirtRange;
 use shadowmm_core::mm::VmFlags;
 use shadowmm_core::mm::CAP_IPC_LOCK;
 
@@ -146,5 +149,21 @@ fn a_stack_is_there_first_for_who_wants_it() {
         ..Rlimits::default()
     });
     assert_eq!(world.maps(), format!("{}+3 rw-p\n", SIZE / PAGE - 3));
+    world.finish();
+}
+
+#[test]
+fn without_memory_for_a_stack_there_is_no_address_space() {
+    let world = World::new();
+    let spaces = world.mm.spaces();
+    spaces.set_knob(MmKnob::OvercommitMemory, 2).unwrap();
+    spaces.set_knob(MmKnob::OvercommitKbytes, 4 * 32).unwrap();
+    let config = MmConfig {
+        has_stack: true,
+        ..MmConfig::default()
+    };
+    let window = VirtRange::new(BASE, BASE + SIZE);
+    assert_eq!(spaces.create(window, &config).err(), Some(Error::Overcommit));
+    assert_eq!(spaces.count(), 1);
     world.finish();
 }

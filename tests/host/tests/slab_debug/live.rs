@@ -353,6 +353,26 @@ fn freelists_of_caches_that_are_not_debugged_are_hardened() {
     machine.validate();
 }
 
+/// Who asks for more keeps what he has where that can't be given up, and nothing else is lost.
+#[test]
+fn what_is_damaged_stays_when_more_is_asked_for() {
+    let machine = Machine::new();
+    let slab = machine.slab();
+    let cache = machine.create("more", 64, ALL | SlabFlags::KMALLOC);
+    let object = machine.alloc(cache);
+    machine.poke(object, 0, 7);
+    machine.poke(object, 64, 0);
+    let more = || slab.krealloc(Some(object), Bytes(200), &KERNEL);
+    assert_eq!(more(), Err(Error::SlabDamaged));
+    assert_eq!(machine.found(), [Finding::RightRedzone]);
+    machine.said();
+    let moved = more().unwrap();
+    assert_eq!(machine.peek(moved, 0), 7);
+    slab.kfree(moved, CALLER).unwrap();
+    machine.destroy(cache);
+    machine.finish();
+}
+
 #[test]
 fn what_kmalloc_gives_beyond_what_was_asked_for_is_red() {
     let machine = Machine::new();
