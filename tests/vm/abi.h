@@ -74,6 +74,7 @@ struct reason {
 	REASON(WrongCache, 136, EINVAL)       \
 	REASON(ObjectFree, 137, EALREADY)     \
 	REASON(AllocTooLarge, 140, E2BIG)     \
+	REASON(CacheNeeded, 141, EBUSY)       \
 	REASON(AskedTooLarge, 155, EINVAL)    \
 	REASON(ObjectsHeld, 165, EBUSY)       \
 	REASON(ObjectNotHeld, 166, EPERM)     \

@@ -346,6 +346,25 @@ static void stranger(int fd, __u32 id)
 	expect("another user looks at his own address space alone", end == 0);
 }
 
+/* Address spaces have caches of their own, which nobody takes from under them. */
+static void their_caches(int fd)
+{
+	static const char *const names[] = { "mm_struct", "vm_area_struct", "maple_node" };
+
+	for (unsigned int i = 0; i < COUNT(names); i++) {
+		struct shadowmm_cache cache = REQUEST(shadowmm_cache);
+
+		cache.op = SHADOWMM_CACHE_FIND;
+		for (int at = 0; names[i][at]; at++)
+			cache.name[at] = names[i][at];
+		accepted("FIND: a cache of address spaces", fd, SHADOWMM_IOC_CACHE, &cache);
+		for (int at = 0; at < SHADOWMM_CACHE_NAME; at++)
+			cache.name[at] = 0;
+		cache.op = SHADOWMM_CACHE_DESTROY;
+		refused("DESTROY: a cache of address spaces", fd, SHADOWMM_IOC_CACHE, &cache, &CacheNeeded);
+	}
+}
+
 void test_mm(void)
 {
 	struct shadowmm_mm_mmap mmap = mmap_of(0, 16 * PAGE, RW, ANON, -1);
@@ -385,6 +404,7 @@ void test_mm(void)
 	expect("the memory is what it was", page[5] == 7);
 	sys_munmap((void *)at, WINDOW);
 	without_window(fd);
+	their_caches(fd);
 	/* The caches of address spaces go before the slab layer, and nothing is left of either. */
 	stage("RESET, after windows", fd, SHADOWMM_STAGE_RESET, SHADOWMM_STAGE_DETECT);
 	stage("RUN", fd, SHADOWMM_STAGE_RUN, SHADOWMM_STAGE_HANDOFF);
