@@ -88,9 +88,10 @@ impl<P: Platform, A: PageAllocator> Kmsob<'_, P, A> {
         self.pages.free(pfn, order)
     }
 
-    /// Gives all blocks of a chain back, and says how many pages those were.
+    /// Gives all blocks of a chain back, and says how many pages those were. One that is
+    /// refused keeps none of the others.
     pub(super) fn give_back(&self, chain: Chain) -> Result<Pages> {
-        let mut pages = Pages::ZERO;
+        let (mut pages, mut refused) = (Pages::ZERO, Ok(()));
         let mut next = chain.first;
         for _ in 0..chain.blocks {
             let pfn = next.ok_or(Error::SlabDamaged)?;
@@ -98,10 +99,12 @@ impl<P: Platform, A: PageAllocator> Kmsob<'_, P, A> {
             let order = page.order();
             next = page.next();
             page.set_next(None);
-            self.pages.free(pfn, order)?;
-            pages += order.pages();
+            match self.pages.free(pfn, order) {
+                Ok(()) => pages += order.pages(),
+                Err(error) => refused = Err(error),
+            }
         }
-        Ok(pages)
+        refused.map(|()| pages)
     }
 }
 
