@@ -163,7 +163,8 @@ fn without_memory_for_a_stack_there_is_no_address_space() {
         ..MmConfig::default()
     };
     let window = VirtRange::new(BASE, BASE + SIZE);
-    assert_eq!(spaces.create(window, &config).err(), Some(Error::Overcommit));
+    let space = spaces.create(window, &config);
+    assert_eq!(space.err(), Some(Error::Overcommit));
     assert_eq!(spaces.count(), 1);
     world.finish();
 }
