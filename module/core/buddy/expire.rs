@@ -89,7 +89,7 @@ where
 
     /// Does `job` with the running CPU's pageset of a zone, if it is in use and
     /// not claimed.
-    fn on_own<R>(&self, id: ZoneId, job: impl FnOnce(&Pageset) -> R) -> Option<R> {
+    pub(super) fn on_own<R>(&self, id: ZoneId, job: impl FnOnce(&Pageset) -> R) -> Option<R> {
         let (cpu, _pinned) = self.platform.pin_cpu();
         let pageset = self.stats.pageset(cpu, id);
         let pageset = pageset.filter(|pageset| pageset.is_enabled() && pageset.is_mine())?;

@@ -390,18 +390,13 @@ where
     /// Gives back what the running CPU keeps of a zone, without waiting for
     /// anybody (`drain_local_pages`).
     pub(super) fn drain_local_pages(&self, zone: &Zone<P>, id: ZoneId) {
-        let (cpu, _pinned) = self.platform.pin_cpu();
-        let Some(pageset) = self.stats.pageset(cpu, id) else {
-            return;
-        };
-        if !pageset.is_enabled() || !pageset.is_mine() {
-            return;
-        }
-        let mut before = u32::MAX;
-        while pageset.count() != 0 && pageset.count() != before {
-            before = pageset.count();
-            self.free_pcppages_bulk(zone, id, pageset, pageset.drain_batch(), 0);
-        }
+        self.on_own(id, |pageset| {
+            let mut before = u32::MAX;
+            while pageset.count() != 0 && pageset.count() != before {
+                before = pageset.count();
+                self.free_pcppages_bulk(zone, id, pageset, pageset.drain_batch(), 0);
+            }
+        });
     }
 
     /// Gives all pages that any CPU keeps back (`drain_all_pages`).

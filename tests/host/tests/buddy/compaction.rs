@@ -104,6 +104,29 @@ fn where_a_moved_block_was_is_told_as_free() {
     assert_eq!(events.iter().filter(given).count(), 1);
 }
 
+/// What it takes out of the running CPU's magazines was counted when it was freed.
+#[test]
+fn what_a_cpu_keeps_is_counted_once_when_it_is_drained() {
+    let (world, owner) = machine(16);
+    world.buddy().setup_pagesets(|_| 1);
+    fill(world, owner);
+    release(world, owner, |pfn| pfn % 2 == 0);
+    let counts = || {
+        let moved = event(world, VmEvent::PgmigrateSuccess);
+        // Of what was isolated, what has not moved is what was free.
+        let free = event(world, VmEvent::CompactIsolated) - moved;
+        (event(world, VmEvent::PgFree), free)
+    };
+    let before = counts();
+    world.buddy().alloc(&request(HUGE, 9)).unwrap();
+    // The next one settles what the magazines have done.
+    world.buddy().alloc(&request(GFP_KERNEL, 0)).unwrap();
+    let after = counts();
+    assert_eq!(event(world, VmEvent::PgmigrateFail), 0);
+    assert_eq!(after.0 - before.0, after.1 - before.1);
+    world.buddy().validate().unwrap();
+}
+
 #[test]
 fn a_whole_node_is_compacted_as_far_as_it_goes() {
     let (world, owner) = machine(16);
