@@ -85,6 +85,11 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         if id.get() <= CACHE_CACHE {
             return Err(Error::CacheNeeded);
         }
+        self.open_any(id)
+    }
+
+    /// The same for who looks at it alone: any cache.
+    fn open_any(&self, id: CacheId) -> Result<Opened<'a, 'm, P>> {
         // Who ends a cache waits for those who are pinned, and then for those who
         // are counted.
         let _pinned = self.platform().pin_cpu();
@@ -188,7 +193,7 @@ impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
     }
 
     fn set_min_partial(&self, id: CacheId, slabs: u32) -> Result<()> {
-        self.cache(id)?.cells().set_min_partial(slabs);
+        self.open_any(id)?.cells().set_min_partial(slabs);
         Ok(())
     }
 
@@ -212,7 +217,11 @@ impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
     }
 
     fn validate_cache(&self, id: CacheId, told: &mut dyn fmt::Write) -> Result<()> {
-        let (slabs, found) = self.check_cache(id)?;
+        let (slabs, found) = {
+            // No longer than that: who ends a cache has the layer's lock while he waits.
+            let _opened = self.open_any(id)?;
+            self.check_cache(id)?
+        };
         // What does not fit is left out.
         let _ = match self.validate_all() {
             _ if found != 0 => write!(told, "{found} findings in {slabs} slabs; see slab_report"),
@@ -240,6 +249,7 @@ impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
         table: &mut [Location],
         out: &mut dyn fmt::Write,
     ) -> Result<u64> {
+        let _opened = self.open_any(id)?;
         self.gather_traces(id, item, table, out)
     }
 }
