@@ -106,9 +106,13 @@ impl OomTask {
 impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     /// Shows each address space that somebody uses; none comes or goes meanwhile.
     pub(super) fn for_each(&self, each: &mut dyn FnMut(&MmCells)) {
-        let table = self.table();
-        let _lock = WriteLock::lock(self.platform(), &table.lock);
-        let mut at = table.first.load(Relaxed);
+        let _lock = WriteLock::lock(self.platform(), &self.table().lock);
+        self.walk(each);
+    }
+
+    /// The same for who has the lock.
+    fn walk(&self, each: &mut dyn FnMut(&MmCells)) {
+        let mut at = self.table().first.load(Relaxed);
         while at != 0 {
             let Ok(cells) = self.cells::<MmCells>(ObjAddr::new(at)) else {
                 return;
@@ -125,13 +129,15 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         self.for_each(&mut |cells| each(&OomTask::of(cells)));
     }
 
-    /// Who is to be killed (`select_bad_process`); `Err` where somebody is about to die
-    /// already.
+    /// Who is to be killed (`select_bad_process`), which he is marked for; `Err` where
+    /// somebody is about to die already. Of several who ask at once one chooses
+    /// (`oom_lock`).
     fn select_bad_process(&self) -> Result<Option<OomTask>, ()> {
+        let _lock = WriteLock::lock(self.platform(), &self.table().lock);
         let total = self.mm.managed();
         let mut chosen: Option<(i64, OomTask)> = None;
         let mut dies = false;
-        self.for_each(&mut |cells| {
+        self.walk(&mut |cells| {
             dies |= cells.policy.load(Relaxed) & MM_OOM_VICTIM != 0;
             // A child was not there when its space was made; names and scores change. Where
             // nobody has it any more, what it has is about to come back.
@@ -153,20 +159,23 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
                 chosen = Some((points, task));
             }
         });
-        match dies {
-            true => Err(()),
-            false => Ok(chosen.map(|(_, task)| task)),
+        if dies {
+            return Err(());
         }
+        let victim = chosen.map(|(_, task)| task);
+        self.walk(&mut |cells| {
+            if victim.as_ref().is_some_and(|victim| victim.mm == cells.id()) {
+                cells.policy.fetch_or(MM_OOM_VICTIM, Relaxed);
+            }
+        });
+        Ok(victim)
     }
 
-    /// Notes that somebody is about to die, or that he is not after all.
-    fn mark_victim(&self, mm: u32, dies: bool) {
+    /// Notes that somebody is not about to die after all.
+    fn unmark_victim(&self, mm: u32) {
         self.for_each(&mut |cells| {
-            if cells.id.load(Relaxed) == mm {
-                match dies {
-                    true => cells.policy.fetch_or(MM_OOM_VICTIM, Relaxed),
-                    false => cells.policy.fetch_and(!MM_OOM_VICTIM, Relaxed),
-                };
+            if cells.id() == mm {
+                cells.policy.fetch_and(!MM_OOM_VICTIM, Relaxed);
             }
         });
     }
@@ -192,14 +201,13 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             Ok(Some(victim)) => victim,
         };
         let asking = OomTask::of(self.cells);
-        spaces.mark_victim(victim.mm, true);
         let report = |out: &mut dyn core::fmt::Write| write_oom(out, spaces.mm, &asking, &victim);
         if platform.oom_kill(&victim, &report) {
             spaces.count_event(VmEvent::OomKill);
             platform.relax();
             return Relief::Expected;
         }
-        spaces.mark_victim(victim.mm, false);
+        spaces.unmark_victim(victim.mm);
         Relief::None
     }
 }

@@ -16,6 +16,9 @@ use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
 use core::sync::atomic::Ordering::Relaxed;
 
+/// How often memory is waited for that somebody has who is about to die, a moment each time.
+const VICTIM_ROUNDS: u32 = 1000;
+
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// Has each page of a range there, as if somebody read from or wrote to each, and
     /// says how many they are. The caller has the mmap lock for reading.
@@ -32,6 +35,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         };
         let mut addr = range.start.page_down().0;
         let mut done = 0u64;
+        let mut rounds = 0u32;
         while addr < range.end.0 {
             if host.is_full(self.cells.resident()) {
                 return Err(Error::UserLimit);
@@ -45,12 +49,19 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
                     }
                     done = done.wrapping_add(1);
                     addr = addr.wrapping_add(PAGE_SIZE);
+                    rounds = 0;
                     self.system.platform().cond_resched();
                 }
                 Err(Stop::Again | Stop::NeedsMmapLock) => {}
                 Err(Stop::Segv(_) | Stop::Bus) => return Err(Error::NothingThere),
                 Err(Stop::HostOom) => return Err(Error::NoHostMemory),
-                Err(Stop::Oom) => self.wait_for_memory()?,
+                // Linux waits for as long as it takes. Here who is about to die may need
+                // what the caller has: all that wait for a writer wait for both then.
+                Err(Stop::Oom) if rounds >= VICTIM_ROUNDS => return Err(Error::NoMemory),
+                Err(Stop::Oom) => {
+                    rounds = rounds.wrapping_add(1);
+                    self.wait_for_memory()?;
+                }
             }
             if self.system.platform().fatal_signal_pending() {
                 return Err(Error::NoMemory);
