@@ -359,9 +359,6 @@ impl OpenFile {
             check_admin()?;
         }
         let reached = self.shadow.stage(op);
-        if let (shadow::StageOp::Reset, false) = (op, self.shadow.has_objects()) {
-            self.shadow.slab.forget_caches();
-        }
         // Also where it failed: it may have come a part of the way.
         procfs::update_nodes();
         let (stage, ns) = reached?;

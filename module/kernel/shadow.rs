@@ -387,12 +387,20 @@ impl Shadow {
 
     /// Asks for the stage of the boot, or changes it.
     pub(crate) fn stage(&self, op: StageOp) -> CoreResult<(Stage, [u64; NR_STAGES])> {
+        if let StageOp::Get = op {
+            // Who only asks keeps nobody waiting.
+            return self.with_boot(|boot| Ok((boot.stage(), boot.ns())));
+        }
         let _turn = self.turn.lock();
         if let StageOp::Reset = op {
             // They use what goes away, and wait for those who change it.
             daemons::stop();
         }
         let stage = self.change_stage(op);
+        if let (StageOp::Reset, false) = (op, self.has_objects()) {
+            // Nobody goes on with the boot before that, and makes new ones.
+            self.slab.forget_caches();
+        }
         // Also where nothing came of it, and the shadow goes on.
         let _ = self.with_mm(|mm| {
             daemons::start(mm);
@@ -404,7 +412,7 @@ impl Shadow {
     fn change_stage(&self, op: StageOp) -> CoreResult<(Stage, [u64; NR_STAGES])> {
         let mut state = self.state.write();
         match (op, state.boot.as_mut()) {
-            (StageOp::Get, Some(_)) => {}
+            (StageOp::Get, _) => {}
             (StageOp::Next, Some(boot)) => {
                 boot.advance()?;
             }
