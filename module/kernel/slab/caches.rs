@@ -267,10 +267,6 @@ impl OpenFile {
             let destroyed = shadow.destroy_cache(id, &mut said);
             if destroyed.is_ok() {
                 shadow.name_cache(id);
-                let gone = shadow.with_mm(|mm| Ok(mm.objects()?.report(id).is_none()));
-                if let Ok(true) = gone {
-                    shadow.slab.set_created(id, false);
-                }
             }
             destroyed
         };
@@ -287,11 +283,20 @@ impl Shadow {
         self.with_mm(|mm| {
             let objects = mm.objects_if_up().ok_or(Error::NoSuchCache)?;
             let cache = objects.report(id).ok_or(Error::NoSuchCache)?;
-            if cache.refcount <= 1 && !self.slab.is_created(id) {
+            if cache.refcount > 1 {
+                return objects.destroy(id, said);
+            }
+            if !self.slab.is_created(id) {
                 // Address spaces need theirs, and so does who compares or measures.
                 return Err(Error::CacheNeeded);
             }
-            objects.destroy(id, said)
+            // Before it is gone: somebody may get its number, and be no request.
+            self.slab.set_created(id, false);
+            let destroyed = objects.destroy(id, said);
+            if destroyed.is_err() {
+                self.slab.set_created(id, true);
+            }
+            destroyed
         })
     }
 
