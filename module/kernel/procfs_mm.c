@@ -8,6 +8,7 @@
 #include <linux/cred.h>
 #include <linux/llist.h>
 #include <linux/slab.h>
+#include <linux/spinlock.h>
 #include <linux/uaccess.h>
 #include <linux/workqueue.h>
 
@@ -21,6 +22,8 @@ struct shadowmm_space_dir {
 	struct proc_dir_entry *entry;
 };
 
+/* Whether directories are still to be removed one by one: guards the next. */
+static DEFINE_SPINLOCK(mm_lock);
 static struct proc_dir_entry *mm_dir;
 static LLIST_HEAD(gone);
 
@@ -173,8 +176,18 @@ static DECLARE_WORK(work, remove_gone);
  */
 void shadowmm_proc_space_remove(struct shadowmm_space_dir *dir)
 {
-	if (dir && llist_add(&dir->gone, &gone))
+	bool stays;
+
+	if (!dir)
+		return;
+	spin_lock(&mm_lock);
+	stays = mm_dir;
+	if (stays && llist_add(&dir->gone, &gone))
 		schedule_work(&work);
+	spin_unlock(&mm_lock);
+	if (!stays)
+		/* Who reads in it is the last to have it, and it goes with all others. */
+		kfree(dir);
 }
 
 bool shadowmm_proc_mm_create(struct proc_dir_entry *parent)
@@ -186,6 +199,8 @@ bool shadowmm_proc_mm_create(struct proc_dir_entry *parent)
 /* There is no window any more. */
 void shadowmm_proc_mm_remove(void)
 {
-	flush_work(&work);
+	spin_lock(&mm_lock);
 	mm_dir = NULL;
+	spin_unlock(&mm_lock);
+	flush_work(&work);
 }
