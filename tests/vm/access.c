@@ -10,7 +10,7 @@
 
 
 /* Codes of core's errors. */
-enum { NOT_PERMITTED = 110, USER_LIMIT = 118, FILE_LIMIT = 119, LARGE_OBJECT = 120 };
+enum { NOT_SUPPORTED = 92, NOT_PERMITTED = 110, USER_LIMIT = 118, FILE_LIMIT = 119, LARGE_OBJECT = 120 };
 
 /* What the suite loads the module with. */
 enum { FILE_PAGES = 600, USER_PAGES = 1000, USER_OBJECTS = 100, USER_SPACES = 2, USER_VMAS = 20, TOLD = 64 };
@@ -465,6 +465,50 @@ static void structures(void)
 	same("all of whose records are written whole", 0, left);
 }
 
+/* Who may not look at an address space is told that it is there, but not where. */
+static void seen(void)
+{
+	int fds[2] = { open_device(), open_device() }, status = 0;
+	char *window = open_window(fds[0], WINDOW);
+	pid_t child;
+
+	expect("a window can be had", window != MAP_FAILED);
+	fflush(stdout);
+	child = fork();
+	if (!child) {
+		struct shadowmm_rec_space spaces[16];
+		struct shadowmm_report request = {
+			.kind = SHADOWMM_REPORT_SPACES, .record_size = sizeof(*spaces), .capacity = 16,
+			.buf = (uintptr_t)spaces,
+		};
+		unsigned int own = 0, others = 0, told = 0;
+		char *mine;
+
+		if (setgid(65534) || setuid(65534))
+			_exit(2);
+		mine = open_window(fds[1], WINDOW);
+		if (ASK(fds[0], SHADOWMM_IOC_REPORT, request) || request.count > 16)
+			_exit(3);
+		for (unsigned int i = 0; i < request.count; i++) {
+			struct shadowmm_rec_space *space = &spaces[i];
+
+			if (space->window_start == (uintptr_t)mine) {
+				own++;
+				continue;
+			}
+			others++;
+			told += (space->window_start | space->window_end | space->mmap_base | space->start_brk |
+				 space->brk | space->start_stack) != 0;
+		}
+		_exit(own != 1 ? 4 : others < 2 ? 5 : told ? 6 : 0);
+	}
+	waitpid(child, &status, 0);
+	same("of others' address spaces nobody is told where they are, of his own he is", 0, WEXITSTATUS(status));
+	munmap(window, WINDOW);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 /* --- numbers at the ends of their ranges --------------------------------------------- */
 
 /* Every request with every field all ones, and with each word of it in turn at an end. */
@@ -532,6 +576,12 @@ int main(int argc, char **argv)
 		expect("and have in them what was left there", objects_left(open_device(), &seen) > 0);
 	} else if (!strcmp(part, "look")) {
 		look();
+	} else if (!strcmp(part, "caches")) {
+		struct shadowmm_alloc alloc = { .head.flags = SHADOWMM_ALLOC_CACHE, .nid = -1 };
+
+		refused("blocks that may be given up", ASK(open_device(), SHADOWMM_IOC_ALLOC, alloc), EOPNOTSUPP, NOT_SUPPORTED);
+	} else if (!strcmp(part, "seen")) {
+		seen();
 	} else if (!strcmp(part, "structures")) {
 		structures();
 	} else if (!strcmp(part, "extremes")) {

@@ -96,7 +96,16 @@ pub(crate) fn report(shadow: &Shadow, out: &mut Records) -> CoreResult<()> {
     while let Some(window) = shadow.windows.next(id) {
         id = window.id;
         window.refresh();
-        let record = window.with(|of| Ok(space(&of)))?;
+        let mut record = window.with(|of| Ok(space(&of)))?;
+        if !window.may_look() {
+            // Where it is, and what in it, is its owner's business (do_task_stat()).
+            record.window_start = 0;
+            record.window_end = 0;
+            record.mmap_base = 0;
+            record.start_brk = 0;
+            record.brk = 0;
+            record.start_stack = 0;
+        }
         out.push(&record)?;
     }
     Ok(())
