@@ -39,6 +39,7 @@ use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::sync::Mutex;
+use shadowmm_core::allocator::AllocatorKind;
 use shadowmm_core::boot;
 use shadowmm_core::boot::Config;
 use shadowmm_core::boot::CrashParameter;
@@ -495,6 +496,10 @@ impl Shadow {
         // Nobody joins its holders before it is marked.
         let _nobody_joins = self.sharing.read();
         self.with_mm(|mm| {
+            if uses.cache && mm.allocator().kind() != AllocatorKind::Buddy {
+                // It counts for nobody, and no other would ever take it back.
+                return Err(Error::NotSupported);
+            }
             let pfn = placed.take(mm, |request| mm.allocator().alloc(request))?;
             let order = placed.request.order();
             let block = self.taken(mm, pfn, order.pages())?;
