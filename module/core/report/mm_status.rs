@@ -24,8 +24,13 @@ pub fn write<P: Platform>(out: &mut dyn Write, space: &AddressSpace<'_, '_, P>) 
     let comm = cells.comm();
     let comm = comm.split(|&byte| byte == 0).next().unwrap_or(&[]);
     out.write_str("Name:\t")?;
-    for part in comm.utf8_chunks() {
-        out.write_str(part.valid())?;
+    // It may have whatever its process likes, but no line of its own (`proc_task_name`).
+    for c in comm.utf8_chunks().flat_map(|part| part.valid().chars()) {
+        match c {
+            '\n' => out.write_str("\\n")?,
+            '\\' => out.write_str("\\\\")?,
+            c => out.write_char(c)?,
+        }
     }
     writeln!(out, "\nPid:\t{}", cells.pid())?;
     let now = space.numbers();

@@ -143,6 +143,10 @@ fn status_has_the_lines_about_memory() {
                     VmStk:\t      12 kB\nVmExe:\t       0 kB\nVmLib:\t      16 kB\n";
     assert!(status.starts_with(expected), "{status}");
     assert!(status.ends_with("VmSwap:\t       0 kB\nHugetlbPages:\t       0 kB\n"));
+    // A name that would have lines of its own.
+    world.space.cells().set_comm(*b"a\\b\nPid:\t1\0\0\0\0\0\0");
+    let status = text(&world, SpaceFile::Status);
+    assert!(status.starts_with("Name:\ta\\\\b\\nPid:\t1\nPid:\t0\n"), "{status}");
     world.finish();
 }
 

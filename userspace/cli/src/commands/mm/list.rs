@@ -53,7 +53,7 @@ impl Report for Spaces {
             table.row([
                 space.id.to_string(),
                 space.pid.to_string(),
-                space.comm.clone(),
+                printable(&space.comm),
                 space.map_count.to_string(),
                 pages(space.total_vm_pages),
                 pages(resident),
@@ -64,6 +64,11 @@ impl Report for Spaces {
         }
         table.print(screen);
     }
+}
+
+/// A process's name, which may have whatever that likes, for a terminal.
+fn printable(comm: &str) -> String {
+    comm.replace(char::is_control, "?")
 }
 
 /// A text about an address space.
