@@ -146,7 +146,8 @@ fn status_has_the_lines_about_memory() {
     // A name that would have lines of its own.
     world.space.cells().set_comm(*b"a\\b\nPid:\t1\0\0\0\0\0\0");
     let status = text(&world, SpaceFile::Status);
-    assert!(status.starts_with("Name:\ta\\\\b\\nPid:\t1\nPid:\t0\n"), "{status}");
+    let name = "Name:\ta\\\\b\\nPid:\t1\nPid:\t0\n";
+    assert!(status.starts_with(name), "{status}");
     world.finish();
 }
 
