@@ -669,7 +669,7 @@ struct shadowmm_rec_space {
 	__u32 id;		/* its number, under which it is in /proc/shadowmm/mm */
 	__u32 pid;		/* the process's, in the first pid namespace; 0 when it is gone */
 	char comm[16];
-	__aligned_u64 window_start;
+	__aligned_u64 window_start;	/* this and the next five: 0 for whom MM_VMAS would refuse */
 	__aligned_u64 window_end;
 	__aligned_u64 mmap_base;
 	__aligned_u64 start_brk;
