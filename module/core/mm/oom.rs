@@ -163,8 +163,9 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
             return Err(());
         }
         let victim = chosen.map(|(_, task)| task);
+        let its = victim.as_ref().map(|victim| victim.mm);
         self.walk(&mut |cells| {
-            if victim.as_ref().is_some_and(|victim| victim.mm == cells.id()) {
+            if its == Some(cells.id()) {
                 cells.policy.fetch_or(MM_OOM_VICTIM, Relaxed);
             }
         });
