@@ -107,11 +107,11 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     /// Shows each address space that somebody uses; none comes or goes meanwhile.
     pub(super) fn for_each(&self, each: &mut dyn FnMut(&MmCells)) {
         let _lock = WriteLock::lock(self.platform(), &self.table().lock);
-        self.walk(each);
+        self.walk(&mut |cells| each(cells));
     }
 
     /// The same for who has the lock.
-    fn walk(&self, each: &mut dyn FnMut(&MmCells)) {
+    fn walk(&self, each: &mut dyn FnMut(&'m MmCells)) {
         let mut at = self.table().first.load(Relaxed);
         while at != 0 {
             let Ok(cells) = self.cells::<MmCells>(ObjAddr::new(at)) else {
@@ -135,7 +135,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     fn select_bad_process(&self) -> Result<Option<OomTask>, ()> {
         let _lock = WriteLock::lock(self.platform(), &self.table().lock);
         let total = self.mm.managed();
-        let mut chosen: Option<(i64, OomTask)> = None;
+        let mut chosen: Option<(i64, &MmCells, OomTask)> = None;
         let mut dies = false;
         self.walk(&mut |cells| {
             dies |= cells.policy.load(Relaxed) & MM_OOM_VICTIM != 0;
@@ -155,21 +155,17 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
                 return;
             };
             // Of the equally bad the last one, as Linux's list of tasks has them.
-            if chosen.as_ref().is_none_or(|(most, _)| points >= *most) {
-                chosen = Some((points, task));
+            if chosen.as_ref().is_none_or(|(most, ..)| points >= *most) {
+                chosen = Some((points, cells, task));
             }
         });
         if dies {
             return Err(());
         }
-        let victim = chosen.map(|(_, task)| task);
-        let its = victim.as_ref().map(|victim| victim.mm);
-        self.walk(&mut |cells| {
-            if its == Some(cells.id()) {
-                cells.policy.fetch_or(MM_OOM_VICTIM, Relaxed);
-            }
-        });
-        Ok(victim)
+        Ok(chosen.map(|(_, cells, task)| {
+            cells.policy.fetch_or(MM_OOM_VICTIM, Relaxed);
+            task
+        }))
     }
 
     /// Notes that somebody is not about to die after all.
