@@ -354,14 +354,16 @@ fn charged(order: PageOrder, uses: Uses) -> u64 {
 
 impl OpenFile {
     fn stage(&self, request: &mut uapi::shadowmm_stage) -> CoreResult<()> {
-        let op = shadow::StageOp::from_abi(request.op)?;
-        if !matches!(op, shadow::StageOp::Get) {
-            check_admin()?;
-        }
-        let reached = self.shadow.stage(op);
-        // Also where it failed: it may have come a part of the way.
-        procfs::update_nodes();
-        let (stage, ns) = reached?;
+        let (stage, ns) = match shadow::StageOp::from_abi(request.op)? {
+            None => self.shadow.stage()?,
+            Some(op) => {
+                check_admin()?;
+                let reached = self.shadow.change_stage(op);
+                // Also where it failed: it may have come a part of the way.
+                procfs::update_nodes();
+                reached?
+            }
+        };
         request.stage = stage as u32;
         request.ns = ns;
         Ok(())

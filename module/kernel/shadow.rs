@@ -155,19 +155,19 @@ pub(crate) fn new_map() -> CoreResult<KVBox<FirmwareMap>> {
 /// What a step of the boot is asked for.
 #[derive(Clone, Copy)]
 pub(crate) enum StageOp {
-    Get,
     Next,
     Run,
     Reset,
 }
 
 impl StageOp {
-    pub(crate) fn from_abi(op: u32) -> CoreResult<Self> {
+    /// `None` where it is only asked which stage was reached.
+    pub(crate) fn from_abi(op: u32) -> CoreResult<Option<Self>> {
         match op {
-            uapi::SHADOWMM_STAGE_GET => Ok(Self::Get),
-            uapi::SHADOWMM_STAGE_NEXT => Ok(Self::Next),
-            uapi::SHADOWMM_STAGE_RUN => Ok(Self::Run),
-            uapi::SHADOWMM_STAGE_RESET => Ok(Self::Reset),
+            uapi::SHADOWMM_STAGE_GET => Ok(None),
+            uapi::SHADOWMM_STAGE_NEXT => Ok(Some(Self::Next)),
+            uapi::SHADOWMM_STAGE_RUN => Ok(Some(Self::Run)),
+            uapi::SHADOWMM_STAGE_RESET => Ok(Some(Self::Reset)),
             _ => Err(Error::BadKind),
         }
     }
@@ -386,18 +386,19 @@ impl Shadow {
         Ok(job(state.boot()?.mm()?))
     }
 
-    /// Asks for the stage of the boot, or changes it.
-    pub(crate) fn stage(&self, op: StageOp) -> CoreResult<(Stage, [u64; NR_STAGES])> {
-        if let StageOp::Get = op {
-            // Who only asks keeps nobody waiting.
-            return self.with_boot(|boot| Ok((boot.stage(), boot.ns())));
-        }
+    /// The stage of the boot. Who only asks keeps nobody waiting.
+    pub(crate) fn stage(&self) -> CoreResult<(Stage, [u64; NR_STAGES])> {
+        self.with_boot(|boot| Ok((boot.stage(), boot.ns())))
+    }
+
+    /// Changes it.
+    pub(crate) fn change_stage(&self, op: StageOp) -> CoreResult<(Stage, [u64; NR_STAGES])> {
         let _turn = self.turn.lock();
         if let StageOp::Reset = op {
             // They use what goes away, and wait for those who change it.
             daemons::stop();
         }
-        let stage = self.change_stage(op);
+        let stage = self.step(op);
         if let (StageOp::Reset, false) = (op, self.has_objects()) {
             // Nobody goes on with the boot before that, and makes new ones.
             self.slab.forget_caches();
@@ -410,10 +411,9 @@ impl Shadow {
         stage
     }
 
-    fn change_stage(&self, op: StageOp) -> CoreResult<(Stage, [u64; NR_STAGES])> {
+    fn step(&self, op: StageOp) -> CoreResult<(Stage, [u64; NR_STAGES])> {
         let mut state = self.state.write();
         match (op, state.boot.as_mut()) {
-            (StageOp::Get, _) => {}
             (StageOp::Next, Some(boot)) => {
                 boot.advance()?;
             }

@@ -158,7 +158,7 @@ fn load() -> Result<shadow::Current> {
     let shadow = shadow::Shadow::new(host, config)?;
     if params.autoboot {
         shadow
-            .stage(shadow::StageOp::Run)
+            .change_stage(shadow::StageOp::Run)
             .map_err(|error| shadow::refused("the boot", error))?;
     }
     shadow.announce();
