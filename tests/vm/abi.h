@@ -123,6 +123,13 @@ static inline __u64 address(const void *at)
 	return (__u64)(unsigned long)at;
 }
 
+/* Writes a cache's name into a field of zeroes. */
+static inline void name_it(char name[SHADOWMM_CACHE_NAME], const char *text)
+{
+	for (int i = 0; i < SHADOWMM_CACHE_NAME && text[i]; i++)
+		name[i] = text[i];
+}
+
 int open_device(void);
 long ask(int fd, unsigned int request, void *arg);
 

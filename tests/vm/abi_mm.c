@@ -352,16 +352,14 @@ static void their_caches(int fd)
 	static const char *const names[] = { "mm_struct", "vm_area_struct", "maple_node" };
 
 	for (unsigned int i = 0; i < COUNT(names); i++) {
-		struct shadowmm_cache cache = REQUEST(shadowmm_cache);
+		struct shadowmm_cache find = REQUEST(shadowmm_cache), destroy = REQUEST(shadowmm_cache);
 
-		cache.op = SHADOWMM_CACHE_FIND;
-		for (int at = 0; names[i][at]; at++)
-			cache.name[at] = names[i][at];
-		accepted("FIND: a cache of address spaces", fd, SHADOWMM_IOC_CACHE, &cache);
-		for (int at = 0; at < SHADOWMM_CACHE_NAME; at++)
-			cache.name[at] = 0;
-		cache.op = SHADOWMM_CACHE_DESTROY;
-		refused("DESTROY: a cache of address spaces", fd, SHADOWMM_IOC_CACHE, &cache, &CacheNeeded);
+		find.op = SHADOWMM_CACHE_FIND;
+		name_it(find.name, names[i]);
+		accepted("FIND: a cache of address spaces", fd, SHADOWMM_IOC_CACHE, &find);
+		destroy.op = SHADOWMM_CACHE_DESTROY;
+		destroy.cache = find.cache;
+		refused("DESTROY: a cache of address spaces", fd, SHADOWMM_IOC_CACHE, &destroy, &CacheNeeded);
 	}
 }
 

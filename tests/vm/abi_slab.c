@@ -9,12 +9,6 @@
 enum { GFP_DMA = 1 << 0, GFP_DMA32 = 1 << 2 };
 enum { SLAB_CONSISTENCY_CHECKS = 1 << 0, SLAB_RED_ZONE = 1 << 1, SLAB_POISON = 1 << 2, SLAB_NO_MERGE = 1 << 12 };
 
-static void name_it(char name[SHADOWMM_CACHE_NAME], const char *text)
-{
-	for (int i = 0; i < SHADOWMM_CACHE_NAME && text[i]; i++)
-		name[i] = text[i];
-}
-
 static struct shadowmm_create cache_of(const char *name, __u32 size)
 {
 	struct shadowmm_create create = REQUEST(shadowmm_create);

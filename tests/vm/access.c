@@ -503,7 +503,7 @@ static void seen(void)
 		_exit(own != 1 ? 4 : others < 2 ? 5 : told ? 6 : 0);
 	}
 	waitpid(child, &status, 0);
-	same("of others' address spaces nobody is told where they are, of his own he is", 0, WEXITSTATUS(status));
+	same("of others' address spaces nobody is told where they are, of his own he is", 0, status);
 	munmap(window, WINDOW);
 	close(fds[0]);
 	close(fds[1]);
