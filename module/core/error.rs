@@ -218,6 +218,7 @@ errors! {
     BadRemap = 207, EINVAL, "the flags, lengths and addresses of the move contradict each other";
     NotAStack = 208, EFAULT, "what is mapped there does not grow";
     NotMappable = 209, ENODEV, "the file can't be mapped so";
+    FileNotRead = 210, EAGAIN, "a page of the file has yet to be read";
 
     // Windows of processes.
     NoWindow = 230, ENXIO, "the process has no window through this file";

@@ -8,6 +8,8 @@
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
+#include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
 #include <linux/oom.h>
@@ -61,9 +63,45 @@ static bool send_accerr(struct vm_fault *vmf)
 	return !send_sig_info(SIGSEGV, &info, current);
 }
 
+/* What the kernel does for a process that is to die is given up. */
+static vm_fault_t again(bool user)
+{
+	return !user && fatal_signal_pending(current) ? VM_FAULT_SIGBUS : VM_FAULT_NOPAGE;
+}
+
+/*
+ * Reads a page of a file, if it may without a lock of the process's: the filesystem may take
+ * as long as it likes. The window's file keeps this module where it is until the fault is
+ * over, whoever unmaps the window meanwhile (maybe_unlock_mmap_for_io).
+ */
+static vm_fault_t read_first(struct vm_fault *vmf, const struct shadowmm_unread *unread)
+{
+	bool user = vmf->flags & FAULT_FLAG_USER;
+	vm_fault_t result;
+
+	if (fault_flag_allow_retry_first(vmf->flags) &&
+	    !(vmf->flags & FAULT_FLAG_RETRY_NOWAIT)) {
+		struct file *device = get_file(vmf->vma->vm_file);
+
+		release_fault_lock(vmf);
+		shadowmm_file_fetch(unread->number, unread->index);
+		fput(device);
+		/* What can't be read is told by the next try. */
+		result = VM_FAULT_RETRY;
+	} else if (shadowmm_file_fetch(unread->number, unread->index) &&
+		   !fatal_signal_pending(current)) {
+		result = VM_FAULT_SIGBUS;
+	} else {
+		result = again(user);
+	}
+	shadowmm_file_put(unread->number);
+	return result;
+}
+
 static vm_fault_t serve(struct vm_fault *vmf)
 {
 	struct shadowmm_table table = { .vma = vmf->vma, .vmf = vmf };
+	struct shadowmm_unread unread = {};
 	unsigned int access = SHADOWMM_READ;
 	bool user = vmf->flags & FAULT_FLAG_USER;
 
@@ -75,7 +113,7 @@ static vm_fault_t serve(struct vm_fault *vmf)
 	else if (vmf->flags & FAULT_FLAG_INSTRUCTION)
 		access = SHADOWMM_EXECUTE;
 	switch (shadowmm_window_fault(vmf->vma->vm_private_data, &table, vmf->real_address,
-				      access, user)) {
+				      access, user, &unread)) {
 	case SHADOWMM_FAULT_DONE:
 		return VM_FAULT_NOPAGE;
 	case SHADOWMM_FAULT_ACCERR:
@@ -83,8 +121,9 @@ static vm_fault_t serve(struct vm_fault *vmf)
 	case SHADOWMM_FAULT_MAPERR:
 		return VM_FAULT_SIGSEGV;
 	case SHADOWMM_FAULT_RETRY:
-		/* What the kernel does for a process that is to die is given up. */
-		return !user && fatal_signal_pending(current) ? VM_FAULT_SIGBUS : VM_FAULT_NOPAGE;
+		return again(user);
+	case SHADOWMM_FAULT_READ:
+		return read_first(vmf, &unread);
 	case SHADOWMM_FAULT_HOST_OOM:
 		return VM_FAULT_OOM;
 	default:

@@ -20,6 +20,7 @@ enum {
 	SHADOWMM_FAULT_BUS = 3,		/* SIGBUS */
 	SHADOWMM_FAULT_RETRY = 4,	/* once more, after signals */
 	SHADOWMM_FAULT_HOST_OOM = 5,	/* the host has no memory for its table, and sees to that */
+	SHADOWMM_FAULT_READ = 6,	/* once more, when the page in unread is read */
 };
 
 enum { SHADOWMM_READ = 0, SHADOWMM_WRITE = 1, SHADOWMM_EXECUTE = 2 };
@@ -28,6 +29,12 @@ enum { SHADOWMM_READ = 0, SHADOWMM_WRITE = 1, SHADOWMM_EXECUTE = 2 };
 struct shadowmm_table {
 	struct vm_area_struct *vma;
 	struct vm_fault *vmf;
+};
+
+/* A page of a file that is to be read, and a reference to the file. */
+struct shadowmm_unread {
+	u64 number;
+	u64 index;
 };
 
 /* The window of a process, while the host's mmap lock is held for reading. */
@@ -80,7 +87,8 @@ void shadowmm_file_ref(u64 number);
 void shadowmm_file_put(u64 number);
 void shadowmm_file_info(u64 number, u32 *dev, u64 *ino);
 char *shadowmm_file_path(u64 number, char *room, size_t size);
-int shadowmm_file_read(u64 number, u64 index, unsigned long pfn);
+int shadowmm_file_copy(u64 number, u64 index, unsigned long pfn);
+int shadowmm_file_fetch(u64 number, u64 index);
 
 /* procfs_mm.c */
 struct shadowmm_space_dir;
@@ -99,7 +107,7 @@ int shadowmm_proc_pagemap(unsigned int id, u64 page, u64 *entries, size_t nr, bo
 
 /* mm/: what the host's mm wants of a window. */
 unsigned int shadowmm_window_fault(void *window, struct shadowmm_table *table, unsigned long addr,
-				   unsigned int access, bool user);
+				   unsigned int access, bool user, struct shadowmm_unread *unread);
 void *shadowmm_window_fork(void *window, struct shadowmm_table *parent, struct mm_struct *child);
 void shadowmm_window_close(void *window);
 int shadowmm_window_access(void *window, struct shadowmm_table *table, unsigned long addr, u8 *buf,

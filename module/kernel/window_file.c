@@ -65,26 +65,46 @@ char *shadowmm_file_path(u64 number, char *room, size_t size)
 }
 
 /*
- * Copies a page of a file to a frame: 0, 1 behind its end, or a negative errno. As a
- * page fault of the host's would read it, from its page cache: it takes no lock that a
- * writer of the file may hold while he faults.
+ * Copies a page of a file to a frame, from the host's page cache: 0, 1 behind its end, 2
+ * where it has to be read first. Waits for nobody.
  */
-int shadowmm_file_read(u64 number, u64 index, unsigned long pfn)
+int shadowmm_file_copy(u64 number, u64 index, unsigned long pfn)
+{
+	struct address_space *mapping = ((struct file *)(unsigned long)number)->f_mapping;
+	struct folio *folio;
+	bool read;
+
+	if (index >= DIV_ROUND_UP_ULL(i_size_read(mapping->host), PAGE_SIZE))
+		return 1;
+	folio = filemap_get_folio(mapping, index);
+	if (IS_ERR(folio))
+		return 2;
+	read = folio_test_uptodate(folio);
+	if (read)
+		memcpy_from_folio(pfn_to_kaddr(pfn), folio,
+				  offset_in_folio(folio, index << PAGE_SHIFT), PAGE_SIZE);
+	folio_put(folio);
+	return read ? 0 : 2;
+}
+
+/*
+ * Has a page of a file in the host's page cache, as one of its own page faults would: it
+ * takes no lock that a writer of the file may hold while he faults. 0, or a negative errno.
+ * The filesystem may be a process that does not answer: whoever calls can be killed, and
+ * has no lock that others need.
+ */
+int shadowmm_file_fetch(u64 number, u64 index)
 {
 	struct file *file = (struct file *)(unsigned long)number;
 	struct address_space *mapping = file->f_mapping;
 	struct folio *folio;
 
-	if (index >= DIV_ROUND_UP_ULL(i_size_read(mapping->host), PAGE_SIZE))
-		return 1;
 	if (shmem_mapping(mapping))
 		folio = shmem_read_folio(mapping, index);
 	else
 		folio = read_mapping_folio(mapping, index, file);
 	if (IS_ERR(folio))
 		return PTR_ERR(folio);
-	memcpy_from_folio(pfn_to_kaddr(pfn), folio, offset_in_folio(folio, index << PAGE_SHIFT),
-			  PAGE_SIZE);
 	folio_put(folio);
 	return 0;
 }

@@ -8,6 +8,7 @@ use super::merge::Merge;
 use super::munmap::page_align;
 use super::placement::PlaceRequest;
 use super::placement::MAP_FIXED;
+use super::populate::Told;
 use super::rlimit::Rlimit;
 use super::system::AddressSpace;
 use super::system::MmapWrite;
@@ -40,7 +41,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             }
         };
         if !moved.populate.is_empty() {
-            let _ = self.mm_populate(host, moved.populate, true);
+            let _ = self.mm_populate(host, moved.populate, Told::Nothing);
         }
         moved.brk
     }

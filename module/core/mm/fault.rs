@@ -52,6 +52,8 @@ pub enum FaultResult {
     HostOom,
     /// It is to try again: somebody changes what it needs, or is about to die.
     Retry,
+    /// It is to try again when the host has read the page of a file that it has noted.
+    NotRead,
 }
 
 /// The `si_code` of a SIGSEGV.
@@ -101,6 +103,8 @@ pub(super) enum Stop {
     NeedsMmapLock,
     /// Another has changed the entry: from the start.
     Again,
+    /// As [`FaultResult::NotRead`].
+    NotRead,
 }
 
 impl Stop {
@@ -124,6 +128,7 @@ impl From<Error> for Stop {
             // A huge entry has come where a table was to be.
             Error::Shared => Self::Again,
             Error::NoHostMemory => Self::HostOom,
+            Error::FileNotRead => Self::NotRead,
             _ => Self::Oom,
         }
     }
@@ -185,6 +190,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             Stop::Bus => FaultResult::Bus,
             Stop::HostOom => FaultResult::HostOom,
             Stop::NeedsMmapLock | Stop::Again => FaultResult::Retry,
+            Stop::NotRead => FaultResult::NotRead,
             Stop::Oom => match self.out_of_memory() {
                 Relief::Expected => FaultResult::Retry,
                 Relief::None => FaultResult::Oom,

@@ -6,6 +6,9 @@
 //! forks share it. Until somebody writes to it, it counts as the file's
 //! ([`Entry::FILE`]); the first write makes a copy, as it would of a page of the page
 //! cache.
+//!
+//! What the host has not in its page cache it reads when no lock is held, and the fault
+//! comes again (`maybe_unlock_mmap_for_io`): a filesystem may take as long as it likes.
 
 use super::fault::Mapped;
 use super::fault::Stop;
@@ -40,7 +43,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         let page = spaces.new_zeroed_page()?;
         match self.host.read_file(file, self.page_index(), page.pfn()) {
             Ok(true) => {}
-            Err(error @ Error::NoHostMemory) => return Err(error.into()),
+            Err(error @ (Error::NoHostMemory | Error::FileNotRead)) => return Err(error.into()),
             Ok(false) | Err(_) => return Err(Stop::Bus),
         }
         let (bits, kind) = match self.write {

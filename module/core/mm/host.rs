@@ -6,6 +6,7 @@
 //! the shadow's: the host's table is a TLB, filled by faults and emptied before
 //! something in the shadow's changes (`flush_tlb_range`).
 
+use super::populate::Populate;
 use super::types::VirtAddr;
 use super::types::VirtRange;
 use crate::error::Result;
@@ -50,18 +51,25 @@ pub trait HostTable {
         self.enter(addr, pfn, writable)
     }
 
-    /// Reads a page of a file that was mapped, by its number in the file, into a page
+    /// Copies a page of a file that was mapped, by its number in the file, into a page
     /// that is zeroed; `false` where the file has ended before it. The number of the file
-    /// is [`VmaCells::file`](super::VmaCells). Sleeps; the caller holds a VMA's lock or
-    /// the mmap lock for reading.
+    /// is [`VmaCells::file`](super::VmaCells). The caller has locks: a page whose
+    /// content somebody has yet to deliver, who may take as long as he likes, is noted,
+    /// and read when the locks are given up.
     ///
     /// # Errors
     ///
-    /// Any: the process gets SIGBUS, or is told that there is no memory by
-    /// [`Error::NoHostMemory`](crate::error::Error::NoHostMemory).
+    /// Any: the process gets SIGBUS. But it is told that there is no memory by
+    /// [`Error::NoHostMemory`](crate::error::Error::NoHostMemory), and comes again by
+    /// [`Error::FileNotRead`](crate::error::Error::FileNotRead), for what was noted.
     fn read_file(&self, _file: u64, _index: u64, _into: Pfn) -> Result<bool> {
         Ok(false)
     }
+
+    /// Notes what is left to populate behind a page that was noted
+    /// ([`HostTable::read_file`]): when that is read, it goes on
+    /// ([`AddressSpace::go_on`](super::AddressSpace::go_on)).
+    fn populate_later(&self, _rest: Populate) {}
 
     /// Whether the process may have no more pages in its window than the `resident` ones
     /// that it has.

@@ -17,6 +17,7 @@
 use super::flags::VmFlags;
 use super::host::HostTable;
 use super::munmap::page_align;
+use super::populate::Told;
 use super::system::AddressSpace;
 use super::system::MmapWrite;
 use super::types::VirtAddr;
@@ -175,33 +176,11 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         }
         let range = VirtRange::new(addr.0, end);
         match advice {
-            Advice::PopulateRead => self.madvise_populate(host, range, false),
-            Advice::PopulateWrite => self.madvise_populate(host, range, true),
+            Advice::PopulateRead => self.mm_populate(host, range, Told::Read),
+            Advice::PopulateWrite => self.mm_populate(host, range, Told::Write),
             advice if advice.changes_flags() => self.write().advise_flags(host, range, advice),
             advice => self.advise_pages(host, range, advice),
         }
-    }
-
-    /// Faults a range in, which must all be mapped and allow it
-    /// (`madvise_populate`).
-    fn madvise_populate(&self, host: &dyn HostTable, range: VirtRange, write: bool) -> Result<()> {
-        let _mm = self.read();
-        let needed = match write {
-            true => VmFlags::WRITE,
-            false => VmFlags::READ,
-        };
-        let mut at = range.start.0;
-        while at < range.end.0 {
-            let vma = self.vma_lookup(at).ok_or(Error::NotMapped)?;
-            let special = VmFlags::IO.with(VmFlags::PFNMAP);
-            if !vma.flags().has(needed) || vma.flags().any(special) {
-                return Err(Error::BadAdvice);
-            }
-            let end = vma.end().min(range.end.0);
-            self.populate(host, VirtRange::new(at, end), write)?;
-            at = end;
-        }
-        Ok(())
     }
 
     /// Those that leave the flags as they are.

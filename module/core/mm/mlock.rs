@@ -6,13 +6,13 @@
 use super::flags::VmFlags;
 use super::host::HostTable;
 use super::munmap::page_align;
+use super::populate::Told;
 use super::rlimit::CAP_IPC_LOCK;
 use super::system::AddressSpace;
 use super::system::MmapWrite;
 use super::types::VirtAddr;
 use super::types::VirtRange;
 use super::vma::Vma;
-use crate::error::Errno;
 use crate::error::Error;
 use crate::error::Result;
 use crate::phys::PAGE_SHIFT;
@@ -68,13 +68,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             mm.apply_lock_flags(host, start, len, add)?;
         }
         let range = VirtRange::new(start, start.saturating_add(len));
-        let populated = self.mm_populate(host, range, false);
-        // `__mlock_posix_error_return`.
-        populated.map_err(|error| match error.errno() {
-            Errno::EFAULT => Error::NotMapped,
-            Errno::ENOMEM => Error::TryAgain,
-            _ => error,
-        })
+        self.mm_populate(host, range, Told::Mlock)
     }
 
     /// Unlocks a range (`munlock`).
@@ -111,7 +105,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             mm.apply_lock_all(host, flags);
         }
         if flags & MCL_CURRENT != 0 {
-            let _ = self.mm_populate(host, self.window(), true);
+            let _ = self.mm_populate(host, self.window(), Told::Nothing);
         }
         Ok(())
     }
@@ -129,59 +123,6 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             .vmas_in(range)
             .filter(|vma| vma.flags().has(VmFlags::LOCKED));
         locked.map(|vma| vma.range().intersect(range).pages()).sum()
-    }
-
-    /// Faults the mapped parts of a range in as their VMAs are to be
-    /// (`__mm_populate`). The caller does not hold the mmap lock.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`AddressSpace::populate_vma`], unless they are to be ignored.
-    pub(super) fn mm_populate(
-        &self,
-        host: &dyn HostTable,
-        range: VirtRange,
-        ignore_errors: bool,
-    ) -> Result<()> {
-        let mm = self.read();
-        for vma in mm.space.vmas_in(range) {
-            if vma.flags().any(VmFlags::IO.with(VmFlags::PFNMAP)) {
-                continue;
-            }
-            match self.populate_vma(host, vma, vma.range().intersect(range)) {
-                Err(error) if !ignore_errors => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Faults a part of a VMA in: for writing what is private and writable
-    /// (`populate_vma_page_range`). With the mmap lock.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NothingThere`] where nothing may be done with it, and those of
-    /// [`AddressSpace::populate`].
-    pub(super) fn populate_vma(
-        &self,
-        host: &dyn HostTable,
-        vma: Vma<'m>,
-        part: VirtRange,
-    ) -> Result<()> {
-        let flags = vma.flags();
-        if flags.has(VmFlags::LOCKONFAULT) {
-            return Ok(());
-        }
-        // Nobody reads what may be executed alone, where that can be had.
-        let is_hidden = VmFlags(flags.0 & VmFlags::ACCESS.0) == VmFlags::EXEC
-            && self.system.platform().has_pkeys();
-        if !vma.is_accessible() || is_hidden {
-            return Err(Error::NothingThere);
-        }
-        let of = VmFlags::WRITE.with(VmFlags::SHARED);
-        let write = VmFlags(flags.0 & of.0) == VmFlags::WRITE;
-        self.populate(host, part, write).map(|_| ())
     }
 }
 

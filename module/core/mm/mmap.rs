@@ -10,6 +10,7 @@ use super::merge::Merge;
 use super::munmap::page_align;
 use super::placement::PlaceRequest;
 use super::placement::MAP_FIXED;
+use super::populate::Told;
 use super::sysctl::MmKnob;
 use super::system::AddressSpace;
 use super::system::MmapWrite;
@@ -116,7 +117,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         if mapped.populate != 0 {
             // What can't be had now is had by its faults.
             let range = VirtRange::new(mapped.addr.0, mapped.addr.0 + mapped.populate);
-            let _ = self.mm_populate(host, range, true);
+            let _ = self.mm_populate(host, range, Told::Nothing);
         }
         Ok(mapped.addr)
     }

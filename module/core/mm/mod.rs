@@ -106,6 +106,7 @@ pub use oom::OomTask;
 pub use oom::OOM_SCORE_ADJ_MIN;
 pub use placement::Layout;
 pub use placement::LayoutRequest;
+pub use populate::Populate;
 pub use rlimit::Rlimit;
 pub use rlimit::Rlimits;
 pub use rlimit::CAPS;

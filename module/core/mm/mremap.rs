@@ -16,6 +16,7 @@ use super::merge::Merge;
 use super::munmap::page_align;
 use super::placement::PlaceRequest;
 use super::placement::MAP_FIXED;
+use super::populate::Told;
 use super::system::AddressSpace;
 use super::system::MmapWrite;
 use super::types::VirtAddr;
@@ -136,7 +137,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         if remap.populate {
             let start = remap.new_addr.saturating_add(remap.old_len);
             let range = VirtRange::new(start, start.saturating_add(remap.delta()));
-            let _ = self.mm_populate(host, range, true);
+            let _ = self.mm_populate(host, range, Told::Nothing);
         }
         Ok(VirtAddr(moved))
     }

@@ -2,6 +2,7 @@
 
 //! Faults in a window, and others who look into it.
 
+use super::host::Notes;
 use super::window::Window;
 use crate::bindings;
 use core::ffi::c_void;
@@ -24,7 +25,7 @@ const TRIES: u32 = 16;
 /// # Safety
 ///
 /// Called by window.c with a VMA's window and the fault in it, with the VMA's lock or
-/// the mmap lock.
+/// the mmap lock, and with room for the page that it is to read.
 #[no_mangle]
 unsafe extern "C" fn shadowmm_window_fault(
     window: *mut c_void,
@@ -32,6 +33,7 @@ unsafe extern "C" fn shadowmm_window_fault(
     addr: usize,
     access: u32,
     user: bool,
+    unread: *mut bindings::shadowmm_unread,
 ) -> u32 {
     // SAFETY: By this function's own.
     let (window, table) = unsafe { (Window::of(window), &*table) };
@@ -44,9 +46,10 @@ unsafe extern "C" fn shadowmm_window_fault(
     if window.is_full() {
         return bindings::SHADOWMM_FAULT_BUS;
     }
+    let notes = Notes::default();
     // SAFETY: The caller's lock is held until this returns.
     let result = unsafe {
-        window.with_table(table, |space, table| {
+        window.with_table(table, &notes, |space, table| {
             let result = space.fault(table, VirtAddr(addr as u64), access, user);
             window.count_pages(space.cells().resident());
             Ok(result)
@@ -57,6 +60,14 @@ unsafe extern "C" fn shadowmm_window_fault(
         Ok(FaultResult::Retry) => bindings::SHADOWMM_FAULT_RETRY,
         Ok(FaultResult::Segv(SegvCode::MapErr)) => bindings::SHADOWMM_FAULT_MAPERR,
         Ok(FaultResult::Segv(SegvCode::AccErr)) => bindings::SHADOWMM_FAULT_ACCERR,
+        Ok(FaultResult::NotRead) => match notes.unread() {
+            Some(page) => {
+                // SAFETY: By this function's own.
+                unsafe { unread.write(page.into_raw()) };
+                bindings::SHADOWMM_FAULT_READ
+            }
+            None => bindings::SHADOWMM_FAULT_BUS,
+        },
         Ok(FaultResult::HostOom) => bindings::SHADOWMM_FAULT_HOST_OOM,
         Ok(FaultResult::Bus | FaultResult::Oom) | Err(_) => bindings::SHADOWMM_FAULT_BUS,
     }
@@ -83,6 +94,7 @@ unsafe extern "C" fn shadowmm_window_access(
         true => Access::Write,
         false => Access::Read,
     };
+    let notes = Notes::default();
     let (mut done, mut tries) = (0, 0);
     while done < len && tries < TRIES {
         let at = addr + done;
@@ -95,12 +107,16 @@ unsafe extern "C" fn shadowmm_window_access(
         // The entry is not there, or not any more.
         // SAFETY: The caller's lock is held until this returns.
         let result = unsafe {
-            window.with_table(table, |space, table| {
+            window.with_table(table, &notes, |space, table| {
                 Ok(space.fault(table, VirtAddr(at as u64), access, false))
             })
         };
         match result {
             Ok(FaultResult::Mapped(_) | FaultResult::Retry) => tries += 1,
+            // Nobody waits for the caller but who changes the process's mappings.
+            Ok(FaultResult::NotRead) if notes.unread().is_some_and(|page| page.read().is_ok()) => {
+                tries += 1
+            }
             _ => break,
         }
     }

@@ -45,18 +45,62 @@ pub(crate) fn put(number: u64) {
     unsafe { bindings::shadowmm_file_put(number) };
 }
 
-/// Copies a page of a file to a frame of the host's: `false` behind its end.
+/// Copies a page of a file from the host's page cache to a frame of its: `false` behind the
+/// file's end.
 ///
 /// # Errors
 ///
-/// [`Error::NoHostMemory`], and [`Error::NothingThere`] for what can't be read.
-pub(super) fn read(number: u64, index: u64, host_pfn: usize) -> CoreResult<bool> {
+/// [`Error::FileNotRead`] where it is not there.
+pub(super) fn copy(number: u64, index: u64, host_pfn: usize) -> CoreResult<bool> {
     // SAFETY: As above; the frame is the shadow's.
-    match unsafe { bindings::shadowmm_file_read(number, index, host_pfn) } {
+    match unsafe { bindings::shadowmm_file_copy(number, index, host_pfn) } {
         0 => Ok(true),
         1 => Ok(false),
-        error if error == kernel::error::code::ENOMEM.to_errno() => Err(Error::NoHostMemory),
-        _ => Err(Error::NothingThere),
+        _ => Err(Error::FileNotRead),
+    }
+}
+
+/// A page of a file that the host's page cache has not.
+///
+/// # Invariants
+///
+/// A reference to the file is ours.
+pub(super) struct Unread(bindings::shadowmm_unread);
+
+impl Unread {
+    /// For somebody who has a reference to the file.
+    pub(super) fn new(number: u64, index: u64) -> Self {
+        get(number);
+        Self(bindings::shadowmm_unread { number, index })
+    }
+
+    /// Reads it. The filesystem may take as long as it likes: the caller has no lock that
+    /// others need, and may be killed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoHostMemory`], [`Error::Interrupted`], and [`Error::NothingThere`] for
+    /// what can't be read.
+    pub(super) fn read(self) -> CoreResult<()> {
+        // SAFETY: By the type's invariant.
+        match unsafe { bindings::shadowmm_file_fetch(self.0.number, self.0.index) } {
+            0 => Ok(()),
+            error if error == kernel::error::code::ENOMEM.to_errno() => Err(Error::NoHostMemory),
+            error if error == kernel::error::code::EINTR.to_errno() => Err(Error::Interrupted),
+            _ => Err(Error::NothingThere),
+        }
+    }
+
+    /// Gives it, and the reference, to window.c.
+    pub(super) fn into_raw(self) -> bindings::shadowmm_unread {
+        let mut unread = core::mem::ManuallyDrop::new(self);
+        core::mem::take(&mut unread.0)
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        put(self.0.number);
     }
 }
 

@@ -3,8 +3,10 @@
 //! The host's side of a window: the process's mm, its lock, and its page table.
 
 use super::files;
+use super::files::Unread;
 use super::window::Window;
 use crate::bindings;
+use core::cell::Cell;
 use core::ffi::c_void;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -13,6 +15,7 @@ use kernel::types::NotThreadSafe;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result as CoreResult;
 use shadowmm_core::mm::HostTable;
+use shadowmm_core::mm::Populate;
 use shadowmm_core::mm::VirtAddr;
 use shadowmm_core::mm::VirtRange;
 use shadowmm_core::phys::Pfn;
@@ -155,6 +158,27 @@ pub(super) struct Table<'a> {
     raw: &'a bindings::shadowmm_table,
     region: &'a Region<'a>,
     window: &'a Window,
+    notes: &'a Notes,
+}
+
+/// What is left to be done when the locks are given up: a page of a file to be read, and then
+/// pages to be made.
+#[derive(Default)]
+pub(super) struct Notes {
+    unread: Cell<Option<Unread>>,
+    rest: Cell<Option<Populate>>,
+}
+
+impl Notes {
+    /// The page that is to be read.
+    pub(super) fn unread(&self) -> Option<Unread> {
+        self.unread.take()
+    }
+
+    /// The same, where that is not all.
+    pub(super) fn rest(&self) -> Option<(Unread, Populate)> {
+        self.unread.take().zip(self.rest.take())
+    }
 }
 
 impl<'a> Table<'a> {
@@ -165,11 +189,13 @@ impl<'a> Table<'a> {
         raw: &'a bindings::shadowmm_table,
         region: &'a Region<'a>,
         window: &'a Window,
+        notes: &'a Notes,
     ) -> Self {
         Self {
             raw,
             region,
             window,
+            notes,
         }
     }
 
@@ -217,7 +243,16 @@ impl HostTable for Table<'_> {
     }
 
     fn read_file(&self, file: u64, index: u64, into: Pfn) -> CoreResult<bool> {
-        files::read(file, index, self.host_pfn(into)?)
+        let copied = files::copy(file, index, self.host_pfn(into)?);
+        if let Err(Error::FileNotRead) = copied {
+            // The VMA has a reference, and stays while its lock is held.
+            self.notes.unread.set(Some(Unread::new(file, index)));
+        }
+        copied
+    }
+
+    fn populate_later(&self, rest: Populate) {
+        self.notes.rest.set(Some(rest));
     }
 
     fn zap(&self, range: VirtRange) {

@@ -25,6 +25,7 @@
 use super::host::Gone;
 use super::host::HostMm;
 use super::host::Locked;
+use super::host::Notes;
 use super::host::Table;
 use super::proc::Directory;
 use super::requests;
@@ -259,7 +260,7 @@ impl Window {
     }
 
     /// The same with the host's table at hand, for somebody who has one of the host's
-    /// locks.
+    /// locks. What it leaves to be done behind that, `notes` has.
     ///
     /// # Safety
     ///
@@ -267,18 +268,37 @@ impl Window {
     pub(super) unsafe fn with_table<R>(
         &self,
         table: &bindings::shadowmm_table,
+        notes: &Notes,
         job: impl FnOnce(AddressSpace<'_, '_, Kernel>, &Table<'_>) -> CoreResult<R>,
     ) -> CoreResult<R> {
         self.pinned.0.with_mm(|mm| {
             // SAFETY: By this function's own.
-            let table = unsafe { Table::new(table, mm.region, self) };
+            let table = unsafe { Table::new(table, mm.region, self, notes) };
             job(mm.spaces().at(self.space)?, &table)
         })
     }
 
-    /// The same for the process that has the window.
+    /// The same for the process that has the window. Files are read between: then there is
+    /// no lock.
     pub(super) fn with_host<R>(
         &self,
+        job: impl FnOnce(AddressSpace<'_, '_, Kernel>, &Table<'_>) -> CoreResult<R>,
+    ) -> CoreResult<R> {
+        let notes = Notes::default();
+        let done = self.with_host_once(&notes, job)?;
+        while let Some((unread, rest)) = notes.rest() {
+            let go_on = || {
+                unread.read()?;
+                self.with_host_once(&notes, |space, table| Ok(space.go_on(table, rest)))
+            };
+            go_on().unwrap_or_else(|error| rest.refused(error))?;
+        }
+        Ok(done)
+    }
+
+    fn with_host_once<R>(
+        &self,
+        notes: &Notes,
         job: impl FnOnce(AddressSpace<'_, '_, Kernel>, &Table<'_>) -> CoreResult<R>,
     ) -> CoreResult<R> {
         let locked = Locked::new(self)?;
@@ -289,7 +309,7 @@ impl Window {
             done
         };
         // SAFETY: The mmap lock is held while `locked` lives.
-        unsafe { self.with_table(locked.table(), counted) }
+        unsafe { self.with_table(locked.table(), notes, counted) }
     }
 
     /// The same for what may make VMAs, as long as its user has fewer than he may. One
@@ -407,9 +427,11 @@ unsafe extern "C" fn shadowmm_window_fork(
     let (window, parent, mm) = unsafe { (Window::of(window), &*parent, HostMm::new(child)) };
     let pinned = Pinned::new(&window.pinned.0);
     let vmas = window.vmas.load(Relaxed);
+    // A fork touches nothing.
+    let notes = Notes::default();
     let forked = Window::new(pinned, &window.file, mm, window.range, vmas, |mm| {
         // SAFETY: The mmap lock is held, by this function's own.
-        let table = unsafe { Table::new(parent, mm.region, window) };
+        let table = unsafe { Table::new(parent, mm.region, window, &notes) };
         // Whose it is, the host does not know yet: `refresh` notes it.
         let child = mm
             .spaces()

@@ -5,6 +5,7 @@
 
 mod basics;
 mod cow;
+mod file;
 mod guard;
 mod huge;
 mod moves;

@@ -21,6 +21,7 @@ use shadowmm_core::mm::HostTable;
 use shadowmm_core::mm::MmConfig;
 use shadowmm_core::mm::MmapFile;
 use shadowmm_core::mm::MmapRequest;
+use shadowmm_core::mm::Populate;
 use shadowmm_core::mm::MremapRequest;
 use shadowmm_core::mm::VirtAddr;
 use shadowmm_core::mm::VirtRange;
@@ -33,6 +34,7 @@ pub use slab::Cpus;
 pub use slab::TestMm;
 pub use slab::World;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -106,6 +108,10 @@ pub struct Host {
     pub zaps: AtomicU64,
     /// Bytes of the only file that there is; a page is its number in each word.
     pub file_size: AtomicU64,
+    /// Which of its pages have to be read first.
+    pub unread: Mutex<BTreeSet<u64>>,
+    /// The page that is to be read, and what is to be made then.
+    noted: Mutex<(Option<u64>, Option<Populate>)>,
 }
 
 impl Host {
@@ -119,7 +125,16 @@ impl Host {
             enters: AtomicU64::new(0),
             zaps: AtomicU64::new(0),
             file_size: AtomicU64::new(0),
+            unread: Mutex::default(),
+            noted: Mutex::default(),
         }
+    }
+
+    /// Reads the page that is to be read: which, and what is left to populate.
+    pub fn read_noted(&self) -> Option<(u64, Option<Populate>)> {
+        let (page, rest) = core::mem::take(&mut *self.noted.lock().unwrap());
+        self.unread.lock().unwrap().remove(&page?);
+        Some((page?, rest))
     }
 
     /// Whether the page may be entered: it is somebody's.
@@ -232,10 +247,18 @@ impl HostTable for Host {
         if index * PAGE >= self.file_size.load(Relaxed) {
             return Ok(false);
         }
+        if self.unread.lock().unwrap().contains(&index) {
+            self.noted.lock().unwrap().0 = Some(index);
+            return Err(Error::FileNotRead);
+        }
         let window = self.mm.region.window(into.addr()).unwrap();
         let words: &[AtomicU64; 512] = window.cells(into.addr()).unwrap();
         words.iter().for_each(|word| word.store(index + 1, Relaxed));
         Ok(true)
+    }
+
+    fn populate_later(&self, rest: Populate) {
+        self.noted.lock().unwrap().1 = Some(rest);
     }
 }
 
@@ -366,12 +389,17 @@ impl Process {
     /// A file, from page `pgoff` on, which has so many bytes.
     #[track_caller]
     pub fn map_file(&self, pages: u64, prot: u32, pgoff: u64, size: u64) -> u64 {
+        self.map_file_with(pages, prot, pgoff, size, 0)
+    }
+
+    #[track_caller]
+    pub fn map_file_with(&self, pages: u64, prot: u32, pgoff: u64, size: u64, flags: u32) -> u64 {
         self.host.file_size.store(size, Relaxed);
         let request = MmapRequest {
             addr: VirtAddr(0),
             len: pages * PAGE,
             prot,
-            flags: MAP_PRIVATE,
+            flags: MAP_PRIVATE | flags,
             file: Some(MmapFile {
                 number: 77,
                 is_readable: true,
