@@ -4,14 +4,15 @@
 //! that core's buddy system manages, and the same steps on both.
 //!
 //! ```text
-//! host_zone.rs   the kernel's zones, through host_zone.c
-//! twin.rs        the copies
-//! play.rs        steps on both, and what differs
-//! text.rs        a side's state as a text
+//! host_zone.rs     the kernel's zones, through host_zone.c
+//! twin.rs          the copies
+//! play.rs          steps on both, and what differs
+//! text.rs          a side's state as a text
 //!
-//! host_cache.rs  caches of the kernel's slab allocator, through host_slab.c
-//! slab.rs        what it makes of requests; pairs of a cache there and one here
-//! objects.rs     the same objects from both
+//! host_cache.rs    caches of the kernel's slab allocator, through host_slab.c
+//! shadow_cache.rs  the shadow's beside them
+//! slab.rs          what it makes of requests; pairs of a cache there and one here
+//! objects.rs       the same objects from both
 //! ```
 //!
 //! What is taken from the kernel belongs to the open file and goes back with
@@ -23,6 +24,7 @@ mod host_cache;
 mod host_zone;
 mod objects;
 mod play;
+mod shadow_cache;
 mod slab;
 mod text;
 mod twin;

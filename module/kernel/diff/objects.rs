@@ -7,8 +7,6 @@ use super::host_cache::HostObject;
 use super::no_memory;
 use super::slab::Pair;
 use crate::abi;
-use crate::shadow::Mm;
-use crate::shadow::Shadow;
 use crate::uapi;
 use kernel::prelude::*;
 use shadowmm_core::buddy::gfp;
@@ -87,7 +85,6 @@ impl Slots {
     /// Plays a request's steps; how many objects could not be had.
     pub(super) fn play(
         &mut self,
-        shadow: &Shadow,
         pairs: &[Pair],
         request: &uapi::shadowmm_diff_objects,
     ) -> CoreResult<u32> {
@@ -105,24 +102,12 @@ impl Slots {
         )?;
         let mut failed = 0u32;
         for step in &steps {
-            if step.op == uapi::SHADOWMM_DIFF_SHRINK {
-                // Takes the lock of the CPUs that come and go, under which the workers
-                // take the shadow's state: not the other way round.
-                let pair = pairs.get(step.cache as usize);
-                pair.ok_or(Error::NoSuchCache)?.host.shrink();
-            }
-            let missing = shadow.with_mm(|mm| self.step(mm, pairs, step))?;
-            failed = failed.saturating_add(missing);
+            failed = failed.saturating_add(self.step(pairs, step)?);
         }
         Ok(failed)
     }
 
-    fn step(
-        &mut self,
-        mm: &Mm<'_>,
-        pairs: &[Pair],
-        step: &uapi::shadowmm_diff_objects_step,
-    ) -> CoreResult<u32> {
+    fn step(&mut self, pairs: &[Pair], step: &uapi::shadowmm_diff_objects_step) -> CoreResult<u32> {
         let first = step.slot as usize;
         let end = first.checked_add(step.count as usize);
         let slots = end.and_then(|end| self.slots.get_mut(first..end));
@@ -130,19 +115,22 @@ impl Slots {
         let room = &mut self.room;
         let pair = || pairs.get(step.cache as usize).ok_or(Error::NoSuchCache);
         match step.op {
-            uapi::SHADOWMM_DIFF_TAKE => take(mm, pair()?, step.cache, slots),
-            uapi::SHADOWMM_DIFF_TAKE_BULK => take_bulk(mm, pair()?, step.cache, slots, room),
+            uapi::SHADOWMM_DIFF_TAKE => take(pair()?, step.cache, slots),
+            uapi::SHADOWMM_DIFF_TAKE_BULK => take_bulk(pair()?, step.cache, slots, room),
             uapi::SHADOWMM_DIFF_GIVE => {
                 for slot in slots {
                     if let Some(twins) = slot.take() {
-                        give(mm, pairs, twins)?;
+                        give(pairs, twins)?;
                     }
                 }
                 Ok(0)
             }
-            uapi::SHADOWMM_DIFF_GIVE_BULK => give_bulk(mm, pair()?, step.cache, slots, room),
+            uapi::SHADOWMM_DIFF_GIVE_BULK => give_bulk(pair()?, step.cache, slots, room),
             uapi::SHADOWMM_DIFF_SHRINK => {
-                mm.slab()?.shrink(pair()?.shadow()?)?;
+                let pair = pair()?;
+                let shadow = pair.shadow()?;
+                pair.host.shrink();
+                shadow.with(|slab, id| slab.shrink(id))?;
                 Ok(0)
             }
             _ => Err(Error::BadKind),
@@ -150,27 +138,24 @@ impl Slots {
     }
 
     /// Gives the objects of all pairs from this one on back.
-    pub(super) fn give_from(&mut self, shadow: &Shadow, pairs: &[Pair], first: usize) {
+    pub(super) fn give_from(&mut self, pairs: &[Pair], first: usize) {
         for slot in &mut self.slots {
             let ours = slot.take_if(|twins| twins.pair as usize >= first);
             let Some(twins) = ours else { continue };
-            if shadow.with_mm(|mm| give(mm, pairs, twins)).is_err() {
-                // The shadow may have begun its boot anew; the kernel's object was
-                // given back all the same.
-                continue;
-            }
+            // The kernel's is given back in any case. There is nothing to be done about what the
+            // shadow finds damaged: it stays in its slab.
+            let _ = give(pairs, twins);
         }
     }
 
     /// What there is of a pair.
     pub(super) fn look(
         &self,
-        shadow: &Shadow,
         pair: &Pair,
         request: &mut uapi::shadowmm_diff_look,
     ) -> CoreResult<()> {
-        let id = pair.shadow()?;
-        let report = shadow.with_mm(|mm| mm.slab()?.report(id).ok_or(Error::NoSuchCache))?;
+        let shadow = pair.shadow()?;
+        let report = shadow.with(|slab, id| slab.report(id).ok_or(Error::NoSuchCache))?;
         let mut slabs = [KVVec::new(), KVVec::new()];
         // A slab lies at a multiple of its own size.
         let size = report.geometry.order.pages().bytes().0.max(PAGE_SIZE);
@@ -217,16 +202,15 @@ fn distinct(numbers: &mut [u64]) -> u64 {
 }
 
 /// An object for each empty slot; how many could not be had.
-fn take(mm: &Mm<'_>, pair: &Pair, number: u32, slots: &mut [Option<Twins>]) -> CoreResult<u32> {
-    let id = pair.shadow()?;
-    let objects = mm.slab()?;
+fn take(pair: &Pair, number: u32, slots: &mut [Option<Twins>]) -> CoreResult<u32> {
+    let shadow = pair.shadow()?;
     let mut failed = 0;
     for slot in slots.iter_mut().filter(|slot| slot.is_none()) {
         let Some(host) = pair.host.alloc() else {
             failed += 1;
             continue;
         };
-        match objects.alloc(id, &REQUEST) {
+        match shadow.with(|slab, id| slab.alloc(id, &REQUEST)) {
             Ok(shadow) => {
                 *slot = Some(Twins {
                     pair: number,
@@ -246,13 +230,12 @@ fn take(mm: &Mm<'_>, pair: &Pair, number: u32, slots: &mut [Option<Twins>]) -> C
 
 /// The same at once.
 fn take_bulk(
-    mm: &Mm<'_>,
     pair: &Pair,
     number: u32,
     slots: &mut [Option<Twins>],
     room: &mut Room,
 ) -> CoreResult<u32> {
-    let id = pair.shadow()?;
+    let cache = pair.shadow()?;
     let count = slots.iter().filter(|slot| slot.is_none()).count();
     let host = room.taken.get_mut(..count).ok_or(Error::BadSize)?;
     let shadow = room.shadow.get_mut(..count).ok_or(Error::BadSize)?;
@@ -262,7 +245,8 @@ fn take_bulk(
     if !pair.host.alloc_bulk(host) {
         return Ok(count as u32);
     }
-    if mm.slab()?.alloc_bulk(id, &REQUEST, shadow).is_err() {
+    let taken = cache.with(|slab, id| slab.alloc_bulk(id, &REQUEST, shadow));
+    if taken.is_err() {
         for object in host.iter().flatten() {
             // SAFETY: The cache has just given it, and nobody has seen it.
             unsafe { pair.host.free(*object) };
@@ -281,22 +265,22 @@ fn take_bulk(
 }
 
 /// Gives an object back on both sides.
-fn give(mm: &Mm<'_>, pairs: &[Pair], twins: Twins) -> CoreResult<()> {
+fn give(pairs: &[Pair], twins: Twins) -> CoreResult<()> {
     let pair = pairs.get(twins.pair as usize).ok_or(Error::NoSuchCache)?;
     // SAFETY: It came from this cache, and the slot was its only holder.
     unsafe { pair.host.free(twins.host) };
-    mm.slab()?.free(pair.shadow()?, twins.shadow, 0)
+    pair.shadow()?
+        .with(|slab, id| slab.free(id, twins.shadow, 0))
 }
 
 /// The same for all of one pair, at once.
 fn give_bulk(
-    mm: &Mm<'_>,
     pair: &Pair,
     number: u32,
     slots: &mut [Option<Twins>],
     room: &mut Room,
 ) -> CoreResult<u32> {
-    let id = pair.shadow()?;
+    let cache = pair.shadow()?;
     let (host, shadow) = (&mut room.given, &mut room.shadow);
     let mut count = 0;
     for slot in slots.iter_mut() {
@@ -317,7 +301,7 @@ fn give_bulk(
     }
     // SAFETY: They came from this cache, and the slots were their only holders.
     unsafe { pair.host.free_bulk(host) };
-    match mm.slab()?.free_bulk(Some(id), shadow, 0)? {
+    match cache.with(|slab, id| slab.free_bulk(Some(id), shadow, 0))? {
         freed if freed == count => Ok(0),
         _ => Err(Error::ObjectFree),
     }

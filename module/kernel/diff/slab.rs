@@ -7,6 +7,7 @@ use super::host_cache::is_harmless;
 use super::host_cache::HostCache;
 use super::no_memory;
 use super::objects::Slots;
+use super::shadow_cache::ShadowCache;
 use crate::abi;
 use crate::shadow::Shadow;
 use crate::uapi;
@@ -17,24 +18,23 @@ use kernel::sync::Arc;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result as CoreResult;
 use shadowmm_core::slab::CacheArgs;
-use shadowmm_core::slab::CacheId;
 use shadowmm_core::slab::Constructor;
-use shadowmm_core::slab::ObjectAllocator;
 use shadowmm_core::slab::SlabFlags;
 
 /// How many caches one request may ask for.
 const MAX_CACHES: u32 = 1024;
 
-/// A cache of the kernel, and its like in the shadow.
+/// A cache of the kernel, and its like in the shadow. Both go with it: their objects have been
+/// given back.
 pub(super) struct Pair {
     pub(super) host: HostCache,
-    pub(super) shadow: Option<CacheId>,
+    shadow: Option<ShadowCache>,
 }
 
 impl Pair {
     /// The shadow's; none when the pair was asked for without.
-    pub(super) fn shadow(&self) -> CoreResult<CacheId> {
-        self.shadow.ok_or(Error::NoSuchCache)
+    pub(super) fn shadow(&self) -> CoreResult<&ShadowCache> {
+        self.shadow.as_ref().ok_or(Error::NoSuchCache)
     }
 }
 
@@ -127,7 +127,7 @@ impl SlabDiff {
     }
 
     /// The same cache in the shadow.
-    fn create(&self, wanted: &uapi::shadowmm_diff_cache, name: &CStr) -> CoreResult<CacheId> {
+    fn create(&self, wanted: &uapi::shadowmm_diff_cache, name: &CStr) -> CoreResult<ShadowCache> {
         let has = |option| wanted.options & option != 0;
         let args = CacheArgs {
             name: name.to_str().map_err(|_| Error::BadText)?,
@@ -143,14 +143,13 @@ impl SlabDiff {
             freeptr_offset: has(uapi::SHADOWMM_DIFF_FREEPTR).then_some(wanted.freeptr_offset),
             sheaf_capacity: wanted.sheaf_capacity,
         };
-        self.shadow.with_mm(|mm| mm.slab()?.create(&args))
+        ShadowCache::new(&self.shadow, &args)
     }
 
     /// DIFF_OBJECTS.
     pub(crate) fn objects(&mut self, request: &mut uapi::shadowmm_diff_objects) -> CoreResult<()> {
         check_admin()?;
-        let (shadow, slots, pairs) = (&self.shadow, &mut self.slots, &self.pairs);
-        request.failed = slots.play(shadow, pairs, request)?;
+        request.failed = self.slots.play(&self.pairs, request)?;
         Ok(())
     }
 
@@ -159,21 +158,14 @@ impl SlabDiff {
         check_admin()?;
         let pair = self.pairs.get(request.cache as usize);
         let pair = pair.ok_or(Error::NoSuchCache)?;
-        self.slots.look(&self.shadow, pair, request)
+        self.slots.look(pair, request)
     }
 
     /// Gives the objects of all pairs from this one on back, and then the caches.
     pub(crate) fn drop_from(&mut self, first: usize) {
-        self.slots.give_from(&self.shadow, &self.pairs, first);
+        self.slots.give_from(&self.pairs, first);
         while self.pairs.len() > first {
-            let Some(id) = self.pairs.pop().and_then(|pair| pair.shadow) else {
-                continue;
-            };
-            // A boot that was begun anew has taken them with it; there is nothing
-            // to be done about what can't be destroyed.
-            let _ = self
-                .shadow
-                .with_mm(|mm| mm.slab()?.destroy(id, &mut Nobody));
+            drop(self.pairs.pop());
         }
     }
 }
@@ -181,14 +173,5 @@ impl SlabDiff {
 impl Drop for SlabDiff {
     fn drop(&mut self) {
         self.drop_from(0);
-    }
-}
-
-/// Who does not want to know what is alive.
-struct Nobody;
-
-impl core::fmt::Write for Nobody {
-    fn write_str(&mut self, _: &str) -> core::fmt::Result {
-        Ok(())
     }
 }

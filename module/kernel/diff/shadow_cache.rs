@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A cache of the shadow's, the other one of a pair.
+//!
+//! Lock order: the kernel's lock of its CPUs (`cpus_read_lock`), then the shadow's state: so do
+//! the workers (workers.c). Shrinking and destroying a cache of the kernel takes the first,
+//! and whatever else its allocator may come to is its own affair: nothing is asked of the kernel
+//! with the state held.
+
+use crate::platform::Kernel;
+use crate::shadow::Shadow;
+use kernel::sync::Arc;
+use shadowmm_core::error::Result as CoreResult;
+use shadowmm_core::slab::CacheArgs;
+use shadowmm_core::slab::CacheId;
+use shadowmm_core::slab::ObjectAllocator;
+use shadowmm_core::slab::SlabAllocator;
+
+/// A cache of the shadow's, which is ours.
+pub(super) struct ShadowCache {
+    shadow: Arc<Shadow>,
+    id: CacheId,
+}
+
+impl ShadowCache {
+    /// Has the shadow make it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the layer.
+    pub(super) fn new(shadow: &Arc<Shadow>, args: &CacheArgs<'_>) -> CoreResult<Self> {
+        let id = shadow.with_mm(|mm| mm.slab()?.create(args))?;
+        Ok(Self {
+            shadow: shadow.clone(),
+            id,
+        })
+    }
+
+    /// Uses it, with the shadow's state held.
+    pub(super) fn with<R>(
+        &self,
+        job: impl FnOnce(&SlabAllocator<'_, '_, Kernel>, CacheId) -> CoreResult<R>,
+    ) -> CoreResult<R> {
+        self.shadow.with_mm(|mm| job(&mm.slab()?, self.id))
+    }
+}
+
+impl Drop for ShadowCache {
+    fn drop(&mut self) {
+        // There is nothing to be done about what can't be destroyed.
+        let _ = self.with(|slab, id| slab.destroy(id, &mut Nobody));
+    }
+}
+
+/// Who does not want to know what is alive.
+struct Nobody;
+
+impl core::fmt::Write for Nobody {
+    fn write_str(&mut self, _: &str) -> core::fmt::Result {
+        Ok(())
+    }
+}
