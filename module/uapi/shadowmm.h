@@ -1282,7 +1282,7 @@ enum shadowmm_diff_caches_op {
 	SHADOWMM_DIFF_MEASURE = 0,	/* creates each, looks at it and destroys it */
 	SHADOWMM_DIFF_KEEP = 1,		/* creates each, looks at it and keeps it, for looking at it in sysfs */
 	SHADOWMM_DIFF_DROP = 2,		/* destroys all that are kept, their objects first; no caches are named */
-	SHADOWMM_DIFF_PAIR = 3,		/* as KEEP, and creates the same in the shadow; they are numbered from 0 */
+	SHADOWMM_DIFF_PAIR = 3,		/* as KEEP, and creates the same in the shadow; they are numbered from 0, and merged with no other (SLAB_NO_MERGE) */
 };
 
 #define SHADOWMM_DIFF_CTOR 0x1		/* with a constructor, which does nothing */

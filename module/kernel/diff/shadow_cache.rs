@@ -13,10 +13,13 @@ use kernel::sync::Arc;
 use shadowmm_core::error::Result as CoreResult;
 use shadowmm_core::slab::CacheArgs;
 use shadowmm_core::slab::CacheId;
-use shadowmm_core::slab::ObjectAllocator;
 use shadowmm_core::slab::SlabAllocator;
 
 /// A cache of the shadow's, which is ours.
+///
+/// # Invariants
+///
+/// `id` is from [`Shadow::create_twin`], and the number of no other cache.
 pub(super) struct ShadowCache {
     shadow: Arc<Shadow>,
     id: CacheId,
@@ -27,9 +30,10 @@ impl ShadowCache {
     ///
     /// # Errors
     ///
-    /// Those of the layer.
+    /// Those of [`Shadow::create_twin`].
     pub(super) fn new(shadow: &Arc<Shadow>, args: &CacheArgs<'_>) -> CoreResult<Self> {
-        let id = shadow.with_mm(|mm| mm.slab()?.create(args))?;
+        let id = shadow.create_twin(args)?;
+        // INVARIANT: It is from there.
         Ok(Self {
             shadow: shadow.clone(),
             id,
@@ -47,16 +51,6 @@ impl ShadowCache {
 
 impl Drop for ShadowCache {
     fn drop(&mut self) {
-        // There is nothing to be done about what can't be destroyed.
-        let _ = self.with(|slab, id| slab.destroy(id, &mut Nobody));
-    }
-}
-
-/// Who does not want to know what is alive.
-struct Nobody;
-
-impl core::fmt::Write for Nobody {
-    fn write_str(&mut self, _: &str) -> core::fmt::Result {
-        Ok(())
+        self.shadow.destroy_twin(self.id);
     }
 }

@@ -110,6 +110,13 @@ impl SlabDiff {
         if !is_harmless(wanted) {
             return Ok(without(uapi::SHADOWMM_DIFF_NOT_ASKED));
         }
+        let mut wanted = *wanted;
+        if op == uapi::SHADOWMM_DIFF_PAIR {
+            // On both sides: with a cache that others use, too, nothing is to be compared, and
+            // what of it is ours could not be taken back.
+            wanted.flags |= SlabFlags::NO_MERGE.bits();
+        }
+        let wanted = &wanted;
         self.pairs.reserve(1, GFP_KERNEL).map_err(no_memory)?;
         let Some(host) = HostCache::new(wanted, name)? else {
             return Ok(without(uapi::SHADOWMM_DIFF_REFUSED));

@@ -25,6 +25,7 @@ use shadowmm_core::slab::CacheArgs;
 use shadowmm_core::slab::CacheId;
 use shadowmm_core::slab::CacheName;
 use shadowmm_core::slab::Constructor;
+use shadowmm_core::slab::ObjectAllocator;
 use shadowmm_core::slab::SlabFlags;
 
 /// For how many places that allocate there is room at most.
@@ -298,6 +299,33 @@ impl Shadow {
             }
             destroyed
         })
+    }
+
+    /// Makes a cache to be compared with one of the kernel's. It is merged with no other.
+    ///
+    /// # Errors
+    ///
+    /// Those of the layer; [`Error::BadFlags`] where others might share it.
+    pub(crate) fn create_twin(&self, args: &CacheArgs<'_>) -> CoreResult<CacheId> {
+        if !args.flags.has(SlabFlags::NO_MERGE) {
+            return Err(Error::BadFlags);
+        }
+        self.with_mm(|mm| mm.slab()?.create(args))
+    }
+
+    /// Destroys it, whose objects have been given back. Where one is damaged, or somebody else
+    /// has taken some, the cache stays until the next boot.
+    pub(crate) fn destroy_twin(&self, id: CacheId) {
+        let _naming = self.slab.naming.lock();
+        {
+            // As for those that CREATE has made.
+            let _alone = self.slab.forcing.write();
+            let _ = self.with_mm(|mm| mm.slab()?.destroy(id, &mut Unsaid));
+        }
+        if self.slab.named.load(Relaxed) {
+            // It was there, perhaps, when the layer's own were given their directories.
+            self.name_cache(id);
+        }
     }
 
     /// Writes a file of a cache.
