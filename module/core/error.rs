@@ -181,7 +181,7 @@ errors! {
     AskedTooLarge = 155, EINVAL, "an object of the cache has fewer bytes than are asked for";
 
     // Objects of open files.
-    ObjectsHeld = 165, EBUSY, "open files hold objects; close them first";
+    ObjectsHeld = 165, EBUSY, "open files hold objects, or caches that they compare with the kernel's; close them first";
     ObjectNotHeld = 166, EPERM, "the open file does not hold this object";
     BadObjectCount = 167, EINVAL, "a request is about 1 to 4096 objects";
     OutsideObject = 168, ERANGE, "the bytes are not all the object's, or not all of its slab";

@@ -422,7 +422,7 @@ impl Shadow {
                 if self.held_pages.load(Relaxed) != 0 {
                     return Err(Error::PagesHeld);
                 }
-                if self.slab.held() != 0 {
+                if self.slab.is_in_use() {
                     return Err(Error::ObjectsHeld);
                 }
                 if self.windows.any() {

@@ -79,6 +79,8 @@ pub(crate) struct SlabFiles {
     named: AtomicBool,
     /// Objects that belong to open files.
     held: AtomicU64,
+    /// Caches that open files compare with the kernel's.
+    twins: AtomicU64,
     /// The caches that CREATE has made, as bits.
     created: [AtomicU64; MAX_CACHES / 64],
 }
@@ -92,6 +94,7 @@ impl SlabFiles {
             naming <- new_mutex!(()),
             named: AtomicBool::new(false),
             held: AtomicU64::new(0),
+            twins: AtomicU64::new(0),
             created: [const { AtomicU64::new(0) }; MAX_CACHES / 64],
         })
     }
@@ -99,6 +102,12 @@ impl SlabFiles {
     /// Objects that belong to open files.
     pub(crate) fn held(&self) -> u64 {
         self.held.load(Relaxed)
+    }
+
+    /// Whether open files have objects, or caches that they compare with the kernel's. What they
+    /// have taken from these goes back before the cache does, and is not counted by itself.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.held() != 0 || self.twins.load(Relaxed) != 0
     }
 
     /// Makes the table of a file that is being opened.

@@ -15,7 +15,7 @@ use shadowmm_core::slab::CacheArgs;
 use shadowmm_core::slab::CacheId;
 use shadowmm_core::slab::SlabAllocator;
 
-/// A cache of the shadow's, which is ours.
+/// A cache of the shadow's, which is ours. No boot begins anew while it is there.
 ///
 /// # Invariants
 ///

@@ -301,7 +301,8 @@ impl Shadow {
         })
     }
 
-    /// Makes a cache to be compared with one of the kernel's. It is merged with no other.
+    /// Makes a cache to be compared with one of the kernel's. It is merged with no other, and no
+    /// boot begins anew until [`Shadow::destroy_twin`].
     ///
     /// # Errors
     ///
@@ -310,7 +311,12 @@ impl Shadow {
         if !args.flags.has(SlabFlags::NO_MERGE) {
             return Err(Error::BadFlags);
         }
-        self.with_mm(|mm| mm.slab()?.create(args))
+        self.with_mm(|mm| {
+            let id = mm.slab()?.create(args)?;
+            // Who begins anew waits for this one.
+            self.slab.twins.fetch_add(1, Relaxed);
+            Ok(id)
+        })
     }
 
     /// Destroys it, whose objects have been given back. Where one is damaged, or somebody else
@@ -326,6 +332,7 @@ impl Shadow {
             // It was there, perhaps, when the layer's own were given their directories.
             self.name_cache(id);
         }
+        self.slab.twins.fetch_sub(1, Relaxed);
     }
 
     /// Writes a file of a cache.
