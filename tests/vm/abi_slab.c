@@ -647,12 +647,87 @@ static void names(int fd)
 	refused("DESTROY: once more than it was made", fd, SHADOWMM_IOC_CACHE, &find, &NoSuchCache);
 }
 
+/* --- pairs of a cache here and one of the kernel's ----------------------------------- */
+
+static const struct shadowmm_diff_cache twin = { .name = "diff-abi", .object_size = 100 };
+static struct shadowmm_diff_geometry geometry;
+
+static struct shadowmm_diff_caches pair_of_caches(void)
+{
+	struct shadowmm_diff_caches caches = REQUEST(shadowmm_diff_caches);
+
+	caches.op = SHADOWMM_DIFF_PAIR;
+	caches.nr = 1;
+	caches.caches = address(&twin);
+	caches.geometries = address(&geometry);
+	return caches;
+}
+
+static void play(const char *name, int fd, __u32 op)
+{
+	struct shadowmm_diff_objects_step step = { op, 0, 0, 8 };
+	struct shadowmm_diff_objects objects = REQUEST(shadowmm_diff_objects);
+
+	objects.nr = 1;
+	objects.steps = address(&step);
+	accepted(name, fd, SHADOWMM_IOC_DIFF_OBJECTS, &objects);
+	expect("all of them", objects.failed == 0);
+}
+
+/* Whether /proc/shadowmm/slab has the pair's. */
+static int has_directory(void)
+{
+	long fd = sys_open("/proc/shadowmm/slab/diff-abi", O_RDONLY);
+
+	sys_close((int)fd);
+	return fd >= 0;
+}
+
+/* The boot is a new one, and has no cache yet. */
+static void pairs(int fd, int other)
+{
+	struct shadowmm_diff_caches caches = pair_of_caches();
+	struct shadowmm_stage reset = REQUEST(shadowmm_stage);
+	struct shadowmm_create create = cache_of("abi_beside", 100);
+	struct shadowmm_cache find = with_cache(SHADOWMM_CACHE_FIND, 0);
+	struct shadowmm_rec_cache found;
+
+	reset.op = SHADOWMM_STAGE_RESET;
+	name_it(find.name, "diff-abi");
+	accepted("DIFF_CACHES", fd, SHADOWMM_IOC_DIFF_CACHES, &caches);
+	expect("the kernel has made its own", geometry.asked == SHADOWMM_DIFF_CREATED);
+	play("DIFF_OBJECTS: take", fd, SHADOWMM_DIFF_TAKE);
+	refused("RESET: a pair has objects", other, SHADOWMM_IOC_STAGE, &reset, &ObjectsHeld);
+	/* From the first one that is made so on, caches have directories, and those that are there get theirs. */
+	create.flags = 0;
+	accepted("CREATE: one like a pair's", other, SHADOWMM_IOC_CREATE, &create);
+	accepted("FIND", other, SHADOWMM_IOC_CACHE, &find);
+	expect("is not the pair's", create.aliases == 0 && create.cache != find.cache);
+	destroy(other, create.cache);
+	expect("the pair's has a directory", has_directory());
+	play("DIFF_OBJECTS: give", fd, SHADOWMM_DIFF_GIVE);
+	refused("RESET: there is a pair", other, SHADOWMM_IOC_STAGE, &reset, &ObjectsHeld);
+
+	caches.op = SHADOWMM_DIFF_DROP;
+	caches.nr = 0;
+	accepted("DIFF_CACHES: drop", fd, SHADOWMM_IOC_DIFF_CACHES, &caches);
+	expect("the pair's cache is gone", !look(find.cache, &found));
+	expect("and its directory", !has_directory());
+
+	/* Once more, and left to whoever closes the file. */
+	caches = pair_of_caches();
+	accepted("DIFF_CACHES, once more", fd, SHADOWMM_IOC_DIFF_CACHES, &caches);
+	play("DIFF_OBJECTS: take at once", fd, SHADOWMM_DIFF_TAKE_BULK);
+}
+
 void test_slab(void)
 {
 	int fd = open_device(), other = open_device(), third;
 	__u32 cache = make(fd, "abi_cache", 64, SLAB_NO_MERGE), second = make(fd, "abi_other", 200, SLAB_NO_MERGE);
 	struct shadowmm_cache shrink = with_cache(SHADOWMM_CACHE_SHRINK, 0);
+	struct shadowmm_cache find = with_cache(SHADOWMM_CACHE_FIND, 0);
 
+	name_it(find.name, "diff-abi");
 	bad_names(fd);
 	bad_geometry(fd);
 	bad_cache_requests(fd, cache);
@@ -673,6 +748,13 @@ void test_slab(void)
 	accepted("SHRINK of all", fd, SHADOWMM_IOC_CACHE, &shrink);
 	/* The layer keeps pages of its own until a new boot. */
 	stage("RESET, with nothing held", fd, SHADOWMM_STAGE_RESET, SHADOWMM_STAGE_DETECT);
+	stage("RUN", fd, SHADOWMM_STAGE_RUN, SHADOWMM_STAGE_HANDOFF);
+	third = open_device();
+	pairs(third, fd);
+	sys_close(third);
+	refused("FIND: a pair's, when its file is closed", fd, SHADOWMM_IOC_CACHE, &find, &NoSuchCache);
+	expect("its directory is gone, too", !has_directory());
+	stage("RESET, without a pair", fd, SHADOWMM_STAGE_RESET, SHADOWMM_STAGE_DETECT);
 	stage("RUN", fd, SHADOWMM_STAGE_RUN, SHADOWMM_STAGE_HANDOFF);
 	sys_close(other);
 	sys_close(fd);
