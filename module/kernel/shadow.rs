@@ -278,6 +278,8 @@ pub(crate) struct Shadow {
     open_files: AtomicU32,
     /// The number of the last file that was opened.
     last_file: AtomicU64,
+    /// The number that the first address space of the next boot gets.
+    next_space: AtomicU32,
 }
 
 impl Shadow {
@@ -304,6 +306,7 @@ impl Shadow {
                 held_pages: AtomicU64::new(0),
                 open_files: AtomicU32::new(0),
                 last_file: AtomicU64::new(0),
+                next_space: AtomicU32::new(1),
             }),
             GFP_KERNEL,
         )?;
@@ -433,12 +436,18 @@ impl Shadow {
                     .boot
                     .as_ref()
                     .and_then(|boot| boot.mm().ok())
-                    .map(|mm| mm.shut_down());
+                    .map(|mm| {
+                        self.next_space.store(mm.spaces().next_number(), Relaxed);
+                        mm.shut_down()
+                    });
                 self.detect(&mut state)?;
             }
             (_, None) => return Err(Error::BootFailed),
         }
         let boot = state.boot()?;
+        if let Ok(mm) = boot.mm() {
+            mm.spaces().number_from(self.next_space.load(Relaxed));
+        }
         Ok((boot.stage(), boot.ns()))
     }
 

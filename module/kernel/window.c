@@ -79,8 +79,11 @@ static vm_fault_t read_first(struct vm_fault *vmf, const struct shadowmm_unread 
 	bool user = vmf->flags & FAULT_FLAG_USER;
 	vm_fault_t result;
 
-	if (fault_flag_allow_retry_first(vmf->flags) &&
-	    !(vmf->flags & FAULT_FLAG_RETRY_NOWAIT)) {
+	if (vmf->flags & FAULT_FLAG_MKWRITE) {
+		/* The page is gone meanwhile, and wp_pfn_shared() needs the lock. */
+		result = again(user);
+	} else if (fault_flag_allow_retry_first(vmf->flags) &&
+		   !(vmf->flags & FAULT_FLAG_RETRY_NOWAIT)) {
 		struct file *device = get_file(vmf->vma->vm_file);
 
 		release_fault_lock(vmf);

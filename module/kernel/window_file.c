@@ -88,21 +88,47 @@ int shadowmm_file_copy(u64 number, u64 index, unsigned long pfn)
 }
 
 /*
- * Has a page of a file in the host's page cache, as one of its own page faults would: it
- * takes no lock that a writer of the file may hold while he faults. 0, or a negative errno.
- * The filesystem may be a process that does not answer: whoever calls can be killed, and
- * has no lock that others need.
+ * Waits until nobody reads a page of a file any more: who comes second waits in
+ * read_mapping_folio() for as long as the first, and can't be killed.
+ */
+static int wait_for_reader(struct address_space *mapping, u64 index)
+{
+	struct folio *folio = filemap_get_folio(mapping, index);
+	int err = 0;
+
+	if (IS_ERR(folio))
+		return 0;
+	if (!folio_test_uptodate(folio))
+		err = folio_wait_locked_killable(folio);
+	folio_put(folio);
+	return err;
+}
+
+/*
+ * Has a page of a file in the host's page cache, as filemap_fault() would: nobody takes the
+ * file's blocks away meanwhile, and no lock is taken that a writer of the file may hold while
+ * he faults. 0, or a negative errno. The filesystem may be a process that does not answer:
+ * whoever calls has no lock that others need.
  */
 int shadowmm_file_fetch(u64 number, u64 index)
 {
 	struct file *file = (struct file *)(unsigned long)number;
 	struct address_space *mapping = file->f_mapping;
 	struct folio *folio;
+	int err;
 
-	if (shmem_mapping(mapping))
+	if (shmem_mapping(mapping)) {
 		folio = shmem_read_folio(mapping, index);
-	else
+	} else {
+		err = wait_for_reader(mapping, index);
+		if (err)
+			return err;
+		err = down_read_killable(&mapping->invalidate_lock);
+		if (err)
+			return err;
 		folio = read_mapping_folio(mapping, index, file);
+		up_read(&mapping->invalidate_lock);
+	}
 	if (IS_ERR(folio))
 		return PTR_ERR(folio);
 	folio_put(folio);

@@ -122,6 +122,17 @@ impl<P: Platform> Clone for AddressSpaces<'_, '_, P> {
 impl<P: Platform> Copy for AddressSpaces<'_, '_, P> {}
 
 impl<'a, 'm, P: Platform> AddressSpaces<'a, 'm, P> {
+    /// The number that the next one gets. Each is given once.
+    pub fn next_number(&self) -> u32 {
+        self.table().next_id.load(Relaxed)
+    }
+
+    /// Numbers begin here, or where they would: those before are of a boot that was
+    /// there before, and somebody may know them still.
+    pub fn number_from(&self, first: u32) {
+        self.table().next_id.fetch_max(first, Relaxed);
+    }
+
     /// The address spaces of this memory manager.
     pub(crate) const fn new(mm: &'a Mm<'m, P>) -> Self {
         Self { mm }

@@ -1,0 +1,514 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A file whose filesystem takes as long as it likes, mapped in a window: who waits for it keeps nobody
+ * else waiting, and goes on where he was when it answers. The filesystem is a process of this
+ * program, that speaks FUSE and answers a READ only when it is told to.
+ */
+#include "mm.h"
+
+#include <linux/fuse.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define DIR_ "/run/slow"
+#define PAGES 64
+/* What a part takes at most that waits for nobody. */
+#define SOON 10
+
+/* --- the filesystem ---------------------------------------------------------------- */
+
+/* Commands to it: what it does with each READ from then on. */
+#define HOLD 'h'
+#define ANSWER 'a'
+#define FAIL 'e'
+
+static int device, orders[2], arrived[2];
+
+static void reply(uint64_t unique, int error, const void *data, size_t len)
+{
+	static char out[sizeof(struct fuse_out_header) + PAGES * PAGE];
+	struct fuse_out_header head = { .len = sizeof(head) + len, .error = error, .unique = unique };
+
+	memcpy(out, &head, sizeof(head));
+	if (len)
+		memcpy(out + sizeof(head), data, len);
+	if (write(device, out, head.len) < 0 && errno != ENOENT)
+		perror("a reply");
+}
+
+static struct fuse_attr attr_of(uint64_t node)
+{
+	struct fuse_attr attr = { .ino = node, .nlink = 1, .mode = S_IFDIR | 0755, .blksize = PAGE };
+
+	if (node != FUSE_ROOT_ID) {
+		attr.mode = S_IFREG | 0644;
+		attr.size = PAGES * PAGE;
+	}
+	return attr;
+}
+
+static void answer_read(uint64_t unique, const struct fuse_read_in *in, bool fail)
+{
+	static char data[PAGES * PAGE];
+	size_t end = in->offset + in->size;
+
+	if (fail)
+		return reply(unique, -EIO, NULL, 0);
+	if (end > PAGES * PAGE)
+		end = PAGES * PAGE;
+	for (size_t at = in->offset; at < end; at++)
+		data[at - in->offset] = at / PAGE + 1;
+	reply(unique, 0, data, end > in->offset ? end - in->offset : 0);
+}
+
+static void serve(void)
+{
+	static char room[1 << 20];
+	static struct { uint64_t unique; struct fuse_read_in in; } held[64];
+	struct pollfd files[] = { { .fd = device, .events = POLLIN }, { .fd = orders[0], .events = POLLIN } };
+	unsigned int nr = 0;
+	char order = ANSWER;
+
+	for (;;) {
+		poll(files, 2, -1);
+		if (files[1].revents) {
+			if (read(orders[0], &order, 1) != 1)
+				exit(0);
+			while (order != HOLD && nr > 0) {
+				nr--;
+				answer_read(held[nr].unique, &held[nr].in, order == FAIL);
+			}
+			continue;
+		}
+		ssize_t got = read(device, room, sizeof(room));
+
+		if (got < 0 && (errno == EINTR || errno == ENOENT || errno == EAGAIN))
+			continue;
+		if (got < (ssize_t)sizeof(struct fuse_in_header))
+			exit(0);
+		struct fuse_in_header *head = (void *)room;
+		void *in = head + 1;
+
+		switch (head->opcode) {
+		case FUSE_INIT: {
+			struct fuse_init_out out = { .major = FUSE_KERNEL_VERSION, .minor = FUSE_KERNEL_MINOR_VERSION,
+						     .max_readahead = 0, .max_write = 4096, .time_gran = 1 };
+
+			reply(head->unique, 0, &out, sizeof(out));
+			break;
+		}
+		case FUSE_LOOKUP: {
+			struct fuse_entry_out out = { .nodeid = 2, .entry_valid = 1000, .attr_valid = 1000, .attr = attr_of(2) };
+
+			reply(head->unique, 0, &out, sizeof(out));
+			break;
+		}
+		case FUSE_GETATTR: {
+			struct fuse_attr_out out = { .attr_valid = 1000, .attr = attr_of(head->nodeid) };
+
+			reply(head->unique, 0, &out, sizeof(out));
+			break;
+		}
+		case FUSE_OPEN: {
+			struct fuse_open_out out = { .open_flags = FOPEN_KEEP_CACHE };
+
+			reply(head->unique, 0, &out, sizeof(out));
+			break;
+		}
+		case FUSE_READ:
+			if (order == HOLD && nr < sizeof(held) / sizeof(*held)) {
+				held[nr].unique = head->unique;
+				memcpy(&held[nr++].in, in, sizeof(held->in));
+			} else {
+				answer_read(head->unique, in, order == FAIL);
+			}
+			if (write(arrived[1], "r", 1) != 1)
+				exit(1);
+			break;
+		case FUSE_FORGET:
+		case FUSE_BATCH_FORGET:
+		case FUSE_INTERRUPT:
+			break;
+		case FUSE_FLUSH:
+		case FUSE_RELEASE:
+			reply(head->unique, 0, NULL, 0);
+			break;
+		default:
+			reply(head->unique, -ENOSYS, NULL, 0);
+		}
+	}
+}
+
+static void order(char what)
+{
+	if (write(orders[1], &what, 1) != 1)
+		exit(1);
+}
+
+/* Waits until somebody waits for the filesystem. */
+static bool somebody_waits(void)
+{
+	struct pollfd file = { .fd = arrived[0], .events = POLLIN };
+	char byte;
+
+	return poll(&file, 1, SOON * 1000) == 1 && read(arrived[0], &byte, 1) == 1;
+}
+
+static void forget_arrivals(void)
+{
+	struct pollfd file = { .fd = arrived[0], .events = POLLIN };
+	char byte;
+
+	while (poll(&file, 1, 0) == 1 && read(arrived[0], &byte, 1) == 1)
+		;
+}
+
+/* --- who waits for it ----------------------------------------------------------------- */
+
+static int fd, file;
+static char *window;
+
+static char *map_file(unsigned int page, unsigned int pages, int flags)
+{
+	return w_mmap_of(fd, NULL, pages * PAGE, RW, MAP_PRIVATE | flags, file, page * PAGE);
+}
+
+/* How somebody comes to wait; two pages of the file each. */
+static const struct way {
+	const char *name;
+	/* errno where the filesystem says EIO; SIGBUS for -1 */
+	int broken;
+} ways[] = {
+	{ "a load", -1 },
+	{ "a store", -1 },
+	{ "MAP_POPULATE", 0 },
+	{ "mlock", ENOMEM },
+	{ "MADV_POPULATE_READ", EFAULT },
+	{ "MADV_POPULATE_WRITE", EFAULT },
+	{ "/proc/self/mem", EIO },
+};
+#define WAYS (sizeof(ways) / sizeof(*ways))
+
+struct waiter {
+	unsigned int way, page;
+	char *at;	/* where the pages are mapped, but for MAP_POPULATE */
+	int error;
+	char found[2];
+};
+
+static void *wait_for_it(void *arg)
+{
+	struct waiter *w = arg;
+	long done = 0;
+	char byte;
+
+	switch (w->way) {
+	case 0:
+		(void)*(volatile char *)w->at;
+		break;
+	case 1:
+		((volatile char *)w->at)[7] = 99;
+		break;
+	case 2:
+		w->at = map_file(w->page, 2, MAP_POPULATE);
+		done = w->at == MAP_FAILED ? -1 : 0;
+		break;
+	case 3:
+		done = w_lock(fd, SHADOWMM_MM_MLOCK, w->at, 2 * PAGE, 0);
+		break;
+	case 4:
+		done = w_madvise(fd, w->at, 2 * PAGE, MADV_POPULATE_READ);
+		break;
+	case 5:
+		done = w_madvise(fd, w->at, 2 * PAGE, MADV_POPULATE_WRITE);
+		break;
+	case 6: {
+		int mem = open("/proc/self/mem", O_RDONLY);
+
+		done = pread(mem, &byte, 1, (uintptr_t)w->at) == 1 ? 0 : -1;
+		close(mem);
+		break;
+	}
+	}
+	w->error = done ? errno : 0;
+	return NULL;
+}
+
+/* How many seconds something takes. */
+static double since(const struct timespec *then)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec - then->tv_sec + (now.tv_nsec - then->tv_nsec) / 1e9;
+}
+
+/* Has a child do something, and says whether it has done it soon; it is not waited for otherwise. */
+static bool does_soon(bool (*what)(void))
+{
+	struct timespec began;
+	int status;
+	pid_t child;
+
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	child = fork();
+	if (!child)
+		_exit(!what());
+	while (since(&began) < SOON) {
+		if (waitpid(child, &status, WNOHANG) == child)
+			return WIFEXITED(status) && !WEXITSTATUS(status);
+		usleep(10000);
+	}
+	return false;
+}
+
+/* Writes to the shadow's state, which all others that wait for it wait behind. */
+static bool reset(void)
+{
+	struct shadowmm_stage stage = { .op = SHADOWMM_STAGE_RESET };
+	int own = open_device();
+
+	return ASK(own, SHADOWMM_IOC_STAGE, stage) && errno == EBUSY;
+}
+
+static bool turn_knob(void)
+{
+	FILE *knob = fopen("/proc/shadowmm/vm/watermark_scale_factor", "r+");
+	char value[32];
+
+	return knob && fgets(value, sizeof(value), knob) && !fseek(knob, 0, SEEK_SET) &&
+	       fputs(value, knob) >= 0 && !fclose(knob);
+}
+
+static bool another_window(void)
+{
+	int own = open_device();
+
+	w_configure(own, SHADOWMM_MM_BARE);
+	char *place = open_window(own, WINDOW);
+	char *p = w_mmap(own, NULL, 4 * PAGE, RW, PRIVATE);
+
+	if (p < place || p >= place + WINDOW)
+		return false;
+	p[0] = 1;
+	return w_space(own).rss[1] == 1 && !w_munmap(own, p, 4 * PAGE);
+}
+
+/* The child of a fork, with the same window. */
+static bool a_fork(void)
+{
+	char *p = w_mmap(fd, NULL, PAGE, RW, PRIVATE);
+
+	if (p == MAP_FAILED)
+		return false;
+	p[0] = 1;
+	return !w_munmap(fd, p, PAGE);
+}
+
+static bool all_reports(void)
+{
+	return !system("cat /proc/shadowmm/mm/*/smaps /proc/shadowmm/mm/*/status /proc/shadowmm/meminfo "
+		       "/proc/shadowmm/vmstat >/dev/null");
+}
+
+static void nobody_waits_behind(const char *way)
+{
+	static const struct { const char *name; bool (*what)(void); } others[] = {
+		{ "who begins the boot anew is refused", reset },
+		{ "a knob is turned", turn_knob },
+		{ "another window is there, and touched", another_window },
+		{ "the window is forked, mapped and touched", a_fork },
+		{ "all is reported", all_reports },
+	};
+	char name[128];
+
+	for (unsigned int i = 0; i < sizeof(others) / sizeof(*others); i++) {
+		snprintf(name, sizeof(name), "while %s waits for a file, %s", way, others[i].name);
+		expect(name, does_soon(others[i].what));
+	}
+}
+
+/* What another thread of the same process does. */
+static void *maps_and_touches(void *arg)
+{
+	for (int i = 0; i < 20; i++) {
+		char *p = w_mmap(fd, NULL, 4 * PAGE, RW, PRIVATE);
+		char *host = mmap(NULL, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (p == MAP_FAILED || host == MAP_FAILED)
+			return NULL;
+		p[PAGE] = host[0] = 1;
+		if (w_munmap(fd, p, 4 * PAGE) || munmap(host, PAGE))
+			return NULL;
+	}
+	return arg;
+}
+
+static void held(unsigned int way)
+{
+	struct waiter w = { .way = way, .page = 4 * way };
+	pthread_t thread, other;
+	char name[128];
+	struct timespec soon;
+	void *done = NULL;
+
+	if (way != 2)
+		w.at = map_file(w.page, 2, 0);
+	forget_arrivals();
+	order(HOLD);
+	pthread_create(&thread, NULL, wait_for_it, &w);
+	snprintf(name, sizeof(name), "%s reads a file", ways[way].name);
+	expect(name, somebody_waits());
+	/* Who reads a process's memory has its mmap lock meanwhile, and it does not fork. */
+	if (way != 6) {
+		nobody_waits_behind(ways[way].name);
+		pthread_create(&other, NULL, maps_and_touches, &w);
+		clock_gettime(CLOCK_REALTIME, &soon);
+		soon.tv_sec += SOON;
+		snprintf(name, sizeof(name), "while %s waits for a file, its process maps and touches", ways[way].name);
+		expect(name, !pthread_timedjoin_np(other, &done, &soon) && done == &w);
+	}
+	order(ANSWER);
+	pthread_join(thread, NULL);
+	snprintf(name, sizeof(name), "%s has what it waited for", ways[way].name);
+	same(name, 0, w.error);
+	if (way == 1)
+		same("what was stored", 99, w.at[7]);
+	snprintf(name, sizeof(name), "%s: both pages", ways[way].name);
+	same(name, 2 * w.page + 3, w.at[0] + w.at[2 * PAGE - 1]);
+	w_lock(fd, SHADOWMM_MM_MUNLOCK, w.at, 2 * PAGE, 0);
+	w_munmap(fd, w.at, 2 * PAGE);
+}
+
+static void broken(unsigned int way)
+{
+	struct waiter w = { .way = way, .page = 4 * way + 2 };
+	char name[128];
+	int status;
+
+	order(FAIL);
+	if (way != 2)
+		w.at = map_file(w.page, 2, 0);
+	pid_t child = fork();
+
+	if (!child) {
+		wait_for_it(&w);
+		_exit(w.error);
+	}
+	waitpid(child, &status, 0);
+	snprintf(name, sizeof(name), "%s where the file can't be read", ways[way].name);
+	if (ways[way].broken < 0)
+		same(name, SIGBUS, WIFSIGNALED(status) ? WTERMSIG(status) : -1);
+	else
+		same(name, ways[way].broken, WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+	order(ANSWER);
+	/* It can be again. */
+	if (way != 2) {
+		same("and again when it can", w.page + 1, w.at[0]);
+		w_munmap(fd, w.at, 2 * PAGE);
+	}
+}
+
+/* The window goes while one of its threads waits for a file; another's end, too. */
+static void *touch(void *at)
+{
+	(void)*(volatile char *)at;
+	return NULL;
+}
+
+static void gone(bool killed)
+{
+	unsigned int page = killed ? 40 : 44;
+	pid_t child;
+	int status;
+
+	forget_arrivals();
+	order(HOLD);
+	child = fork();
+	if (!child) {
+		int own = open_device();
+		pthread_t thread;
+
+		signal(SIGSEGV, SIG_DFL);
+		w_configure(own, SHADOWMM_MM_BARE);
+		char *place = open_window(own, WINDOW);
+		char *at = w_mmap_of(own, NULL, PAGE, RW, MAP_PRIVATE, file, page * PAGE);
+
+		pthread_create(&thread, NULL, touch, at);
+		if (killed)
+			pause();
+		if (!somebody_waits())
+			_exit(2);
+		if (munmap(place, WINDOW) || close(own))
+			_exit(3);
+		order(ANSWER);
+		pthread_join(thread, NULL);
+		_exit(4);
+	}
+	if (killed) {
+		expect("a thread waits for a file", somebody_waits());
+		kill(child, SIGKILL);
+		usleep(100000);
+		order(ANSWER);
+	}
+	waitpid(child, &status, 0);
+	same(killed ? "who waits for a file can be killed" : "the window goes while a thread of it waits for a file",
+	     killed ? SIGKILL : SIGSEGV, WIFSIGNALED(status) ? WTERMSIG(status) : -1);
+}
+
+int main(void)
+{
+	char options[128];
+	pid_t server;
+
+	device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (device < 0) {
+		printf("# there is no /dev/fuse\n");
+		return 0;
+	}
+	if (pipe2(orders, O_CLOEXEC) || pipe2(arrived, O_CLOEXEC)) {
+		perror("pipe");
+		return 1;
+	}
+	mkdir(DIR_, 0755);
+	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", device);
+	if (mount("slow", DIR_, "fuse", MS_NOSUID | MS_NODEV, options)) {
+		perror("mount");
+		return 1;
+	}
+	server = fork();
+	if (!server) {
+		close(orders[1]);
+		close(arrived[0]);
+		serve();
+	}
+	close(device);
+	close(orders[0]);
+	close(arrived[1]);
+	file = open(DIR_ "/file", O_RDONLY | O_CLOEXEC);
+	if (file < 0) {
+		perror("the file");
+		return 1;
+	}
+	fd = open_device();
+	w_configure(fd, SHADOWMM_MM_BARE);
+	window = open_window(fd, WINDOW);
+	for (unsigned int way = 0; way < WAYS; way++) {
+		held(way);
+		broken(way);
+	}
+	munmap(window, WINDOW);
+	close(fd);
+	gone(true);
+	gone(false);
+	close(file);
+	if (umount2(DIR_, MNT_DETACH))
+		perror("umount");
+	close(orders[1]);
+	waitpid(server, NULL, 0);
+	return failures != 0;
+}
