@@ -219,6 +219,7 @@ errors! {
     NotAStack = 208, EFAULT, "what is mapped there does not grow";
     NotMappable = 209, ENODEV, "the file can't be mapped so";
     FileNotRead = 210, EAGAIN, "a page of the file has yet to be read";
+    UnknownSharedFlags = 211, EOPNOTSUPP, "MAP_SHARED_VALIDATE comes with a flag that is unknown, or not for this file";
 
     // Windows of processes.
     NoWindow = 230, ENXIO, "the process has no window through this file";

@@ -80,9 +80,12 @@ u32 shadowmm_current_uid(void);
 struct shadowmm_file {
 	u64 number;
 	bool readable;
+	bool writable;
+	bool append;	/* nothing is written but at its end */
 	bool noexec;
+	bool pages;	/* private copies of them can be had */
 };
-int shadowmm_file_get(int fd, struct shadowmm_file *found);
+bool shadowmm_file_get(int fd, struct shadowmm_file *found);
 void shadowmm_file_ref(u64 number);
 void shadowmm_file_put(u64 number);
 void shadowmm_file_info(u64 number, u32 *dev, u64 *ino);

@@ -12,28 +12,24 @@
 
 #include "bindings.h"
 
-/*
- * Takes a reference to an open file of the caller's; 0, or a negative errno: EBADF for
- * none, ENODEV for one that has no pages.
- */
-int shadowmm_file_get(int fd, struct shadowmm_file *found)
+/* Takes a reference to an open file of the caller's; false where there is none. */
+bool shadowmm_file_get(int fd, struct shadowmm_file *found)
 {
 	struct file *file = fget(fd);
 	struct address_space *mapping;
 
 	if (!file)
-		return -EBADF;
+		return false;
 	mapping = file->f_mapping;
-	if (!S_ISREG(file_inode(file)->i_mode) || !can_mmap_file(file) ||
-	    !(shmem_mapping(mapping) || mapping->a_ops->read_folio)) {
-		fput(file);
-		return -ENODEV;
-	}
 	found->number = (unsigned long)file;
 	found->readable = file->f_mode & FMODE_READ;
+	found->writable = file->f_mode & FMODE_WRITE;
+	found->append = IS_APPEND(file_inode(file));
 	found->noexec = (file->f_path.mnt->mnt_flags & MNT_NOEXEC) ||
 			(file_inode(file)->i_sb->s_iflags & SB_I_NOEXEC);
-	return 0;
+	found->pages = S_ISREG(file_inode(file)->i_mode) && can_mmap_file(file) &&
+		       (shmem_mapping(mapping) || mapping->a_ops->read_folio);
+	return true;
 }
 
 void shadowmm_file_ref(u64 number)

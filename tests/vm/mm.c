@@ -286,6 +286,8 @@ static void part_errno(void)
 	BOTH("mmap of nothing", w_mmap(fd, NULL, 0, RW, PRIVATE), mmap(NULL, 0, RW, ANON, -1, 0));
 	BOTH("mmap of too much", w_mmap(fd, NULL, huge, RW, PRIVATE), mmap(NULL, huge, RW, ANON, -1, 0));
 	BOTH("mmap that overflows", w_mmap(fd, NULL, -PAGE + 1, RW, PRIVATE), mmap(NULL, -PAGE + 1, RW, ANON, -1, 0));
+	BOTH("MAP_SHARED_VALIDATE of no file", w_mmap(fd, NULL, PAGE, RW, MAP_SHARED_VALIDATE),
+	     mmap(NULL, PAGE, RW, MAP_SHARED_VALIDATE | MAP_ANONYMOUS, -1, 0));
 	BOTH("mmap of no type", w_mmap(fd, NULL, PAGE, RW, 0), mmap(NULL, PAGE, RW, MAP_ANONYMOUS, -1, 0));
 	BOTH("mmap at no page's start", w_mmap(fd, p + 1, PAGE, RW, PRIVATE | MAP_FIXED), mmap(q + 1, PAGE, RW, ANON | MAP_FIXED, -1, 0));
 	BOTH("MAP_FIXED_NOREPLACE on something", w_mmap(fd, p, PAGE, RW, PRIVATE | MAP_FIXED_NOREPLACE),
@@ -356,6 +358,45 @@ static void part_errno(void)
 	munmap(q, 48 * PAGE);
 }
 
+/* A page of a file, mapped by the window and by the host. */
+#define BOTH_OF(name, len, prot, flags, file) \
+	BOTH(name, w_mmap_of(fd, NULL, len, prot, flags, file, 0), mmap(NULL, len, prot, flags, file, 0))
+
+static void file_errno(const char *name)
+{
+	const int unknown = 1 << 10, shared[] = { MAP_SHARED, MAP_SHARED_VALIDATE };
+	int reads = open(name, O_RDONLY), writes = open(name, O_WRONLY), both = open(name, O_RDWR);
+	int directory = open("/", O_RDONLY), path = open(name, O_PATH);
+
+	BOTH_OF("nothing of a file", 0, PROT_READ, 0, writes);
+	BOTH_OF("a file of no type", PAGE, PROT_READ, 0, writes);
+	BOTH_OF("a file that is droppable", PAGE, PROT_READ, 8, reads);
+	BOTH_OF("a file that can't be read", PAGE, PROT_READ, MAP_PRIVATE | MAP_GROWSDOWN, writes);
+	BOTH_OF("a file that grows", PAGE, PROT_READ, MAP_PRIVATE | MAP_GROWSDOWN, reads);
+	BOTH_OF("a file that is not open", PAGE, PROT_READ, MAP_PRIVATE, path);
+	BOTH_OF("nothing of a directory", 0, PROT_READ, MAP_PRIVATE, directory);
+	BOTH_OF("a directory of no type", PAGE, PROT_READ, 0, directory);
+	BOTH_OF("a directory", PAGE, RW, MAP_PRIVATE, directory);
+	BOTH_OF("a directory that grows", PAGE, RW, MAP_PRIVATE | MAP_GROWSDOWN, directory);
+	BOTH_OF("a directory, shared", PAGE, PROT_READ, MAP_SHARED, directory);
+	BOTH_OF("a directory, shared, that is written to", PAGE, RW, MAP_SHARED, directory);
+	for (int i = 0; i < 2; i++) {
+		BOTH_OF("a shared file that can't be read", PAGE, RW, shared[i], writes);
+		BOTH_OF("a shared file that can't be written", PAGE, RW, shared[i], reads);
+		/* Here they come apart: what is shared with others is not the shadow's. */
+		FAILS("a shared file", ENODEV, w_mmap_of(fd, NULL, PAGE, RW, shared[i], both, 0));
+		FAILS("a shared file that is read", ENODEV, w_mmap_of(fd, NULL, PAGE, PROT_READ, shared[i], reads, 0));
+	}
+	BOTH_OF("MAP_SHARED_VALIDATE with an unknown flag", PAGE, RW, MAP_SHARED_VALIDATE | unknown, both);
+	BOTH_OF("which comes first", PAGE, RW, MAP_SHARED_VALIDATE | unknown, writes);
+	BOTH_OF("and is ignored with MAP_SHARED", PAGE, RW, MAP_SHARED | unknown, writes);
+	close(reads);
+	close(writes);
+	close(both);
+	close(directory);
+	close(path);
+}
+
 static void part_file(void)
 {
 	char name[] = "/tmp/mm-XXXXXX", text[3 * PAGE], there[PAGE];
@@ -377,7 +418,7 @@ static void part_file(void)
 	same("resident of its own", 1, w_space(fd).rss[1]);
 	close(file);
 	same("when it is closed", text[PAGE], p[PAGE]);
-	FAILS("a directory", ENODEV, w_mmap_of(fd, NULL, PAGE, RW, MAP_PRIVATE, open("/", O_RDONLY), 0));
+	file_errno(name);
 	unlink(name);
 }
 

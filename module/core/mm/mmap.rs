@@ -9,6 +9,8 @@ use super::host::HostTable;
 use super::merge::Merge;
 use super::munmap::page_align;
 use super::placement::PlaceRequest;
+use super::placement::MAP_32BIT;
+use super::placement::MAP_ABOVE4G;
 use super::placement::MAP_FIXED;
 use super::populate::Told;
 use super::sysctl::MmKnob;
@@ -41,6 +43,35 @@ const MAP_NONBLOCK: u32 = 0x1_0000;
 const MAP_STACK: u32 = 0x2_0000;
 const MAP_HUGETLB: u32 = 0x4_0000;
 const MAP_FIXED_NOREPLACE: u32 = 0x10_0000;
+/// `MAP_DENYWRITE`, `MAP_EXECUTABLE`: nobody looks at them.
+const MAP_IGNORED: u32 = 0x0800 | 0x1000;
+/// How large huge pages are to be: `MAP_HUGE_2MB`, `MAP_HUGE_1GB`.
+const MAP_HUGE_SIZES: u32 = (21 << 26) | (30 << 26);
+/// What `MAP_SHARED_VALIDATE` lets through (`LEGACY_MAP_MASK`). `MAP_SYNC` is for files
+/// that lie in memory themselves, which can't be mapped shared here either.
+const LEGACY_MAP_MASK: u32 = MAP_SHARED
+    | MAP_PRIVATE
+    | MAP_FIXED
+    | MAP_32BIT
+    | MAP_ABOVE4G
+    | MAP_GROWSDOWN
+    | MAP_IGNORED
+    | MAP_LOCKED
+    | MAP_NORESERVE
+    | MAP_POPULATE
+    | MAP_NONBLOCK
+    | MAP_STACK
+    | MAP_HUGETLB
+    | MAP_HUGE_SIZES;
+
+/// What a file has to be mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// Pages, of which private copies can be had.
+    Pages,
+    /// Nothing that can be had here: it is a directory, a device or the like.
+    Other,
+}
 
 /// A file to be mapped, as far as the rules ask about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +81,30 @@ pub struct MmapFile {
     pub number: u64,
     /// It is open for reading (`FMODE_READ`).
     pub is_readable: bool,
+    /// It is open for writing (`FMODE_WRITE`).
+    pub is_writable: bool,
+    /// Nothing is ever written but at its end (`IS_APPEND`).
+    pub is_append_only: bool,
     /// It lies where nothing may be executed (`path_noexec`).
     pub is_noexec: bool,
+    /// What it has.
+    pub kind: FileKind,
+}
+
+impl MmapFile {
+    /// Whether a shared mapping may be asked for (`do_mmap`, before what is asked of every
+    /// mapping). That one can't be had here is told when the rest is in order.
+    fn check_shared(&self, prot: u32, flags: u32) -> Result<()> {
+        // With MAP_SHARED what is unknown is ignored.
+        if flags & MAP_TYPE == MAP_SHARED_VALIDATE && flags & !LEGACY_MAP_MASK != 0 {
+            return Err(Error::UnknownSharedFlags);
+        }
+        let writes_elsewhere = self.is_append_only && self.is_writable;
+        if (prot & PROT_WRITE != 0 && !self.is_writable) || writes_elsewhere {
+            return Err(Error::AccessDenied);
+        }
+        Ok(())
+    }
 }
 
 /// What a process wants to have mapped.
@@ -108,10 +161,11 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     ///
     /// [`Error::BadLength`], [`Error::RangeOverflow`], [`Error::OffsetOverflow`],
     /// [`Error::TooManyMaps`], [`Error::RangeTaken`], [`Error::MayNotLock`],
-    /// [`Error::LockLimit`], [`Error::AccessDenied`], [`Error::NotMappable`],
-    /// [`Error::BadMapFlags`], [`Error::AddressSpaceLimit`], [`Error::Overcommit`],
-    /// [`Error::NoMemory`], and those of the place: [`Error::NoAddressRoom`],
-    /// [`Error::OutsideWindow`], [`Error::NotPageAligned`], [`Error::LowAddress`].
+    /// [`Error::LockLimit`], [`Error::UnknownSharedFlags`], [`Error::AccessDenied`],
+    /// [`Error::MayNotExecute`], [`Error::NotMappable`], [`Error::BadMapFlags`],
+    /// [`Error::AddressSpaceLimit`], [`Error::Overcommit`], [`Error::NoMemory`], and
+    /// those of the place: [`Error::NoAddressRoom`], [`Error::OutsideWindow`],
+    /// [`Error::NotPageAligned`], [`Error::LowAddress`].
     pub fn mmap(&self, host: &dyn HostTable, request: &MmapRequest) -> Result<VirtAddr> {
         let mapped = self.write().mmap(host, request)?;
         if mapped.populate != 0 {
@@ -206,16 +260,20 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         vm_flags: VmFlags,
         len: u64,
     ) -> Result<(VmFlags, u64)> {
-        // `file_mmap_ok` of a regular file.
-        let pages = (i64::MAX as u64).checked_sub(len);
-        if pages.is_none_or(|bytes| request.pgoff > bytes >> PAGE_SHIFT) {
+        // `file_mmap_ok`: most of what is no regular file has no such end.
+        let last = (i64::MAX as u64).checked_sub(len);
+        let is_behind = last.is_none_or(|bytes| request.pgoff > bytes >> PAGE_SHIFT);
+        if is_behind && file.kind != FileKind::Other {
             return Err(Error::OffsetOverflow);
         }
-        match flags & MAP_TYPE {
-            MAP_SHARED | MAP_SHARED_VALIDATE => return Err(Error::NotMappable),
-            MAP_PRIVATE => {}
+        let is_shared = match flags & MAP_TYPE {
+            MAP_SHARED | MAP_SHARED_VALIDATE => {
+                file.check_shared(request.prot, flags)?;
+                true
+            }
+            MAP_PRIVATE => false,
             _ => return Err(Error::BadMapFlags),
-        }
+        };
         if !file.is_readable {
             return Err(Error::AccessDenied);
         }
@@ -225,6 +283,10 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
                 return Err(Error::MayNotExecute);
             }
             vm_flags = vm_flags.without(VmFlags::MAYEXEC);
+        }
+        // `can_mmap_file`.
+        if is_shared || file.kind == FileKind::Other {
+            return Err(Error::NotMappable);
         }
         if vm_flags.has(VmFlags::GROWSDOWN) {
             return Err(Error::BadMapFlags);

@@ -26,8 +26,8 @@ use core::sync::atomic::Ordering::Relaxed;
 
 /// `MAP_FIXED`, `MAP_32BIT`, `MAP_ABOVE4G`.
 pub(super) const MAP_FIXED: u32 = 0x10;
-const MAP_32BIT: u32 = 0x40;
-const MAP_ABOVE4G: u32 = 0x80;
+pub(super) const MAP_32BIT: u32 = 0x40;
+pub(super) const MAP_ABOVE4G: u32 = 0x80;
 /// 2 MiB (`PMD_SIZE`).
 const PMD_SIZE: u64 = 2 << 20;
 /// The least and, of a window, the largest part that is left to the stack

@@ -8,6 +8,7 @@ use core::fmt;
 use kernel::prelude::*;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result as CoreResult;
+use shadowmm_core::mm::FileKind;
 use shadowmm_core::mm::MmapFile;
 use shadowmm_core::platform::FileInfo;
 
@@ -18,19 +19,24 @@ const PATH_MAX: usize = 4096;
 ///
 /// # Errors
 ///
-/// [`Error::BadDescriptor`], [`Error::NotMappable`].
+/// [`Error::BadDescriptor`].
 pub(super) fn open(fd: i32) -> CoreResult<MmapFile> {
     let mut found = bindings::shadowmm_file::default();
     // SAFETY: Asks about the caller's files.
-    match unsafe { bindings::shadowmm_file_get(fd, &raw mut found) } {
-        0 => Ok(MmapFile {
-            number: found.number,
-            is_readable: found.readable,
-            is_noexec: found.noexec,
-        }),
-        error if error == kernel::error::code::EBADF.to_errno() => Err(Error::BadDescriptor),
-        _ => Err(Error::NotMappable),
+    if !unsafe { bindings::shadowmm_file_get(fd, &raw mut found) } {
+        return Err(Error::BadDescriptor);
     }
+    Ok(MmapFile {
+        number: found.number,
+        is_readable: found.readable,
+        is_writable: found.writable,
+        is_append_only: found.append,
+        is_noexec: found.noexec,
+        kind: match found.pages {
+            true => FileKind::Pages,
+            false => FileKind::Other,
+        },
+    })
 }
 
 /// One reference more, for somebody who has one.

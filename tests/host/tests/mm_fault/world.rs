@@ -17,6 +17,7 @@ use shadowmm_core::mm::AddressSpace;
 use shadowmm_core::mm::AddressSpaces;
 use shadowmm_core::mm::Advice;
 use shadowmm_core::mm::FaultResult;
+use shadowmm_core::mm::FileKind;
 use shadowmm_core::mm::HostTable;
 use shadowmm_core::mm::MmConfig;
 use shadowmm_core::mm::MmapFile;
@@ -403,7 +404,10 @@ impl Process {
             file: Some(MmapFile {
                 number: 77,
                 is_readable: true,
+                is_writable: false,
+                is_append_only: false,
                 is_noexec: false,
+                kind: FileKind::Pages,
             }),
             pgoff,
         };

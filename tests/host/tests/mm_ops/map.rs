@@ -5,6 +5,8 @@
 use super::world::*;
 use shadowmm_core::error::Errno;
 use shadowmm_core::error::Error;
+use shadowmm_core::mm::FileKind;
+use shadowmm_core::mm::MmapFile;
 use shadowmm_core::mm::MmapRequest;
 use shadowmm_core::mm::VirtAddr;
 
@@ -98,6 +100,10 @@ fn errors_come_in_linux_order() {
     assert_eq!(map(BASE + SIZE, PAGE, PRIVATE | FIXED), Some(Errno::ENOMEM));
     assert_eq!(map(BASE - PAGE, PAGE, PRIVATE | FIXED), Some(Errno::ENOMEM));
     assert_eq!(map(BASE, PAGE, SHARED | GROWSDOWN), Some(Errno::EINVAL));
+    assert_eq!(map(BASE, PAGE, SHARED_VALIDATE), Some(Errno::EINVAL));
+    for flags in [GROWSDOWN, LOCKED] {
+        assert_eq!(map(BASE, PAGE, DROPPABLE | flags), Some(Errno::EINVAL));
+    }
     world.map(0, 2, READ);
     let taken = map(BASE + PAGE, PAGE, PRIVATE | FIXED_NOREPLACE);
     assert_eq!(taken, Some(Errno::EEXIST));
@@ -107,6 +113,117 @@ fn errors_come_in_linux_order() {
     assert_eq!(unmap(BASE, 0), Some(Errno::EINVAL));
     assert_eq!(unmap(BASE, SIZE + PAGE), Some(Errno::EINVAL));
     assert_eq!(unmap(BASE, SIZE), None);
+    world.finish();
+}
+
+/// A file that all may be done with.
+const FILE: MmapFile = MmapFile {
+    number: 77,
+    is_readable: true,
+    is_writable: true,
+    is_append_only: false,
+    is_noexec: false,
+    kind: FileKind::Pages,
+};
+
+/// Why a page of a file is refused.
+fn file_errno(world: &World, file: MmapFile, prot: u32, flags: u32) -> Option<Errno> {
+    let request = MmapRequest {
+        addr: VirtAddr(BASE),
+        len: PAGE,
+        prot,
+        flags,
+        file: Some(file),
+        pgoff: 0,
+    };
+    errno(world.space.mmap(&world.host, &request))
+}
+
+#[test]
+fn errors_of_private_files_come_in_linux_order() {
+    let world = World::new();
+    let map = |file, prot, flags| file_errno(&world, file, prot, flags);
+    let unreadable = MmapFile {
+        is_readable: false,
+        is_noexec: true,
+        ..FILE
+    };
+    let noexec = MmapFile {
+        is_noexec: true,
+        ..FILE
+    };
+    let device = MmapFile {
+        kind: FileKind::Other,
+        ..noexec
+    };
+    for flags in [0, DROPPABLE, PRIVATE | 4] {
+        assert_eq!(map(unreadable, READ, flags), Some(Errno::EINVAL));
+        assert_eq!(map(device, READ, flags), Some(Errno::EINVAL));
+    }
+    let stack = PRIVATE | GROWSDOWN;
+    assert_eq!(map(unreadable, READ | EXEC, stack), Some(Errno::EACCES));
+    assert_eq!(map(device, READ | EXEC, stack), Some(Errno::EPERM));
+    assert_eq!(map(device, READ, stack), Some(Errno::ENODEV));
+    assert_eq!(map(noexec, READ, stack), Some(Errno::EINVAL));
+    // What is to be written is the mapping's own.
+    let read_only = MmapFile {
+        is_writable: false,
+        ..FILE
+    };
+    assert_eq!(map(read_only, READ | WRITE, PRIVATE), None);
+    world.unmap(0, 1).unwrap();
+    world.finish();
+}
+
+#[test]
+fn shared_files_are_refused_where_linux_says_what_can_not_be_mapped() {
+    const UNKNOWN: u32 = 1 << 10;
+    let world = World::new();
+    let map = |file, prot, flags| file_errno(&world, file, prot, flags);
+    let write_only = MmapFile {
+        is_readable: false,
+        ..FILE
+    };
+    let read_only = MmapFile {
+        is_writable: false,
+        ..FILE
+    };
+    for kind in [SHARED, SHARED_VALIDATE] {
+        assert_eq!(map(FILE, READ | WRITE, kind), Some(Errno::ENODEV));
+        assert_eq!(map(write_only, WRITE, kind), Some(Errno::EACCES));
+        assert_eq!(map(write_only, READ, kind), Some(Errno::EACCES));
+        assert_eq!(map(read_only, READ | WRITE, kind), Some(Errno::EACCES));
+        assert_eq!(map(read_only, READ, kind), Some(Errno::ENODEV));
+        let log = MmapFile {
+            is_append_only: true,
+            ..FILE
+        };
+        assert_eq!(map(log, READ, kind), Some(Errno::EACCES));
+        let read_log = MmapFile {
+            is_writable: false,
+            ..log
+        };
+        assert_eq!(map(read_log, READ, kind), Some(Errno::ENODEV));
+        let noexec = MmapFile {
+            is_noexec: true,
+            ..FILE
+        };
+        assert_eq!(map(noexec, READ | EXEC, kind), Some(Errno::EPERM));
+        assert_eq!(map(noexec, READ, kind), Some(Errno::ENODEV));
+    }
+    // What is unknown comes first, and a place before it; MAP_SHARED ignores it.
+    let checked = SHARED_VALIDATE | UNKNOWN;
+    assert_eq!(map(write_only, WRITE, checked), Some(Errno::EOPNOTSUPP));
+    let ignored = SHARED | UNKNOWN;
+    assert_eq!(map(write_only, WRITE, ignored), Some(Errno::EACCES));
+    assert_eq!(map(FILE, READ, ignored), Some(Errno::ENODEV));
+    let known = SHARED_VALIDATE | FIXED | LOCKED | POPULATE | NORESERVE | 0x1800;
+    assert_eq!(map(FILE, READ, known), Some(Errno::ENODEV));
+    // Which Linux does not let through either.
+    let flags = SHARED_VALIDATE | FIXED_NOREPLACE;
+    assert_eq!(map(FILE, READ, flags), Some(Errno::EOPNOTSUPP));
+    world.map(0, 1, READ);
+    assert_eq!(map(FILE, READ, flags), Some(Errno::EEXIST));
     world.finish();
 }
 
