@@ -83,6 +83,7 @@ struct shadowmm_file {
 	bool writable;
 	bool append;	/* nothing is written but at its end */
 	bool noexec;
+	bool huge;	/* of hugetlbfs */
 	bool pages;	/* private copies of them can be had */
 };
 bool shadowmm_file_get(int fd, struct shadowmm_file *found);

@@ -5,6 +5,7 @@
  */
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/hugetlb.h>
 #include <linux/mm.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
@@ -27,6 +28,7 @@ bool shadowmm_file_get(int fd, struct shadowmm_file *found)
 	found->append = IS_APPEND(file_inode(file));
 	found->noexec = (file->f_path.mnt->mnt_flags & MNT_NOEXEC) ||
 			(file_inode(file)->i_sb->s_iflags & SB_I_NOEXEC);
+	found->huge = is_file_hugepages(file);
 	found->pages = S_ISREG(file_inode(file)->i_mode) && can_mmap_file(file) &&
 		       (shmem_mapping(mapping) || mapping->a_ops->read_folio);
 	return true;

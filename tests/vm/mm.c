@@ -278,6 +278,11 @@ static void part_errno(void)
 {
 	/* Sixteen pages, a hole of sixteen, sixteen more; the same of the host's. */
 	char *p = w_mmap(fd, NULL, 48 * PAGE, RW, PRIVATE), *q = mmap(NULL, 48 * PAGE, RW, ANON, -1, 0);
+	/* No size, 2 MiB, sizes that nobody has, kinds that there are none of. */
+	const unsigned int huge_flags[] = {
+		PRIVATE, PRIVATE | 21 << 26, PRIVATE | 13 << 26, PRIVATE | 63U << 26, PRIVATE | MAP_GROWSDOWN,
+		MAP_SHARED, MAP_SHARED | 13 << 26, MAP_SHARED_VALIDATE, MAP_SHARED_VALIDATE | 1 << 10, 0, 8,
+	};
 	unsigned char vec[64];
 	size_t huge = (size_t)1 << 62;
 
@@ -294,6 +299,10 @@ static void part_errno(void)
 	     mmap(q, PAGE, RW, ANON | MAP_FIXED_NOREPLACE, -1, 0));
 	BOTH("mmap of no file", w_mmap_of(fd, NULL, PAGE, RW, PRIVATE, -1, 0), mmap(NULL, PAGE, RW, MAP_PRIVATE, -1, 0));
 	BOTH("mmap of a file's offset in a page", w_mmap_of(fd, NULL, PAGE, RW, PRIVATE, 0, 1), mmap(NULL, PAGE, RW, MAP_PRIVATE, 0, 1));
+	/* A guest has no pool of huge pages either. */
+	for (unsigned int i = 0; i < sizeof(huge_flags) / sizeof(*huge_flags); i++)
+		BOTH("MAP_HUGETLB", w_mmap(fd, NULL, PAGE, RW, MAP_HUGETLB | huge_flags[i]),
+		     mmap(NULL, PAGE, RW, MAP_ANONYMOUS | MAP_HUGETLB | huge_flags[i], -1, 0));
 	FAILS("MAP_FIXED outside of the window", ENOMEM, w_mmap(fd, q, PAGE, RW, PRIVATE | MAP_FIXED));
 	FAILS("MAP_FIXED across its end", ENOMEM, w_mmap(fd, window + WINDOW - PAGE, 2 * PAGE, RW, PRIVATE | MAP_FIXED));
 
@@ -374,6 +383,9 @@ static void file_errno(const char *name)
 	BOTH_OF("a file that can't be read", PAGE, PROT_READ, MAP_PRIVATE | MAP_GROWSDOWN, writes);
 	BOTH_OF("a file that grows", PAGE, PROT_READ, MAP_PRIVATE | MAP_GROWSDOWN, reads);
 	BOTH_OF("a file that is not open", PAGE, PROT_READ, MAP_PRIVATE, path);
+	BOTH_OF("a file with MAP_HUGETLB", PAGE, PROT_READ, MAP_PRIVATE | MAP_HUGETLB, reads);
+	BOTH_OF("a shared file with MAP_HUGETLB", PAGE, PROT_READ, MAP_SHARED | MAP_HUGETLB, writes);
+	BOTH_OF("a directory with MAP_HUGETLB", PAGE, PROT_READ, MAP_PRIVATE | MAP_HUGETLB, directory);
 	BOTH_OF("nothing of a directory", 0, PROT_READ, MAP_PRIVATE, directory);
 	BOTH_OF("a directory of no type", PAGE, PROT_READ, 0, directory);
 	BOTH_OF("a directory", PAGE, RW, MAP_PRIVATE, directory);

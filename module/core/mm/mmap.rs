@@ -45,8 +45,11 @@ const MAP_HUGETLB: u32 = 0x4_0000;
 const MAP_FIXED_NOREPLACE: u32 = 0x10_0000;
 /// `MAP_DENYWRITE`, `MAP_EXECUTABLE`: nobody looks at them.
 const MAP_IGNORED: u32 = 0x0800 | 0x1000;
-/// How large huge pages are to be: `MAP_HUGE_2MB`, `MAP_HUGE_1GB`.
-const MAP_HUGE_SIZES: u32 = (21 << 26) | (30 << 26);
+/// How large huge pages are to be: the shift of 2 MiB, of 1 GiB, or 0.
+const MAP_HUGE_SHIFT: u32 = 26;
+const MAP_HUGE_MASK: u32 = 0x3f;
+const SHIFT_2MB: u32 = 21;
+const SHIFT_1GB: u32 = 30;
 /// What `MAP_SHARED_VALIDATE` lets through (`LEGACY_MAP_MASK`). `MAP_SYNC` is for files
 /// that lie in memory themselves, which can't be mapped shared here either.
 const LEGACY_MAP_MASK: u32 = MAP_SHARED
@@ -62,13 +65,16 @@ const LEGACY_MAP_MASK: u32 = MAP_SHARED
     | MAP_NONBLOCK
     | MAP_STACK
     | MAP_HUGETLB
-    | MAP_HUGE_SIZES;
+    | (SHIFT_2MB << MAP_HUGE_SHIFT)
+    | (SHIFT_1GB << MAP_HUGE_SHIFT);
 
 /// What a file has to be mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// Pages, of which private copies can be had.
     Pages,
+    /// Huge pages, of which there are none here (`is_file_hugepages`).
+    Huge,
     /// Nothing that can be had here: it is a directory, a device or the like.
     Other,
 }
@@ -107,6 +113,17 @@ impl MmapFile {
     }
 }
 
+/// What `do_mmap` takes for the file of anonymous memory with `MAP_HUGETLB`
+/// (`hugetlb_file_setup`). It is never mapped, so it has no number.
+const HUGE_MEMORY: MmapFile = MmapFile {
+    number: 0,
+    is_readable: true,
+    is_writable: true,
+    is_append_only: false,
+    is_noexec: false,
+    kind: FileKind::Huge,
+};
+
 /// What a process wants to have mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MmapRequest {
@@ -122,6 +139,35 @@ pub struct MmapRequest {
     pub file: Option<MmapFile>,
     /// Which page of the file comes first.
     pub pgoff: u64,
+}
+
+impl MmapRequest {
+    /// The file that is to be mapped, and how much of it, as `MAP_HUGETLB` has it
+    /// (`ksys_mmap_pgoff`).
+    fn file_and_len(&self) -> Result<(Option<MmapFile>, u64)> {
+        if self.flags & MAP_HUGETLB == 0 {
+            return Ok((self.file, self.len));
+        }
+        match self.file {
+            Some(file) if file.kind == FileKind::Huge => Ok((self.file, self.len)),
+            Some(_) => Err(Error::BadMapFlags),
+            None => {
+                let size = huge_size(self.flags)?;
+                let len = self.len.wrapping_add(size - 1) & !(size - 1);
+                Ok((Some(HUGE_MEMORY), len))
+            }
+        }
+    }
+}
+
+/// The size of the huge pages that flags ask for, in bytes (`hstate_sizelog`): one of those
+/// that x86-64 has.
+fn huge_size(flags: u32) -> Result<u64> {
+    match (flags >> MAP_HUGE_SHIFT) & MAP_HUGE_MASK {
+        0 => Ok(1 << SHIFT_2MB),
+        shift @ (SHIFT_2MB | SHIFT_1GB) => Ok(1 << shift),
+        _ => Err(Error::BadMapFlags),
+    }
 }
 
 /// What is done under the mmap lock, and what is left to do after it.
@@ -182,12 +228,9 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
     fn mmap(&self, host: &dyn HostTable, request: &MmapRequest) -> Result<Mapped> {
         let space = &self.space;
         let mut flags = request.flags;
-        if request.len == 0 {
+        let (file, len) = request.file_and_len()?;
+        if len == 0 {
             return Err(Error::BadLength);
-        }
-        if request.file.is_none() && flags & MAP_HUGETLB != 0 {
-            // There is no pool of huge pages (`hugetlb_file_setup`).
-            return Err(Error::NoMemory);
         }
         if flags & MAP_FIXED_NOREPLACE != 0 {
             flags |= MAP_FIXED;
@@ -196,7 +239,7 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
             0 => space.round_hint(request.addr.0),
             _ => request.addr.0,
         };
-        let len = page_align(request.len);
+        let len = page_align(len);
         if len == 0 {
             return Err(Error::RangeOverflow);
         }
@@ -215,7 +258,7 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
             addr: hint,
             len,
             flags,
-            is_anonymous: request.file.is_none() && flags & MAP_SHARED == 0,
+            is_anonymous: file.is_none() && flags & MAP_SHARED == 0,
         })?;
         let range = VirtRange::new(addr.0, addr.0 + len);
         if flags & MAP_FIXED_NOREPLACE != 0
@@ -231,7 +274,7 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         if !space.mlock_future_ok(vm_flags.has(VmFlags::LOCKED), len) {
             return Err(Error::LockLimit);
         }
-        let (mut vm_flags, pgoff) = match &request.file {
+        let (mut vm_flags, pgoff) = match &file {
             Some(file) => self.file_flags(file, request, flags, vm_flags, len)?,
             None => anonymous_flags(flags, vm_flags, addr)?,
         };
@@ -240,7 +283,7 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         {
             vm_flags = vm_flags.with(VmFlags::NORESERVE);
         }
-        let file = request.file.map_or(0, |file| file.number);
+        let file = file.map_or(0, |file| file.number);
         self.map_region(host, range, vm_flags, pgoff, file)?;
         let populates =
             vm_flags.has(VmFlags::LOCKED) || flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE;
@@ -284,12 +327,20 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
             }
             vm_flags = vm_flags.without(VmFlags::MAYEXEC);
         }
-        // `can_mmap_file`.
-        if is_shared || file.kind == FileKind::Other {
+        let is_mappable = match file.kind {
+            FileKind::Pages => !is_shared,
+            FileKind::Huge => true,
+            FileKind::Other => false,
+        };
+        if !is_mappable {
             return Err(Error::NotMappable);
         }
         if vm_flags.has(VmFlags::GROWSDOWN) {
             return Err(Error::BadMapFlags);
+        }
+        if file.kind == FileKind::Huge {
+            // The pool that they would be promised of is empty (`hugetlb_reserve_pages`).
+            return Err(Error::NoMemory);
         }
         Ok((vm_flags, request.pgoff))
     }
@@ -412,9 +463,7 @@ fn anonymous_flags(flags: u32, vm_flags: VmFlags, addr: VirtAddr) -> Result<(VmF
     match flags & MAP_TYPE {
         MAP_SHARED if grows => Err(Error::BadMapFlags),
         MAP_SHARED => Ok((vm_flags.with(VmFlags::SHARED).with(VmFlags::MAYSHARE), 0)),
-        MAP_DROPPABLE if grows || flags & (MAP_LOCKED | MAP_HUGETLB) != 0 => {
-            Err(Error::BadMapFlags)
-        }
+        MAP_DROPPABLE if grows || flags & MAP_LOCKED != 0 => Err(Error::BadMapFlags),
         MAP_DROPPABLE => {
             let more = VmFlags::DROPPABLE
                 .with(VmFlags::NORESERVE)

@@ -32,9 +32,10 @@ pub(super) fn open(fd: i32) -> CoreResult<MmapFile> {
         is_writable: found.writable,
         is_append_only: found.append,
         is_noexec: found.noexec,
-        kind: match found.pages {
-            true => FileKind::Pages,
-            false => FileKind::Other,
+        kind: match (found.huge, found.pages) {
+            (true, _) => FileKind::Huge,
+            (false, true) => FileKind::Pages,
+            (false, false) => FileKind::Other,
         },
     })
 }

@@ -228,6 +228,50 @@ fn shared_files_are_refused_where_linux_says_what_can_not_be_mapped() {
 }
 
 #[test]
+fn huge_pages_are_of_a_known_size_and_of_no_other_file() {
+    let world = World::new();
+    let huge = |kind| MmapFile { kind, ..FILE };
+    for flags in [0, PRIVATE, SHARED, PRIVATE | GROWSDOWN] {
+        for kind in [FileKind::Pages, FileKind::Other] {
+            let refused = file_errno(&world, huge(kind), READ, flags | HUGETLB);
+            assert_eq!(refused, Some(Errno::EINVAL));
+        }
+    }
+    // There is no pool: it is asked last.
+    let of_hugetlbfs = |flags| file_errno(&world, huge(FileKind::Huge), READ, flags);
+    let anonymous = |len: u64, flags: u32| {
+        let request = MmapRequest {
+            addr: VirtAddr(BASE),
+            len,
+            prot: READ,
+            flags: flags | HUGETLB,
+            file: None,
+            pgoff: 0,
+        };
+        errno(world.space.mmap(&world.host, &request))
+    };
+    for kind in [PRIVATE, SHARED, SHARED_VALIDATE] {
+        assert_eq!(of_hugetlbfs(kind), Some(Errno::ENOMEM));
+        assert_eq!(of_hugetlbfs(kind | HUGETLB), Some(Errno::ENOMEM));
+        for shift in 0..64 {
+            let want = match shift {
+                0 | 21 | 30 => Errno::ENOMEM,
+                _ => Errno::EINVAL,
+            };
+            assert_eq!(anonymous(PAGE, kind | shift << 26), Some(want), "{shift}");
+        }
+        assert_eq!(anonymous(PAGE, kind | GROWSDOWN), Some(Errno::EINVAL));
+        assert_eq!(anonymous(0, kind), Some(Errno::EINVAL));
+    }
+    assert_eq!(anonymous(PAGE, 0), Some(Errno::EINVAL));
+    assert_eq!(anonymous(PAGE, DROPPABLE), Some(Errno::EINVAL));
+    assert_eq!(anonymous(SIZE + PAGE, PRIVATE), Some(Errno::ENOMEM));
+    let unknown = SHARED_VALIDATE | 1 << 10;
+    assert_eq!(anonymous(PAGE, unknown), Some(Errno::EOPNOTSUPP));
+    world.finish();
+}
+
+#[test]
 fn the_count_of_vmas_has_a_limit() {
     let world = World::new();
     let spaces = world.mm.spaces();

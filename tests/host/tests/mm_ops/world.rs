@@ -47,6 +47,7 @@ pub const GROWSDOWN: u32 = 0x100;
 pub const LOCKED: u32 = 0x2000;
 pub const NORESERVE: u32 = 0x4000;
 pub const POPULATE: u32 = 0x8000;
+pub const HUGETLB: u32 = 0x4_0000;
 pub const FIXED_NOREPLACE: u32 = 0x10_0000;
 
 /// Where the window of the tests begins: 64 GiB, as long.
