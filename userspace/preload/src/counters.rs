@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 macro_rules! counters {
     ($($name:ident = $text:literal,)*) => {
         /// What is counted.
-        #[derive(Clone, Copy)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Counter { $($name,)* }
 
         const ALL: &[(Counter, &str)] = &[$((Counter::$name, $text),)*];

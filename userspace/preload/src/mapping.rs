@@ -55,6 +55,11 @@ impl Wanted {
         self.has(libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE)
     }
 
+    /// Whether it takes the place of what is there.
+    fn is_replacing(&self) -> bool {
+        self.has(libc::MAP_FIXED) && !self.has(libc::MAP_FIXED_NOREPLACE)
+    }
+
     fn is_anonymous(&self) -> bool {
         self.has(libc::MAP_ANONYMOUS)
     }
@@ -70,15 +75,20 @@ impl Wanted {
         self.is_private() || (is_shared && SHARED.load(Relaxed))
     }
 
-    /// Why it is not for the window, if it is not.
-    fn left(&self) -> Option<Counter> {
-        if self.prot & libc::PROT_EXEC != 0 {
+    /// Why it is not for the window, if it is not. `is_inside`: its fixed place is there.
+    ///
+    /// What is to be executed is the host's, since no CPU executes anything in a window. Only
+    /// what replaces a part of the window can't be: the host would refuse it. It can be read
+    /// and written there, as after mprotect with `PROT_EXEC`, and a jump to it is SIGSEGV.
+    /// With `MAP_FIXED_NOREPLACE` the host says EEXIST, and whoever asks looks elsewhere.
+    fn left(&self, is_inside: bool) -> Option<Counter> {
+        if self.prot & libc::PROT_EXEC != 0 && !(is_inside && self.is_replacing()) {
             return Some(Counter::LeftExecutable);
         }
         if self.has(libc::MAP_HUGETLB) {
             return Some(Counter::LeftHugetlb);
         }
-        if self.is_fixed() && window::has(self.addr, self.len) {
+        if is_inside {
             // Nobody else can have that place: whatever the window knows.
             let known = self.is_anonymous() || self.is_private();
             return (!known).then_some(Counter::LeftFile);
@@ -101,7 +111,8 @@ impl Wanted {
     ///
     /// As mmap.
     unsafe fn map(&self) -> i64 {
-        if let Some(reason) = self.left() {
+        let is_inside = self.is_fixed() && window::has(self.addr, self.len);
+        if let Some(reason) = self.left(is_inside) {
             count(reason);
             let [prot, flags, fd] = [self.prot, self.flags, self.fd].map(|value| value as u64);
             let args = [self.addr, self.len, prot, flags, fd, self.offset];
@@ -257,4 +268,48 @@ pub unsafe extern "C" fn mremap(
     let args = [addr, old_len, new_len, flags as u64, new_addr, 0];
     // SAFETY: By this function's own.
     pointer(unsafe { call(libc::SYS_mremap, args) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXEC: c_int = libc::PROT_READ | libc::PROT_EXEC;
+    const ANON: c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+
+    /// Why it is left to the host at a place in the window, and elsewhere.
+    fn left(prot: c_int, flags: c_int) -> [Option<Counter>; 2] {
+        let wanted = Wanted {
+            addr: 0x10000,
+            len: 0x1000,
+            prot,
+            flags,
+            fd: -1,
+            offset: 0,
+        };
+        [wanted.is_fixed(), false].map(|is_inside| wanted.left(is_inside))
+    }
+
+    #[test]
+    fn what_is_executed_goes_to_the_window_only_in_place_of_a_part_of_it() {
+        let host = Some(Counter::LeftExecutable);
+        let file = libc::MAP_PRIVATE;
+        for kind in [ANON, file] {
+            assert_eq!(left(EXEC, kind), [host; 2]);
+            assert_eq!(left(EXEC, kind | libc::MAP_FIXED), [None, host]);
+            assert_eq!(left(EXEC, kind | libc::MAP_FIXED_NOREPLACE), [host; 2]);
+        }
+        let both = libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE;
+        assert_eq!(left(EXEC, ANON | both), [host; 2]);
+        let shared = libc::MAP_SHARED | libc::MAP_FIXED;
+        assert_eq!(left(EXEC, shared), [Some(Counter::LeftFile), host]);
+    }
+
+    #[test]
+    fn what_is_not_executed_goes_to_the_window_wherever_its_place_is_there() {
+        let fixed = [libc::MAP_FIXED, libc::MAP_FIXED_NOREPLACE];
+        for fixed in fixed.map(|fixed| ANON | fixed) {
+            assert_eq!(left(libc::PROT_READ, fixed)[0], None);
+        }
+    }
 }
