@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,7 +116,15 @@ int main(void)
 	heap[0] = 1;
 	same("sbrk tells where it ended", (long)(heap + 4 * PAGE), (long)shadowmm_sbrk(s, 0));
 	same("brk", 0, shadowmm_brk(s, heap));
-	REFUSED("brk to where there is no heap", ENOMEM, shadowmm_brk(s, (void *)1));
+	/* As in the C library, which minds only an end that is lower than it asked for. */
+	same("brk to where there is no heap", 0, shadowmm_brk(s, (void *)1));
+	same("brk to nowhere", 0, shadowmm_brk(s, NULL));
+	same("sbrk below the heap", (long)heap, (long)shadowmm_sbrk(s, -(long)PAGE));
+	same("none of which moves it", (long)heap, (long)shadowmm_sbrk(s, 0));
+	REFUSED("brk to what no process has", ENOMEM, shadowmm_brk(s, (void *)-PAGE));
+	REFUSED("sbrk beyond the window", ENOMEM, shadowmm_sbrk(s, 2 * WINDOW));
+	REFUSED("sbrk below zero", ENOMEM, shadowmm_sbrk(s, INTPTR_MIN));
+	same("and these neither", (long)heap, (long)shadowmm_sbrk(s, 0));
 
 	fd = mkstemp(file);
 	same("a file", 5, write(fd, "hello", 5));

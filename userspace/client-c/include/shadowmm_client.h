@@ -72,6 +72,7 @@ void *shadowmm_mremap(struct shadowmm *s, void *addr, size_t old_len, size_t new
 		      void *new_addr);
 int shadowmm_madvise(struct shadowmm *s, void *addr, size_t len, int advice);
 int shadowmm_msync(struct shadowmm *s, void *addr, size_t len, int flags);
+/* ENOMEM where the end can't be as high. One that can't be as low stays, which is no error. */
 int shadowmm_brk(struct shadowmm *s, void *end);
 /* Where the end of the heap was, or (void *)-1. */
 void *shadowmm_sbrk(struct shadowmm *s, intptr_t increment);

@@ -166,7 +166,7 @@ pub unsafe extern "C" fn shadowmm_msync(
 #[no_mangle]
 pub unsafe extern "C" fn shadowmm_brk(s: *const Shadowmm, end: *mut c_void) -> c_int {
     // SAFETY: By this function's own.
-    status(unsafe { calls(s) }.set_brk(number(end)))
+    status(unsafe { calls(s) }.set_brk(number(end)).map(|_| ()))
 }
 
 /// sbrk(2).

@@ -34,6 +34,12 @@ pub(crate) unsafe fn move_end(brk: u64) -> u64 {
     }
 }
 
+/// Whether brk(2) of the C library has what it asked for: only an end that is lower has
+/// failed (`__brk`). 0 is no end: the window has not answered.
+fn is_moved(end: u64, wanted: u64) -> bool {
+    end != 0 && end >= wanted
+}
+
 /// brk(2).
 ///
 /// # Safety
@@ -43,7 +49,7 @@ pub(crate) unsafe fn move_end(brk: u64) -> u64 {
 pub unsafe extern "C" fn brk(addr: *mut c_void) -> c_int {
     let wanted = addr as u64;
     // SAFETY: By this function's own.
-    if unsafe { move_end(wanted) } == wanted {
+    if is_moved(unsafe { move_end(wanted) }, wanted) {
         return 0;
     }
     kernel::set_errno(libc::ENOMEM);
@@ -61,10 +67,24 @@ pub unsafe extern "C" fn sbrk(increment: isize) -> *mut c_void {
     let now = unsafe { move_end(0) };
     let end = now.checked_add_signed(increment as i64);
     // SAFETY: By this function's own.
-    let moved = now != 0 && end.is_some_and(|end| end == now || unsafe { move_end(end) } == end);
-    if moved {
+    let moves = |end| end == now || is_moved(unsafe { move_end(end) }, end);
+    if now != 0 && end.is_some_and(moves) {
         return pointer(now as i64);
     }
     kernel::set_errno(libc::ENOMEM);
     libc::MAP_FAILED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_c_library_minds_an_end_that_is_too_low() {
+        assert!(is_moved(0x5000, 0x5000));
+        assert!(is_moved(0x5000, 0x1000));
+        assert!(is_moved(0x5000, 0));
+        assert!(!is_moved(0x5000, 0x5001));
+        assert!(!is_moved(0, 0));
+    }
 }

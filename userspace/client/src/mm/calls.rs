@@ -136,17 +136,16 @@ impl Window<'_> {
         calls.msync(address(addr), length as u64, flags.bits() as u32)
     }
 
-    /// Moves the end of the heap (brk(2)), or asks where it is.
+    /// Moves the end of the heap (brk(2)), or asks where it is: where it is then, which may
+    /// be higher than asked for.
     ///
     /// # Errors
     ///
-    /// [`Errno::ENOMEM`] where it can't be there.
+    /// [`Errno::ENOMEM`] where it can't be as high.
     pub fn brk(&self, addr: Option<usize>) -> Result<usize> {
         let calls = self.device().calls();
-        match addr {
-            Some(addr) => calls.set_brk(addr as u64).map(|()| addr),
-            None => calls.brk(0).map(|brk| brk as usize),
-        }
+        let end = calls.set_brk(addr.unwrap_or(0) as u64)?;
+        Ok(end as usize)
     }
 
     /// Grows the heap, or lets it shrink, and says where its end was (sbrk(3)).

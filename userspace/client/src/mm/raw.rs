@@ -51,6 +51,18 @@ pub enum RawLock {
     UnlockAll,
 }
 
+/// What brk(2) of the C library makes of the answer: only an end that is lower than the
+/// one that was asked for has failed (`__brk`).
+fn moved(end: u64, wanted: u64) -> Result<u64> {
+    match end >= wanted {
+        true => Ok(end),
+        false => Err(Error::Failed {
+            what: MOVE_BRK,
+            errno: Errno::ENOMEM,
+        }),
+    }
+}
+
 fn range(addr: u64, len: u64, arg: u32) -> abi::shadowmm_mm_range {
     abi::shadowmm_mm_range {
         addr,
@@ -138,19 +150,14 @@ impl RawCalls<'_> {
         Ok(request.brk)
     }
 
-    /// brk(2), as the C library has it.
+    /// brk(2), as the C library has it, and where the end of the heap is then. One that can't
+    /// be lower stays where it is, which is no error.
     ///
     /// # Errors
     ///
-    /// [`Errno::ENOMEM`] where the end of the heap can't be there.
-    pub fn set_brk(self, end: u64) -> Result<()> {
-        match self.brk(end)? == end {
-            true => Ok(()),
-            false => Err(Error::Failed {
-                what: MOVE_BRK,
-                errno: Errno::ENOMEM,
-            }),
-        }
+    /// [`Errno::ENOMEM`] where the end of the heap can't be as high.
+    pub fn set_brk(self, end: u64) -> Result<u64> {
+        moved(self.brk(end)?, end)
     }
 
     /// sbrk(3): where the end of the heap was.
@@ -198,5 +205,19 @@ impl RawCalls<'_> {
             ..Default::default()
         };
         self.0.request("see which pages are there", &mut request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_c_library_minds_an_end_that_is_too_low() {
+        for wanted in [0, 0x1000, 0x5000] {
+            assert!(matches!(moved(0x5000, wanted), Ok(0x5000)));
+        }
+        let refused = moved(0x5000, 0x5001).unwrap_err();
+        assert_eq!(refused.errno(), Errno::ENOMEM);
     }
 }
