@@ -5,6 +5,7 @@
 //! The rules stand in uapi/shadowmm.h. A request is read whole, checked, and
 //! answered whole; when it is refused, only the head's `reason` has changed.
 
+use crate::bindings;
 use crate::uapi;
 use core::fmt;
 use core::fmt::Write;
@@ -388,6 +389,16 @@ pub(crate) fn write_array<T: Plain>(address: u64, array: &[T]) -> Result {
     // SAFETY: There is no padding in the elements, nor between them.
     let bytes = unsafe { slice::from_raw_parts(array.as_ptr().cast(), mem::size_of_val(array)) };
     write_bytes(UserPtr::from_addr(address as usize), bytes)
+}
+
+/// Whether `len` bytes at `address` can be a process's memory; whether they are there is
+/// seen when they are written.
+pub(crate) fn check_room(address: u64, len: u64) -> Result {
+    // SAFETY: Nothing is accessed.
+    match unsafe { bindings::shadowmm_access_ok(address, len) } {
+        true => Ok(()),
+        false => Err(Error::BadPointer),
+    }
 }
 
 // SAFETY: A byte.

@@ -58,6 +58,7 @@ void shadowmm_percpu_down_read(struct percpu_rw_semaphore *sem);
 void shadowmm_percpu_up_read(struct percpu_rw_semaphore *sem);
 void shadowmm_wait_while(const void *word, bool (*wait)(void *), void *arg);
 void shadowmm_wake(const void *word);
+bool shadowmm_access_ok(u64 addr, u64 size);
 unsigned int shadowmm_current_pid(void);
 u64 shadowmm_jiffies(void);
 unsigned long shadowmm_caller(void);

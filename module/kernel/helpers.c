@@ -9,6 +9,7 @@
 #include <linux/percpu.h>
 #include <linux/sched.h>
 #include <linux/stacktrace.h>
+#include <linux/uaccess.h>
 #include <linux/utsname.h>
 #include <linux/wait_bit.h>
 
@@ -184,6 +185,11 @@ void shadowmm_wake(const void *word)
 {
 	smp_mb__after_atomic();
 	wake_up_var((void *)word);
+}
+
+bool shadowmm_access_ok(u64 addr, u64 size)
+{
+	return access_ok((void __user *)addr, size);
 }
 
 unsigned int shadowmm_current_pid(void)

@@ -283,7 +283,7 @@ static void part_errno(void)
 		PRIVATE, PRIVATE | 21 << 26, PRIVATE | 13 << 26, PRIVATE | 63U << 26, PRIVATE | MAP_GROWSDOWN,
 		MAP_SHARED, MAP_SHARED | 13 << 26, MAP_SHARED_VALIDATE, MAP_SHARED_VALIDATE | 1 << 10, 0, 8,
 	};
-	unsigned char vec[64];
+	unsigned char vec[64], host_vec[64];
 	size_t huge = (size_t)1 << 62;
 
 	w_munmap(fd, p + 16 * PAGE, 16 * PAGE);
@@ -343,6 +343,15 @@ static void part_errno(void)
 	BOTH("mincore of a hole", w_mincore(fd, p + 17 * PAGE, PAGE, vec), mincore(q + 17 * PAGE, PAGE, vec));
 	BOTH("mincore to nowhere", w_mincore(fd, p, PAGE, (void *)8), mincore(q, PAGE, (void *)8));
 	BOTH("mincore", w_mincore(fd, p, 16 * PAGE, vec), mincore(q, 16 * PAGE, vec));
+	memset(vec, 9, sizeof(vec));
+	memset(host_vec, 9, sizeof(host_vec));
+	BOTH("mincore that overflows", w_mincore(fd, p, -PAGE, vec), mincore(q, -PAGE, host_vec));
+	BOTH("mincore of a hole, to where no process has memory", w_mincore(fd, p + 17 * PAGE, PAGE, (void *)-PAGE),
+	     mincore(q + 17 * PAGE, PAGE, (void *)-PAGE));
+	same("neither tells anything", 9, vec[0]);
+	BOTH("mincore into a hole", w_mincore(fd, p + 14 * PAGE, 4 * PAGE, vec), mincore(q + 14 * PAGE, 4 * PAGE, host_vec));
+	same("what is before the hole is told", 0, memcmp(vec, host_vec, sizeof(vec)));
+	same("and no more", 9, vec[2]);
 	BOTH("mlock of a hole", w_lock(fd, SHADOWMM_MM_MLOCK, p + 17 * PAGE, PAGE, 0), mlock(q + 17 * PAGE, PAGE));
 	BOTH("mlock", w_lock(fd, SHADOWMM_MM_MLOCK, p, PAGE, 0), mlock(q, PAGE));
 	BOTH("mlock2 with bits", w_lock(fd, SHADOWMM_MM_MLOCK, p, PAGE, 2), mlock2(q, PAGE, 2));

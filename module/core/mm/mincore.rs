@@ -17,37 +17,50 @@ const MS_ASYNC: u32 = 1;
 const MS_INVALIDATE: u32 = 2;
 const MS_SYNC: u32 = 4;
 
+/// Of how many pages `mincore` of a range tells; whether there can be such a range is seen
+/// of all of it, before anything is told of its start.
+///
+/// # Errors
+///
+/// [`Error::NotPageAligned`], [`Error::RangeOverflow`] for what no process can have
+/// (`access_ok`): addresses outside of the window are holes, like any others.
+pub fn mincore_pages(addr: VirtAddr, len: u64) -> Result<u64> {
+    if !addr.is_page_aligned() {
+        return Err(Error::NotPageAligned);
+    }
+    match addr.0.checked_add(len) {
+        Some(end) if end <= TASK_SIZE => Ok(len.div_ceil(PAGE_SIZE)),
+        _ => Err(Error::RangeOverflow),
+    }
+}
+
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
-    /// Tells of each page of a range whether it is in memory, by 1 or 0, as far as there
-    /// are places (`mincore`).
+    /// Tells of each page from `addr` on whether it is in memory, by 1 or 0, up to the
+    /// first hole or as far as there are places, and of how many (`do_mincore`). The range
+    /// was found to be one, by [`mincore_pages`].
     ///
     /// # Errors
     ///
-    /// [`Error::NotPageAligned`], [`Error::RangeOverflow`], [`Error::NotMapped`] for a
-    /// hole: what is before it was told.
-    pub fn mincore(&self, addr: VirtAddr, len: u64, vec: &mut [u8]) -> Result<()> {
-        if !addr.is_page_aligned() {
-            return Err(Error::NotPageAligned);
-        }
-        // `access_ok`.
-        let end = addr.0.checked_add(len);
-        if end.is_none_or(|end| end > TASK_SIZE) {
-            return Err(Error::RangeOverflow);
-        }
-        let pages = len.div_ceil(PAGE_SIZE);
+    /// [`Error::NotMapped`] for a hole where the range begins.
+    pub fn mincore(&self, addr: VirtAddr, vec: &mut [u8]) -> Result<u64> {
         let _mm = self.read();
         let mut at = addr;
+        let mut told = 0u64;
         let mut holding: Option<Vma<'m>> = None;
-        for (place, _) in vec.iter_mut().zip(0..pages) {
-            let vma = match holding.filter(|vma| vma.end() > at.0) {
-                Some(vma) => vma,
-                None => self.vma_lookup(at.0).ok_or(Error::NotMapped)?,
+        for place in vec {
+            holding = match holding.filter(|vma| vma.end() > at.0) {
+                Some(vma) => Some(vma),
+                None => self.vma_lookup(at.0),
             };
-            holding = Some(vma);
-            *place = self.is_resident(vma, at).into();
-            at = VirtAddr(at.0 + PAGE_SIZE);
+            match holding {
+                Some(vma) => *place = self.is_resident(vma, at).into(),
+                None if told == 0 => return Err(Error::NotMapped),
+                None => break,
+            }
+            told = told.wrapping_add(1);
+            at = VirtAddr(at.0.wrapping_add(PAGE_SIZE));
         }
-        Ok(())
+        Ok(told)
     }
 
     /// Whether a page is there, in the tables or behind the VMA

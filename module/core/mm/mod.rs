@@ -99,6 +99,7 @@ pub use host::HostTable;
 pub use huge::ThpMode;
 pub use lock::VmaRead;
 pub use madvise::Advice;
+pub use mincore::mincore_pages;
 pub use mmap::FileKind;
 pub use mmap::MmapFile;
 pub use mmap::MmapRequest;

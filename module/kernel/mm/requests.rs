@@ -16,6 +16,7 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result as CoreResult;
+use shadowmm_core::mm::mincore_pages;
 use shadowmm_core::mm::AddressSpace;
 use shadowmm_core::mm::Advice;
 use shadowmm_core::mm::MmConfig;
@@ -242,29 +243,25 @@ impl OpenFile {
     }
 
     /// MM_MINCORE. What is looked at is told when the locks are given up: the caller's
-    /// memory may be in the window itself.
+    /// memory may be in the window itself. What is before a hole is told.
     pub(crate) fn mm_mincore(&self, request: &mut uapi::shadowmm_mm_mincore) -> CoreResult<()> {
-        let pages = request.len.div_ceil(PAGE_SIZE);
         let window = self.windows.current()?;
+        let pages = mincore_pages(VirtAddr(request.addr), request.len)?;
+        abi::check_room(request.vec, pages)?;
         let room = pages.clamp(1, MINCORE_PAGES) as usize;
         let vec = KVVec::from_elem(0u8, room, GFP_KERNEL);
         let mut vec = vec.map_err(|_| Error::NoHostMemory)?;
         let mut done = 0;
-        loop {
-            let now = (pages - done).min(MINCORE_PAGES);
-            let addr = request.addr.wrapping_add(done * PAGE_SIZE);
-            let len = match done + now == pages {
-                true => request.len - done * PAGE_SIZE,
-                false => now * PAGE_SIZE,
-            };
-            let part = vec.get_mut(..now as usize).unwrap_or_default();
-            window.with(|space| space.mincore(VirtAddr(addr), len, part))?;
-            abi::write_array(request.vec.wrapping_add(done), part)?;
-            done += now;
-            if done == pages {
-                return Ok(());
-            }
+        while done < pages {
+            let addr = VirtAddr(request.addr + done * PAGE_SIZE);
+            let now = (pages - done).min(MINCORE_PAGES) as usize;
+            let part = vec.get_mut(..now).unwrap_or_default();
+            let told = window.with(|space| space.mincore(addr, part))?;
+            let part = part.get(..told as usize).unwrap_or_default();
+            abi::write_array(request.vec + done, part)?;
+            done += told;
         }
+        Ok(())
     }
 
     /// MM_MSYNC.

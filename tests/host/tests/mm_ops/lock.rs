@@ -4,7 +4,10 @@
 
 use super::world::*;
 use shadowmm_core::error::Errno;
+use shadowmm_core::mm::mincore_pages;
 use shadowmm_core::mm::Rlimit;
+use shadowmm_core::mm::VirtAddr;
+use shadowmm_core::mm::TASK_SIZE;
 
 #[test]
 fn locked_memory_is_there_and_counted() {
@@ -89,21 +92,37 @@ fn what_is_in_memory_is_told() {
     world.map(0, 4, READ | WRITE);
     world.touch(1, 2);
     let mut vec = [9; 6];
-    let tell =
-        |page, pages: u64, vec: &mut [u8]| errno(world.space.mincore(at(page), pages * PAGE, vec));
-    assert_eq!(tell(0, 4, &mut vec), None);
-    assert_eq!(vec, [0, 1, 1, 0, 9, 9]);
-    assert_eq!(tell(2, 3, &mut vec), Some(Errno::ENOMEM));
-    let odd = shadowmm_core::mm::VirtAddr(BASE + 1);
-    let odd = world.space.mincore(odd, PAGE, &mut vec);
-    assert_eq!(errno(odd), Some(Errno::EINVAL));
+    let tell = |page, vec: &mut [u8]| world.space.mincore(at(page), vec);
+    assert_eq!(tell(0, &mut vec[..3]), Ok(3));
+    assert_eq!(vec, [0, 1, 1, 9, 9, 9]);
+    // What is before a hole is told, and nothing where the hole begins.
+    assert_eq!(tell(2, &mut vec), Ok(2));
+    assert_eq!(vec, [1, 0, 1, 9, 9, 9]);
+    assert_eq!(errno(tell(4, &mut vec)), Some(Errno::ENOMEM));
+    assert_eq!(tell(4, &mut []), Ok(0));
+    assert_eq!(vec, [1, 0, 1, 9, 9, 9]);
     world.request(8, 2, READ | WRITE, SHARED | FIXED).unwrap();
     world.touch(8, 1);
     world.remap((8, 0), (20, 2), 3).unwrap();
     // It is the object's page that counts.
-    assert_eq!(tell(20, 2, &mut vec), None);
-    assert_eq!(vec[..2], [1, 0]);
+    assert_eq!(tell(20, &mut vec[4..]), Ok(2));
+    assert_eq!(vec[4..], [1, 0]);
     world.finish();
+}
+
+#[test]
+fn a_range_is_seen_to_be_one_before_any_of_it_is_told() {
+    let pages = |addr, len| mincore_pages(VirtAddr(addr), len).map_err(|error| error.errno());
+    assert_eq!(pages(BASE, 0), Ok(0));
+    assert_eq!(pages(BASE, 1), Ok(1));
+    assert_eq!(pages(BASE, 4 * PAGE + 1), Ok(5));
+    // Up to the last address, whatever is there; the alignment is looked at first.
+    assert_eq!(pages(0, TASK_SIZE), Ok(TASK_SIZE / PAGE));
+    assert_eq!(pages(BASE, TASK_SIZE - BASE + 1), Err(Errno::ENOMEM));
+    assert_eq!(pages(TASK_SIZE, 0), Ok(0));
+    assert_eq!(pages(TASK_SIZE, PAGE), Err(Errno::ENOMEM));
+    assert_eq!(pages(BASE, u64::MAX), Err(Errno::ENOMEM));
+    assert_eq!(pages(BASE + 1, u64::MAX), Err(Errno::EINVAL));
 }
 
 #[test]
