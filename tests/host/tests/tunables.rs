@@ -11,7 +11,9 @@ use shadowmm_core::boot::Store;
 use shadowmm_core::boot::Text;
 use shadowmm_core::buddy::gfp;
 use shadowmm_core::buddy::AllocRequest;
+use shadowmm_core::buddy::Kcompactd;
 use shadowmm_core::buddy::PageAllocator;
+use shadowmm_core::buddy::Rest;
 use shadowmm_core::error::Error;
 use shadowmm_core::page::ZoneType;
 use shadowmm_core::phys::CpuId;
@@ -288,6 +290,28 @@ fn huge_pages_want_more_kept_free() {
     boot.tune(Tunable::TransparentHugepages, "0").unwrap();
     assert_eq!(kbytes(&boot), 9000);
     boot.validate().unwrap().unwrap();
+}
+
+#[test]
+fn who_is_not_to_compact_unasked_sleeps_until_the_knob_is_turned() {
+    let mut boot = running();
+    let mut kcompactd = Kcompactd::new(NodeId(0));
+    let mut step = |boot: &HostBoot| kcompactd.step(&boot.mm().unwrap().buddy());
+    let turn = |boot: &mut HostBoot, text: &str| {
+        let turned = boot.tune(Tunable::CompactionProactiveness, text);
+        assert_eq!(turned, Ok(text.len()));
+    };
+    turn(&mut boot, "0");
+    assert_eq!([step(&boot), step(&boot)], [Rest::UntilWoken; 2]);
+    turn(&mut boot, "20");
+    assert_eq!([step(&boot), step(&boot)], [Rest::Nap(500); 2]);
+    turn(&mut boot, "0");
+    assert_eq!(step(&boot), Rest::UntilWoken);
+    // A thread that has just begun does not miss it either.
+    turn(&mut boot, "30");
+    kcompactd = Kcompactd::new(NodeId(0));
+    let mut step = |boot: &HostBoot| kcompactd.step(&boot.mm().unwrap().buddy());
+    assert_eq!([step(&boot), step(&boot)], [Rest::No, Rest::Nap(500)]);
 }
 
 #[test]

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Background compaction of one node (`kcompactd`): for an order that was asked
-//! for, or, twice a second, because the node is too fragmented.
+//! for, or, twice a second, because the node is too fragmented. Where nobody wants that
+//! (`compaction_proactiveness` is 0), it sleeps until it is woken.
 //!
 //! ```text
 //! wakeup_kcompactd(order)  ---> step: compact each zone for that order
 //! 500 ms have passed       ---> step: score above 90 of 100? compact all zones
 //!                               until their scores are 80; no better? in 32 s
+//! the knob is turned       ---> step: the same at once
 //! ```
 
 use super::CompactControl;
@@ -30,6 +32,7 @@ use crate::trace::tell;
 use crate::trace::TraceEvent;
 use crate::trace::TracePoint;
 use crate::trace::Wakeup;
+use crate::tunables::Tunable;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::Ordering::SeqCst;
 
@@ -67,30 +70,35 @@ impl Kcompactd {
         };
         daemons.kcompactd_waits.store(false, SeqCst);
         let mut timeout = CHECK_MS;
-        let asked = daemons.kcompactd_max_order.load(Relaxed) != 0;
-        let trigger = daemons.proactive_compact_trigger.load(Relaxed);
-        if !self.started {
-            self.started = true;
-        } else if asked && !trigger {
-            buddy.kcompactd_do_work(nid, daemons);
-        } else if buddy.should_proactive_compact(nid, daemons) {
-            let before = buddy.fragmentation_score_node(nid);
-            buddy.compact_node_mode(nid, true);
-            if buddy.fragmentation_score_node(nid) >= before {
-                timeout = CHECK_MS << super::state::MAX_DEFER_SHIFT;
+        // A thread that begins sleeps first, unless somebody asks.
+        if self.started {
+            let trigger = daemons.proactive_compact_trigger.load(Relaxed);
+            if daemons.kcompactd_max_order.load(Relaxed) != 0 && !trigger {
+                buddy.kcompactd_do_work(nid, daemons);
+            } else if buddy.should_proactive_compact(nid, daemons) {
+                let before = buddy.fragmentation_score_node(nid);
+                buddy.compact_node_mode(nid, true);
+                if buddy.fragmentation_score_node(nid) >= before {
+                    timeout = CHECK_MS << super::state::MAX_DEFER_SHIFT;
+                }
+            }
+            if trigger {
+                // Whoever found it set has turned the knob before, which is seen below.
+                daemons.proactive_compact_trigger.swap(false, SeqCst);
             }
         }
-        if trigger {
-            daemons.proactive_compact_trigger.store(false, Relaxed);
-        }
+        self.started = true;
         tell(buddy.platform, TracePoint::CompactionKcompactdSleep, || {
             TraceEvent::CompactionKcompactdSleep { nid }
         });
         daemons.kcompactd_waits.store(true, SeqCst);
-        // Who asked in between found nobody waiting.
-        match daemons.kcompactd_max_order.load(SeqCst) != 0 {
-            true => Rest::No,
-            false => Rest::Nap(timeout),
+        // Who asked in between found nobody waiting (`kcompactd_work_requested`).
+        let asked = daemons.kcompactd_max_order.load(SeqCst) != 0
+            || daemons.proactive_compact_trigger.load(SeqCst);
+        match buddy.zones.tunable(Tunable::CompactionProactiveness) {
+            _ if asked => Rest::No,
+            0 => Rest::UntilWoken,
+            _ => Rest::Nap(timeout),
         }
     }
 }
@@ -128,7 +136,7 @@ where
     /// `compaction_proactiveness` does.
     pub fn trigger_proactive_compaction(&self, nid: NodeId) {
         if let Some(daemons) = self.zones.daemons(nid) {
-            if !daemons.proactive_compact_trigger.swap(true, Relaxed) {
+            if !daemons.proactive_compact_trigger.swap(true, SeqCst) {
                 self.trace_wakeup(nid, None, ZoneType::Movable);
                 self.platform.wake_kcompactd(nid);
             }
