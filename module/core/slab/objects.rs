@@ -126,7 +126,9 @@ impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
     }
 
     fn find(&self, name: &str) -> Option<CacheId> {
-        self.find_name(&CacheName::new(name).ok()?)
+        let name = CacheName::new(name).ok()?;
+        let _lock = self.table().lock(self.platform());
+        self.find_name(&name)
     }
 
     fn alloc(&self, id: CacheId, request: &ObjRequest) -> Result<ObjAddr> {
@@ -206,6 +208,7 @@ impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
     }
 
     fn alias(&self, id: CacheId, nth: usize) -> Option<CacheName> {
+        let _lock = self.table().lock(self.platform());
         let cache = self.table().cache(id).ok()?;
         self.aliases(cache).nth(nth)
     }

@@ -238,7 +238,8 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         }
     }
 
-    /// The names under which others share the cache, the newest first.
+    /// The names under which others share the cache, the newest first. For the holder of
+    /// the layer's lock: one that goes leads nowhere.
     pub(super) fn aliases(
         &self,
         cache: &'m CacheCells,
@@ -255,7 +256,8 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         })
     }
 
-    /// The cache of this name, or that was created under it.
+    /// The cache of this name, or that was created under it. As above; and a cache that is
+    /// to end and can't is not to be found meanwhile.
     pub(super) fn find_name(&self, name: &CacheName) -> Option<CacheId> {
         let mut caches = self.table().caches();
         let found = caches.find(|(_, cache)| {

@@ -6,7 +6,10 @@ use crate::world::*;
 use shadowmm_core::error::Error;
 use shadowmm_core::phys::*;
 use shadowmm_core::slab::*;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
 
 #[test]
 fn names_are_names() {
@@ -80,6 +83,41 @@ fn the_same_name_twice_is_refused_unless_it_is_shared() {
     world.destroy(id);
     let id = slab.create(&args).unwrap();
     world.destroy(id);
+    world.finish();
+}
+
+#[test]
+fn a_name_that_stays_is_found_while_others_come_and_go() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    let shared = |name| slab.create(&CacheArgs::new(name, 200)).unwrap();
+    let id = shared("first");
+    assert_eq!(shared("stays"), id);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            run_on(1);
+            for _ in 0..100_000 {
+                assert_eq!(shared("goes"), id);
+                slab.destroy(id, &mut String::new()).unwrap();
+                // Somebody else has the memory that the name lay in.
+                let object = slab.kmalloc(Bytes(96), &KERNEL).unwrap();
+                let window = world.mm.region.window(object.addr()).unwrap();
+                let word: &AtomicU64 = window.cells(object.addr()).unwrap();
+                word.store(0, Relaxed);
+                slab.kfree(object, 0).unwrap();
+            }
+            done.store(true, Relaxed);
+        });
+        let mut lost = 0;
+        while !done.load(Relaxed) {
+            lost += u32::from(slab.find("stays") != Some(id));
+        }
+        assert_eq!(lost, 0);
+    });
+    for _ in 0..2 {
+        slab.destroy(id, &mut String::new()).unwrap();
+    }
     world.finish();
 }
 
