@@ -345,7 +345,7 @@ pub trait Platform: Send + Sync + 'static {
 
     /// Whether somebody wants to be told of every page. The short ways of single
     /// pages do not ask for each: they are closed meanwhile
-    /// (`BuddySystem::set_told`).
+    /// (`BuddySystem::refresh_told`).
     fn wants_pages(&self) -> bool {
         self.poisons_pages()
             || self.is_traced(TracePoint::PageAlloc)

@@ -33,8 +33,8 @@ use core::ptr::NonNull;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
-use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::SeqCst;
 use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -85,12 +85,13 @@ kernel::sync::global_lock! {
     pub(crate) unsafe(uninit) static CURRENT: Mutex<Option<Arc<Shadow>>> = None;
 }
 
-/// Whether the module has begun: a tracepoint can be listened to before that.
+/// Whether the module has begun: a tracepoint can be listened to before that. Ordered with the
+/// numbers of listeners.
 pub(crate) static READY: AtomicBool = AtomicBool::new(false);
 
 /// [`current`], also before the module has begun.
 pub(crate) fn current_if_ready() -> Option<Arc<Shadow>> {
-    READY.load(Acquire).then(current).flatten()
+    READY.load(SeqCst).then(current).flatten()
 }
 
 /// The shadow of this module, while it is loaded.

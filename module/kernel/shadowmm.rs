@@ -24,7 +24,7 @@
 //! mm.rs      windows of processes         window.c       what the host's mm calls of them
 //! ```
 
-use core::sync::atomic::Ordering::Release;
+use core::sync::atomic::Ordering::SeqCst;
 use kernel::prelude::*;
 use shadowmm_core::allocator::AllocatorKind;
 use shadowmm_core::boot::Config;
@@ -130,7 +130,7 @@ impl kernel::InPlaceModule for Module {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         // SAFETY: Called once, before anything can use it.
         unsafe { shadow::CURRENT.init() };
-        shadow::READY.store(true, Release);
+        shadow::READY.store(true, SeqCst);
         // SAFETY: As above.
         unsafe { slab_report::RING.init() };
         // SAFETY: As above.
@@ -162,7 +162,9 @@ fn load() -> Result<shadow::Current> {
             .map_err(|error| shadow::refused("the boot", error))?;
     }
     shadow.announce();
-    Ok(shadow::Current::new(shadow))
+    let current = shadow::Current::new(shadow);
+    trace::refresh();
+    Ok(current)
 }
 
 /// What the parameters say of the boot. Boxed: the texts have room in it.

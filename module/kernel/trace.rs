@@ -17,9 +17,7 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::SeqCst;
 use kernel::ffi::c_int;
 use shadowmm_core::phys::PageOrder;
-use shadowmm_core::platform::Platform;
 use shadowmm_core::slab::ObjAddr;
-use shadowmm_core::slab::Objects;
 use shadowmm_core::trace::TraceEvent;
 use shadowmm_core::trace::TracePoint;
 
@@ -108,12 +106,13 @@ pub(crate) fn wants_pages() -> bool {
     LISTENERS.load(SeqCst) != 0
 }
 
-/// Has the short ways of the shadow that runs closed, or opened, if there is one.
+/// Has the short ways of the shadow that runs closed, or opened, if there is one. One that
+/// is not there yet looks for listeners when it is ([`refresh`]).
 fn tell_shadow() {
     if let Some(shadow) = shadow::current_if_ready() {
         // Without an allocator there is nothing to close.
         let _ = shadow.with_mm(|mm| {
-            mm.buddy().set_told(mm.platform.wants_pages());
+            mm.buddy().refresh_told();
             Ok(())
         });
     }
@@ -145,14 +144,19 @@ pub(crate) fn wants_objects() -> bool {
 /// Has what CPUs keep of the shadow's objects closed, or opened, if there is any.
 fn tell_objects() {
     if let Some(shadow) = shadow::current_if_ready() {
-        // Without the layer there is nothing to close.
+        // As above; and where the layer is not up, nothing is kept.
         let _ = shadow.with_mm(|mm| {
-            if let Some(Objects::Slab(slab)) = mm.objects_if_up() {
-                slab.refresh_told();
-            }
+            mm.refresh_told();
             Ok(())
         });
     }
+}
+
+/// A shadow is there from now on, which those who began to listen before could not tell: it
+/// looks for them after it is found by those who come.
+pub(crate) fn refresh() {
+    tell_shadow();
+    tell_objects();
 }
 
 /// Somebody begins to listen: called by the kernel, before the first is heard.

@@ -189,6 +189,13 @@ impl<'m, P: Platform> Mm<'m, P> {
         }
     }
 
+    /// Somebody begins to want to be told of every object, or nobody does any more. The
+    /// layer need not be up: whoever brings it up just now may have asked before, and is
+    /// waited for. Sleeps.
+    pub fn refresh_told(&self) {
+        SlabAllocator::new(self).refresh_told();
+    }
+
     /// Where NUMA policies have their requests served.
     pub fn policies(&self) -> Policies<'_, P, Sparse<'m>, Nodes<'m, P>> {
         Policies {

@@ -67,6 +67,7 @@ use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicI32;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::AcqRel;
 use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::Ordering::Release;
@@ -252,8 +253,9 @@ impl Pageset {
     /// Says whose pages come here. The gate opens when there are limits, too.
     pub(super) fn set_zone(&self, zone: ZoneId) {
         let open = PageDescriptor::plain_bits(zone);
-        let closed = self.gate.load(Relaxed) & CLOSED;
-        self.gate.store(open | closed, Relaxed);
+        // Others may close it just now.
+        let with = |gate: u32| Some(open | gate & CLOSED);
+        let _ = self.gate.fetch_update(AcqRel, Relaxed, with);
     }
 
     /// What the third word of a single page's descriptor must be, for it to be
@@ -288,9 +290,10 @@ impl Pageset {
     }
 
     fn set_gate(&self, flag: u32, closed: bool) {
+        // Who finds what another has written knows what that one knew.
         match closed {
-            true => self.gate.fetch_or(flag, Relaxed),
-            false => self.gate.fetch_and(!flag, Release),
+            true => self.gate.fetch_or(flag, AcqRel),
+            false => self.gate.fetch_and(!flag, AcqRel),
         };
     }
 

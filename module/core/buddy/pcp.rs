@@ -422,7 +422,7 @@ where
             };
             let low = zone.wmark(Watermark::Low);
             pageset.set_zone(id);
-            pageset.set_told(self.platform.wants_pages());
+            self.close_if_told(pageset);
             pageset.set_limits(PagesetLimits::of(zone.managed(), low, cpus, fraction));
         });
     }
@@ -437,13 +437,25 @@ where
         });
     }
 
-    /// Closes the short ways of single pages, so that every one is told of, or
-    /// opens them again.
-    pub fn set_told(&self, told: bool) {
+    /// Somebody begins to want to be told of every page, or nobody does any more: the
+    /// short ways of single pages are closed or opened.
+    pub fn refresh_told(&self) {
         self.for_each_zone(|id, _| {
             self.stats
-                .for_each_pageset(id, |pageset| pageset.set_told(told));
+                .for_each_pageset(id, |pageset| self.close_if_told(pageset));
         });
+    }
+
+    /// Closes the short ways of a pageset, or opens them, as is wanted now. Two may do so
+    /// at once: who writes last has seen, after it, that this is still wanted.
+    fn close_if_told(&self, pageset: &Pageset) {
+        loop {
+            let told = self.platform.wants_pages();
+            pageset.set_told(told);
+            if self.platform.wants_pages() == told {
+                return;
+            }
+        }
     }
 
     /// Notes whether a zone is below its high watermark, and has the CPUs look

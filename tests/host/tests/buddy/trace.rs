@@ -9,6 +9,7 @@ use shadowmm_core::buddy::*;
 use shadowmm_core::error::Error;
 use shadowmm_core::phys::*;
 use shadowmm_core::trace::TraceEvent;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// What is told of fallbacks, locked zones and drained pagesets.
 fn heard(work: impl FnOnce()) -> Vec<TraceEvent> {
@@ -227,4 +228,37 @@ fn what_is_given_up_together_is_told_as_a_batch_too() {
     buddy.validate().unwrap();
     buddy.drain_all_pages();
     assert_eq!(world.zone().free_counts.free_pages(), Pages(8192));
+}
+
+#[test]
+fn who_begins_to_listen_while_pagesets_are_set_up_is_told_of_every_page() {
+    let world = TypedWorld::new(0, 8192, false);
+    let world: &'static TypedWorld = Box::leak(Box::new(world));
+    world.hand_off(0, 8192);
+    let stats = world.own_pagesets(true);
+    let buddy = world.buddy_with(&stats);
+    let told = || {
+        let events = Threads::heard(|| {
+            let pfn = buddy.alloc(&request(GFP_HIGHUSER_MOVABLE, 0)).unwrap();
+            buddy.free(pfn, order_of(0)).unwrap();
+        });
+        let given = |event: &&TraceEvent| matches!(event, TraceEvent::PageAlloc { .. });
+        events.iter().filter(given).count()
+    };
+    // While the gate is open nobody asks.
+    buddy.setup_pagesets(|_| 1);
+    let pages: Vec<Pfn> = (0..20)
+        .map(|_| buddy.alloc(&request(GFP_HIGHUSER_MOVABLE, 0)).unwrap())
+        .collect();
+    for pfn in pages {
+        buddy.free(pfn, order_of(0)).unwrap();
+    }
+    assert_eq!(told(), 0);
+    world.world.platform.comes.store(true, Relaxed);
+    buddy.setup_pagesets(|_| 1);
+    assert_eq!(told(), 1);
+    world.world.platform.listens.store(false, Relaxed);
+    buddy.refresh_told();
+    assert_eq!(told(), 0);
+    buddy.drain_all_pages();
 }

@@ -53,6 +53,9 @@ pub struct Threads {
     /// Whether free pages are filled, and what was said of those that had changed.
     pub poisons: AtomicBool,
     pub corrupt: Mutex<Vec<(Pfn, String)>>,
+    /// Whether somebody listens for pages, and whether he comes when that was asked once.
+    pub listens: AtomicBool,
+    pub comes: AtomicBool,
 }
 
 impl Threads {
@@ -145,6 +148,14 @@ impl Platform for Threads {
             memory(&mut text).unwrap();
             failures.push((failure.to_string(), text));
         }
+    }
+
+    fn wants_pages(&self) -> bool {
+        let wants = self.listens.load(Relaxed);
+        if self.comes.swap(false, Relaxed) {
+            self.listens.store(true, Relaxed);
+        }
+        wants || self.poisons_pages() || self.is_traced(TracePoint::PageAlloc)
     }
 
     fn is_traced(&self, _: TracePoint) -> bool {

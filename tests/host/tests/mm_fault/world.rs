@@ -301,7 +301,7 @@ impl Machine {
             .tell_frees(move |pfn, order| frees.check_freed(pfn, order));
         assert!(told);
         // Every page that goes back is told.
-        world.mm.buddy().set_told(true);
+        world.mm.buddy().refresh_told();
         spaces(&world).set_thp(shadowmm_core::mm::ThpMode::Never);
         Self { world, entered }
     }

@@ -14,6 +14,9 @@ use shadowmm_core::slab::ObjAddr;
 use shadowmm_core::slab::ObjectAllocator;
 use shadowmm_core::slab::SlabFlags;
 use shadowmm_core::trace::TraceEvent;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
 
 /// An object of `kmalloc-64` for `size` bytes.
 fn kmalloc(object: ObjAddr, size: u64) -> TraceEvent {
@@ -204,6 +207,49 @@ fn a_layer_that_comes_up_while_somebody_listens_keeps_nothing() {
     let object = slab.kmalloc(Bytes(64), &KERNEL).unwrap();
     slab.kfree(object, 0).unwrap();
     assert_eq!(world.heard().len(), 2);
+    world.listen(false);
+    world.finish();
+}
+
+#[test]
+fn who_begins_to_listen_while_the_layer_comes_up_is_heard() {
+    let world = World::two_nodes();
+    let (mm, platform) = (world.mm, &world.mm.platform);
+    let asked: &AtomicBool = Box::leak(Box::default());
+    let told: &AtomicBool = Box::leak(Box::default());
+    // Nobody listens when that is asked first; he who comes then waits for the layer.
+    assert!(platform.when_asked(|| {
+        if asked.swap(true, SeqCst) {
+            return;
+        }
+        while !told.load(SeqCst) && platform.relaxed.load(SeqCst) == 0 {
+            thread::yield_now();
+        }
+    }));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            run_on(1);
+            while !asked.load(SeqCst) {
+                thread::yield_now();
+            }
+            platform.listen_now(true);
+            mm.refresh_told();
+            told.store(true, SeqCst);
+        });
+        mm.slab().unwrap();
+    });
+    let slab = world.slab();
+    // What the layer has asked for itself.
+    world.heard();
+    let mut next = None;
+    while let Some(id) = slab.next(next) {
+        let cache = slab.cache(id).unwrap();
+        for _ in 0..3 {
+            cache.free(cache.alloc(&KERNEL).unwrap()).unwrap();
+        }
+        assert_eq!(world.heard().len(), 6, "{}", world.report(id).name.as_str());
+        next = Some(id);
+    }
     world.listen(false);
     world.finish();
 }

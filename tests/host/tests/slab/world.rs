@@ -62,10 +62,14 @@ pub struct Cpus {
     /// The state of memory that goes with the last request for pages that failed.
     failed: Mutex<String>,
     heard: Mutex<Vec<TraceEvent>>,
+    /// How often somebody waited for another.
+    pub relaxed: AtomicU64,
+    on_ask: OnceLock<OnAsk>,
     on_free: OnceLock<OnFree>,
     on_oom: OnceLock<OnOom>,
 }
 
+type OnAsk = Box<dyn Fn() + Send + Sync>;
 type OnFree = Box<dyn Fn(Pfn, PageOrder) + Send + Sync>;
 type OnOom = Box<dyn Fn(&OomTask, &str) -> bool + Send + Sync>;
 
@@ -81,6 +85,12 @@ impl Cpus {
     #[allow(dead_code)] // As above.
     pub fn kill_by(&self, who: impl Fn(&OomTask, &str) -> bool + Send + Sync + 'static) -> bool {
         self.on_oom.set(Box::new(who)).is_ok()
+    }
+
+    /// Something happens just after it was asked whether somebody listens for objects.
+    #[allow(dead_code)] // As above.
+    pub fn when_asked(&self, what: impl Fn() + Send + Sync + 'static) -> bool {
+        self.on_ask.set(Box::new(what)).is_ok()
     }
 
     /// The tracepoints are opened or closed, and nothing else.
@@ -118,6 +128,7 @@ impl Platform for Cpus {
     }
 
     fn relax(&self) {
+        self.relaxed.fetch_add(1, Relaxed);
         std::thread::yield_now();
     }
 
@@ -143,6 +154,14 @@ impl Platform for Cpus {
         let mut text = String::new();
         memory(&mut text).unwrap();
         *self.failed.lock().unwrap() = text;
+    }
+
+    fn wants_objects(&self) -> bool {
+        let wants = self.is_traced(TracePoint::Kmalloc);
+        if let Some(what) = self.on_ask.get() {
+            what();
+        }
+        wants
     }
 
     fn is_traced(&self, point: TracePoint) -> bool {
