@@ -18,6 +18,7 @@
 //!       pages.rs       blocks from the page allocator, whichever that is, and back
 //!       links.rs       lists of blocks through their descriptors
 //! shrink.rs      extensions that nobody uses go back
+//! walk.rs        over all blocks of a size, with the lock held for a few at a time
 //! tally.rs       what there is of a cache; alive.rs for one that can't be destroyed
 //! report.rs      /proc/shadowmm/kmsob
 //! validate.rs    all invariants, checked
@@ -55,6 +56,19 @@
 //!
 //! One lock guards everything. Nothing is locked under it, and the page
 //! allocator is called without it.
+//!
+//! To give an object out or take it back looks at no more than one container and one
+//! block, and at the containers before one with a free object, of which two CPUs make
+//! more than one only when they find none at the same moment. What reclaim asks for at
+//! every turn is counted a few blocks at a time (walk.rs). These hold the lock for as
+//! long as the list is that they walk:
+//!
+//! - a container that goes, or is shrunk: all of its blocks, and for the free list made
+//!   anew all objects, so that nobody finds half of one. Each block was made by a request
+//!   of its own, and goes once;
+//! - a report on a cache, the objects left in one that can't end, and large blocks: they
+//!   are asked for by a person, and are of one moment;
+//! - `validate`.
 //!
 //! # What differs from Cosmos, on purpose
 //!
@@ -95,6 +109,7 @@ mod report;
 mod shrink;
 mod tally;
 mod validate;
+mod walk;
 
 pub use layout::Layout;
 pub use layout::SizeIndex;

@@ -47,32 +47,23 @@ impl<P: Platform, A: PageAllocator> Kmsob<'_, P, A> {
     /// Pages on a node of extensions that nobody uses: what memory that is short
     /// can have back.
     pub fn unused(&self, nid: NodeId) -> Pages {
-        self.pages_of_blocks(nid, |container, block| {
+        self.pages_of_all(nid, |container, block| {
             block.start != container.start && block.cells.used.load(Relaxed) == 0
         })
     }
 
-    /// Pages on a node of those blocks of containers that `counts` names.
-    pub(super) fn pages_of_blocks(
+    /// Pages on a node of those blocks of containers of any size that `counts` names.
+    pub(super) fn pages_of_all(
         &self,
         nid: NodeId,
         counts: impl Fn(&Container<'_>, &Block<'_>) -> bool,
     ) -> Pages {
-        let mut pages = Pages::ZERO;
-        for size in SizeIndex::all() {
-            let locked = self.lock();
-            // What is behind a header that says nonsense is not counted.
-            let _ = locked.find_container(size, |container| {
-                locked.for_each_block(&container, |block| {
-                    if locked.is_on(block.pfn(), Some(nid)) && counts(&container, &block) {
-                        pages += size.order().pages();
-                    }
-                    Ok(())
-                })?;
-                Ok(None::<()>)
-            });
-        }
-        pages
+        let sizes = SizeIndex::all().map(|size| {
+            self.pages_of_blocks(size, |locked, container, block| {
+                locked.is_on(block.pfn(), Some(nid)) && counts(container, block)
+            })
+        });
+        sizes.sum()
     }
 }
 

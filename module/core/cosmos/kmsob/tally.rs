@@ -29,7 +29,7 @@ use core::sync::atomic::Ordering::Relaxed;
 impl<P: Platform, A: PageAllocator> Kmsob<'_, P, A> {
     /// Pages on a node that are containers', extensions' or large objects'.
     pub fn pages_on(&self, nid: NodeId) -> Pages {
-        let mut pages = self.pages_of_blocks(nid, |_, _| true);
+        let mut pages = self.pages_of_all(nid, |_, _| true);
         let locked = self.lock();
         locked.find_large(|pfn, order, _| {
             if locked.is_on(pfn, Some(nid)) {

@@ -97,6 +97,28 @@ fn unused_extensions_go_when_the_pool_is_shrunk() {
 }
 
 #[test]
+fn blocks_are_counted_a_few_at_a_time_and_each_once() {
+    for machine in Machine::each(1024) {
+        let mut objects = vec![machine.kmalloc(2048).unwrap()];
+        for blocks in 1..=200 {
+            while machine.counts(2048)[1] + 1 < blocks {
+                objects.push(machine.kmalloc(2048).unwrap());
+            }
+            let pages = machine.pool().pages_on(NodeId(0));
+            assert_eq!(pages, Pages(blocks * 4));
+        }
+        let stays = objects.remove(0);
+        for object in objects {
+            machine.kfree(object).unwrap();
+        }
+        assert_eq!(machine.pool().unused(NodeId(0)), Pages(199 * 4));
+        assert_eq!(machine.pool().unused(NodeId(1)), Pages::ZERO);
+        machine.kfree(stays).unwrap();
+        machine.check_empty();
+    }
+}
+
+#[test]
 fn every_size_comes_from_its_own_containers() {
     for machine in Machine::each(1024) {
         let mut objects = vec![];

@@ -63,6 +63,11 @@ fn four_cpus_share_all_containers() {
                         if step % 2000 == 0 {
                             machine.pool().shrink_all();
                         }
+                        // Blocks that a count stands at may go meanwhile.
+                        if step % 100 == 0 {
+                            machine.pool().unused(NodeId(0));
+                            machine.pool().pages_on(NodeId(0));
+                        }
                     }
                     for (object, size, mark) in held {
                         assert!(machine.is_filled(object, size, mark));
@@ -72,6 +77,8 @@ fn four_cpus_share_all_containers() {
             }
         });
         machine.check();
+        let taken = machine.pages - machine.free();
+        assert_eq!(machine.pool().pages_on(NodeId(0)), Pages(taken));
         for id in caches {
             machine.pool().destroy(id, &mut String::new()).unwrap();
         }
