@@ -52,25 +52,29 @@ pub unsafe fn call(number: i64, args: [u64; 6]) -> Answer {
     answer(unsafe { libc::syscall(number, a, b, c, d, e, f) })
 }
 
-/// Reads a file from its beginning, until it ends, the room does, or `enough` says so.
+/// Reads a file from its beginning, until it ends or `enough` says so: whether there was
+/// something, and all of it could be read.
 pub fn read(fd: i32, text: &mut Text, mut enough: impl FnMut(&[u8]) -> bool) -> bool {
     let mut len = 0;
+    let mut is_whole;
     let room = text.room();
     loop {
         let rest = &mut room[len..];
         // SAFETY: The bytes are there to be written.
         let got =
             unsafe { libc::pread(fd, rest.as_mut_ptr().cast(), rest.len(), len as libc::off_t) };
+        is_whole = got == 0 && !rest.is_empty();
         match got {
             ..=0 => break,
             _ => len += got as usize,
         }
         if enough(&room[..len]) {
+            is_whole = true;
             break;
         }
     }
     text.set_len(len);
-    len != 0
+    is_whole && len != 0
 }
 
 /// Opens a file; the calling process's own is another after a fork.
@@ -174,5 +178,15 @@ mod tests {
         assert_eq!(range_of(line), Some((0x7f00, 0x7f_ff00)));
         assert_eq!(range_of(b""), None);
         assert_eq!(range_of(b"Size:    4 kB"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_as_a_whole_is_told() {
+        let fd = open(c"/proc/self/maps");
+        assert!(read(fd, &mut Text::new(1 << 20), |_| false));
+        // Whoever has enough needs no more.
+        assert!(read(fd, &mut Text::new(1 << 20), |_| true));
+        assert!(!read(fd, &mut Text::new(16), |_| false));
+        assert!(!read(-1, &mut Text::new(16), |_| false));
     }
 }

@@ -128,6 +128,15 @@ impl Stage<'_> {
             None => None,
         };
         let equal = split.as_ref().map_or(ops.len(), |split| split.at);
+        for (at, [first, second]) in (0..equal).map(records).enumerate() {
+            let due = |aspect| plans[1].is_due(at, aspect);
+            if let Some(aspect) = first.unseen(&second, due) {
+                let name = aspect.name();
+                return Err(format!(
+                    "neither side could be looked at after step {at}: its {name} could not be read"
+                ));
+            }
+        }
         let mut looks = [0; ASPECTS];
         let mut refused = Vec::with_capacity(equal);
         for [first, second] in (0..equal).map(records) {

@@ -127,7 +127,7 @@ impl Looker {
     pub fn new() -> Self {
         Self {
             seen: Text::new(1 << 20),
-            raw: Text::new(4 << 20),
+            raw: Text::new(8 << 20),
             vmas: vec![Vma::default(); MOST_PAGES].into_boxed_slice(),
             count: 0,
             records: vec![Default::default(); MOST_PAGES + 1].into_boxed_slice(),
@@ -148,9 +148,11 @@ impl Looker {
     ///
     /// # Errors
     ///
-    /// Where it has had more at some time: how high it rises could not be compared.
+    /// Where it has had more at some time: how high it rises could not be compared; where it
+    /// does not tell.
     pub fn begin(&mut self, side: &mut Side) -> Result<(), &'static str> {
-        self.before = self.sizes(side);
+        let sizes = self.sizes(side);
+        self.before = sizes.ok_or("the address space does not tell how large it is")?;
         let Sizes {
             total, peak, data, ..
         } = self.before;
@@ -171,17 +173,17 @@ impl Looker {
     pub fn look(&mut self, side: &mut Side, aspect: Aspect) -> bool {
         self.seen.clear();
         match aspect {
-            Aspect::Maps => self.maps(side),
+            Aspect::Maps => return self.maps(side),
             Aspect::Pages => return self.pages(side),
             Aspect::Smaps => return self.smaps(side),
             Aspect::Mincore => self.mincore(side),
-            Aspect::Counters => self.counters(side),
+            Aspect::Counters => return self.counters(side),
             Aspect::Contents => self.contents(side),
         }
         true
     }
 
-    fn maps(&mut self, side: &Side) {
+    fn maps(&mut self, side: &Side) -> bool {
         self.count = 0;
         self.known = 0;
         match &side.who {
@@ -191,8 +193,11 @@ impl Looker {
     }
 
     /// From the records of a window.
-    fn maps_of_window(&mut self, window: &Window, end: u64) {
-        let count = window.vmas(&mut self.records).min(self.records.len());
+    fn maps_of_window(&mut self, window: &Window, end: u64) -> bool {
+        let Some(count) = window.vmas(&mut self.records) else {
+            return false;
+        };
+        let count = count.min(self.records.len());
         for index in 0..count {
             let record = self.records[index];
             if record.start >= end {
@@ -223,14 +228,15 @@ impl Looker {
                 offset,
             );
         }
+        true
     }
 
     /// From a process's file.
-    fn maps_of_file(&mut self, side: &Side) {
+    fn maps_of_file(&mut self, side: &Side) -> bool {
         let (base, end) = (side.base(), side.end());
         // The last whole line says whether the rest matters.
         let mut raw = std::mem::replace(&mut self.raw, Text::new(0));
-        arena::read(side.files.maps, &mut raw, |text| {
+        let is_there = arena::read(side.files.maps, &mut raw, |text| {
             let text = &text[..text.len().saturating_sub(1)];
             let last = text.iter().rposition(|&byte| byte == b'\n');
             let line = last.map_or(text, |at| &text[at + 1..]);
@@ -260,6 +266,7 @@ impl Looker {
             self.vma(base, start..stop, perms, behind, hex(offset).unwrap_or(0));
         }
         self.raw = raw;
+        is_there
     }
 
     /// A VMA has been seen.
@@ -315,7 +322,8 @@ impl Looker {
                 (side.base() / PAGE * 8) as libc::off_t,
             )
         };
-        if got < 0 {
+        // Part of it would be compared with nothing.
+        if usize::try_from(got) != Ok(entries.len() * 8) {
             return false;
         }
         let kind = |entry: u64| match (entry >> 63, (entry >> 61) & 1) {
@@ -421,11 +429,13 @@ impl Looker {
         }
     }
 
-    fn sizes(&mut self, side: &Side) -> Sizes {
+    fn sizes(&mut self, side: &Side) -> Option<Sizes> {
         if let Who::Window(window) = &side.who {
             return window.sizes();
         }
-        arena::read(side.files.status, &mut self.raw, |_| false);
+        if !arena::read(side.files.status, &mut self.raw, |_| false) {
+            return None;
+        }
         let text = self.raw.as_bytes();
         let of = |key: &[u8]| {
             let mut lines = text.split(|&byte| byte == b'\n');
@@ -433,21 +443,27 @@ impl Looker {
                 .find_map(|line| line.strip_prefix(key))
                 .map_or(0, number)
         };
-        Sizes {
+        Some(Sizes {
             total: of(b"VmSize:"),
             peak: of(b"VmPeak:"),
             data: of(b"VmData:"),
             stack: of(b"VmStk:"),
             locked: of(b"VmLck:"),
-        }
+        })
     }
 
-    fn counters(&mut self, side: &Side) {
-        let (now, before) = (self.sizes(side), self.before);
+    fn counters(&mut self, side: &Side) -> bool {
+        let Some(now) = self.sizes(side) else {
+            return false;
+        };
+        let before = self.before;
         // Mlockall locks what is around the arena, too.
         let around = match now.locked {
-            0 => 0,
+            0 => Some(0),
             _ => self.locked_around(side),
+        };
+        let Some(around) = around else {
+            return false;
         };
         let counters = [
             ("VmSize", now.total, before.total),
@@ -464,19 +480,24 @@ impl Looker {
         // A process's would be all that this program has. A window's may not have been
         // less than what was there.
         if let Who::Window(window) = &side.who {
-            let [resident, most] = window.resident();
+            let Some([resident, most]) = window.resident() else {
+                return false;
+            };
             self.most_resident = self.most_resident.max(resident);
             if most < self.most_resident {
                 let _ = writeln!(self.seen, "VmHWM {most} of {}", self.most_resident);
             }
         }
+        true
     }
 
     /// How much of the address space is locked outside of the arena, in KiB, as the VMAs'
     /// flags say.
-    fn locked_around(&mut self, side: &Side) -> u64 {
+    fn locked_around(&mut self, side: &Side) -> Option<u64> {
         let (base, end) = (side.base(), side.end());
-        arena::read(side.files.smaps, &mut self.raw, |_| false);
+        if !arena::read(side.files.smaps, &mut self.raw, |_| false) {
+            return None;
+        }
         let mut vma = (0, 0);
         let mut locked = 0;
         for line in self.raw.as_bytes().split(|&byte| byte == b'\n') {
@@ -489,7 +510,7 @@ impl Looker {
                 }
             }
         }
-        locked
+        Some(locked)
     }
 
     fn contents(&mut self, side: &Side) {

@@ -28,11 +28,18 @@ pub struct Record {
 }
 
 impl Record {
-    /// Of which the other differs: what only one could look at does not.
+    /// Of which the other differs. Both look at the same things after the same steps, so
+    /// what only one could look at does, too.
     pub fn differs(&self, other: &Self) -> [bool; ASPECTS] {
-        std::array::from_fn(|aspect| {
-            let (ours, theirs) = (self.seen[aspect], other.seen[aspect]);
-            ours != theirs && ours != 0 && theirs != 0
+        std::array::from_fn(|aspect| self.seen[aspect] != other.seen[aspect])
+    }
+
+    /// What was due to be looked at, and neither of the two could: nothing was compared.
+    pub fn unseen(&self, other: &Self, due: impl Fn(Aspect) -> bool) -> Option<Aspect> {
+        let mut aspects = Aspect::ALL.into_iter();
+        aspects.find(|&aspect| {
+            let is_seen = |record: &Self| record.seen[aspect as usize] != 0;
+            due(aspect) && !is_seen(self) && !is_seen(other)
         })
     }
 }
@@ -208,5 +215,36 @@ impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: It is ours, and nobody points into it any more.
         unsafe { libc::munmap(self.base.cast(), self.len) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(seen: [u64; ASPECTS]) -> Record {
+        Record {
+            seen,
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn what_only_one_side_could_look_at_differs() {
+        let (both, one) = (record([7, 8, 9, 0, 0, 0]), record([7, 0, 9, 0, 0, 0]));
+        let pages = [false, true, false, false, false, false];
+        assert_eq!(both.differs(&one), pages);
+        assert_eq!(one.differs(&both), pages);
+        assert_eq!(both.differs(&both), [false; ASPECTS]);
+    }
+
+    #[test]
+    fn what_neither_could_look_at_is_told_where_it_was_due() {
+        let due = |aspect| matches!(aspect, Aspect::Maps | Aspect::Pages);
+        let (none, one) = (record([7, 0, 0, 0, 0, 0]), record([7, 8, 0, 0, 0, 0]));
+        assert_eq!(none.unseen(&none, due), Some(Aspect::Pages));
+        // Of one side alone, it differs.
+        assert_eq!(one.unseen(&none, due), None);
+        assert_eq!(one.unseen(&one, due), None);
     }
 }

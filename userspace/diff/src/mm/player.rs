@@ -36,6 +36,22 @@ pub struct Plan<'a> {
     pub left_out: Option<usize>,
 }
 
+impl Plan<'_> {
+    /// Whether this is looked at after a step of that number. It is the same on both sides.
+    pub fn is_due(&self, at: usize, aspect: Aspect) -> bool {
+        let is_last = at + 1 == self.ops.len();
+        let is_look = is_last || (at + 1) % self.look == 0;
+        let is_deep = is_last
+            || (at + 1) % (4 * self.look) == 0
+            || matches!(self.ops[at], Op::ForkLook { .. });
+        match aspect {
+            Aspect::Maps => true,
+            Aspect::Contents => is_deep,
+            _ => is_look,
+        }
+    }
+}
+
 /// What a process that plays has at hand.
 pub struct Player<'a> {
     /// What is played.
@@ -126,18 +142,8 @@ impl Player<'_> {
             outcome,
             seen: [0; Aspect::ALL.len()],
         };
-        let is_last = at + 1 == self.plan.ops.len();
-        let is_look = is_last || (at + 1) % self.plan.look == 0;
-        let is_deep = is_last
-            || (at + 1) % (4 * self.plan.look) == 0
-            || matches!(self.plan.ops[at], Op::ForkLook { .. });
         for aspect in Aspect::ALL {
-            let is_wanted = match aspect {
-                Aspect::Maps => true,
-                Aspect::Contents => is_deep,
-                _ => is_look,
-            };
-            if is_wanted && self.looker.look(&mut self.side, aspect) {
+            if self.plan.is_due(at, aspect) && self.looker.look(&mut self.side, aspect) {
                 record.seen[aspect as usize] = self.looker.seen.digest();
                 if self.plan.tell == Some(at) {
                     let text = self.looker.seen.as_bytes();
@@ -177,8 +183,12 @@ impl Player<'_> {
                         self.looker.scribble(value);
                     }
                     for aspect in rounds {
-                        self.looker.look(&mut self.side, aspect);
-                        seen = seen.rotate_left(9) ^ self.looker.seen.digest();
+                        // What can't be looked at is 0, as in a record.
+                        let digest = match self.looker.look(&mut self.side, aspect) {
+                            true => self.looker.seen.digest(),
+                            false => 0,
+                        };
+                        seen = seen.rotate_left(9) ^ digest;
                     }
                 }
                 self.memory.set_child(seen);

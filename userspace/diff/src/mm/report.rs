@@ -292,6 +292,11 @@ fn describe(split: &Split, texts: &[(Aspect, [[String; 2]; 2])]) -> String {
             let _ = writeln!(text, "{} {when} it:", aspect.name());
             beside(&mut text, host, shadow);
         }
+        for (side, record) in [("host", host), ("shadow", shadow)] {
+            if differs && record.seen[*aspect as usize] == 0 {
+                let _ = writeln!(text, "the {side}'s {} could not be read", aspect.name());
+            }
+        }
     }
     text
 }

@@ -149,40 +149,37 @@ impl Window {
     }
 
     /// The VMAs of this process's window: how many there are, of which as many as there
-    /// is room for are in `records`.
-    pub fn vmas(&self, records: &mut [abi::shadowmm_rec_vma]) -> usize {
+    /// is room for are in `records`; `None` if they are not told.
+    pub fn vmas(&self, records: &mut [abi::shadowmm_rec_vma]) -> Option<usize> {
         let mut request = abi::shadowmm_mm_vmas {
             record_size: size_of::<abi::shadowmm_rec_vma>() as u32,
             capacity: records.len() as u32,
             buf: records.as_mut_ptr().expose_provenance() as u64,
             ..Default::default()
         };
-        match self.ask(&mut request) {
-            0 => request.count as usize,
-            _ => 0,
-        }
+        (self.ask(&mut request) == 0).then_some(request.count as usize)
     }
 
-    /// What it has.
-    pub fn sizes(&self) -> Sizes {
-        let space = self.info().unwrap_or_default();
+    /// What it has, if it tells.
+    pub fn sizes(&self) -> Option<Sizes> {
+        let space = self.info()?;
         let kib = |pages| pages * (PAGE >> 10);
-        Sizes {
+        Some(Sizes {
             total: kib(space.total_vm),
             // It is noted before the size falls, and not before (`task_mem`).
             peak: kib(space.hiwater_vm.max(space.total_vm)),
             data: kib(space.data_vm),
             stack: kib(space.stack_vm),
             locked: kib(space.locked_vm),
-        }
+        })
     }
 
     /// Its resident pages, and how many they have been at most.
-    pub fn resident(&self) -> [u64; 2] {
-        let space = self.info().unwrap_or_default();
+    pub fn resident(&self) -> Option<[u64; 2]> {
+        let space = self.info()?;
         let [file, anon, _, shmem] = space.rss;
         let rss = file + anon + shmem;
-        [rss, rss.max(space.hiwater_rss)]
+        Some([rss, rss.max(space.hiwater_rss)])
     }
 
     /// What there was when the test began, in bytes: limits are above that.
