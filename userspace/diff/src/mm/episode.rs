@@ -175,7 +175,12 @@ impl Stage<'_> {
                 self.be_player(kind, shape, plan, memory);
             }
             ..0 => Err("no player could be started".to_owned()),
-            pid => Ok(pid),
+            pid => {
+                // It does the same; whoever is first, its children are in it.
+                // SAFETY: Nothing in memory changes.
+                unsafe { libc::setpgid(pid, pid) };
+                Ok(pid)
+            }
         }
     }
 
@@ -237,9 +242,7 @@ fn wait(memories: &[Memory; 2], pids: [libc::pid_t; 2]) -> [Option<String>; 2] {
             if at != last[side].0 {
                 last[side] = (at, Instant::now());
             } else if last[side].1.elapsed() > PATIENCE {
-                // Its children end with it: they are its process group.
-                // SAFETY: The process is ours, and not waited for yet.
-                unsafe { libc::kill(-pids[side], libc::SIGKILL) };
+                stop(pids[side]);
                 ends[side] = Some(format!("it hung for {} s", PATIENCE.as_secs()));
                 last[side].1 = Instant::now();
             }
@@ -247,6 +250,16 @@ fn wait(memories: &[Memory; 2], pids: [libc::pid_t; 2]) -> [Option<String>; 2] {
         thread::sleep(Duration::from_micros(500));
     }
     ends
+}
+
+/// Ends a player, and its children with it: they are its process group. It is ended also
+/// where it has none yet.
+fn stop(player: libc::pid_t) {
+    // SAFETY: The process is ours, and not waited for yet.
+    unsafe {
+        libc::kill(-player, libc::SIGKILL);
+        libc::kill(player, libc::SIGKILL);
+    }
 }
 
 fn how_ended(memory: &Memory, status: i32) -> Option<String> {
@@ -257,5 +270,33 @@ fn how_ended(memory: &Memory, status: i32) -> Option<String> {
     match is_well && memory.resume() == ENDED {
         true => None,
         false => Some("its player, or a child of it, did not come to the end".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_player_without_a_group_is_ended_too() {
+        // SAFETY: The child does nothing but wait.
+        let player = match unsafe { libc::fork() } {
+            0 => loop {
+                // SAFETY: As above.
+                unsafe { libc::pause() };
+            },
+            player => player,
+        };
+        assert!(player > 0);
+        stop(player);
+        let begin = Instant::now();
+        let mut status = 0;
+        // SAFETY: The status is there to be written.
+        while unsafe { libc::waitpid(player, &mut status, libc::WNOHANG) } == 0 {
+            assert!(begin.elapsed() < Duration::from_secs(30), "it goes on");
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!(libc::WIFSIGNALED(status));
+        assert_eq!(libc::WTERMSIG(status), libc::SIGKILL);
     }
 }
