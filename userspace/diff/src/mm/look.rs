@@ -11,6 +11,7 @@ use super::generate::PAGE;
 use super::side::Side;
 use super::side::Who;
 use super::side::MOST_PAGES;
+use super::side::NOT_ANSWERED;
 use super::text::Text;
 use super::touch;
 use super::window::Window;
@@ -429,6 +430,21 @@ impl Looker {
         }
     }
 
+    /// What the step that was a mincore of this range has answered, as a number: also where
+    /// it came to a hole, behind what it had told. The maps are those before it.
+    pub fn answered(&mut self, side: &Side, at: u64, len: u64) -> u64 {
+        self.seen.clear();
+        let vmas = &self.vmas[..self.count];
+        let pages = (side.base().wrapping_add(at)..).step_by(PAGE as usize);
+        for (&there, page) in side.answered(len).iter().zip(pages) {
+            // As above: of files it tells what others have done.
+            let is_file = |vma: &Vma| vma.is_file && vma.start <= page && page < vma.end;
+            let is_file = vmas.iter().any(is_file);
+            self.seen.push(&[residency(there, is_file)]);
+        }
+        self.seen.digest()
+    }
+
     fn sizes(&mut self, side: &Side) -> Option<Sizes> {
         if let Who::Window(window) = &side.who {
             return window.sizes();
@@ -555,10 +571,36 @@ impl Looker {
     }
 }
 
+/// What a step's mincore has answered of a page.
+fn residency(there: u8, is_file: bool) -> u8 {
+    match there {
+        NOT_ANSWERED => b'-',
+        _ if is_file => b'f',
+        _ if there & 1 == 0 => b'.',
+        _ => b'x',
+    }
+}
+
 /// The number that a text begins with, behind spaces.
 fn number(text: &[u8]) -> u64 {
     let digits = text.iter().skip_while(|byte| byte.is_ascii_whitespace());
     digits
         .take_while(|byte| byte.is_ascii_digit())
         .fold(0, |number, &byte| number * 10 + u64::from(byte - b'0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_mincore_has_come_is_seen_and_what_it_says_of_memory() {
+        let told = |answer: &[u8], is_file| -> String {
+            let pages = answer.iter().map(|&there| residency(there, is_file));
+            pages.map(char::from).collect()
+        };
+        assert_eq!(told(&[1, 0, NOT_ANSWERED], false), "x.-");
+        // Which pages of a file are cached is chance; how many were told is not.
+        assert_eq!(told(&[1, 0, NOT_ANSWERED], true), "ff-");
+    }
 }

@@ -127,7 +127,13 @@ impl Player<'_> {
                     Some(outcome) => outcome,
                     None => return false,
                 },
-                ref op => self.side.step(op),
+                ref op => {
+                    let mut outcome = self.side.step(op);
+                    if let Op::Mincore { at, len } = *op {
+                        outcome.value = self.looker.answered(&self.side, at, len);
+                    }
+                    outcome
+                }
             };
             self.record(at, outcome);
             at += 1;

@@ -271,6 +271,10 @@ fn answer(split: &Split, side: usize) -> String {
     let Outcome { answer, value } = split.records[side].outcome;
     match split.records[side].outcome.signal() {
         Some((signal, code)) => format!("signal {signal}, si_code {code}, si_addr {value:#x}"),
+        // What was told before it failed.
+        None if answer < 0 && value != 0 => {
+            format!("{}, {value:#x}", Errno::from_raw(-answer as i32))
+        }
         None if answer < 0 => format!("{}", Errno::from_raw(-answer as i32)),
         None => format!("{answer:#x}, {value:#x}"),
     }

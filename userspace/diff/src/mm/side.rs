@@ -84,6 +84,9 @@ pub struct Outcome {
     pub value: u64,
 }
 
+/// In mincore's answer, where nothing was written.
+pub const NOT_ANSWERED: u8 = 0xff;
+
 /// A signal as an answer: no error number is so large.
 const SIGNALS: i64 = 1_000_000;
 
@@ -178,7 +181,10 @@ impl Side {
                 Outcome { answer, value: 0 }
             }
             Op::CopyOut { at, len } => self.copy_out(at, len),
-            Op::Mincore { at, len } => self.mincore(at, len),
+            Op::Mincore { at, len } => Outcome {
+                answer: self.mincore(at, len, NOT_ANSWERED),
+                value: 0,
+            },
             _ => self.call(op),
         }
     }
@@ -207,22 +213,28 @@ impl Side {
         Outcome { answer, value }
     }
 
-    fn mincore(&mut self, at: u64, len: u64) -> Outcome {
-        // What is not answered is not there.
-        self.buffer.fill(0);
+    /// What is not answered stays `unanswered`.
+    fn mincore(&mut self, at: u64, len: u64, unanswered: u8) -> Answer {
+        self.buffer.fill(unanswered);
         let addr = self.base().wrapping_add(at);
-        let answer = match &self.who {
+        match &self.who {
             Who::Host(host) => host.mincore(addr, len, &mut self.buffer),
             Who::Window(window) => window.mincore(addr, len, &mut self.buffer),
-        };
-        Outcome { answer, value: 0 }
+        }
     }
 
     /// Of each page of a range that is mapped, whether it is there.
     pub fn residency(&mut self, start: u64, end: u64) -> &[u8] {
         let at = start - self.base();
-        self.mincore(at, end - start);
+        self.mincore(at, end - start, 0);
         &self.buffer[..((end - start) / PAGE) as usize]
+    }
+
+    /// What a step that was a mincore of so many bytes has answered, page by page:
+    /// [`NOT_ANSWERED`] where it has not come to one.
+    pub fn answered(&self, len: u64) -> &[u8] {
+        let pages = len.div_ceil(PAGE).min(self.buffer.len() as u64);
+        &self.buffer[..pages as usize]
     }
 
     /// A step that is a system call.
