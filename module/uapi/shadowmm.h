@@ -1235,7 +1235,7 @@ struct shadowmm_diff_step {
 enum shadowmm_diff_verdict {
 	SHADOWMM_DIFF_EQUAL = 0,
 	SHADOWMM_DIFF_BLOCKS = 1,	/* another block was chosen */
-	SHADOWMM_DIFF_NUMBERS = 2,	/* counts differ after the step */
+	SHADOWMM_DIFF_NUMBERS = 2,	/* counts differ after the step, or before the first one on a CPU that it does not run on */
 	SHADOWMM_DIFF_LISTS = 3,	/* a list differs */
 	SHADOWMM_DIFF_TYPES = 4,	/* a page block's type differs */
 	SHADOWMM_DIFF_DISTURBED = 5,	/* somebody else has used the zone: nothing is proved */

@@ -42,6 +42,7 @@ use kernel::prelude::*;
 use play::Bulk;
 use play::Outcome;
 use play::Player;
+use play::Seen;
 use play::Slots;
 use play::NR_SLOTS;
 use shadowmm_core::buddy::gfp;
@@ -156,6 +157,7 @@ impl Drop for Quiet {
 pub(crate) struct Diff {
     slots: Slots,
     quiet: Quiet,
+    seen: Seen,
     twin: Twin,
     nid: NodeId,
     bulk: Bulk,
@@ -183,10 +185,13 @@ impl Diff {
         let frames: u64 = quiet.zones.iter().map(|zone| zone.shape().spanned).sum();
         let room = || KVVec::from_elem(0u32, frames as usize, GFP_KERNEL).map_err(no_memory);
         let mut rooms = [room()?, room()?];
+        // Before they are copied: who comes in between has disturbed.
+        let seen = Seen::new(&quiet.zones).map_err(no_memory)?;
         let twin = Twin::new(nid, &quiet.zones, &mut rooms[0])?;
         Ok(Self {
             slots: Slots::new().map_err(no_memory)?,
             quiet,
+            seen,
             twin,
             nid,
             bulk: Bulk::new().map_err(no_memory)?,
@@ -228,16 +233,18 @@ impl Diff {
             rooms: &mut self.rooms,
             without_pagesets: self.without_pagesets,
             expiring: &mut self.expiring,
-            seen: None,
+            seen: &mut self.seen,
         };
         // What a refresh of the statistics did is not known before its step.
         let refreshed = steps
             .first()
             .is_some_and(|step| step.op == uapi::SHADOWMM_DIFF_REFRESH);
-        let mut difference = match refreshed {
-            true => None,
-            false => player.is_disturbed(),
-        };
+        let mut difference = None;
+        if refreshed {
+            player.seen.forget();
+        } else if let Outcome::Differs(found) = player.begin() {
+            difference = Some(found);
+        }
         for step in &steps {
             if difference.is_some() {
                 break;

@@ -30,7 +30,6 @@ use shadowmm_core::error::Error;
 use shadowmm_core::error::Result as CoreResult;
 use shadowmm_core::page::ZoneId;
 use shadowmm_core::page::ZoneType;
-use shadowmm_core::page::NR_ZONE_TYPES;
 use shadowmm_core::phys::CpuId;
 use shadowmm_core::phys::NodeId;
 use shadowmm_core::phys::PageOrder;
@@ -215,16 +214,69 @@ pub(crate) struct Player<'a, 'v> {
     pub(crate) rooms: &'v mut [KVVec<u32>; 2],
     pub(crate) without_pagesets: bool,
     pub(crate) expiring: &'v mut bool,
-    /// What the kernel's zones were like when we had last done something there.
-    pub(crate) seen: Option<Seen>,
+    pub(crate) seen: &'v mut Seen,
 }
 
-/// The kernel's zones, as far as it takes to see that somebody else was there.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What the kernel's zones were like when we had last done something there, from one
+/// request to the next: where they are like that still, nobody else was there, and what
+/// differs from the copies is a difference.
 pub(crate) struct Seen {
-    zones: [ZoneNumbers; NR_ZONE_TYPES],
-    /// Pages in pagesets.
-    kept: i64,
+    /// In the order of the zones.
+    zones: KVec<ZoneNumbers>,
+    /// Of each zone, those of all CPUs by number; a CPU that is not up has none.
+    pagesets: KVec<PagesetState>,
+    is_known: bool,
+}
+
+impl Seen {
+    /// Room for these zones, and what they are like now.
+    pub(crate) fn new(zones: &[HostZone]) -> Result<Self> {
+        let pagesets = zones.len() * platform::nr_cpus() as usize;
+        let mut seen = Self {
+            zones: KVec::from_elem(ZoneNumbers::default(), zones.len(), GFP_KERNEL)?,
+            pagesets: KVec::from_elem(PagesetState::default(), pagesets, GFP_KERNEL)?,
+            is_known: false,
+        };
+        seen.note(zones);
+        Ok(seen)
+    }
+
+    /// Remembers what they are like now, after we have changed them.
+    #[inline(never)]
+    fn note(&mut self, zones: &[HostZone]) {
+        for (numbers, zone) in self.zones.iter_mut().zip(zones) {
+            *numbers = zone.numbers();
+        }
+        let pagesets = zones.iter().flat_map(pagesets);
+        for (seen, now) in self.pagesets.iter_mut().zip(pagesets) {
+            *seen = now;
+        }
+        self.is_known = true;
+    }
+
+    /// They will have changed, and not by a step: how is not known before the next.
+    pub(crate) fn forget(&mut self) {
+        self.is_known = false;
+    }
+
+    /// Whether somebody else has been there since.
+    #[inline(never)]
+    fn is_disturbed(&self, zones: &[HostZone]) -> bool {
+        let mut numbers = self.zones.iter().zip(zones);
+        let mut pagesets = self.pagesets.iter().zip(zones.iter().flat_map(pagesets));
+        self.is_known
+            && (numbers.any(|(seen, zone)| *seen != zone.numbers())
+                || pagesets.any(|(seen, now)| *seen != now))
+    }
+}
+
+/// The pagesets of all CPUs.
+fn pagesets(zone: &HostZone) -> impl Iterator<Item = PagesetState> + '_ {
+    let cpus = (0..platform::nr_cpus()).map(CpuId);
+    cpus.map(|cpu| match platform::is_online(cpu) {
+        true => zone.pageset(cpu),
+        false => PagesetState::default(),
+    })
 }
 
 /// Room for bulk steps.
@@ -242,22 +294,6 @@ impl Bulk {
             shadow: KVVec::from_elem(Pfn(0), MAX_BULK, GFP_KERNEL)?,
         })
     }
-}
-
-/// What the kernel's zones are like.
-#[inline(never)]
-fn seen(zones: &[HostZone]) -> Seen {
-    let mut seen = Seen {
-        zones: [ZoneNumbers::default(); NR_ZONE_TYPES],
-        kept: 0,
-    };
-    for (numbers, zone) in seen.zones.iter_mut().zip(zones) {
-        *numbers = zone.numbers();
-        for cpu in online_cpus() {
-            seen.kept += i64::from(zone.pageset(cpu).count);
-        }
-    }
-    seen
 }
 
 /// The flags of a request to the kernel, which has other nodes.
@@ -308,7 +344,7 @@ impl Player<'_, '_> {
             return Ok(disturbed);
         }
         if let Outcome::Same(_) = outcome {
-            if let Some(difference) = self.compare_numbers(cpu, uapi::SHADOWMM_DIFF_NUMBERS) {
+            if let Some(difference) = self.compare_numbers(cpu) {
                 return Ok(Outcome::Differs(difference));
             }
         }
@@ -338,7 +374,7 @@ impl Player<'_, '_> {
         if let Some(pfn) = host {
             self.slots.put(slot, pfn, order);
         }
-        self.note_host();
+        self.seen.note(self.zones);
         let shadow = self.view.buddy().alloc(&request).ok();
         let number = |pfn: Option<Pfn>| pfn.map_or(NONE, |pfn| pfn.0);
         let (host, shadow) = (number(host), number(shadow));
@@ -353,7 +389,7 @@ impl Player<'_, '_> {
             return Outcome::Same(SKIPPED);
         };
         self.slots.free(slot);
-        self.note_host();
+        self.seen.note(self.zones);
         let pfn = block.pfn();
         match self.view.buddy().free(pfn, block.order()) {
             Ok(()) => Outcome::Same(pfn.0),
@@ -375,11 +411,10 @@ impl Player<'_, '_> {
         for (i, &pfn) in host.iter().enumerate() {
             self.slots.put(slot + i, Pfn(pfn), PageOrder::ZERO);
         }
-        let seen = Some(seen(self.zones));
+        self.seen.note(self.zones);
         let shadow = shadow.get_mut(..count).unwrap_or_default();
         let came = self.view.buddy().alloc_bulk(&request, shadow).unwrap_or(0);
         let shadow = shadow.get(..came).unwrap_or_default();
-        self.seen = seen;
         let mut pairs = host.iter().zip(shadow);
         let verdict = uapi::SHADOWMM_DIFF_BLOCKS;
         Ok(match pairs.find(|(&host, shadow)| host != shadow.0) {
@@ -406,7 +441,7 @@ impl Player<'_, '_> {
         }
         let pfns = self.bulk.pfns.get(..found).unwrap_or_default();
         self.slots.free_bulk(slot, pfns);
-        self.seen = Some(seen(self.zones));
+        self.seen.note(self.zones);
         let shadow = self.bulk.shadow.get_mut(..found).unwrap_or_default();
         for (place, &pfn) in shadow.iter_mut().zip(pfns) {
             *place = Pfn(pfn);
@@ -450,7 +485,7 @@ impl Player<'_, '_> {
     fn unboost(&mut self) -> Outcome {
         let buddy = self.view.buddy();
         self.zones.iter().for_each(HostZone::end_boost);
-        self.note_host();
+        self.seen.note(self.zones);
         for zone in self.zones {
             let id = ZoneId::new(self.nid, zone.kind);
             if let Some(mut state) = buddy.zone_state(id) {
@@ -485,20 +520,13 @@ impl Player<'_, '_> {
             }
         }
         *self.expiring = false;
+        self.seen.note(self.zones);
         Outcome::Same(0)
     }
 
-    /// Remembers what the kernel's zones are like after we have changed them.
-    #[inline(never)]
-    fn note_host(&mut self) {
-        self.seen = Some(seen(self.zones));
-    }
-
     /// Whether somebody else has been in the kernel's zones since.
-    #[inline(never)]
     fn disturbance(&self) -> Option<Outcome> {
-        let last = self.seen?;
-        (last != seen(self.zones)).then(|| {
+        self.seen.is_disturbed(self.zones).then(|| {
             let verdict = uapi::SHADOWMM_DIFF_DISTURBED;
             differs(verdict, "somebody else was in the zone", 0, 0)
         })
@@ -506,12 +534,12 @@ impl Player<'_, '_> {
 
     /// Whether all numbers of all zones and of this CPU's pagesets are equal.
     #[inline(never)]
-    fn compare_numbers(&self, cpu: CpuId, verdict: u32) -> Option<Difference> {
+    fn compare_numbers(&self, cpu: CpuId) -> Option<Difference> {
         self.zones.iter().find_map(|zone| {
             let kind = Some(zone.kind);
             let (host, shadow) = (zone.numbers(), self.view.numbers(zone.kind));
             let differs = |(name, host, shadow), place| Difference {
-                verdict,
+                verdict: uapi::SHADOWMM_DIFF_NUMBERS,
                 host,
                 shadow,
                 what: What {
@@ -533,10 +561,15 @@ impl Player<'_, '_> {
         })
     }
 
-    /// Whether everything is equal before the first step.
-    pub(crate) fn is_disturbed(&mut self) -> Option<Difference> {
-        self.note_host();
-        online_cpus().find_map(|cpu| self.compare_numbers(cpu, uapi::SHADOWMM_DIFF_DISTURBED))
+    /// Compares all numbers before the first step, also those of the CPUs that the steps before
+    /// did not run on. Only where the kernel's are not what they were after these, somebody else
+    /// was there.
+    pub(crate) fn begin(&self) -> Outcome {
+        let disturbed = self.disturbance();
+        disturbed.unwrap_or_else(|| {
+            let difference = online_cpus().find_map(|cpu| self.compare_numbers(cpu));
+            difference.map_or(Outcome::Same(0), Outcome::Differs)
+        })
     }
 
     fn copies(&self) -> Copies<'_, '_> {
