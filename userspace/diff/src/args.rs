@@ -44,7 +44,7 @@ pub struct Mm {
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub seed: u64,
     /// How many steps.
-    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub steps: u64,
     /// After so many steps address spaces of another size and mix are begun.
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
@@ -78,7 +78,7 @@ pub struct Buddy {
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub seed: u64,
     /// How many steps.
-    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub steps: u64,
     /// The kernel's node whose zones are used; without it, the highest one
     /// with memory and without CPUs.
@@ -121,8 +121,8 @@ pub struct Slab {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub from: usize,
     /// Compare so many entries at most.
-    #[arg(long, value_name = "N")]
-    pub limit: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
     /// A random choice of entries, the same for the same number, of all kinds where
     /// none are named; without --geometry the workload's seed.
     #[arg(long, value_name = "S")]
@@ -132,14 +132,14 @@ pub struct Slab {
     #[arg(long)]
     pub sysfs: bool,
     /// How many steps of a random workload, without --geometry.
-    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub steps: u64,
     /// After so many steps both sides of all caches are compared.
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     pub look: u64,
     /// So many files ask at the same time; a cache's end takes the kernel long.
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    pub threads: usize,
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: u16,
 }
 
 /// Numbers: `8..8192:8`, `24,40`, or both.
@@ -165,8 +165,52 @@ impl std::str::FromStr for Numbers {
             if step == 0 {
                 return Err(format!("{part}: a step of 0 goes nowhere"));
             }
-            numbers.extend((number(first)?..=number(last)?).step_by(step as usize));
+            let (first, last) = (number(first)?, number(last)?);
+            if first > last {
+                return Err(format!("{part}: nothing lies between"));
+            }
+            numbers.extend((first..=last).step_by(step as usize));
         }
         Ok(Self(numbers))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_taken(line: &str) -> bool {
+        let words = line.split_whitespace();
+        Cli::try_parse_from(std::iter::once("shadowmm-diff").chain(words)).is_ok()
+    }
+
+    #[test]
+    fn numbers_are_read() {
+        let numbers = |text: &str| text.parse::<Numbers>().map(|numbers| numbers.0);
+        assert_eq!(numbers("8..32:8,5"), Ok(vec![8, 16, 24, 32, 5]));
+        assert_eq!(numbers("8..8"), Ok(vec![8]));
+        assert!(numbers("9..8").is_err());
+        assert!(numbers("8..9:0").is_err());
+        assert!(numbers("").is_err());
+    }
+
+    #[test]
+    fn what_would_compare_nothing_is_no_command() {
+        for line in [
+            "slab --geometry --threads 0",
+            "slab --geometry --limit 0",
+            "slab --sizes 9..8",
+            "slab --steps 0",
+            "slab --look 0",
+            "buddy --steps 0",
+            "mm --steps 0",
+        ] {
+            assert!(!is_taken(line), "{line}");
+        }
+        assert!(is_taken("slab --geometry --threads 1 --limit 1"));
+        assert!(is_taken("slab --sizes 8..8"));
+        assert!(is_taken("slab --steps 1 --look 1"));
+        assert!(is_taken("buddy --steps 1"));
+        assert!(is_taken("mm --steps 1"));
     }
 }

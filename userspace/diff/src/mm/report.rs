@@ -83,7 +83,10 @@ pub struct Report {
 pub fn load(path: &Path) -> Result<(Shape, Vec<Op>)> {
     let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let saved: Saved = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-    Ok((saved.shape, saved.ops))
+    match saved.ops.is_empty() {
+        true => Err(format!("{}: there is no step to play", path.display())),
+        false => Ok((saved.shape, saved.ops)),
+    }
 }
 
 impl Report {
@@ -340,5 +343,23 @@ fn beside(text: &mut String, host: &str, shadow: &str) {
             text.push_str("  ...\n");
         }
         was_shown = is_shown;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_steps_is_nothing_to_play() {
+        let path = std::env::temp_dir().join(format!("shadowmm-diff-{}", std::process::id()));
+        let load_these = |ops: Vec<Op>| {
+            let shape = Shape::of(1);
+            fs::write(&path, serde_json::to_string(&Saved { shape, ops }).unwrap()).unwrap();
+            load(&path)
+        };
+        assert!(load_these(Vec::new()).is_err());
+        assert_eq!(load_these(vec![Op::Munlockall]).unwrap().1.len(), 1);
+        fs::remove_file(&path).unwrap();
     }
 }

@@ -67,7 +67,14 @@ impl Table {
         };
         let all = table.sizes.len() * table.aligns.len() * table.cases.len();
         table.chosen = (args.from.min(all)..all).collect();
-        let count = args.limit.unwrap_or(all).min(table.chosen.len());
+        if table.chosen.is_empty() {
+            return Err(format!(
+                "the table has {all} entries: from {} on there is none to compare",
+                args.from
+            ));
+        }
+        let limit = args.limit.map_or(all, |limit| limit as usize);
+        let count = limit.min(table.chosen.len());
         if let Some(seed) = args.seed {
             let mut random = Random::new(seed);
             for i in 0..count {
@@ -346,4 +353,28 @@ fn print(report: &Report, table: &Table) {
     );
     println!("  the kernel: {}", first.kernel);
     println!("  core:       {}", first.core);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn table(line: &str) -> Result<Table> {
+        let words = ["shadowmm-diff", "slab", "--geometry"].into_iter();
+        let cli = Cli::try_parse_from(words.chain(line.split_whitespace())).unwrap();
+        match &cli.command {
+            crate::args::Command::Slab(args) => Table::new(args),
+            _ => unreachable!("it is the slab layer's"),
+        }
+    }
+
+    #[test]
+    fn a_table_has_something_to_compare() {
+        let few = "--sizes 8,16 --aligns 8 --flags none,rcu";
+        assert_eq!(table(few).unwrap().chosen, [0, 1, 2, 3]);
+        assert_eq!(table(&format!("{few} --from 3")).unwrap().chosen, [3]);
+        assert_eq!(table(&format!("{few} --limit 2")).unwrap().chosen, [0, 1]);
+        assert!(table(&format!("{few} --from 4")).is_err());
+    }
 }
