@@ -124,8 +124,6 @@ request! {
     shadowmm_diff_play reserved;
     shadowmm_diff_state;
     shadowmm_diff_caches;
-    shadowmm_diff_objects;
-    shadowmm_diff_look;
 }
 
 plain! { shadowmm_bench }
@@ -228,6 +226,18 @@ plain! { shadowmm_diff_open shadowmm_diff_step shadowmm_diff_cache shadowmm_diff
 // SAFETY: The header starts it with a struct shadowmm_head.
 unsafe impl Request for uapi::shadowmm_diff_open {
     const FLAGS: u32 = uapi::SHADOWMM_DIFF_EMPTY | uapi::SHADOWMM_DIFF_NO_PAGESETS;
+}
+
+plain! { shadowmm_diff_objects shadowmm_diff_look }
+
+// SAFETY: As above.
+unsafe impl Request for uapi::shadowmm_diff_objects {
+    const FIRST_SIZE: usize = mem::offset_of!(Self, shadow_short);
+}
+
+// SAFETY: As above.
+unsafe impl Request for uapi::shadowmm_diff_look {
+    const FIRST_SIZE: usize = mem::offset_of!(Self, apart);
 }
 
 /// The largest struct that is looked at: nothing that the ABI will ever have.

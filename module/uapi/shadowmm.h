@@ -1356,6 +1356,8 @@ struct shadowmm_diff_objects {
 	__u32 nr;		/* at most 65536 */
 	__u32 failed;		/* out: objects that one side or both could not give; the other has taken its back */
 	__aligned_u64 steps;	/* struct shadowmm_diff_objects_step * */
+	__u32 shadow_short;	/* out: of these, those that the shadow alone had no memory for: none above its min watermarks */
+	__u32 shadow_refused;	/* out: of these, those that the shadow alone did not give all the same */
 };
 
 /* DIFF_CACHE: what there is of a pair; what the kernel counts stands in sysfs. */
@@ -1374,6 +1376,7 @@ struct shadowmm_diff_look {
 	__aligned_u64 cached;	/* out: those of them that CPUs keep */
 	__aligned_u64 active;	/* out: those that somebody has */
 	__aligned_u64 pages;	/* out: pages of the slabs */
+	__aligned_u64 apart;	/* out: of the live objects, those that begin where no other of the shadow's lies */
 };
 
 #endif /* _UAPI_SHADOWMM_H */

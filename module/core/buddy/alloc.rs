@@ -240,6 +240,29 @@ where
         Ok(taken.pfn)
     }
 
+    /// Whether a zone that the request may use has a free block of its order above the min
+    /// watermark: whether it could be had.
+    ///
+    /// # Errors
+    ///
+    /// Those of a request that can't be.
+    pub fn is_above_min(&self, request: &AllocRequest) -> Result<bool> {
+        let gfp = request.gfp;
+        let context = AllocContext {
+            order: request.order,
+            zonelist: self.zones.node_zonelist(self.platform, request.nid, gfp)?,
+            highest: gfp.zone()?,
+            migratetype: self.migratetype(gfp)?,
+        };
+        let flags = AllocFlags::fastpath(gfp, request.order).only(AllocFlags::CMA);
+        let allowed = |nid| request.nodes.is_none_or(|nodes| nodes.contains(nid));
+        let mut zones = context.zonelist.iter(context.highest);
+        Ok(zones.any(|zref| {
+            let min = zref.zone.wmark(Watermark::Min);
+            allowed(zref.nid()) && Self::watermark_ok(zref.zone, &context, min, flags)
+        }))
+    }
+
     /// Takes single pages from the first zone that has room for all of them, as
     /// long as it has some (the fast part of `alloc_pages_bulk`); how many, 0
     /// when a single request must do.

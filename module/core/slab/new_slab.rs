@@ -4,11 +4,13 @@
 //! (`allocate_slab`, `__free_slab`).
 
 use super::flags::SlabFlags;
+use super::object::CacheId;
 use super::object::Constructor;
 use super::page::Slab;
 use super::state::CacheCells;
 use super::state::Shape;
 use super::system::SlabAllocator;
+use crate::allocator::Allocator;
 use crate::buddy::gfp;
 use crate::buddy::AllocRequest;
 use crate::buddy::Gfp;
@@ -107,6 +109,26 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
             let _ = pages.free(pfn, request.order());
         }
         found
+    }
+
+    /// Whether there is no memory for a new slab of a cache, be it of the least order: no
+    /// zone that its slabs come from has a block for one above its min watermark. Where
+    /// there are no watermarks, a block is taken and given back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchCache`], and those of a request that can't be.
+    pub fn is_short(&self, id: CacheId, gfp: Gfp) -> Result<bool> {
+        let geometry = self.table().cache(id)?.geometry();
+        let order = geometry.min_order;
+        let request = AllocRequest::new(page_gfp(gfp, geometry.flags, order), order);
+        match self.mm.allocator() {
+            Allocator::Buddy(buddy) => Ok(!buddy.is_above_min(&request)?),
+            Allocator::Cosmos(pages) => match pages.alloc(&request) {
+                Ok(pfn) => pages.free(pfn, order).map(|()| false),
+                Err(_) => Ok(true),
+            },
+        }
     }
 
     /// A new slab, on no list, which is still to begin ([`Slab::begin`]), and whether

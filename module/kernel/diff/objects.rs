@@ -5,6 +5,7 @@
 
 use super::host_cache::HostObject;
 use super::no_memory;
+use super::shadow_cache::ShadowCache;
 use super::slab::Pair;
 use crate::abi;
 use crate::uapi;
@@ -25,6 +26,10 @@ const MAX_STEPS: u32 = 1 << 16;
 /// How many objects are taken or given at once.
 const MAX_BULK: usize = 256;
 
+/// How often the shadow is asked for what it has memory for: in between some may have come
+/// back, from another CPU or when a grace period ended.
+const ATTEMPTS: u32 = 3;
+
 /// The shadow's requests, like the kernel's.
 const REQUEST: ObjRequest = ObjRequest::new(gfp::GFP_KERNEL);
 
@@ -34,6 +39,64 @@ struct Twins {
     pair: u32,
     host: HostObject,
     shadow: ObjAddr,
+}
+
+/// Objects that could not be had.
+#[derive(Clone, Copy)]
+pub(super) struct Failed {
+    /// All of them.
+    pub(super) all: u32,
+    /// Those that the shadow alone had no memory for.
+    pub(super) short: u32,
+    /// Those that the shadow alone did not give all the same.
+    pub(super) refused: u32,
+}
+
+impl Failed {
+    const NONE: Self = Self {
+        all: 0,
+        short: 0,
+        refused: 0,
+    };
+
+    /// The kernel had so many less than were wanted.
+    const fn host(count: u32) -> Self {
+        Self {
+            all: count,
+            ..Self::NONE
+        }
+    }
+
+    /// The shadow had, and the kernel has taken its own back.
+    const fn shadow(count: u32, why: Why) -> Self {
+        match why {
+            Why::Short => Self {
+                all: count,
+                short: count,
+                refused: 0,
+            },
+            Why::Refused => Self {
+                all: count,
+                short: 0,
+                refused: count,
+            },
+        }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.all = self.all.saturating_add(more.all);
+        self.short = self.short.saturating_add(more.short);
+        self.refused = self.refused.saturating_add(more.refused);
+    }
+}
+
+/// Why the shadow had none when the kernel had some.
+#[derive(Clone, Copy)]
+enum Why {
+    /// Its memory, which is less than the kernel's, was at an end.
+    Short,
+    /// There is no reason that counts.
+    Refused,
 }
 
 /// The slots, and room for what is taken or given at once.
@@ -82,12 +145,12 @@ impl Slots {
         Ok(())
     }
 
-    /// Plays a request's steps; how many objects could not be had.
+    /// Plays a request's steps; what could not be had.
     pub(super) fn play(
         &mut self,
         pairs: &[Pair],
         request: &uapi::shadowmm_diff_objects,
-    ) -> CoreResult<u32> {
+    ) -> CoreResult<Failed> {
         if request.nr > MAX_STEPS {
             return Err(Error::BadSize);
         }
@@ -100,14 +163,18 @@ impl Slots {
                 steps.push(step, GFP_KERNEL).map_err(no_memory)
             },
         )?;
-        let mut failed = 0u32;
+        let mut failed = Failed::NONE;
         for step in &steps {
-            failed = failed.saturating_add(self.step(pairs, step)?);
+            failed.add(self.step(pairs, step)?);
         }
         Ok(failed)
     }
 
-    fn step(&mut self, pairs: &[Pair], step: &uapi::shadowmm_diff_objects_step) -> CoreResult<u32> {
+    fn step(
+        &mut self,
+        pairs: &[Pair],
+        step: &uapi::shadowmm_diff_objects_step,
+    ) -> CoreResult<Failed> {
         let first = step.slot as usize;
         let end = first.checked_add(step.count as usize);
         let slots = end.and_then(|end| self.slots.get_mut(first..end));
@@ -123,7 +190,7 @@ impl Slots {
                         give(pairs, twins)?;
                     }
                 }
-                Ok(0)
+                Ok(Failed::NONE)
             }
             uapi::SHADOWMM_DIFF_GIVE_BULK => give_bulk(pair()?, step.cache, slots, room),
             uapi::SHADOWMM_DIFF_SHRINK => {
@@ -131,7 +198,7 @@ impl Slots {
                 let shadow = pair.shadow()?;
                 pair.host.shrink();
                 shadow.with(|slab, id| slab.shrink(id))?;
-                Ok(0)
+                Ok(Failed::NONE)
             }
             _ => Err(Error::BadKind),
         }
@@ -168,12 +235,15 @@ impl Slots {
             let [host, shadow] = &mut slabs;
             host.push(twins.host.slab(), GFP_KERNEL)
                 .map_err(no_memory)?;
-            let slab = twins.shadow.get() / size;
-            shadow.push(slab, GFP_KERNEL).map_err(no_memory)?;
+            let object = twins.shadow.get();
+            shadow.push(object, GFP_KERNEL).map_err(no_memory)?;
         }
-        let [host, shadow] = slabs.each_mut().map(|slabs| distinct(slabs));
-        request.host_used = host;
-        request.shadow_used = shadow;
+        let [host, shadow] = &mut slabs;
+        request.host_used = distinct(host);
+        slices::sort_by_key(shadow, |&object| object);
+        request.apart = apart(shadow, report.geometry.size.into());
+        shadow.iter_mut().for_each(|object| *object /= size);
+        request.shadow_used = distinct(shadow);
         request.fallbacks = report.counts.order_fallback.min(u32::MAX.into()) as u32;
         request.slabs = report.nodes.slabs;
         request.partial = report.nodes.partial;
@@ -201,16 +271,77 @@ fn distinct(numbers: &mut [u64]) -> u64 {
     count
 }
 
-/// An object for each empty slot; how many could not be had.
-fn take(pair: &Pair, number: u32, slots: &mut [Option<Twins>]) -> CoreResult<u32> {
+/// Of objects of this size, in the order of their addresses, how many do not begin in the one
+/// before.
+fn apart(objects: &[u64], size: u64) -> u64 {
+    let pairs = objects.iter().zip(objects.iter().skip(1));
+    let apart = pairs
+        .filter(|(&one, &next)| next.wrapping_sub(one) >= size)
+        .count();
+    apart as u64 + u64::from(!objects.is_empty())
+}
+
+/// An object of the shadow's.
+fn ask(cache: &ShadowCache) -> Result<ObjAddr, Why> {
+    let asked = cache.with(|slab, id| {
+        for _ in 0..ATTEMPTS {
+            match slab.alloc(id, &REQUEST) {
+                Err(Error::NoMemory) if slab.is_short(id, REQUEST.gfp)? => {
+                    return Ok(Err(Why::Short));
+                }
+                Err(Error::NoMemory) => {}
+                Err(_) => break,
+                Ok(object) => return Ok(Ok(object)),
+            }
+        }
+        Ok(Err(Why::Refused))
+    });
+    asked.unwrap_or(Err(Why::Refused))
+}
+
+/// As many objects of the shadow's as there are places, or none.
+fn ask_bulk(cache: &ShadowCache, objects: &mut [ObjAddr]) -> Result<(), Why> {
+    for _ in 0..ATTEMPTS {
+        match cache.with(|slab, id| slab.alloc_bulk(id, &REQUEST, objects)) {
+            Ok(_) => return Ok(()),
+            Err(Error::NoMemory) => {}
+            Err(_) => break,
+        }
+        // What it had until then it has taken back: one by one it is seen whether there is
+        // memory for all.
+        let mut why = None;
+        let mut had = 0;
+        for place in objects.iter_mut() {
+            match ask(cache) {
+                Ok(object) => *place = object,
+                Err(found) => {
+                    why = Some(found);
+                    break;
+                }
+            }
+            had += 1;
+        }
+        let back = objects.get(..had).unwrap_or_default();
+        let freed = cache.with(|slab, id| slab.free_bulk(Some(id), back, 0));
+        match (freed, why) {
+            (Ok(freed), None) if freed == had => {}
+            (Ok(freed), Some(why)) if freed == had => return Err(why),
+            _ => break,
+        }
+    }
+    Err(Why::Refused)
+}
+
+/// An object for each empty slot; what could not be had.
+fn take(pair: &Pair, number: u32, slots: &mut [Option<Twins>]) -> CoreResult<Failed> {
     let shadow = pair.shadow()?;
-    let mut failed = 0;
+    let mut failed = Failed::NONE;
     for slot in slots.iter_mut().filter(|slot| slot.is_none()) {
         let Some(host) = pair.host.alloc() else {
-            failed += 1;
+            failed.add(Failed::host(1));
             continue;
         };
-        match shadow.with(|slab, id| slab.alloc(id, &REQUEST)) {
+        match ask(shadow) {
             Ok(shadow) => {
                 *slot = Some(Twins {
                     pair: number,
@@ -218,10 +349,10 @@ fn take(pair: &Pair, number: u32, slots: &mut [Option<Twins>]) -> CoreResult<u32
                     shadow,
                 });
             }
-            Err(_) => {
+            Err(why) => {
                 // SAFETY: The cache has just given it, and nobody has seen it.
                 unsafe { pair.host.free(host) };
-                failed += 1;
+                failed.add(Failed::shadow(1, why));
             }
         }
     }
@@ -234,24 +365,23 @@ fn take_bulk(
     number: u32,
     slots: &mut [Option<Twins>],
     room: &mut Room,
-) -> CoreResult<u32> {
+) -> CoreResult<Failed> {
     let cache = pair.shadow()?;
     let count = slots.iter().filter(|slot| slot.is_none()).count();
     let host = room.taken.get_mut(..count).ok_or(Error::BadSize)?;
     let shadow = room.shadow.get_mut(..count).ok_or(Error::BadSize)?;
     if count == 0 {
-        return Ok(0);
+        return Ok(Failed::NONE);
     }
     if !pair.host.alloc_bulk(host) {
-        return Ok(count as u32);
+        return Ok(Failed::host(count as u32));
     }
-    let taken = cache.with(|slab, id| slab.alloc_bulk(id, &REQUEST, shadow));
-    if taken.is_err() {
+    if let Err(why) = ask_bulk(cache, shadow) {
         for object in host.iter().flatten() {
             // SAFETY: The cache has just given it, and nobody has seen it.
             unsafe { pair.host.free(*object) };
         }
-        return Ok(count as u32);
+        return Ok(Failed::shadow(count as u32, why));
     }
     let empty = slots.iter_mut().filter(|slot| slot.is_none());
     for (slot, (host, shadow)) in empty.zip(host.iter().zip(shadow.iter())) {
@@ -261,7 +391,7 @@ fn take_bulk(
             shadow: *shadow,
         });
     }
-    Ok(0)
+    Ok(Failed::NONE)
 }
 
 /// Gives an object back on both sides.
@@ -279,7 +409,7 @@ fn give_bulk(
     number: u32,
     slots: &mut [Option<Twins>],
     room: &mut Room,
-) -> CoreResult<u32> {
+) -> CoreResult<Failed> {
     let cache = pair.shadow()?;
     let (host, shadow) = (&mut room.given, &mut room.shadow);
     let mut count = 0;
@@ -297,12 +427,12 @@ fn give_bulk(
     let host = host.get_mut(..count).unwrap_or_default();
     let shadow = shadow.get(..count).unwrap_or_default();
     if count == 0 {
-        return Ok(0);
+        return Ok(Failed::NONE);
     }
     // SAFETY: They came from this cache, and the slots were their only holders.
     unsafe { pair.host.free_bulk(host) };
     match cache.with(|slab, id| slab.free_bulk(Some(id), shadow, 0))? {
-        freed if freed == count => Ok(0),
+        freed if freed == count => Ok(Failed::NONE),
         _ => Err(Error::ObjectFree),
     }
 }

@@ -156,7 +156,10 @@ impl SlabDiff {
     /// DIFF_OBJECTS.
     pub(crate) fn objects(&mut self, request: &mut uapi::shadowmm_diff_objects) -> CoreResult<()> {
         check_admin()?;
-        request.failed = self.slots.play(&self.pairs, request)?;
+        let failed = self.slots.play(&self.pairs, request)?;
+        request.failed = failed.all;
+        request.shadow_short = failed.short;
+        request.shadow_refused = failed.refused;
         Ok(())
     }
 

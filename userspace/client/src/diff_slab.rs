@@ -89,6 +89,17 @@ impl From<&ObjectStep> for abi::shadowmm_diff_objects_step {
     }
 }
 
+/// Objects that could not be had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FailedObjects {
+    /// All that one side or both could not give.
+    pub all: u32,
+    /// Those that the shadow alone had no memory for.
+    pub shadow_short: u32,
+    /// Those that the shadow alone did not give all the same.
+    pub shadow_refused: u32,
+}
+
 /// What there is of a pair; what the kernel counts stands in sysfs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PairState {
@@ -116,6 +127,8 @@ pub struct PairState {
     pub active: u64,
     /// Pages of the slabs.
     pub pages: u64,
+    /// Of the live objects, those that begin where no other of the shadow's lies.
+    pub apart: u64,
 }
 
 /// What the kernel has made of a request for a cache.
@@ -153,9 +166,8 @@ impl Device {
         found.iter().map(answer).collect()
     }
 
-    /// Plays steps on both sides of pairs; how many objects one of them or both could
-    /// not give.
-    pub fn play_objects(&self, steps: &[ObjectStep]) -> Result<u32> {
+    /// Plays steps on both sides of pairs; what one of them or both could not give.
+    pub fn play_objects(&self, steps: &[ObjectStep]) -> Result<FailedObjects> {
         let steps: Vec<abi::shadowmm_diff_objects_step> = steps.iter().map(Into::into).collect();
         let mut play = abi::shadowmm_diff_objects {
             nr: steps.len().try_into().unwrap_or(u32::MAX),
@@ -163,7 +175,11 @@ impl Device {
             ..Default::default()
         };
         self.request("play steps with objects on both sides", &mut play)?;
-        Ok(play.failed)
+        Ok(FailedObjects {
+            all: play.failed,
+            shadow_short: play.shadow_short,
+            shadow_refused: play.shadow_refused,
+        })
     }
 
     /// What there is of a pair.
@@ -186,6 +202,7 @@ impl Device {
             cached: look.cached,
             active: look.active,
             pages: look.pages,
+            apart: look.apart,
         })
     }
 

@@ -86,6 +86,7 @@ pub use diff::Step;
 pub use diff::Verdict;
 pub use diff::MAX_STEPS;
 pub use diff_slab::Asked;
+pub use diff_slab::FailedObjects;
 pub use diff_slab::HostAnswer;
 pub use diff_slab::ObjectStep;
 pub use diff_slab::PairState;

@@ -15,6 +15,7 @@ fn all_there_is_and_back() {
     let world = World::new(&[24, 24]);
     let slab = world.slab();
     let id = world.create("all", 512);
+    assert_eq!(slab.is_short(id, gfp::GFP_NOWAIT), Ok(false));
     for _ in 0..3 {
         let mut objects = vec![];
         let error = loop {
@@ -24,6 +25,7 @@ fn all_there_is_and_back() {
             }
         };
         assert_eq!(error, Error::NoMemory);
+        assert_eq!(slab.is_short(id, gfp::GFP_NOWAIT), Ok(true));
         // Most of the memory is objects now, on both nodes.
         assert!(objects.len() > 60_000, "{}", objects.len());
         let report = world.report(id);
@@ -33,9 +35,12 @@ fn all_there_is_and_back() {
         for object in objects {
             slab.cache(id).unwrap().free(object).unwrap();
         }
+        assert_eq!(slab.is_short(id, gfp::GFP_NOWAIT), Ok(false));
         world.validate();
     }
     world.destroy(id);
+    let gone = slab.is_short(id, gfp::GFP_NOWAIT);
+    assert_eq!(gone, Err(Error::NoSuchCache));
     world.finish();
 }
 

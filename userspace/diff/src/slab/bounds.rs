@@ -73,6 +73,12 @@ impl Look {
         self.host.slabs.abs_diff(self.shadow.slabs)
     }
 
+    /// Whether the shadow has or had slabs that are smaller than they should be: what depends
+    /// on their size can't be judged as closely then.
+    pub fn has_fallbacks(&self) -> bool {
+        self.shadow.fallbacks != 0
+    }
+
     /// What does not hold. `shrunk`: both have just given up what nobody uses.
     pub fn flaw(&self, of: &Geometry, machine: &Machine, shrunk: bool) -> Option<String> {
         let (host, ours) = (&self.host, &self.shadow);
@@ -93,9 +99,15 @@ impl Look {
         }
         let objects = u64::from(of.objects);
         let rcu = of.flags.has(SlabFlags::TYPESAFE_BY_RCU);
-        let checks: [(&str, u64, std::ops::RangeInclusive<u64>); 11] = [
+        // Where memory was short, slabs are as small as the least order has them, and those
+        // that objects lie in can't be told apart by their addresses.
+        let smaller = self.has_fallbacks();
+        let least = u64::from(if smaller { of.min_objects } else { of.objects });
+        let least_order = if smaller { of.min_order } else { of.order };
+        let checks: [(&str, u64, std::ops::RangeInclusive<u64>); 12] = [
             ("objects of the kernel", host.objects, live..=live + sheaves),
             ("active objects of the shadow", ours.active, live..=live),
+            ("different objects of the shadow", ours.apart, live..=live),
             (
                 "objects that the shadow keeps at hand",
                 ours.cached,
@@ -114,12 +126,13 @@ impl Look {
             (
                 "all objects of the shadow",
                 ours.total,
-                ours.slabs * objects..=ours.slabs * objects,
+                ours.slabs * least..=ours.slabs * objects,
             ),
             ("pages of the shadow", ours.pages, {
                 // Those of slabs that wait for a grace period are the cache's still.
                 let pages = ours.slabs << of.order.get();
-                pages..=if rcu && !shrunk { u64::MAX } else { pages }
+                let least = ours.slabs << least_order.get();
+                least..=if rcu && !shrunk { u64::MAX } else { pages }
             }),
             ("slabs of the kernel", host.slabs, {
                 let most = ours.host_used + self.host_cached() + empty;
@@ -127,7 +140,8 @@ impl Look {
             }),
             ("slabs of the shadow", ours.slabs, {
                 let most = ours.shadow_used + ours.cached + empty;
-                ours.shadow_used..=if shrunk { ours.shadow_used } else { most }
+                let most = if shrunk { ours.shadow_used } else { most };
+                ours.shadow_used..=if smaller { u64::MAX } else { most }
             }),
             ("empty slabs of the shadow", ours.empty, {
                 0..=if shrunk { 0 } else { empty }
@@ -135,10 +149,6 @@ impl Look {
             // All that is not full stands on the kernel's list.
             ("partial slabs of the kernel", host.partial, 0..=host.slabs),
         ];
-        // Where memory was short, slabs are of other sizes.
-        if ours.fallbacks != 0 {
-            return None;
-        }
         let wrong = checks
             .into_iter()
             .find(|(_, found, range)| !range.contains(found));
@@ -180,6 +190,7 @@ mod tests {
                 cached: 20,
                 active: 100,
                 pages: 2,
+                apart: 100,
                 ..PairState::default()
             },
         }
@@ -218,7 +229,52 @@ mod tests {
         assert!(flaw(|look| look.shadow.slabs = 1, false).is_some());
         assert!(flaw(|look| look.shadow.empty = 6, false).is_some());
         assert!(flaw(|look| look.shadow.pages = 3, false).is_some());
+        // The same object, twice.
+        assert!(flaw(|look| look.shadow.apart = 99, false).is_some());
         assert!(look().is_equal());
         assert_eq!(look().slabs_apart(), 0);
+    }
+
+    #[test]
+    fn smaller_slabs_are_no_reason_to_look_at_nothing() {
+        // 32 objects of 1024 bytes in a slab of order 3, or 4 in a single page.
+        let args = CacheArgs::new("cache", 1024);
+        let of = geometry(&args, &Surroundings::new(2)).unwrap();
+        assert!(of.min_order < of.order);
+        let (most, least) = (u64::from(of.objects), u64::from(of.min_objects));
+        let machine = Machine { cpus: 2, nodes: 1 };
+        let live = 2 * most;
+        let look = Look {
+            host: HostState {
+                slabs: 2,
+                total: live,
+                objects: live,
+                partial: 0,
+            },
+            shadow: PairState {
+                live,
+                host_used: 2,
+                shadow_used: 2,
+                fallbacks: 1,
+                slabs: 1 + most / least,
+                total: live,
+                objects: live,
+                active: live,
+                pages: (1 << of.order.get()) + ((most / least) << of.min_order.get()),
+                apart: live,
+                ..PairState::default()
+            },
+        };
+        let flaw = |change: fn(&mut Look)| {
+            let mut look = look;
+            change(&mut look);
+            look.flaw(&of, &machine, false)
+        };
+        assert_eq!(flaw(|_| ()), None);
+        assert!(flaw(|look| look.shadow.fallbacks = 0).is_some());
+        assert!(flaw(|look| look.shadow.apart -= 1).is_some());
+        assert!(flaw(|look| look.shadow.active -= 1).is_some());
+        assert!(flaw(|look| look.shadow.pages = 1).is_some());
+        assert!(flaw(|look| look.shadow.slabs = 1).is_some());
     }
 }

@@ -24,6 +24,7 @@ use crate::Result;
 use serde::Serialize;
 use shadowmm_client::Asked;
 use shadowmm_client::Device;
+use shadowmm_client::FailedObjects;
 use shadowmm_client::HostAnswer;
 use shadowmm_client::ObjectStep;
 use shadowmm_client::NR_OBJECT_SLOTS;
@@ -85,6 +86,8 @@ struct Report {
     taken: u64,
     given: u64,
     failed: u64,
+    /// Of these, those that the shadow alone had no memory for.
+    shadow_short: u64,
     shrunk: u64,
     moves: u64,
     looks: u64,
@@ -93,6 +96,9 @@ struct Report {
     /// The same, of caches that keep nothing per CPU.
     debug_looks: u64,
     equal_debug_looks: u64,
+    /// Looks at which the shadow had or has had smaller slabs than it should: what depends
+    /// on their size was judged less closely.
+    smaller_looks: u64,
     /// The farthest that the numbers of slabs were apart, and how many the kernel had
     /// then.
     slabs_apart: u64,
@@ -103,13 +109,39 @@ struct Report {
     flaw: Option<Flaw>,
 }
 
+impl Report {
+    /// Counts what could not be had. The kernel may have none; the shadow, which has less
+    /// memory, none when that is at an end.
+    fn note(&mut self, failed: FailedObjects) {
+        self.failed += u64::from(failed.all);
+        self.shadow_short += u64::from(failed.shadow_short);
+        let refused = failed.shadow_refused;
+        if refused != 0 && self.flaw.is_none() {
+            self.flaw = Some(Flaw {
+                cache: None,
+                step: self.steps,
+                what: format!(
+                    "{refused} objects that the kernel gave the shadow refused, with memory for them"
+                ),
+                look: None,
+            });
+        }
+    }
+
+    /// Whether there was something to compare.
+    fn is_about_something(&self) -> bool {
+        self.looks != 0 && self.taken > self.failed
+    }
+}
+
 /// What did not hold.
 #[derive(Debug, Serialize)]
 struct Flaw {
-    cache: String,
+    /// None where it is not known which.
+    cache: Option<String>,
     step: u64,
     what: String,
-    look: Look,
+    look: Option<Look>,
 }
 
 /// Runs the test; whether everything held.
@@ -186,6 +218,9 @@ pub fn run(cli: &Cli, args: &Slab) -> Result<bool> {
     run.go(args)?;
     let Run { report, .. } = run;
     device.drop_host_caches().map_err(told)?;
+    if report.flaw.is_none() && !report.is_about_something() {
+        return Err("no object could be had on both sides: nothing was compared".to_owned());
+    }
     if cli.json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
         println!("{text}");
@@ -258,7 +293,7 @@ impl Run<'_> {
     fn play(&mut self, steps: &[ObjectStep]) -> Result<()> {
         self.report.steps += steps.len() as u64;
         let failed = self.device.play_objects(steps).map_err(told)?;
-        self.report.failed += u64::from(failed);
+        self.report.note(failed);
         Ok(())
     }
 
@@ -319,6 +354,7 @@ impl Run<'_> {
             let look = Look { host, shadow };
             let report = &mut self.report;
             report.looks += 1;
+            report.smaller_looks += u64::from(look.has_fallbacks());
             let equal = u64::from(look.is_equal());
             report.equal_looks += equal;
             if pair.geometry.sheaf_capacity == 0 {
@@ -333,10 +369,10 @@ impl Run<'_> {
             }
             if let Some(what) = look.flaw(&pair.geometry, &self.machine, pair.shrunk) {
                 report.flaw = Some(Flaw {
-                    cache: pair.case.clone(),
+                    cache: Some(pair.case.clone()),
                     step: report.steps,
                     what,
-                    look,
+                    look: Some(look),
                 });
                 break;
             }
@@ -377,13 +413,19 @@ fn print(report: &Report) {
         report.seed, report.cpus, report.nodes, PAIRS, report.moves, report.shrunk
     );
     println!(
-        "{} objects taken and {} given back on both sides, {} could not be had",
-        report.taken, report.given, report.failed
+        "{} objects taken and {} given back on both sides, {} could not be had, {} of them for lack of the shadow's memory",
+        report.taken, report.given, report.failed, report.shadow_short
     );
     println!(
         "{} looks, at {} of them both had the same slabs and objects ({} of {} without per-CPU caching)",
         report.looks, report.equal_looks, report.equal_debug_looks, report.debug_looks
     );
+    if report.smaller_looks != 0 {
+        println!(
+            "{} looks were judged without the size of the shadow's slabs: some were smaller, as memory was short",
+            report.smaller_looks
+        );
+    }
     println!(
         "slabs of all looks: the kernel {}, the shadow {}; farthest apart by {} of {}",
         report.host_slabs, report.shadow_slabs, report.slabs_apart, report.slabs_then
@@ -392,7 +434,38 @@ fn print(report: &Report) {
         println!("{} steps, all within the bounds", report.steps);
         return;
     };
-    println!("after {} steps, {}: {}", flaw.step, flaw.cache, flaw.what);
-    println!("  the kernel: {:?}", flaw.look.host);
-    println!("  the shadow: {:?}", flaw.look.shadow);
+    let cache = flaw.cache.as_deref().unwrap_or("one of the caches");
+    println!("after {} steps, {cache}: {}", flaw.step, flaw.what);
+    if let Some(look) = &flaw.look {
+        println!("  the kernel: {:?}", look.host);
+        println!("  the shadow: {:?}", look.shadow);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_shadow_alone_refuses_is_a_flaw_and_what_it_has_no_memory_for_is_none() {
+        let mut report = Report {
+            taken: 10,
+            looks: 1,
+            ..Report::default()
+        };
+        let failed = |all, shadow_short, shadow_refused| FailedObjects {
+            all,
+            shadow_short,
+            shadow_refused,
+        };
+        report.note(failed(3, 2, 0));
+        assert!(report.flaw.is_none());
+        assert_eq!((report.failed, report.shadow_short), (3, 2));
+        assert!(report.is_about_something());
+        report.note(failed(7, 7, 0));
+        // All that was asked for.
+        assert!(!report.is_about_something());
+        report.note(failed(1, 0, 1));
+        assert!(report.flaw.is_some());
+    }
 }
