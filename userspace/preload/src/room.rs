@@ -18,6 +18,9 @@ use std::ops::Range;
 const GAP: u64 = 1 << 41;
 /// The lowest place (`vm.mmap_min_addr`).
 const LOWEST: u64 = 1 << 16;
+/// Where a process's addresses end (`TASK_SIZE`). `[vsyscall]`, which the kernel tells of as well,
+/// lies behind that.
+const TASK_SIZE: u64 = (1 << 47) - 4096;
 /// Windows begin and end at places like that, so that huge pages fit: 2 MiB.
 const GRAIN: u64 = 1 << 21;
 
@@ -66,7 +69,7 @@ impl Search {
             0 => LOWEST,
             end => end.saturating_add(GAP).next_multiple_of(GRAIN),
         };
-        let end = mapping.start.saturating_sub(GAP) / GRAIN * GRAIN;
+        let end = mapping.start.min(TASK_SIZE).saturating_sub(GAP) / GRAIN * GRAIN;
         if end.saturating_sub(start) > self.best.end - self.best.start {
             self.best = start..end;
         }
@@ -113,7 +116,8 @@ mod tests {
             "555555554000-555555559000 r--p 00000000 fe:00 1 /usr/bin/cat\n\
              555555560000-555555581000 rw-p 00000000 00:00 0 [heap]\n\
              7ffff7d80000-7ffff7da8000 r--p 00000000 fe:00 2 /usr/lib/libc.so.6\n\
-             7ffffffde000-7ffffffff000 rw-p 00000000 00:00 0 [stack]\n",
+             7ffffffde000-7ffffffff000 rw-p 00000000 00:00 0 [stack]\n\
+             ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0 [vsyscall]\n",
         );
         assert_eq!(best, 0x1_0000..0x5355_5540_0000);
     }
@@ -132,5 +136,6 @@ mod tests {
     fn the_kernel_tells_of_this_process() {
         let room = largest().unwrap();
         assert!(room.end - room.start > 1 << 40, "{room:x?}");
+        assert!(room.end < 1 << 47, "{room:x?}");
     }
 }
