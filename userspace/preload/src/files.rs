@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Programs that close all files there are: the window's is the library's, and stays. To
-//! them it is not there.
+//! Programs that close all files there are, or want one at some number: the window's is the
+//! library's, and stays. To them it is not there.
 
 use crate::kernel;
 use crate::kernel::call;
 use crate::window;
 use nix::libc;
 use nix::libc::c_int;
+use nix::libc::c_long;
 use nix::libc::c_uint;
 
 /// close(2).
@@ -17,7 +18,7 @@ use nix::libc::c_uint;
 /// As the function of the C library.
 #[no_mangle]
 pub unsafe extern "C" fn close(fd: c_int) -> c_int {
-    if window::file() == Some(fd) {
+    if window::is_file(fd) {
         kernel::set_errno(libc::EBADF);
         return -1;
     }
@@ -60,4 +61,46 @@ pub unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) 
 pub unsafe extern "C" fn closefrom(first: c_int) {
     // SAFETY: By this function's own.
     unsafe { close_range(first.max(0) as c_uint, c_uint::MAX, 0) };
+}
+
+/// dup2(2).
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
+    // SAFETY: By this function's own.
+    unsafe { replace(libc::SYS_dup2, old, new, 0) }
+}
+
+/// dup3(2).
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
+    // SAFETY: By this function's own.
+    unsafe { replace(libc::SYS_dup3, old, new, flags) }
+}
+
+/// Makes `new` a descriptor of the file of `old`, by system call `number`.
+///
+/// # Safety
+///
+/// As the system call.
+unsafe fn replace(number: c_long, old: c_int, new: c_int, flags: c_int) -> c_int {
+    let error = match () {
+        () if window::is_file(old) => Some(libc::EBADF),
+        () if !window::leave_file(new) => Some(libc::EMFILE),
+        () => None,
+    };
+    if let Some(error) = error {
+        kernel::set_errno(error);
+        return -1;
+    }
+    let args = [old as u64, new as u64, flags as u64, 0, 0, 0];
+    // SAFETY: By this function's own.
+    unsafe { call(number, args) as c_int }
 }

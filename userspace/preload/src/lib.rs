@@ -8,10 +8,11 @@
 //! outside.rs  what mremap moves out of the window
 //! ranges.rs   munmap, mprotect, madvise, msync, mincore, mlock and its like
 //! heap.rs     brk, sbrk
-//! files.rs    close and its like
+//! files.rs    close, dup2 and their like
 //! process.rs  syscall, _exit; the library's begin and end
 //! room.rs     where the window goes
 //! window.rs   the process's window, and requests to it
+//! fd.rs       its file descriptor
 //! counters.rs what was redirected and what was not
 //! kernel.rs   system calls, without the C library's functions, which are these
 //! ```
@@ -23,6 +24,7 @@
 //! come by; what they have taken is counted when the process ends.
 
 mod counters;
+mod fd;
 mod files;
 mod heap;
 mod kernel;

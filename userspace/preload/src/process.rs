@@ -54,6 +54,8 @@ pub unsafe extern "C" fn syscall(
             libc::SYS_mincore => ranges::mincore(at(a), len, at(c).cast()).into(),
             libc::SYS_brk => heap::move_end(a) as c_long,
             libc::SYS_close => files::close(a as c_int).into(),
+            libc::SYS_dup2 => files::dup2(a as c_int, b as c_int).into(),
+            libc::SYS_dup3 => files::dup3(a as c_int, b as c_int, third).into(),
             libc::SYS_close_range => files::close_range(a as u32, b as u32, third).into(),
             libc::SYS_exit_group => _exit(a as c_int),
             _ => call(number, [a, b, c, d, e, f]),
@@ -90,6 +92,7 @@ pub unsafe extern "C" fn _Exit(status: c_int) -> ! {
 extern "C" fn begin() {
     extern "C" fn forked() {
         counters::forked();
+        window::forked();
     }
     counters::begin();
     mapping::begin();

@@ -4,11 +4,12 @@
 
 use crate::counters::count;
 use crate::counters::Counter;
+use crate::fd::Descriptor;
 use crate::kernel;
 use crate::room;
 use nix::libc;
+use nix::libc::c_int;
 use shadowmm_abi as abi;
-use std::sync::atomic::AtomicI32;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Acquire;
@@ -21,14 +22,12 @@ const THERE: u32 = 2;
 const FAILED: u32 = 3;
 
 static STATE: AtomicU32 = AtomicU32::new(NONE);
-static FILE: AtomicI32 = AtomicI32::new(-1);
+static FILE: Descriptor = Descriptor::none();
 static START: AtomicU64 = AtomicU64::new(0);
 static END: AtomicU64 = AtomicU64::new(0);
 
 /// Where the kernel chooses the place: 16 TiB.
 const SIZE: u64 = 1 << 44;
-/// Out of the way of programs that count their files.
-const HIGH_FILE: u64 = 900;
 
 /// Whether there is a window.
 pub(crate) fn is_there() -> bool {
@@ -72,24 +71,15 @@ fn map_file(file: u64) -> Option<(u64, u64)> {
 
 fn map() -> bool {
     // SAFETY: The path is a C string.
-    let low = unsafe { kernel::open(abi::SHADOWMM_DEVICE.as_ptr().cast(), libc::O_RDWR) };
-    let Some(low) = low else {
+    let file = unsafe { kernel::open(abi::SHADOWMM_DEVICE.as_ptr().cast(), libc::O_RDWR) };
+    let Some(file) = file else {
         return false;
-    };
-    let high = [low, libc::F_DUPFD_CLOEXEC as u64, HIGH_FILE, 0, 0, 0];
-    // SAFETY: The file is ours.
-    let file = match u64::try_from(unsafe { kernel::syscall(libc::SYS_fcntl, high) }) {
-        Ok(file) => {
-            kernel::close(low);
-            file
-        }
-        Err(_) => low,
     };
     let Some((start, size)) = map_file(file) else {
         kernel::close(file);
         return false;
     };
-    FILE.store(file as i32, Relaxed);
+    FILE.set(file);
     START.store(start, Relaxed);
     END.store(start + size, Relaxed);
     true
@@ -109,9 +99,26 @@ pub(crate) fn has(addr: u64, len: u64) -> bool {
     addr >= start && addr < end && len <= end - addr
 }
 
-/// The file through which it is mapped.
-pub(crate) fn file() -> Option<i32> {
-    (STATE.load(Acquire) == THERE).then(|| FILE.load(Relaxed))
+/// The file through which it is mapped, where that is to be kept.
+pub(crate) fn file() -> Option<c_int> {
+    (STATE.load(Acquire) == THERE)
+        .then(|| FILE.number())
+        .flatten()
+}
+
+/// Whether it is that file.
+pub(crate) fn is_file(fd: c_int) -> bool {
+    STATE.load(Acquire) == THERE && FILE.is(fd)
+}
+
+/// Leaves the file's number to the program, if it is that: false where there is no other.
+pub(crate) fn leave_file(fd: c_int) -> bool {
+    STATE.load(Acquire) != THERE || FILE.leave(fd)
+}
+
+/// A child has files of its own.
+pub(crate) fn forked() {
+    FILE.forked();
 }
 
 /// A part of a range of addresses: all of it in the window, or none.
@@ -157,15 +164,7 @@ pub(crate) fn ask<T>(number: u32, request: &mut T) -> i64 {
     unsafe {
         let head = std::ptr::from_mut(request).cast::<abi::shadowmm_head>();
         (*head).size = size_of::<T>() as u32;
-        let args = [
-            FILE.load(Relaxed) as u64,
-            number.into(),
-            head as u64,
-            0,
-            0,
-            0,
-        ];
-        kernel::syscall(libc::SYS_ioctl, args)
+        FILE.ioctl(number, head as u64)
     }
 }
 
