@@ -6,6 +6,7 @@ use crate::args;
 use crate::context::Context;
 use crate::error::Error;
 use crate::error::Result;
+use nix::unistd::mkdtemp;
 use std::env;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -19,6 +20,39 @@ const LIBRARY: &str = "libshadowmm_preload.so";
 const STATS_SIZE: usize = 4096;
 const SLOT: usize = 32;
 const NAME: usize = 24;
+
+/// The file that the processes count in, which goes with this.
+///
+/// The directory is new, and this user's alone: in one that is everybody's somebody could
+/// have put a link to another file where this one will be.
+struct Stats {
+    dir: PathBuf,
+}
+
+impl Stats {
+    fn new() -> Result<Self> {
+        let template = env::temp_dir().join("shadowmm-run-XXXXXX");
+        let dir = mkdtemp(&template).map_err(|error| {
+            let place = env::temp_dir();
+            let what = format!("could not make a directory in {}: {error}", place.display());
+            Error::failed(what).with_advice("name another place in TMPDIR")
+        })?;
+        let stats = Self { dir };
+        fs::write(stats.path(), [0; STATS_SIZE]).map_err(Error::Output)?;
+        Ok(stats)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join("stats")
+    }
+}
+
+impl Drop for Stats {
+    fn drop(&mut self) {
+        // The program may have removed it.
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
 
 /// Where the library is.
 fn library() -> Result<PathBuf> {
@@ -49,10 +83,9 @@ pub fn run(context: &Context, args: &args::Run) -> Result<()> {
     if args.shared {
         command.env("SHADOWMM_SHARED", "1");
     }
-    let stats = env::temp_dir().join(format!("shadowmm-run-{}", process::id()));
-    if args.stats {
-        fs::write(&stats, [0; STATS_SIZE]).map_err(Error::Output)?;
-        command.env("SHADOWMM_STATS", &stats);
+    let stats = args.stats.then(Stats::new).transpose()?;
+    if let Some(stats) = &stats {
+        command.env("SHADOWMM_STATS", stats.path());
     }
     let status = command.status().map_err(|error| {
         Error::failed(format!(
@@ -60,11 +93,10 @@ pub fn run(context: &Context, args: &args::Run) -> Result<()> {
             program.to_string_lossy()
         ))
     })?;
-    if args.stats {
-        for (name, value) in counters(&fs::read(&stats).map_err(Error::Output)?) {
+    if let Some(stats) = stats {
+        for (name, value) in counters(&fs::read(stats.path()).map_err(Error::Output)?) {
             eprintln!("shadowmm run: {name} {value}");
         }
-        let _ = fs::remove_file(&stats);
     }
     // As a shell has it, where a signal has ended it.
     let signal = || 128 + status.signal().unwrap_or(0);
@@ -86,6 +118,20 @@ fn counters(stats: &[u8]) -> Vec<(String, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_is_counted_is_nobody_elses_and_goes_in_the_end() {
+        let stats = Stats::new().unwrap();
+        let other = Stats::new().unwrap();
+        assert_ne!(stats.path(), other.path());
+        let dir = stats.dir.clone();
+        let mode = fs::metadata(&dir).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        assert!(counters(&fs::read(stats.path()).unwrap()).is_empty());
+        drop(stats);
+        assert!(!dir.exists() && other.path().exists());
+    }
 
     #[test]
     fn counters_have_names() {
