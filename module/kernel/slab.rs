@@ -6,6 +6,7 @@
 //! caches.rs   CREATE, CACHE
 //! objects.rs  OBJECT, OBJECTS, KMALLOC
 //! content.rs  BYTES
+//! private.rs  caches that are nobody's but the module's
 //! ```
 //!
 //! Lock order: `naming`, `forcing`, a file's objects, the shadow's state. The
@@ -14,6 +15,7 @@
 mod caches;
 mod content;
 mod objects;
+mod private;
 
 use crate::bindings;
 use crate::procfs;
@@ -30,6 +32,7 @@ use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::sync::Mutex;
+pub(crate) use private::PrivateCache;
 use shadowmm_core::buddy::gfp;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result as CoreResult;
@@ -61,6 +64,41 @@ pub(crate) struct FileObjects {
     table: Mutex<Table>,
 }
 
+/// A set of caches, as bits.
+struct CacheSet([AtomicU64; MAX_CACHES / 64]);
+
+impl CacheSet {
+    const fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; MAX_CACHES / 64])
+    }
+
+    fn set(&self, id: CacheId, has: bool) {
+        let bit = 1 << (id.index() % 64);
+        if let Some(bits) = self.0.get(id.index() / 64) {
+            if has {
+                bits.fetch_or(bit, Relaxed);
+            } else {
+                bits.fetch_and(!bit, Relaxed);
+            }
+        }
+    }
+
+    fn has(&self, id: CacheId) -> bool {
+        let bits = self.0.get(id.index() / 64);
+        bits.is_some_and(|bits| (bits.load(Relaxed) >> (id.index() % 64)) & 1 != 0)
+    }
+
+    fn any(&self) -> bool {
+        self.0.iter().any(|bits| bits.load(Relaxed) != 0)
+    }
+
+    fn clear(&self) {
+        for bits in &self.0 {
+            bits.store(0, Relaxed);
+        }
+    }
+}
+
 /// What the glue keeps of the layer of caches.
 #[pin_data]
 pub(crate) struct SlabFiles {
@@ -79,10 +117,10 @@ pub(crate) struct SlabFiles {
     named: AtomicBool,
     /// Objects that belong to open files.
     held: AtomicU64,
-    /// Caches that open files compare with the kernel's.
-    twins: AtomicU64,
-    /// The caches that CREATE has made, as bits.
-    created: [AtomicU64; MAX_CACHES / 64],
+    /// The caches that are compared with the kernel's, or measured.
+    private: CacheSet,
+    /// The caches that CREATE has made.
+    created: CacheSet,
 }
 
 impl SlabFiles {
@@ -94,8 +132,8 @@ impl SlabFiles {
             naming <- new_mutex!(()),
             named: AtomicBool::new(false),
             held: AtomicU64::new(0),
-            twins: AtomicU64::new(0),
-            created: [const { AtomicU64::new(0) }; MAX_CACHES / 64],
+            private: CacheSet::new(),
+            created: CacheSet::new(),
         })
     }
 
@@ -104,10 +142,10 @@ impl SlabFiles {
         self.held.load(Relaxed)
     }
 
-    /// Whether open files have objects, or caches that they compare with the kernel's. What they
-    /// have taken from these goes back before the cache does, and is not counted by itself.
+    /// Whether open files have objects, or caches are compared or measured. What was taken from
+    /// these goes back before the cache does, and is not counted by itself.
     pub(crate) fn is_in_use(&self) -> bool {
-        self.held() != 0 || self.twins.load(Relaxed) != 0
+        self.held() != 0 || self.private.any()
     }
 
     /// Makes the table of a file that is being opened.
@@ -124,26 +162,8 @@ impl SlabFiles {
     pub(crate) fn forget_caches(&self) {
         let _naming = self.naming.lock();
         self.named.store(false, Relaxed);
-        for created in &self.created {
-            created.store(0, Relaxed);
-        }
+        self.created.clear();
         procfs::forget_caches();
-    }
-
-    fn set_created(&self, id: CacheId, created: bool) {
-        let bit = 1 << (id.index() % 64);
-        if let Some(bits) = self.created.get(id.index() / 64) {
-            if created {
-                bits.fetch_or(bit, Relaxed);
-            } else {
-                bits.fetch_and(!bit, Relaxed);
-            }
-        }
-    }
-
-    fn is_created(&self, id: CacheId) -> bool {
-        let bits = self.created.get(id.index() / 64);
-        bits.is_some_and(|bits| (bits.load(Relaxed) >> (id.index() % 64)) & 1 != 0)
     }
 
     /// Whether any open file has the object.

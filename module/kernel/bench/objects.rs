@@ -21,16 +21,16 @@ use crate::abi;
 use crate::bindings;
 use crate::shadow::Mm;
 use crate::shadow::Shadow;
+use crate::slab::PrivateCache;
 use crate::uapi;
 use crate::users::check_admin;
-use core::fmt;
-use core::fmt::Write;
 use core::ptr;
 use kernel::bindings::GFP_KERNEL as HOST_GFP;
 use kernel::ffi::c_void;
 use kernel::prelude::*;
 use kernel::str::CStrExt;
 use kernel::str::CString;
+use kernel::sync::Arc;
 use shadowmm_core::buddy::gfp;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result;
@@ -58,42 +58,15 @@ struct Ours<'a, 'm> {
     id: CacheId,
 }
 
-/// What lives in the cache at the end is written to the log.
-struct Log;
-
-impl Write for Log {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        pr_err!("bench: {}", text);
-        Ok(())
-    }
-}
-
 impl<'a, 'm> Ours<'a, 'm> {
-    fn new(mm: &'a Mm<'m>, size: u32, name: &str) -> Result<Self> {
+    fn new(mm: &'a Mm<'m>, id: CacheId) -> Result<Self> {
         let slab = mm.slab()?;
-        let mut args = CacheArgs::new(name, size);
-        args.flags = SlabFlags::NO_MERGE;
-        let id = slab.create(&args)?;
-        match slab.cache(id) {
-            Ok(cache) => Ok(Self {
-                slab,
-                cache,
-                sized: slab.by_size(),
-                id,
-            }),
-            Err(error) => {
-                slab.destroy(id, &mut Log)?;
-                Err(error)
-            }
-        }
-    }
-}
-
-impl Drop for Ours<'_, '_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.slab.destroy(self.id, &mut Log) {
-            not_freed(error);
-        }
+        Ok(Self {
+            slab,
+            cache: slab.cache(id)?,
+            sized: slab.by_size(),
+            id,
+        })
     }
 }
 
@@ -455,7 +428,7 @@ fn remote<S: ObjectSide>(
 }
 
 /// Measures what `request` asks for.
-pub(crate) fn run(shadow: &Shadow, request: &mut uapi::shadowmm_bench_slab) -> Result<()> {
+pub(crate) fn run(shadow: &Arc<Shadow>, request: &mut uapi::shadowmm_bench_slab) -> Result<()> {
     check_admin()?;
     let what = What::of(request)?;
     let wanted = |without| request.head.flags & without == 0;
@@ -470,8 +443,18 @@ pub(crate) fn run(shadow: &Shadow, request: &mut uapi::shadowmm_bench_slab) -> R
     }
     let mut drawn = Drawn::new()?;
     let plan = drawn.plan();
-    let (ours, theirs, magazines) =
-        shadow.with_mm_unchanged(|mm| measure(mm, request, what, &plan, (ours, theirs)))?;
+    // Two may measure at once, and names are those of directories.
+    let name = CString::try_from_fmt(fmt!("shadowmm-bench-{}", kernel::current!().pid()))
+        .map_err(|_| Error::NoHostMemory)?;
+    let name = name.to_str().map_err(|_| Error::BadCacheName)?;
+    let mut args = CacheArgs::new(name, request.size);
+    args.flags = SlabFlags::NO_MERGE;
+    let cache = ours.then(|| PrivateCache::new(shadow, &args)).transpose()?;
+    let theirs = theirs.then(|| Host::new(request.size, name)).transpose()?;
+    let (ours, theirs, magazines) = shadow.with_mm_unchanged(|mm| {
+        let ours = cache.as_ref().map(|cache| Ours::new(mm, cache.id()));
+        measure(request, what, &plan, (ours.transpose()?, theirs))
+    })?;
     abi::write_array(request.shadow_ticks, &ours)?;
     abi::write_array(request.host_ticks, &theirs)?;
     request.done = ours.len().max(theirs.len()) as u32;
@@ -488,22 +471,11 @@ pub(crate) fn run(shadow: &Shadow, request: &mut uapi::shadowmm_bench_slab) -> R
 /// What the blocks of both sides took, and how many objects a CPU of the shadow
 /// keeps.
 fn measure(
-    mm: &Mm<'_>,
     request: &uapi::shadowmm_bench_slab,
     what: What,
     plan: &Plan<'_>,
-    wanted: (bool, bool),
+    (ours, theirs): (Option<Ours<'_, '_>>, Option<Host>),
 ) -> Result<(KVVec<u64>, KVVec<u64>, u32)> {
-    // Two may measure at once, and names are those of directories.
-    let name = CString::try_from_fmt(fmt!("shadowmm-bench-{}", kernel::current!().pid()))
-        .map_err(|_| Error::NoHostMemory)?;
-    let name = name.to_str().map_err(|_| Error::BadCacheName)?;
-    let ours = wanted.0.then(|| Ours::new(mm, request.size, name));
-    let ours = ours.transpose()?;
-    let theirs = wanted
-        .1
-        .then(|| Host::new(request.size, name))
-        .transpose()?;
     let mut ours = Bench::new(ours, what, request.blocks)?;
     let mut theirs = Bench::new(theirs, what, request.blocks)?;
     for _ in 0..request.blocks {

@@ -10,7 +10,6 @@
 //! text.rs          a side's state as a text
 //!
 //! host_cache.rs    caches of the kernel's slab allocator, through host_slab.c
-//! shadow_cache.rs  the shadow's beside them
 //! slab.rs          what it makes of requests; pairs of a cache there and one here
 //! objects.rs       the same objects from both
 //! ```
@@ -24,7 +23,6 @@ mod host_cache;
 mod host_zone;
 mod objects;
 mod play;
-mod shadow_cache;
 mod slab;
 mod text;
 mod twin;

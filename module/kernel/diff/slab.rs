@@ -7,9 +7,9 @@ use super::host_cache::is_harmless;
 use super::host_cache::HostCache;
 use super::no_memory;
 use super::objects::Slots;
-use super::shadow_cache::ShadowCache;
 use crate::abi;
 use crate::shadow::Shadow;
+use crate::slab::PrivateCache;
 use crate::uapi;
 use crate::users::check_admin;
 use kernel::prelude::*;
@@ -28,12 +28,12 @@ const MAX_CACHES: u32 = 1024;
 /// given back.
 pub(super) struct Pair {
     pub(super) host: HostCache,
-    shadow: Option<ShadowCache>,
+    shadow: Option<PrivateCache>,
 }
 
 impl Pair {
     /// The shadow's; none when the pair was asked for without.
-    pub(super) fn shadow(&self) -> CoreResult<&ShadowCache> {
+    pub(super) fn shadow(&self) -> CoreResult<&PrivateCache> {
         self.shadow.as_ref().ok_or(Error::NoSuchCache)
     }
 }
@@ -134,7 +134,7 @@ impl SlabDiff {
     }
 
     /// The same cache in the shadow.
-    fn create(&self, wanted: &uapi::shadowmm_diff_cache, name: &CStr) -> CoreResult<ShadowCache> {
+    fn create(&self, wanted: &uapi::shadowmm_diff_cache, name: &CStr) -> CoreResult<PrivateCache> {
         let has = |option| wanted.options & option != 0;
         let args = CacheArgs {
             name: name.to_str().map_err(|_| Error::BadText)?,
@@ -150,7 +150,7 @@ impl SlabDiff {
             freeptr_offset: has(uapi::SHADOWMM_DIFF_FREEPTR).then_some(wanted.freeptr_offset),
             sheaf_capacity: wanted.sheaf_capacity,
         };
-        ShadowCache::new(&self.shadow, &args)
+        PrivateCache::new(&self.shadow, &args)
     }
 
     /// DIFF_OBJECTS.

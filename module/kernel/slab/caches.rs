@@ -25,7 +25,6 @@ use shadowmm_core::slab::CacheArgs;
 use shadowmm_core::slab::CacheId;
 use shadowmm_core::slab::CacheName;
 use shadowmm_core::slab::Constructor;
-use shadowmm_core::slab::ObjectAllocator;
 use shadowmm_core::slab::SlabFlags;
 
 /// For how many places that allocate there is room at most.
@@ -108,7 +107,7 @@ impl Shadow {
     }
 
     /// Makes a cache's directory what the cache is. As above.
-    fn name_cache(&self, id: CacheId) {
+    pub(super) fn name_cache(&self, id: CacheId) {
         procfs::remove_cache(id);
         let name = self.with_mm(|mm| mm.objects()?.report(id).ok_or(Error::NoSuchCache));
         let Ok(name) = name.map(|cache| cache.name) else {
@@ -177,7 +176,7 @@ impl OpenFile {
         })?;
         if refcount <= 1 {
             // Otherwise it was there before, whosever it is.
-            shadow.slab.set_created(id, true);
+            shadow.slab.created.set(id, true);
         }
         shadow.name_caches();
         shadow.name_cache(id);
@@ -287,52 +286,18 @@ impl Shadow {
             if cache.refcount > 1 {
                 return objects.destroy(id, said);
             }
-            if !self.slab.is_created(id) {
+            if !self.slab.created.has(id) {
                 // Address spaces need theirs, and so does who compares or measures.
                 return Err(Error::CacheNeeded);
             }
             // Before it is gone: somebody may get its number, and be no request.
-            self.slab.set_created(id, false);
+            self.slab.created.set(id, false);
             let destroyed = objects.destroy(id, said);
             if destroyed.is_err() {
-                self.slab.set_created(id, true);
+                self.slab.created.set(id, true);
             }
             destroyed
         })
-    }
-
-    /// Makes a cache to be compared with one of the kernel's. It is merged with no other, and no
-    /// boot begins anew until [`Shadow::destroy_twin`].
-    ///
-    /// # Errors
-    ///
-    /// Those of the layer; [`Error::BadFlags`] where others might share it.
-    pub(crate) fn create_twin(&self, args: &CacheArgs<'_>) -> CoreResult<CacheId> {
-        if !args.flags.has(SlabFlags::NO_MERGE) {
-            return Err(Error::BadFlags);
-        }
-        self.with_mm(|mm| {
-            let id = mm.slab()?.create(args)?;
-            // Who begins anew waits for this one.
-            self.slab.twins.fetch_add(1, Relaxed);
-            Ok(id)
-        })
-    }
-
-    /// Destroys it, whose objects have been given back. Where one is damaged, or somebody else
-    /// has taken some, the cache stays until the next boot.
-    pub(crate) fn destroy_twin(&self, id: CacheId) {
-        let _naming = self.slab.naming.lock();
-        {
-            // As for those that CREATE has made.
-            let _alone = self.slab.forcing.write();
-            let _ = self.with_mm(|mm| mm.slab()?.destroy(id, &mut Unsaid));
-        }
-        if self.slab.named.load(Relaxed) {
-            // It was there, perhaps, when the layer's own were given their directories.
-            self.name_cache(id);
-        }
-        self.slab.twins.fetch_sub(1, Relaxed);
     }
 
     /// Writes a file of a cache.
@@ -405,7 +370,7 @@ impl Shadow {
 }
 
 /// Where a text goes that nobody reads.
-struct Unsaid;
+pub(super) struct Unsaid;
 
 impl fmt::Write for Unsaid {
     fn write_str(&mut self, _: &str) -> fmt::Result {

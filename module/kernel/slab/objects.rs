@@ -146,7 +146,7 @@ impl OpenFile {
         self.shadow.with_mm(|mm| {
             let cache = mm.objects_if_up().and_then(|objects| objects.report(id));
             let cache = cache.ok_or(Error::NoSuchCache)?;
-            if !cache.geometry.flags.has(SlabFlags::DEBUG) || !slab.is_created(id) {
+            if !cache.geometry.flags.has(SlabFlags::DEBUG) || !slab.created.has(id) {
                 return Err(Error::NeedsDebugging);
             }
             misuse(mm, &mut table)

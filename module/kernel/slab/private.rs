@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Caches of the shadow's that the module has for itself: to be compared with one of the
+//! kernel's, or to be measured. All that is taken from them goes back before they do, so no
+//! open file may take anything.
+//!
+//! Lock order: the kernel's lock of its CPUs (`cpus_read_lock`), then the shadow's state: so do
+//! the workers (workers.c). Shrinking and destroying a cache of the kernel takes the first,
+//! and whatever else its allocator may come to is its own affair: nothing is asked of the kernel
+//! with the state held.
+
+use super::caches::Unsaid;
+use crate::platform::Kernel;
+use crate::shadow::Shadow;
+use core::sync::atomic::Ordering::Relaxed;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use shadowmm_core::error::Error;
+use shadowmm_core::error::Result as CoreResult;
+use shadowmm_core::slab::CacheArgs;
+use shadowmm_core::slab::CacheId;
+use shadowmm_core::slab::ObjectAllocator;
+use shadowmm_core::slab::SlabAllocator;
+use shadowmm_core::slab::SlabFlags;
+
+/// A cache of the shadow's, which is ours. No boot begins anew while it is there.
+///
+/// # Invariants
+///
+/// `id` is from [`Shadow::create_private`], and the number of no other cache.
+pub(crate) struct PrivateCache {
+    shadow: Arc<Shadow>,
+    id: CacheId,
+}
+
+impl PrivateCache {
+    /// Has the shadow make it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Shadow::create_private`].
+    pub(crate) fn new(shadow: &Arc<Shadow>, args: &CacheArgs<'_>) -> CoreResult<Self> {
+        let id = shadow.create_private(args)?;
+        // INVARIANT: It is from there.
+        Ok(Self {
+            shadow: shadow.clone(),
+            id,
+        })
+    }
+
+    /// Its number.
+    pub(crate) fn id(&self) -> CacheId {
+        self.id
+    }
+
+    /// Uses it, with the shadow's state held.
+    pub(crate) fn with<R>(
+        &self,
+        job: impl FnOnce(&SlabAllocator<'_, '_, Kernel>, CacheId) -> CoreResult<R>,
+    ) -> CoreResult<R> {
+        self.shadow.with_mm(|mm| job(&mm.slab()?, self.id))
+    }
+}
+
+impl Drop for PrivateCache {
+    fn drop(&mut self) {
+        self.shadow.destroy_private(self.id);
+    }
+}
+
+impl Shadow {
+    /// Makes a cache that no open file takes anything from. It is merged with no other, and no
+    /// boot begins anew until [`Shadow::destroy_private`].
+    ///
+    /// # Errors
+    ///
+    /// Those of the layer; [`Error::BadFlags`] where others might share it.
+    fn create_private(&self, args: &CacheArgs<'_>) -> CoreResult<CacheId> {
+        if !args.flags.has(SlabFlags::NO_MERGE) {
+            return Err(Error::BadFlags);
+        }
+        // Its number may be that of one that is about to go.
+        let _naming = self.slab.naming.lock();
+        // Who takes objects by a number that he has guessed comes before it, or sees whose it is.
+        let _alone = self.slab.forcing.write();
+        self.with_mm(|mm| {
+            let id = mm.slab()?.create(args)?;
+            // Who begins anew waits for this one.
+            self.slab.private.set(id, true);
+            Ok(id)
+        })
+    }
+
+    /// Destroys it, whose objects have been given back. Where one is damaged the cache stays, as
+    /// if CREATE had made it.
+    fn destroy_private(&self, id: CacheId) {
+        let _naming = self.slab.naming.lock();
+        let destroyed = {
+            // As for those that CREATE has made.
+            let _alone = self.slab.forcing.write();
+            let destroyed = self.with_mm(|mm| mm.slab()?.destroy(id, &mut Unsaid));
+            self.slab.created.set(id, destroyed.is_err());
+            self.slab.private.set(id, false);
+            destroyed
+        };
+        if let Err(error) = destroyed {
+            pr_err!(
+                "a cache that was compared or measured stays: {}\n",
+                error.sentence()
+            );
+        }
+        if self.slab.named.load(Relaxed) {
+            // It was there, perhaps, when the layer's own were given their directories.
+            self.name_cache(id);
+        }
+    }
+}
