@@ -462,7 +462,10 @@ enum shadowmm_object_op {
 	SHADOWMM_OBJECT_FREE = 1,
 };
 
-/* OBJECT: an object of a cache, owned by the open file until it is freed or the file closed. */
+/*
+ * OBJECT: an object of a cache, owned by the open file until it is freed or the file closed. A cache that
+ * BENCH_SLAB measures or DIFF_CACHES compares gives none (EBUSY).
+ */
 struct shadowmm_object {
 	struct shadowmm_head head;
 	__u32 op;		/* enum shadowmm_object_op */

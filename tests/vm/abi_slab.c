@@ -690,8 +690,15 @@ static void pairs(int fd, int other)
 	struct shadowmm_stage reset = REQUEST(shadowmm_stage);
 	struct shadowmm_create create = cache_of("abi_beside", 100);
 	struct shadowmm_cache find = with_cache(SHADOWMM_CACHE_FIND, 0);
+	struct shadowmm_object object = object_of(0);
+	struct shadowmm_objects objects = REQUEST(shadowmm_objects);
 	struct shadowmm_rec_cache found;
+	__u64 taken[2];
 
+	objects.op = SHADOWMM_OBJECT_ALLOC;
+	objects.nid = -1;
+	objects.count = 2;
+	objects.objects = address(taken);
 	reset.op = SHADOWMM_STAGE_RESET;
 	name_it(find.name, "diff-abi");
 	accepted("DIFF_CACHES", fd, SHADOWMM_IOC_DIFF_CACHES, &caches);
@@ -703,6 +710,10 @@ static void pairs(int fd, int other)
 	accepted("CREATE: one like a pair's", other, SHADOWMM_IOC_CREATE, &create);
 	accepted("FIND", other, SHADOWMM_IOC_CACHE, &find);
 	expect("is not the pair's", create.aliases == 0 && create.cache != find.cache);
+	/* It could not go while somebody else had objects of it. */
+	object.cache = objects.cache = find.cache;
+	refused("OBJECT: of a pair's", other, SHADOWMM_IOC_OBJECT, &object, &CacheNeeded);
+	refused("OBJECTS: of a pair's", other, SHADOWMM_IOC_OBJECTS, &objects, &CacheNeeded);
 	destroy(other, create.cache);
 	expect("the pair's has a directory", has_directory());
 	play("DIFF_OBJECTS: give", fd, SHADOWMM_DIFF_GIVE);

@@ -79,6 +79,15 @@ impl OpenFile {
         }
     }
 
+    /// Refuses to take objects of a cache of which nobody may: it could not go. The caller holds
+    /// `forcing`.
+    fn check_takes(&self, id: CacheId) -> CoreResult<()> {
+        match self.shadow.slab.private.has(id) {
+            true => Err(Error::CacheNeeded),
+            false => Ok(()),
+        }
+    }
+
     /// Takes an object for the file: what it is, and where. NULL is nobody's.
     fn take_object(
         &self,
@@ -88,6 +97,7 @@ impl OpenFile {
         let slab = &self.shadow.slab;
         let taken = {
             let _calm = slab.forcing.read();
+            cache.map_or(Ok(()), |id| self.check_takes(id))?;
             let mut table = self.objects.table.lock();
             let charge = self.account.charge(Kind::Objects, 1)?;
             make_room(&mut table, 1)?;
@@ -222,6 +232,7 @@ impl OpenFile {
         {
             let slab = &self.shadow.slab;
             let _calm = slab.forcing.read();
+            self.check_takes(id)?;
             let mut table = self.objects.table.lock();
             let charge = self.account.charge(Kind::Objects, count as u64)?;
             make_room(&mut table, count)?;
