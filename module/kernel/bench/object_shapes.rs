@@ -177,17 +177,12 @@ impl ObjectShape {
                 let window = bulk.get_mut(..WINDOW)?;
                 let filled = fill(side, window, plan.first);
                 start = clock();
-                let done = filled.and_then(|()| churn(side, window, plan.steps));
+                let done = filled.map_or(0, |()| churn(side, window, plan.steps));
                 end = clock();
-                let sizes = if done.is_some() {
-                    plan.last
-                } else {
-                    plan.first
-                };
-                for (&object, &size) in window.iter().zip(sizes) {
-                    side.kfree(object, size.into());
+                for (at, &object) in window.iter().enumerate() {
+                    side.kfree(object, plan.size_after(done, at));
                 }
-                done?;
+                (done == plan.steps.len()).then_some(())?;
             }
         }
         Some(end.wrapping_sub(start))
@@ -284,16 +279,24 @@ fn fill<S: ObjectSide>(side: &S, window: &mut [S::Object], sizes: &[u16]) -> Opt
     Some(())
 }
 
-/// Does the steps.
+/// Does the steps: how many, which is all unless memory ran out.
 #[inline(never)]
-fn churn<S: ObjectSide>(side: &S, window: &mut [S::Object], steps: &[Step]) -> Option<()> {
-    for step in steps {
-        let place = window.get_mut(usize::from(step.at))?;
-        side.kfree(*place, step.old.into());
-        *place = S::none();
-        *place = side.kmalloc_any(step.new.into())?;
+fn churn<S: ObjectSide>(side: &S, window: &mut [S::Object], steps: &[Step]) -> usize {
+    let mut left = steps.iter();
+    while let Some(step) = left.next() {
+        let swapped = window.get_mut(usize::from(step.at)).and_then(|place| {
+            side.kfree(*place, step.old.into());
+            *place = S::none();
+            *place = side.kmalloc_any(step.new.into())?;
+            Some(())
+        });
+        if swapped.is_none() {
+            // This one is not.
+            let undone = left.len().saturating_add(1);
+            return steps.len().saturating_sub(undone);
+        }
     }
-    Some(())
+    steps.len()
 }
 
 /// How many pages the cache has with [`MANY`] objects alive, and with one of
@@ -339,6 +342,18 @@ pub struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
+    /// The size of the object at a place of the window when so many steps are done.
+    fn size_after(&self, done: usize, at: usize) -> usize {
+        let (sizes, steps) = match done == self.steps.len() {
+            true => (self.last, &[][..]),
+            false => (self.first, self.steps.get(..done).unwrap_or_default()),
+        };
+        let mut newest = steps.iter().rev();
+        let came = newest.find(|step| usize::from(step.at) == at);
+        let size = came.map(|step| step.new).or(sizes.get(at).copied());
+        size.unwrap_or_default().into()
+    }
+
     /// Draws: `order` and `steps` have room for [`BULK`], `first` and `last` for
     /// [`WINDOW`].
     pub fn draw(
