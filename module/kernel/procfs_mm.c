@@ -7,6 +7,7 @@
 #include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/llist.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>
@@ -79,8 +80,15 @@ static ssize_t read_pagemap(struct file *file, char __user *buf, size_t count, l
 		return -ENOMEM;
 	while (count) {
 		size_t nr = min(count / sizeof(u64), ENTRIES);
-		int had = shadowmm_proc_pagemap(id, *ppos / sizeof(u64), entries, nr, frames);
+		int had;
 
+		/* One read may be of 2 GiB. */
+		if (fatal_signal_pending(current)) {
+			done = done ?: -EINTR;
+			break;
+		}
+		cond_resched();
+		had = shadowmm_proc_pagemap(id, *ppos / sizeof(u64), entries, nr, frames);
 		if (had <= 0) {
 			done = done ?: had;
 			break;
