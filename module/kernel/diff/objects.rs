@@ -5,9 +5,9 @@
 
 use super::host_cache::HostObject;
 use super::no_memory;
-use super::shadow_cache::ShadowCache;
 use super::slab::Pair;
 use crate::abi;
+use crate::slab::PrivateCache;
 use crate::uapi;
 use kernel::prelude::*;
 use shadowmm_core::buddy::gfp;
@@ -282,7 +282,7 @@ fn apart(objects: &[u64], size: u64) -> u64 {
 }
 
 /// An object of the shadow's.
-fn ask(cache: &ShadowCache) -> Result<ObjAddr, Why> {
+fn ask(cache: &PrivateCache) -> Result<ObjAddr, Why> {
     let asked = cache.with(|slab, id| {
         for _ in 0..ATTEMPTS {
             match slab.alloc(id, &REQUEST) {
@@ -300,7 +300,7 @@ fn ask(cache: &ShadowCache) -> Result<ObjAddr, Why> {
 }
 
 /// As many objects of the shadow's as there are places, or none.
-fn ask_bulk(cache: &ShadowCache, objects: &mut [ObjAddr]) -> Result<(), Why> {
+fn ask_bulk(cache: &PrivateCache, objects: &mut [ObjAddr]) -> Result<(), Why> {
     for _ in 0..ATTEMPTS {
         match cache.with(|slab, id| slab.alloc_bulk(id, &REQUEST, objects)) {
             Ok(_) => return Ok(()),
