@@ -316,9 +316,10 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         Ok(new)
     }
 
-    /// Copies what an object holds to another.
+    /// Copies the first `size` bytes of an object to another.
     fn copy(&self, from: ObjAddr, to: ObjAddr, size: Bytes) {
-        let words = |at: ObjAddr| self.cell_slice::<AtomicU64>(PhysRange::new(at.addr(), size));
+        let whole = Bytes(size.0.div_ceil(8).saturating_mul(8));
+        let words = |at: ObjAddr| self.cell_slice::<AtomicU64>(PhysRange::new(at.addr(), whole));
         let (Some(from), Some(to)) = (words(from), words(to)) else {
             // Whole pages that are not in one piece of host memory.
             let _ = self
@@ -327,8 +328,19 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
                 .copy(PhysRange::new(from.addr(), size), to.addr());
             return;
         };
+        let mut left = size.0;
         for (from, to) in from.iter().zip(to) {
-            to.store(from.load(Relaxed), Relaxed);
+            let mut word = from.load(Relaxed);
+            if left < 8 {
+                // What lies behind may be red.
+                let mut bytes = to.load(Relaxed).to_ne_bytes();
+                for (to, from) in bytes.iter_mut().zip(word.to_ne_bytes()).take(left as usize) {
+                    *to = from;
+                }
+                word = u64::from_ne_bytes(bytes);
+            }
+            to.store(word, Relaxed);
+            left = left.saturating_sub(8);
         }
     }
 }

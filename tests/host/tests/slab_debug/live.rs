@@ -353,6 +353,41 @@ fn freelists_of_caches_that_are_not_debugged_are_hardened() {
     machine.validate();
 }
 
+/// However many bytes those are, and no more: what was asked for, of a cache with owners, and a
+/// size that is not one of words.
+#[test]
+fn all_bytes_go_along_when_an_object_moves() {
+    let owners = SlabFlags::KMALLOC | SlabFlags::STORE_USER;
+    for flags in [
+        owners,
+        owners | SlabFlags::RED_ZONE,
+        ALL | SlabFlags::KMALLOC,
+        ALL,
+    ] {
+        let machine = Machine::new();
+        let slab = machine.slab();
+        for (size, asked) in [(64, 5), (64, 10), (64, 16), (61, 61), (3, 3)] {
+            let cache = machine.create("moving", size, flags);
+            let object = slab.alloc(cache, &KERNEL.of_size(asked)).unwrap();
+            for at in 0..asked {
+                machine.poke(object, at.into(), at as u8 + 1);
+            }
+            let moved = slab.krealloc(Some(object), Bytes(100), &KERNEL).unwrap();
+            assert_ne!(moved, object);
+            let bytes: Vec<_> = (0..asked)
+                .map(|at| machine.peek(moved, at.into()))
+                .collect();
+            assert!(
+                bytes.iter().zip(1..).all(|(&is, was)| is == was),
+                "{asked} of {size}: {bytes:?}"
+            );
+            slab.kfree(moved, CALLER).unwrap();
+            machine.destroy(cache);
+        }
+        machine.finish();
+    }
+}
+
 /// Who asks for more keeps what he has where that can't be given up, and nothing else is lost.
 #[test]
 fn what_is_damaged_stays_when_more_is_asked_for() {
