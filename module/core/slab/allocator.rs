@@ -185,8 +185,9 @@ pub trait ObjectAllocator {
     /// Those of [`ObjectAllocator::free`].
     fn kfree(&self, object: ObjAddr, caller: u64) -> Result<()>;
 
-    /// Makes the object larger or smaller: the same one where it has the size,
-    /// else another with what fits of its contents. None is a new one, and
+    /// Makes the object larger or smaller: the same one where it has the size and
+    /// does not lie on another node than `__GFP_THISNODE` asks for, else another
+    /// with what fits of its contents. None is a new one, and
     /// of size 0 the object goes (`krealloc`).
     ///
     /// # Errors

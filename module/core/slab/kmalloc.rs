@@ -15,6 +15,7 @@ use super::near::kmalloc_number;
 use super::near::NearCpu;
 use super::object::CacheId;
 use super::object::ObjAddr;
+use super::state::Shape;
 use super::system::SlabAllocator;
 use super::told;
 use crate::buddy::gfp;
@@ -22,12 +23,27 @@ use crate::buddy::AllocRequest;
 use crate::buddy::PageAllocator;
 use crate::error::Error;
 use crate::error::Result;
+use crate::page::PageDescriptor;
 use crate::phys::Bytes;
 use crate::phys::PageOrder;
 use crate::phys::PhysRange;
 use crate::platform::Platform;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
+
+/// An object that is to have another size.
+struct Extent {
+    /// Its cache's; `None` for whole pages.
+    shape: Option<Shape>,
+    /// All that it has (`ks`). Not what [`ObjectAllocator::ksize`] says: what lies
+    /// between one object and the next is none of it.
+    ///
+    /// [`ObjectAllocator::ksize`]: super::ObjectAllocator::ksize
+    size: Bytes,
+    /// What of that was asked for, where the object keeps that, or all
+    /// (`orig_size`).
+    asked: Bytes,
+}
 
 /// kmalloc at hand, for those who know what they have; see
 /// [`Cache`](super::Cache).
@@ -288,32 +304,59 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         let Some(object) = object.filter(|object| !object.is_null()) else {
             return self.kmalloc_slow(size, request);
         };
-        let old = self.size_of(object)?;
+        let old = self.extent(object)?;
         if size.is_zero() {
             self.kfree_slow(object)?;
             return Ok(ObjAddr::NULL);
         }
-        let shape = match self.large_order(object) {
-            Some(_) => None,
-            None => Some(self.cache(self.cache_of(object)?)?.cells().shape()),
-        };
-        if size <= old {
+        if !self.is_elsewhere(object, request) && size <= old.size {
             // What is zeroed is zero up to the end of what was there; what the
             // last user asked for is known to debugging alone.
-            if let Some(shape) = shape {
-                self.set_asked_size(&shape, object, Some(size));
+            if let Some(shape) = &old.shape {
+                self.set_asked_size(shape, object, Some(size));
             }
             return Ok(object);
         }
         let new = self.kmalloc_slow(size, request)?;
-        let asked = shape.and_then(|shape| self.asked_size(&shape, object));
-        self.copy(object, new, asked.unwrap_or(old).min(old));
+        self.copy(object, new, old.asked.min(size));
         if let Err(error) = self.kfree_slow(object) {
             // It stays the caller's, and the other is nobody's.
             let _ = self.kfree_slow(new);
             return Err(error);
         }
         Ok(new)
+    }
+
+    /// What `__do_krealloc` looks up of an object.
+    fn extent(&self, object: ObjAddr) -> Result<Extent> {
+        if let Some(order) = self.large_order(object) {
+            let size = order.pages().bytes();
+            return Ok(Extent {
+                shape: None,
+                size,
+                asked: size,
+            });
+        }
+        let shape = self.cache(self.cache_of(object)?)?.cells().shape();
+        self.find_object(&shape, object)?;
+        let size = Bytes(shape.geometry.object_size.into());
+        let asked = self.asked_size(&shape, object);
+        // It lies where its owner may have written.
+        let asked = asked.filter(|asked| !asked.is_zero() && *asked <= size);
+        Ok(Extent {
+            shape: Some(shape),
+            size,
+            asked: asked.unwrap_or(size),
+        })
+    }
+
+    /// Whether an object lies on another node than on the one that is asked for, and
+    /// no other will do.
+    fn is_elsewhere(&self, object: ObjAddr, request: &ObjRequest) -> bool {
+        let nid = self.page(object.pfn()).map(PageDescriptor::nid);
+        request.gfp.has(gfp::__GFP_THISNODE)
+            && !request.nid.is_none()
+            && nid.is_some_and(|nid| nid != request.nid)
     }
 
     /// Copies the first `size` bytes of an object to another.

@@ -17,6 +17,7 @@ use super::layout::SizeIndex;
 use super::record;
 use super::Kmsob;
 use super::Owner;
+use crate::buddy::gfp;
 use crate::buddy::PageAllocator;
 use crate::error::Error;
 use crate::error::Result;
@@ -135,13 +136,17 @@ impl<P: Platform, A: PageAllocator> ObjectAllocator for Kmsob<'_, P, A> {
             return Ok(ObjAddr::NULL);
         }
         let has = self.ksize(old)?;
-        if size <= has {
+        let page = self.pages.descriptor(old.pfn()).ok_or(Error::ForeignPfn)?;
+        let elsewhere = request.gfp.has(gfp::__GFP_THISNODE)
+            && !request.nid.is_none()
+            && request.nid != page.nid();
+        if !elsewhere && size <= has {
             return Ok(old);
         }
         let new = self.kmalloc(size, request)?;
         let copied = self
             .memory
-            .copy(PhysRange::new(old.addr(), has), new.addr());
+            .copy(PhysRange::new(old.addr(), has.min(size)), new.addr());
         if let Err(error) = copied.and_then(|()| self.kfree(old, request.caller)) {
             self.kfree(new, request.caller)?;
             return Err(error);

@@ -224,6 +224,25 @@ fn an_object_that_grows_keeps_what_it_holds() {
     }
 }
 
+/// What can't be had is refused, not passed over: objects of one node alone.
+#[test]
+fn an_object_stays_where_it_is_when_it_has_to_be_on_another_node() {
+    for machine in Machine::each(1024) {
+        let object = machine.kmalloc(100).unwrap();
+        machine.fill(object, 100, 3);
+        let on = |nid| {
+            let request = ObjRequest::new(GFP_KERNEL | __GFP_THISNODE).on(nid);
+            machine.pool().krealloc(Some(object), Bytes(50), &request)
+        };
+        assert_eq!(on(NodeId(0)), Ok(object));
+        assert_eq!(on(NodeId::NONE), Ok(object));
+        assert_eq!(on(NodeId(1)), Err(Error::NotSupported));
+        assert!(machine.is_filled(object, 100, 3));
+        machine.kfree(object).unwrap();
+        machine.check_empty();
+    }
+}
+
 #[test]
 fn containers_may_lie_on_several_nodes() {
     let specs = [(0, ZoneType::Normal, 0, 64), (1, ZoneType::Normal, 64, 128)];

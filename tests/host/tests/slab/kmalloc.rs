@@ -87,6 +87,57 @@ fn what_is_in_an_object_goes_with_it() {
     world.finish();
 }
 
+/// An object grows to what it has itself, not into what lies between it and the next.
+#[test]
+fn what_lies_behind_an_object_is_not_its_own() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    let cache = world.create("sixty", 60);
+    let object = slab.alloc(cache, &KERNEL).unwrap();
+    assert_eq!(slab.ksize(object), Ok(Bytes(64)));
+    let same = slab.krealloc(Some(object), Bytes(60), &KERNEL);
+    assert_eq!(same, Ok(object));
+    let moved = slab.krealloc(Some(object), Bytes(62), &KERNEL).unwrap();
+    assert_ne!(slab.cache_of(moved), Ok(cache));
+    slab.kfree(moved, 0).unwrap();
+    world.destroy(cache);
+    world.finish();
+}
+
+/// To be on one node and no other is more than to have the size.
+#[test]
+fn an_object_goes_to_the_node_that_it_has_to_be_on() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    let there = ObjRequest::new(gfp::GFP_KERNEL | gfp::__GFP_THISNODE);
+    let nid = |object: ObjAddr| world.mm.sparse.page(object.pfn()).unwrap().nid();
+    for (size, less) in [(64, 21), (40_000, 33_000)] {
+        let object = slab.kmalloc(Bytes(size), &there.on(NodeId(0))).unwrap();
+        for (n, word) in words(&world, object, size).iter().enumerate() {
+            word.store(n as u64, Relaxed);
+        }
+        // Another node is as good, the same is asked for, or none in particular.
+        for request in [KERNEL.on(NodeId(1)), there.on(NodeId(0)), there] {
+            let same = slab.krealloc(Some(object), Bytes(less), &request);
+            assert_eq!(same, Ok(object));
+        }
+        let request = there.on(NodeId(1));
+        let moved = slab.krealloc(Some(object), Bytes(less), &request).unwrap();
+        assert_eq!((nid(object), nid(moved)), (NodeId(0), NodeId(1)));
+        let mut kept = words(&world, moved, less / 8 * 8).iter().zip(0..);
+        assert!(kept.all(|(word, n)| word.load(Relaxed) == n));
+        let same = slab.krealloc(Some(moved), Bytes(less), &request);
+        assert_eq!(same, Ok(moved));
+        slab.kfree(moved, 0).unwrap();
+    }
+    // Where there is no node it stays what it is.
+    let object = slab.kmalloc(Bytes(64), &KERNEL).unwrap();
+    let nowhere = slab.krealloc(Some(object), Bytes(20), &there.on(NodeId(9)));
+    assert_eq!(nowhere, Err(Error::NodeOffline));
+    slab.kfree(object, 0).unwrap();
+    world.finish();
+}
+
 #[test]
 fn whole_pages_are_freed_once() {
     let world = World::two_nodes();
