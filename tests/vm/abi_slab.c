@@ -498,6 +498,33 @@ static void resized(int fd)
 	refused("krealloc of what is gone", fd, SHADOWMM_IOC_KMALLOC, &second, &ObjectNotHeld);
 }
 
+/* What is given up with zeros asked for, and got back so, has them. */
+static void resized_with_zeros(int fd)
+{
+	static char in[64], out[1000];
+	static const __u64 sizes[] = { 40, 64, 1000 };
+	struct shadowmm_kmalloc request = sized(SHADOWMM_KMALLOC_ALLOC, 64, 0);
+	__u64 object;
+
+	accepted("kmalloc", fd, SHADOWMM_IOC_KMALLOC, &request);
+	object = request.object;
+	memset(in, 0xff, sizeof(in));
+	content(fd, object, SHADOWMM_BYTES_WRITE, 0, in, 64, 0);
+	for (unsigned int i = 0; i < COUNT(sizes); i++) {
+		request = sized(SHADOWMM_KMALLOC_REALLOC, sizes[i], object);
+		request.head.flags = SHADOWMM_OBJECT_ZERO;
+		accepted("krealloc with zeros", fd, SHADOWMM_IOC_KMALLOC, &request);
+		expect("stays where it has the size", (request.object == object) == (sizes[i] <= 64));
+		object = request.object;
+		memset(out, 0x5a, sizeof(out));
+		content(fd, object, SHADOWMM_BYTES_READ, 0, out, sizes[i], 0);
+		expect("has what was kept", all(out, 40, (char)0xff));
+		expect("and zeros behind it", all(out + 40, sizes[i] - 40, 0));
+	}
+	request = sized(SHADOWMM_KMALLOC_FREE, 0, object);
+	accepted("kfree", fd, SHADOWMM_IOC_KMALLOC, &request);
+}
+
 /* --- what is in objects ---------------------------------------------------------------- */
 
 static void bytes_of_objects(int fd, int other, __u32 cache)
@@ -750,6 +777,7 @@ void test_slab(void)
 	expect("what a file had goes back when it is closed", held() == 0);
 	by_size(fd, other);
 	resized(fd);
+	resized_with_zeros(fd);
 	bytes_of_objects(fd, other, cache);
 	forced(fd, other);
 	in_use(fd, cache);

@@ -20,6 +20,7 @@
 use super::allocator::ObjRequest;
 use super::barn::stored;
 use super::debug::Asked;
+use super::flags::SlabFlags;
 use super::magazine::CpuSlab;
 use super::new_slab::page_gfp;
 use super::object::CacheId;
@@ -33,6 +34,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::page::PageDescriptor;
 use crate::page::ZoneType;
+use crate::phys::Bytes;
 use crate::phys::NodeId;
 use crate::phys::PageOrder;
 use crate::platform::Platform;
@@ -289,11 +291,16 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     fn zero(&self, shape: &Shape, object: ObjAddr) {
         if let Some(slab) = self.slab_around(shape, object) {
             if let Some(index) = slab.index(shape, object.get()) {
-                slab.fill(shape, index, 0);
-                // What was not asked for is red again.
-                if let Some(asked) = self.asked_size(shape, object) {
-                    self.set_asked_size(shape, object, Some(asked));
-                }
+                let whole = Bytes(shape.geometry.object_size.into());
+                // All of it, for a krealloc that does not know what was asked for; else
+                // what lies behind that stays red or poisoned. Where it is neither,
+                // whoever had the object before has left it, and it may be read.
+                let filled = SlabFlags::RED_ZONE | SlabFlags::OBJECT_POISON;
+                let size = match self.asked_size(shape, object) {
+                    Some(asked) if shape.geometry.flags.has(filled) => asked.min(whole),
+                    _ => whole,
+                };
+                slab.fill(shape, index, size, 0);
             }
         }
     }

@@ -187,8 +187,9 @@ pub trait ObjectAllocator {
 
     /// Makes the object larger or smaller: the same one where it has the size and
     /// does not lie on another node than `__GFP_THISNODE` asks for, else another
-    /// with what fits of its contents. None is a new one, and
-    /// of size 0 the object goes (`krealloc`).
+    /// with what fits of its contents. None is a new one, and of size 0 the object
+    /// goes. With `__GFP_ZERO` in this and all requests before, what its owner gets
+    /// more of is zeroed (`krealloc`).
     ///
     /// # Errors
     ///

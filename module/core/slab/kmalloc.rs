@@ -5,6 +5,7 @@
 //! that are larger than any cache's objects.
 
 use super::allocator::ObjRequest;
+use super::debug::SlabBytes;
 use super::handle::is_plain;
 use super::handle::Cache;
 use super::handle::Taken;
@@ -310,8 +311,9 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             return Ok(ObjAddr::NULL);
         }
         if !self.is_elsewhere(object, request) && size <= old.size {
-            // What is zeroed is zero up to the end of what was there; what the
-            // last user asked for is known to debugging alone.
+            if request.gfp.has(gfp::__GFP_ZERO) {
+                self.zero_spare(object, &old, size);
+            }
             if let Some(shape) = &old.shape {
                 self.set_asked_size(shape, object, Some(size));
             }
@@ -359,10 +361,31 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             && nid.is_some_and(|nid| nid != request.nid)
     }
 
+    /// Zeroes what the owner gets anew when he has `size` bytes from now on; where he
+    /// gets none, what he gives up, so that he finds it zeroed when he gets it back.
+    fn zero_spare(&self, object: ObjAddr, old: &Extent, size: Bytes) {
+        let spare = match old.asked < size {
+            true => old.asked..size,
+            false => size..old.size,
+        };
+        let words = PhysRange::new(object.addr(), whole_words(spare.end));
+        match self.cell_slice::<AtomicU64>(words) {
+            Some(words) => SlabBytes::new(words).fill(spare.start.0 as u32..spare.end.0 as u32, 0),
+            // Whole pages that are not in one piece of host memory.
+            None => {
+                let start = object.addr() + spare.start;
+                let spare = PhysRange::new(start, spare.end - spare.start);
+                let _ = self.mm.region.zero(spare);
+            }
+        }
+    }
+
     /// Copies the first `size` bytes of an object to another.
     fn copy(&self, from: ObjAddr, to: ObjAddr, size: Bytes) {
-        let whole = Bytes(size.0.div_ceil(8).saturating_mul(8));
-        let words = |at: ObjAddr| self.cell_slice::<AtomicU64>(PhysRange::new(at.addr(), whole));
+        let words = |at: ObjAddr| {
+            let range = PhysRange::new(at.addr(), whole_words(size));
+            self.cell_slice::<AtomicU64>(range)
+        };
         let (Some(from), Some(to)) = (words(from), words(to)) else {
             // Whole pages that are not in one piece of host memory.
             let _ = self
@@ -386,4 +409,9 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             left = left.saturating_sub(8);
         }
     }
+}
+
+/// The words that so many bytes are in. Every object has its last one to itself.
+const fn whole_words(size: Bytes) -> Bytes {
+    Bytes(size.0.div_ceil(8).saturating_mul(8))
 }

@@ -19,6 +19,7 @@ use crate::buddy::PageRef;
 use crate::error::Error;
 use crate::error::Result;
 use crate::page::PageDescriptor;
+use crate::phys::Bytes;
 use crate::phys::NodeId;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
@@ -213,8 +214,9 @@ fn construct(cache: &CacheCells, shape: &Shape, slab: &Slab<'_>) -> Result<()> {
     match cache.ctor() {
         Constructor::None => {}
         Constructor::Fill(byte) => {
+            let size = Bytes(shape.geometry.object_size.into());
             for index in 0..slab.objects {
-                slab.fill(shape, index, byte);
+                slab.fill(shape, index, size, byte);
             }
             cache.constructed.fetch_add(slab.objects.into(), Relaxed);
         }

@@ -283,16 +283,11 @@ impl<'m> Slab<'m> {
             .set_slab_raw_counts(first.unwrap_or(NO_INDEX), given);
     }
 
-    /// Fills the object, without what is around it, with one byte.
-    pub(super) fn fill(&self, shape: &Shape, index: u32, byte: u8) {
-        let geometry = &shape.geometry;
+    /// Fills the first `size` bytes of the object with one byte.
+    pub(super) fn fill(&self, shape: &Shape, index: u32, size: Bytes, byte: u8) {
         let words = self.object_words(shape, index);
-        let words = words.get(geometry.red_left_pad as usize / 8..);
-        fill(
-            words.unwrap_or_default(),
-            Bytes(geometry.object_size.into()),
-            byte,
-        );
+        let words = words.get(shape.geometry.red_left_pad as usize / 8..);
+        fill(words.unwrap_or_default(), size, byte);
     }
 
     /// Whether the descriptors still say that this is a slab of the cache.

@@ -141,6 +141,12 @@ impl<P: Platform, A: PageAllocator> ObjectAllocator for Kmsob<'_, P, A> {
             && !request.nid.is_none()
             && request.nid != page.nid();
         if !elsewhere && size <= has {
+            if request.gfp.has(gfp::__GFP_ZERO) && size < has {
+                // How much of it was asked for nobody knows; what is given up is
+                // zero, then, when it is asked for again.
+                let spare = PhysRange::new(old.addr() + size, has - size);
+                self.memory.zero(spare)?;
+            }
             return Ok(old);
         }
         let new = self.kmalloc(size, request)?;

@@ -11,6 +11,7 @@ use shadowmm_core::error::Error;
 use shadowmm_core::page::*;
 use shadowmm_core::phys::*;
 use shadowmm_core::slab::*;
+use std::sync::atomic::Ordering::Relaxed;
 
 #[test]
 fn the_last_object_of_a_block_goes_out_first_and_what_came_back_last_again() {
@@ -220,6 +221,34 @@ fn an_object_that_grows_keeps_what_it_holds() {
         assert_eq!(realloc(None, 0), Ok(ObjAddr::NULL));
         assert_eq!(realloc(Some(ObjAddr::NULL), 0), Ok(ObjAddr::NULL));
         assert_eq!(machine.kfree(ObjAddr::NULL), Ok(()));
+        machine.check_empty();
+    }
+}
+
+/// What is given up is zeroed, since nobody knows any more that it was when it is asked for again.
+#[test]
+fn an_object_that_grows_with_zeros_has_them() {
+    for machine in Machine::each(1024) {
+        let zero = ObjRequest::new(GFP_KERNEL | __GFP_ZERO);
+        let realloc = |object, size| machine.pool().krealloc(Some(object), Bytes(size), &zero);
+        for (size, less) in [(64, 40), (64, 64), (8192, 5001)] {
+            let object = machine.kmalloc(size).unwrap();
+            machine.fill(object, size, 7);
+            for size in [less, size] {
+                assert_eq!(realloc(object, size), Ok(object));
+            }
+            assert!(machine.is_filled(object, less, 7));
+            let given_up = machine.bytes(object, size).iter().skip(less as usize);
+            assert!(given_up.into_iter().all(|byte| byte.load(Relaxed) == 0));
+            let larger = realloc(object, 2 * size).unwrap();
+            assert_ne!(larger, object);
+            let bytes = machine.bytes(larger, 2 * size).iter().zip(0..);
+            let is = |at| if at < less { 7 } else { 0 };
+            assert!(bytes
+                .into_iter()
+                .all(|(byte, at)| byte.load(Relaxed) == is(at)));
+            machine.kfree(larger).unwrap();
+        }
         machine.check_empty();
     }
 }

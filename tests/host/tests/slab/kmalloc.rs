@@ -87,6 +87,41 @@ fn what_is_in_an_object_goes_with_it() {
     world.finish();
 }
 
+/// What is given up and got back, and what was never asked for.
+#[test]
+fn what_grows_with_zeros_has_them() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    let zero = ObjRequest::new(gfp::GFP_KERNEL | gfp::__GFP_ZERO);
+    for (size, less, more) in [(64, 40, 128), (8192, 4100, 16384), (65536, 40_004, 131_072)] {
+        let object = slab.kmalloc(Bytes(size), &KERNEL).unwrap();
+        for word in words(&world, object, size) {
+            word.store(u64::MAX, Relaxed);
+        }
+        let is = |object, bytes: std::ops::Range<u64>, value| {
+            let words = words(&world, object, bytes.end).iter();
+            let all = words.flat_map(|word| word.load(Relaxed).to_ne_bytes());
+            all.skip(bytes.start as usize).all(|byte| byte == value)
+        };
+        // Without the flag nothing is touched.
+        let same = slab.krealloc(Some(object), Bytes(less), &KERNEL);
+        assert_eq!(same, Ok(object));
+        assert!(is(object, 0..size, 0xff));
+        for size in [less, size] {
+            let same = slab.krealloc(Some(object), Bytes(size), &zero);
+            assert_eq!(same, Ok(object));
+        }
+        assert!(is(object, 0..less / 8 * 8, 0xff), "{size}");
+        assert!(is(object, less..size, 0), "{size}");
+        let moved = slab.krealloc(Some(object), Bytes(more), &zero).unwrap();
+        assert_ne!(moved, object);
+        assert!(is(moved, 0..less / 8 * 8, 0xff), "{size}");
+        assert!(is(moved, less..more, 0), "{size}");
+        slab.kfree(moved, 0).unwrap();
+    }
+    world.finish();
+}
+
 /// An object grows to what it has itself, not into what lies between it and the next.
 #[test]
 fn what_lies_behind_an_object_is_not_its_own() {

@@ -388,6 +388,83 @@ fn all_bytes_go_along_when_an_object_moves() {
     }
 }
 
+/// What `test_krealloc_redzone_zeroing` of Linux's lib/tests/slub_kunit.c does, and the same
+/// without red zones.
+#[test]
+fn what_grows_with_zeros_is_red_behind_them() {
+    let zero = ObjRequest {
+        gfp: KERNEL.gfp | gfp::__GFP_ZERO,
+        ..KERNEL
+    };
+    let owners = SlabFlags::KMALLOC | SlabFlags::STORE_USER;
+    for flags in [owners | SlabFlags::RED_ZONE, owners] {
+        let red = flags.has(SlabFlags::RED_ZONE);
+        let machine = Machine::new();
+        let slab = machine.slab();
+        let cache = machine.create("krealloc", 64, flags);
+        let is = |object, mut bytes: std::ops::Range<i64>, value| {
+            bytes.all(|at| machine.peek(object, at) == value)
+        };
+        let fill = |object, bytes: std::ops::Range<i64>| {
+            bytes.for_each(|at| machine.poke(object, at, 0xff));
+        };
+        let object = slab.alloc(cache, &KERNEL.of_size(48)).unwrap();
+        fill(object, 0..48);
+        let same = slab.krealloc(Some(object), Bytes(40), &zero);
+        assert_eq!(same, Ok(object));
+        assert!(is(object, 40..64, if red { SLUB_RED_ACTIVE } else { 0 }));
+        if !red {
+            // What its owner must not write to, and nobody looks at.
+            fill(object, 40..64);
+        }
+        let same = slab.krealloc(Some(object), Bytes(56), &zero);
+        assert_eq!(same, Ok(object));
+        assert!(is(object, 0..40, 0xff) && is(object, 40..56, 0));
+        assert!(is(object, 56..64, if red { SLUB_RED_ACTIVE } else { 0xff }));
+        assert_eq!(machine.check(cache), "");
+        fill(object, 0..56);
+        let moved = slab.krealloc(Some(object), Bytes(112), &zero).unwrap();
+        assert!(is(moved, 0..56, 0xff) && is(moved, 56..112, 0));
+        slab.kfree(moved, CALLER).unwrap();
+        machine.destroy(cache);
+        machine.finish();
+    }
+}
+
+/// As many bytes are zeroed as were asked for, where that is known, red zones or not.
+#[test]
+fn what_was_not_asked_for_keeps_its_poison() {
+    let zero = ObjRequest {
+        gfp: KERNEL.gfp | gfp::__GFP_ZERO,
+        ..KERNEL
+    };
+    let machine = Machine::new();
+    let flags = SlabFlags::KMALLOC | SlabFlags::STORE_USER | SlabFlags::POISON;
+    let cache = machine.create("poisoned", 64, flags);
+    let object = machine.slab().alloc(cache, &zero.of_size(42)).unwrap();
+    assert!((0..42).all(|at| machine.peek(object, at) == 0));
+    assert!((42..63).all(|at| machine.peek(object, at) == POISON_FREE));
+    assert_eq!(machine.peek(object, 63), POISON_END);
+    machine.free(cache, object).unwrap();
+    machine.destroy(cache);
+    // Nothing is left of who had it before where nothing else fills it.
+    let cache = machine.create("plain", 64, SlabFlags::KMALLOC | SlabFlags::STORE_USER);
+    let mut objects: Vec<_> = (0..60).map(|_| machine.alloc(cache)).collect();
+    for &object in &objects {
+        (0..64).for_each(|at| machine.poke(object, at, 0xff));
+        machine.free(cache, object).unwrap();
+    }
+    for object in &mut objects {
+        *object = machine.slab().alloc(cache, &zero.of_size(42)).unwrap();
+        assert!((0..64).all(|at| machine.peek(*object, at) == 0));
+    }
+    for object in objects {
+        machine.free(cache, object).unwrap();
+    }
+    machine.destroy(cache);
+    machine.finish();
+}
+
 /// Who asks for more keeps what he has where that can't be given up, and nothing else is lost.
 #[test]
 fn what_is_damaged_stays_when_more_is_asked_for() {
