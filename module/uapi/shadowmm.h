@@ -502,7 +502,7 @@ enum shadowmm_kmalloc_op {
 	SHADOWMM_KMALLOC_ALLOC = 0,	/* kmalloc(), kzalloc() */
 	SHADOWMM_KMALLOC_REALLOC = 1,	/* krealloc(): `object` may be 0; with size 0 it is freed */
 	SHADOWMM_KMALLOC_FREE = 2,	/* kfree(): an object of whatever cache */
-	SHADOWMM_KMALLOC_SIZE = 3,	/* ksize() */
+	SHADOWMM_KMALLOC_SIZE = 3,	/* ksize(): debugging lets all of it be used from now on */
 	SHADOWMM_KMALLOC_ROUNDUP = 4,	/* kmalloc_size_roundup(): what `size` would get */
 };
 
@@ -515,7 +515,7 @@ struct shadowmm_kmalloc {
 	__s32 object_nid;	/* out, ALLOC and REALLOC; -1 for no object */
 	__aligned_u64 size;	/* bytes; ALLOC, REALLOC, ROUNDUP */
 	__aligned_u64 object;	/* ALLOC, REALLOC: out, 0 where nothing is left */
-	__aligned_u64 usable;	/* out, but for FREE: bytes that it has */
+	__aligned_u64 usable;	/* out, but for FREE: bytes that it has, as ksize() says */
 };
 
 enum shadowmm_bytes_op {

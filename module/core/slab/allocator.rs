@@ -202,12 +202,23 @@ pub trait ObjectAllocator {
         request: &ObjRequest,
     ) -> Result<ObjAddr>;
 
-    /// How many bytes of the object its owner may use (`ksize`).
+    /// How many bytes of the object its owner may use, were he to ask for that with
+    /// [`ObjectAllocator::ksize`] (`slab_ksize`).
     ///
     /// # Errors
     ///
     /// [`Error::ForeignPfn`] and [`Error::NotAnObject`].
-    fn ksize(&self, object: ObjAddr) -> Result<Bytes>;
+    fn usable(&self, object: ObjAddr) -> Result<Bytes>;
+
+    /// The same for its owner, whom debugging holds to what he has asked for no
+    /// longer (`ksize`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ObjectAllocator::usable`].
+    fn ksize(&self, object: ObjAddr) -> Result<Bytes> {
+        self.usable(object)
+    }
 
     /// Gives up what nobody uses of the cache, and says how many pages went back
     /// (`kmem_cache_shrink`).

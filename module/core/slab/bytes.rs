@@ -46,14 +46,15 @@ pub struct ObjectBytes<'a, 'm, A, O: ?Sized> {
 }
 
 impl<A: PageAllocator, O: ObjectAllocator + ?Sized> ObjectBytes<'_, '_, A, O> {
-    /// How many bytes are the object's own.
+    /// How many bytes are the object's own, asked for or not: debugging is to find who
+    /// writes to those that were not, so nobody counts as told of them here.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchCache`], and those of [`ObjectAllocator::ksize`].
+    /// [`Error::NoSuchCache`], and those of [`ObjectAllocator::usable`].
     pub fn own(&self, holding: Holding) -> Result<Bytes> {
         match holding.cache {
-            None => self.objects.ksize(holding.object),
+            None => self.objects.usable(holding.object),
             Some(cache) => {
                 let report = self.objects.report(cache).ok_or(Error::NoSuchCache)?;
                 Ok(Bytes(report.geometry.object_size.into()))

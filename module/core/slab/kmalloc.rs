@@ -267,7 +267,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         (object.offset() == 0 && page.is_large()).then(|| page.order())
     }
 
-    /// See [`ObjectAllocator::ksize`](super::ObjectAllocator::ksize): what was
+    /// See [`ObjectAllocator::usable`](super::ObjectAllocator::usable): what was
     /// asked for where somebody may want to see what lies behind it, else all that
     /// nobody else uses (`slab_ksize`).
     pub(super) fn size_of(&self, object: ObjAddr) -> Result<Bytes> {

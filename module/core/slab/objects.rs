@@ -177,6 +177,10 @@ impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
         self.reallocate(object, size, request)
     }
 
+    fn usable(&self, object: ObjAddr) -> Result<Bytes> {
+        self.size_of(object)
+    }
+
     fn ksize(&self, object: ObjAddr) -> Result<Bytes> {
         let size = self.size_of(object)?;
         if let Ok(cache) = self.cache_of(object).and_then(|id| self.cache(id)) {

@@ -349,7 +349,8 @@ impl OpenFile {
             }
             uapi::SHADOWMM_KMALLOC_SIZE => {
                 check_unused(&[size.0])?;
-                request.usable = self.usable(object)?;
+                let usable = self.with_held(object, |objects| objects.ksize(object))?;
+                request.usable = usable.0;
                 Ok(ObjAddr::NULL)
             }
             uapi::SHADOWMM_KMALLOC_ROUNDUP => {
@@ -361,7 +362,8 @@ impl OpenFile {
         }
     }
 
-    /// Answers with an object that has a size.
+    /// Answers with an object that has a size. Its owner is not held to less for that: he
+    /// has not asked.
     fn sized(
         &self,
         request: &mut uapi::shadowmm_kmalloc,
@@ -371,15 +373,20 @@ impl OpenFile {
         request.object_nid = nid;
         request.usable = match object.is_null() {
             true => 0,
-            false => self.usable(object)?,
+            false => self.with_held(object, |objects| objects.usable(object))?.0,
         };
         Ok(())
     }
 
-    fn usable(&self, object: ObjAddr) -> CoreResult<u64> {
+    /// Looks at one of the file's objects.
+    fn with_held(
+        &self,
+        object: ObjAddr,
+        look: impl FnOnce(&dyn ObjectAllocator) -> CoreResult<Bytes>,
+    ) -> CoreResult<Bytes> {
         let table = self.objects.table.lock();
         table.get(object).ok_or(Error::ObjectNotHeld)?;
-        self.shadow.with_mm(|mm| Ok(mm.objects()?.ksize(object)?.0))
+        self.shadow.with_mm(|mm| look(&*mm.objects()?))
     }
 
     /// Gives one of the file's objects another size: it may be another one then.

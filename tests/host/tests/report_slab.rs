@@ -92,7 +92,7 @@ impl ObjectAllocator for Fixture {
         Err(Error::NotSupported)
     }
 
-    fn ksize(&self, _: ObjAddr) -> Result<Bytes> {
+    fn usable(&self, _: ObjAddr) -> Result<Bytes> {
         Err(Error::NotSupported)
     }
 

@@ -135,7 +135,7 @@ impl<P: Platform, A: PageAllocator> ObjectAllocator for Kmsob<'_, P, A> {
             self.kfree(old, request.caller)?;
             return Ok(ObjAddr::NULL);
         }
-        let has = self.ksize(old)?;
+        let has = self.usable(old)?;
         let page = self.pages.descriptor(old.pfn()).ok_or(Error::ForeignPfn)?;
         let elsewhere = request.gfp.has(gfp::__GFP_THISNODE)
             && !request.nid.is_none()
@@ -160,7 +160,7 @@ impl<P: Platform, A: PageAllocator> ObjectAllocator for Kmsob<'_, P, A> {
         Ok(new)
     }
 
-    fn ksize(&self, object: ObjAddr) -> Result<Bytes> {
+    fn usable(&self, object: ObjAddr) -> Result<Bytes> {
         self.lock().room_at(object).map(Room::size)
     }
 

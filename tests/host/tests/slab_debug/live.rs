@@ -21,9 +21,11 @@ use shadowmm_core::slab::CacheArgs;
 use shadowmm_core::slab::CacheId;
 use shadowmm_core::slab::Constructor;
 use shadowmm_core::slab::DebugParameter;
+use shadowmm_core::slab::Holding;
 use shadowmm_core::slab::ObjAddr;
 use shadowmm_core::slab::ObjRequest;
 use shadowmm_core::slab::ObjectAllocator;
+use shadowmm_core::slab::ObjectBytes;
 use shadowmm_core::slab::SlabAllocator;
 use shadowmm_core::slab::SlabConfig;
 use shadowmm_core::slab::SlabFlags;
@@ -388,6 +390,42 @@ fn all_bytes_go_along_when_an_object_moves() {
     }
 }
 
+/// What `test_kmalloc_redzone_access` of Linux's lib/tests/slub_kunit.c does, by number: to look
+/// at the bytes and to write to them is not to ask how many there are.
+#[test]
+fn who_has_not_asked_how_large_an_object_is_is_held_to_what_he_asked_for() {
+    let machine = Machine::with("ZU");
+    let slab = machine.slab();
+    let object = slab.kmalloc(Bytes(18), &KERNEL).unwrap();
+    let id = slab.cache_of(object).unwrap();
+    let holding = Holding {
+        object,
+        cache: None,
+    };
+    let bytes = ObjectBytes {
+        region: machine.mm.region,
+        map: machine.mm.sparse,
+        pages: &machine.mm.allocator(),
+        objects: &slab,
+    };
+    let mut behind = [0; 14];
+    bytes.read(holding, 18, &mut behind).unwrap();
+    assert_eq!(behind, [SLUB_RED_ACTIVE; 14]);
+    assert_eq!(machine.check(id), "");
+    bytes.write(holding, 18, &[0xab; 2], false).unwrap();
+    let told = machine.check(id);
+    assert!(told.starts_with("1 findings in "), "{told}");
+    assert_eq!(machine.found(), [Finding::KmallocRedzone]);
+    let said = machine.said();
+    assert!(said.contains("[kmalloc Redzone overwritten] "), "{said}");
+    // It is red again, and he asks.
+    assert_eq!(slab.ksize(object), Ok(Bytes(32)));
+    bytes.write(holding, 18, &[0xab; 14], false).unwrap();
+    assert_eq!(machine.check(id), "");
+    slab.kfree(object, CALLER).unwrap();
+    machine.finish();
+}
+
 /// What `test_krealloc_redzone_zeroing` of Linux's lib/tests/slub_kunit.c does, and the same
 /// without red zones.
 #[test]
@@ -522,8 +560,13 @@ fn what_kmalloc_gives_beyond_what_was_asked_for_is_red() {
     let moved = slab.krealloc(Some(same), Bytes(100), &KERNEL).unwrap();
     assert_eq!(machine.peek(moved, 0), 7);
     slab.kfree(moved, CALLER).unwrap();
-    // Who asks how large it is may use all of it.
+    // Who asks how large it is may use all of it, and nobody else.
     let object = alloc(KERNEL, 33);
+    assert_eq!(slab.usable(object), Ok(Bytes(64)));
+    machine.poke(object, 63, 1);
+    assert_eq!(slab.kfree(object, CALLER), Err(Error::SlabDamaged));
+    assert_eq!(machine.found(), [Finding::KmallocRedzone]);
+    machine.said();
     assert_eq!(slab.ksize(object), Ok(Bytes(64)));
     machine.poke(object, 63, 1);
     slab.kfree(object, CALLER).unwrap();

@@ -98,10 +98,13 @@ answered by an object on a line: alloc as this command; free with cache, object,
 bytes; write with object, offset, written.";
 
 const KMALLOC_HELP: &str = "\
-Lines of --interactive: realloc OBJECT SIZE, free OBJECT, size OBJECT, quit.
+Lines of --interactive: realloc OBJECT SIZE, free OBJECT, size OBJECT, write OBJECT OFFSET BYTE..., quit. \
+Numbers may be hexadecimal with 0x. With debugging, size is what lets all of an object be used; write \
+before that goes beyond what was asked for, for debugging to find.
 
 JSON: size; objects: [{object, usable_bytes, nid}]. Each line of --interactive is answered by an object on \
-a line: realloc with object, usable_bytes, nid; free with object, freed; size with object, usable_bytes.";
+a line: realloc with object, usable_bytes, nid; free with object, freed; size with object, usable_bytes; \
+write with object, offset, written.";
 
 /// What the caches are sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -24,7 +24,8 @@ pub const LINES: &str = "alloc [COUNT], free OBJECT, read OBJECT, write OBJECT O
      force free OBJECT [CACHE], force write OBJECT OFFSET BYTE..., quit";
 
 /// What a line may be where objects have sizes.
-pub const SIZED_LINES: &str = "realloc OBJECT SIZE, free OBJECT, size OBJECT, quit";
+pub const SIZED_LINES: &str =
+    "realloc OBJECT SIZE, free OBJECT, size OBJECT, write OBJECT OFFSET BYTE..., quit";
 
 /// What is in an object.
 #[derive(Debug, Serialize)]
@@ -115,12 +116,12 @@ pub fn run(
             context.show_line(&Content { object, bytes })
         }
         ["write", ref place @ ..] => {
-            let (object, offset, bytes) = bytes_to_write(words, place)?;
+            let (object, offset, bytes) = bytes_to_write(words, place, LINES)?;
             device.write_object(object, offset, &bytes)?;
             context.show_line(&Written::of(object, offset, &bytes))
         }
         ["force", "write", ref place @ ..] => {
-            let (object, offset, bytes) = bytes_to_write(words, place)?;
+            let (object, offset, bytes) = bytes_to_write(words, place, LINES)?;
             device.force_write_object(cache, object, offset, &bytes)?;
             context.show_line(&Written::of(object, offset, &bytes))
         }
@@ -136,12 +137,12 @@ pub fn run(
 }
 
 /// What a line says is to be written: to which object, from where on, and what.
-fn bytes_to_write(words: &[&str], place: &[&str]) -> Result<(u64, i64, Vec<u8>)> {
+fn bytes_to_write(words: &[&str], place: &[&str], lines: &str) -> Result<(u64, i64, Vec<u8>)> {
     let [object, offset, bytes @ ..] = place else {
-        return Err(unknown(words, LINES));
+        return Err(unknown(words, lines));
     };
     if bytes.is_empty() {
-        return Err(unknown(words, LINES));
+        return Err(unknown(words, lines));
     }
     let offset = match offset.strip_prefix('-') {
         Some(back) => i64::try_from(number(back)?)
@@ -169,6 +170,11 @@ pub fn run_sized(context: &Context, device: &Device, request: &ObjectRequest) ->
                 object,
                 usable_bytes,
             })
+        }
+        ["write", ref place @ ..] => {
+            let (object, offset, bytes) = bytes_to_write(words, place, SIZED_LINES)?;
+            device.write_object(object, offset, &bytes)?;
+            context.show_line(&Written::of(object, offset, &bytes))
         }
         _ => Err(unknown(words, SIZED_LINES)),
     })
