@@ -428,7 +428,8 @@ enum shadowmm_cache_op {
 	/*
 	 * Refused with EBUSY while objects are alive: what is alive is said in `text` then,
 	 * which is written although the request is refused, and slabs without an object in
-	 * use have gone back.
+	 * use have gone back. As in Linux full slabs are passed over, so that the text may be
+	 * empty, and so is what other nodes have when one has some.
 	 */
 	SHADOWMM_CACHE_DESTROY = 1,
 	SHADOWMM_CACHE_SHRINK = 2,	/* its free slabs go back; with cache 0 those of all */

@@ -126,8 +126,8 @@ pub trait ObjectAllocator {
     ///
     /// # Errors
     ///
-    /// [`Error::CacheBusy`] when objects are alive: `alive` is told which, in the
-    /// form of SLUB's report; [`Error::NoSuchCache`], [`Error::CacheNeeded`].
+    /// [`Error::CacheBusy`] when objects are alive: `alive` is told of those that the
+    /// kernel tells of, in the form of SLUB's report; [`Error::NoSuchCache`], [`Error::CacheNeeded`].
     fn destroy(&self, id: CacheId, alive: &mut dyn fmt::Write) -> Result<()>;
 
     /// The cache of this name, or the one that was created under it.

@@ -361,17 +361,19 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
     }
 
     /// Writes which objects of a cache are alive, in the form of SLUB
-    /// (`list_slab_objects`).
+    /// (`list_slab_objects`): those in slabs that are not full, of the first node that
+    /// has any slabs left, as `__kmem_cache_shutdown` and `free_partial` come by them.
     fn tell_alive(&self, cache: &'m CacheCells, out: &mut dyn fmt::Write) -> fmt::Result {
         let shape = cache.shape();
         for node in self.nodes(cache) {
-            for list in [&node.partial, &node.full] {
-                let nr = list.nr.load(Relaxed) as usize;
-                for (pfn, _) in list.get().iter(self.mm.sparse).take(nr) {
-                    if let Some(slab) = self.slab(&shape, pfn) {
-                        self.write_left(&shape, &slab, out)?;
-                    }
+            let nr = node.partial.nr.load(Relaxed) as usize;
+            for (pfn, _) in node.partial.get().iter(self.mm.sparse).take(nr) {
+                if let Some(slab) = self.slab(&shape, pfn) {
+                    self.write_left(&shape, &slab, out)?;
                 }
+            }
+            if nr != 0 || node.full.nr.load(Relaxed) != 0 {
+                break;
             }
         }
         Ok(())

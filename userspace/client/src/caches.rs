@@ -355,8 +355,8 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// Refused while objects are alive, which are named then, and when it is
-    /// one of the layer's own.
+    /// Refused while objects are alive, which are named then, but for those in
+    /// full slabs, and when it is one of the layer's own.
     pub fn destroy_cache(&self, cache: u32) -> Result<(), NotDestroyed> {
         let (result, alive) = self.told(
             "destroy the cache",

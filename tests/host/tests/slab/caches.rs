@@ -86,6 +86,38 @@ fn the_same_name_twice_is_refused_unless_it_is_shared() {
     world.finish();
 }
 
+/// As `free_partial` does, which looks at partial slabs alone, and `__kmem_cache_shutdown`, which
+/// looks at no other node when one has slabs.
+#[test]
+fn objects_in_full_slabs_are_not_told() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    let id = world.create("full", 500);
+    let per_slab = world.report(id).geometry.objects as usize;
+    let alive = || {
+        let mut alive = String::new();
+        assert_eq!(slab.destroy(id, &mut alive), Err(Error::CacheBusy));
+        alive.matches("Object 0x").count()
+    };
+    let on = |nid, count| -> Vec<_> {
+        let request = KERNEL.on(NodeId(nid));
+        let taken = (0..count).map(|_| slab.alloc(id, &request).unwrap());
+        taken.collect()
+    };
+    let mut first = on(0, 2 * per_slab);
+    assert_eq!(world.report(id).nodes.full, 2);
+    assert_eq!(alive(), 0);
+    let second = on(1, 3);
+    assert_eq!(alive(), 0);
+    slab.free(id, first.pop().unwrap(), 0).unwrap();
+    assert_eq!(alive(), per_slab - 1);
+    slab.free_bulk(Some(id), &first, 0).unwrap();
+    assert_eq!(alive(), 3);
+    slab.free_bulk(Some(id), &second, 0).unwrap();
+    world.destroy(id);
+    world.finish();
+}
+
 #[test]
 fn a_name_that_stays_is_found_while_others_come_and_go() {
     let world = World::two_nodes();

@@ -76,7 +76,7 @@ pub enum Slab {
     },
     /// Destroy a cache, or take it one of its names
     #[command(
-        after_long_help = "Refused while objects are alive; it is said which those are.\n\nJSON: name, destroyed; where it was refused for that, error and alive, a text in the form of Linux's report, and exit status 1."
+        after_long_help = "Refused while objects are alive; it is said which those are, but for those in full slabs, which Linux does not name either.\n\nJSON: name, destroyed; where it was refused for that, error and alive, a text in the form of Linux's report, and exit status 1."
     )]
     Destroy {
         /// Its name

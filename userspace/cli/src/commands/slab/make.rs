@@ -149,7 +149,7 @@ pub fn destroy(context: &Context, name: &str) -> Result<()> {
         return context.show(&report);
     };
     let busy = refused.error.reason() == Some(Reason::CacheBusy);
-    if !refused.alive.is_empty() {
+    if busy {
         report.destroyed = false;
         report.error = refused.error.reason().map(Reason::name);
         report.alive = Some(refused.alive);
