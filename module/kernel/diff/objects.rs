@@ -303,7 +303,7 @@ fn ask(cache: &PrivateCache) -> Result<ObjAddr, Why> {
 fn ask_bulk(cache: &PrivateCache, objects: &mut [ObjAddr]) -> Result<(), Why> {
     for _ in 0..ATTEMPTS {
         match cache.with(|slab, id| slab.alloc_bulk(id, &REQUEST, objects)) {
-            Ok(_) => return Ok(()),
+            Ok(()) => return Ok(()),
             Err(Error::NoMemory) => {}
             Err(_) => break,
         }

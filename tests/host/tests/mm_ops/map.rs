@@ -258,7 +258,7 @@ fn huge_pages_are_of_a_known_size_and_of_no_other_file() {
                 0 | 21 | 30 => Errno::ENOMEM,
                 _ => Errno::EINVAL,
             };
-            assert_eq!(anonymous(PAGE, kind | shift << 26), Some(want), "{shift}");
+            assert_eq!(anonymous(PAGE, kind | (shift << 26)), Some(want), "{shift}");
         }
         assert_eq!(anonymous(PAGE, kind | GROWSDOWN), Some(Errno::EINVAL));
         assert_eq!(anonymous(0, kind), Some(Errno::EINVAL));
