@@ -26,6 +26,7 @@ use crate::shadow::Shadow;
 use crate::uapi;
 use crate::users::check_admin;
 use core::sync::atomic::AtomicBool;
+use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 use kernel::new_mutex;
@@ -117,7 +118,9 @@ pub(crate) struct SlabFiles {
     named: AtomicBool,
     /// Objects that belong to open files.
     held: AtomicU64,
-    /// The caches that are compared with the kernel's, or measured.
+    /// How many caches are compared with the kernel's, or measured.
+    privates: AtomicU32,
+    /// Those of them that requests know by their numbers.
     private: CacheSet,
     /// The caches that CREATE has made.
     created: CacheSet,
@@ -132,6 +135,7 @@ impl SlabFiles {
             naming <- new_mutex!(()),
             named: AtomicBool::new(false),
             held: AtomicU64::new(0),
+            privates: AtomicU32::new(0),
             private: CacheSet::new(),
             created: CacheSet::new(),
         })
@@ -145,7 +149,7 @@ impl SlabFiles {
     /// Whether open files have objects, or caches are compared or measured. What was taken from
     /// these goes back before the cache does, and is not counted by itself.
     pub(crate) fn is_in_use(&self) -> bool {
-        self.held() != 0 || self.private.any()
+        self.held() != 0 || self.privates.load(Relaxed) != 0
     }
 
     /// Makes the table of a file that is being opened.

@@ -76,12 +76,11 @@ static vm_fault_t again(bool user)
  */
 static vm_fault_t read_first(struct vm_fault *vmf, const struct shadowmm_unread *unread)
 {
-	bool user = vmf->flags & FAULT_FLAG_USER;
-	vm_fault_t result;
+	vm_fault_t result = again(vmf->flags & FAULT_FLAG_USER);
+	int err;
 
 	if (vmf->flags & FAULT_FLAG_MKWRITE) {
 		/* The page is gone meanwhile, and wp_pfn_shared() needs the lock. */
-		result = again(user);
 	} else if (fault_flag_allow_retry_first(vmf->flags) &&
 		   !(vmf->flags & FAULT_FLAG_RETRY_NOWAIT)) {
 		struct file *device = get_file(vmf->vma->vm_file);
@@ -90,12 +89,13 @@ static vm_fault_t read_first(struct vm_fault *vmf, const struct shadowmm_unread 
 		shadowmm_file_fetch(unread->number, unread->index);
 		fput(device);
 		/* What can't be read is told by the next try. */
-		result = VM_FAULT_RETRY;
-	} else if (shadowmm_file_fetch(unread->number, unread->index) &&
-		   !fatal_signal_pending(current)) {
-		result = VM_FAULT_SIGBUS;
+		result = VM_FAULT_RETRY | VM_FAULT_MAJOR;
 	} else {
-		result = again(user);
+		err = shadowmm_file_fetch(unread->number, unread->index);
+		if (fatal_signal_pending(current))
+			result = again(vmf->flags & FAULT_FLAG_USER);
+		else if (err)
+			result = err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
 	}
 	shadowmm_file_put(unread->number);
 	return result;

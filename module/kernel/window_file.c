@@ -87,7 +87,8 @@ int shadowmm_file_copy(u64 number, u64 index, unsigned long pfn)
 
 /*
  * Waits until nobody reads a page of a file any more: who comes second waits in
- * read_mapping_folio() for as long as the first, and can't be killed.
+ * read_mapping_folio() for as long as the first, and can't be killed. What comes between
+ * this and that are a few instructions.
  */
 static int wait_for_reader(struct address_space *mapping, u64 index)
 {
@@ -118,12 +119,15 @@ int shadowmm_file_fetch(u64 number, u64 index)
 	if (shmem_mapping(mapping)) {
 		folio = shmem_read_folio(mapping, index);
 	} else {
-		err = wait_for_reader(mapping, index);
-		if (err)
-			return err;
 		err = down_read_killable(&mapping->invalidate_lock);
 		if (err)
 			return err;
+		/* All that the lock was waited for with come at once. */
+		err = wait_for_reader(mapping, index);
+		if (err) {
+			up_read(&mapping->invalidate_lock);
+			return err;
+		}
 		folio = read_mapping_folio(mapping, index, file);
 		up_read(&mapping->invalidate_lock);
 	}

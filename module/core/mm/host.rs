@@ -68,7 +68,8 @@ pub trait HostTable {
 
     /// Notes what is left to populate behind a page that was noted
     /// ([`HostTable::read_file`]): when that is read, it goes on
-    /// ([`AddressSpace::go_on`](super::AddressSpace::go_on)).
+    /// ([`AddressSpace::go_on`](super::AddressSpace::go_on)). Of several there is room for the
+    /// first; pages of the others are made by their faults.
     fn populate_later(&self, _rest: Populate) {}
 
     /// Whether the process may have no more pages in its window than the `resident` ones

@@ -339,7 +339,8 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
             return Err(Error::BadMapFlags);
         }
         if file.kind == FileKind::Huge {
-            // The pool that they would be promised of is empty (`hugetlb_reserve_pages`).
+            // The pool that they would be promised of is empty (`hugetlb_reserve_pages`). With
+            // MAP_NORESERVE Linux promises nothing, and every touch is SIGBUS.
             return Err(Error::NoMemory);
         }
         Ok((vm_flags, request.pgoff))

@@ -144,9 +144,8 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         }
         let unwritable = !old.any(VmFlags::WRITE.with(VmFlags::SHARED));
         if new.has(VmFlags::WRITE) && old.has(VmFlags::LOCKED) && unwritable {
-            // Its copies are made now, as it is locked; what the host is to read first is
-            // left to faults.
-            let _ = space.populate_vma(host, vma, &mut part.start.0.clone(), part.end.0);
+            // Its copies are made now, as it is locked.
+            space.populate_locked(host, vma, part);
         }
         space.stat_account(old, -(pages as i64));
         space.stat_account(new, pages as i64);

@@ -160,6 +160,25 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         }
     }
 
+    /// Goes on where the page could not be read: behind its VMA, if nobody is told (`__mm_populate`).
+    ///
+    /// # Errors
+    ///
+    /// What its caller is told of `error`.
+    pub fn go_on_without(
+        &self,
+        host: &dyn HostTable,
+        populate: Populate,
+        error: Error,
+    ) -> Result<()> {
+        populate.refused(error)?;
+        let Populate { range, .. } = populate;
+        let vma = self.read().space.find_vma(range.start.0);
+        let next = vma.map_or(range.end.0, |vma| vma.end().min(range.end.0));
+        let range = VirtRange::new(next, range.end.0);
+        self.go_on(host, Populate { range, ..populate })
+    }
+
     /// The mapped parts of a range, as their VMAs are to be (`__mm_populate`). Where
     /// nobody is told of a page that can't be had, the next VMA is gone on with.
     fn populate_mapped(
@@ -212,6 +231,18 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         let of = VmFlags::WRITE.with(VmFlags::SHARED);
         let write = VmFlags(flags.0 & of.0) == VmFlags::WRITE;
         self.populate_from(host, at, end, write).map(|_| ())
+    }
+
+    /// A part of a VMA that is locked, by who has the mmap lock: what is to be read first is
+    /// left to [`AddressSpace::go_on`], what can't be had to faults.
+    pub(super) fn populate_locked(&self, host: &dyn HostTable, vma: Vma<'m>, part: VirtRange) {
+        let (mut at, end) = (part.start.0, part.end.0);
+        if let Err(Error::FileNotRead) = self.populate_vma(host, vma, &mut at, end) {
+            host.populate_later(Populate {
+                range: VirtRange::new(at, end),
+                told: Told::Nothing,
+            });
+        }
     }
 
     /// A range that must all be mapped and allow it (`madvise_populate`).

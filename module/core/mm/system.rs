@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::phys::Cells;
 use crate::phys::PhysAddr;
 use crate::platform::Platform;
+use crate::report::Unsaid;
 use crate::slab::Cache;
 use crate::slab::CacheArgs;
 use crate::slab::CacheId;
@@ -207,15 +208,6 @@ impl<'a, 'm, P: Platform> AddressSpaces<'a, 'm, P> {
     }
 }
 
-/// Takes no text.
-struct Silent;
-
-impl core::fmt::Write for Silent {
-    fn write_str(&mut self, _text: &str) -> core::fmt::Result {
-        Ok(())
-    }
-}
-
 impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     /// Gives the caches back; the next use makes them anew. Before the slab layer can go.
     ///
@@ -230,7 +222,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         }
         for place in &table.caches {
             if let Some(id) = CacheId::new(place.load(Relaxed) as u16) {
-                self.mm.slab()?.destroy(id, &mut Silent)?;
+                self.mm.slab()?.destroy(id, &mut Unsaid)?;
                 place.store(0, Release);
             }
         }

@@ -50,6 +50,7 @@ pub mod smaps;
 mod snapshot;
 mod space;
 mod totals;
+mod unsaid;
 pub mod vmstat;
 pub mod zoneinfo;
 
@@ -89,3 +90,4 @@ pub use snapshot::Stop;
 pub use snapshot::Walk;
 pub use space::SpaceFile;
 pub use totals::Totals;
+pub use unsaid::Unsaid;

@@ -21,6 +21,7 @@ use super::object::CacheId;
 use super::object::CacheName;
 use super::object::Constructor;
 use super::object::ObjAddr;
+use crate::buddy::gfp;
 use crate::buddy::Gfp;
 use crate::error::Error;
 use crate::error::Result;
@@ -83,6 +84,11 @@ pub struct ObjRequest {
 }
 
 impl ObjRequest {
+    /// Whether a node is another than the one that is asked for, where no other will do.
+    pub(crate) fn is_away(&self, nid: NodeId) -> bool {
+        self.gfp.has(gfp::__GFP_THISNODE) && !self.nid.is_none() && self.nid != nid
+    }
+
     /// A request from the running CPU's node, by nobody in particular.
     pub const fn new(gfp: Gfp) -> Self {
         Self {

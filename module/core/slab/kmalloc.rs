@@ -356,9 +356,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
     /// no other will do.
     fn is_elsewhere(&self, object: ObjAddr, request: &ObjRequest) -> bool {
         let nid = self.page(object.pfn()).map(PageDescriptor::nid);
-        request.gfp.has(gfp::__GFP_THISNODE)
-            && !request.nid.is_none()
-            && nid.is_some_and(|nid| nid != request.nid)
+        nid.is_some_and(|nid| request.is_away(nid))
     }
 
     /// Zeroes what the owner gets anew when he has `size` bytes from now on; where he

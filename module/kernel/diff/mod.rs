@@ -184,7 +184,7 @@ impl Diff {
         let room = || KVVec::from_elem(0u32, frames as usize, GFP_KERNEL).map_err(no_memory);
         let mut rooms = [room()?, room()?];
         // Before they are copied: who comes in between has disturbed.
-        let seen = Seen::new(&quiet.zones).map_err(no_memory)?;
+        let seen = Seen::new(&quiet.zones, without_pagesets).map_err(no_memory)?;
         let twin = Twin::new(nid, &quiet.zones, &mut rooms[0])?;
         Ok(Self {
             slots: Slots::new().map_err(no_memory)?,

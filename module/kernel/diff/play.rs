@@ -225,16 +225,19 @@ pub(crate) struct Seen {
     zones: KVec<ZoneNumbers>,
     /// Of each zone, those of all CPUs by number; a CPU that is not up has none.
     pagesets: KVec<PagesetState>,
+    without_pagesets: bool,
     is_known: bool,
 }
 
 impl Seen {
-    /// Room for these zones, and what they are like now.
-    pub(crate) fn new(zones: &[HostZone]) -> Result<Self> {
+    /// Room for these zones, and what they are like now. Pagesets that are kept empty differ in
+    /// how much they have alone: the kernel lets the rest decay (`decay_pcp_high`).
+    pub(crate) fn new(zones: &[HostZone], without_pagesets: bool) -> Result<Self> {
         let pagesets = zones.len() * platform::nr_cpus() as usize;
         let mut seen = Self {
             zones: KVec::from_elem(ZoneNumbers::default(), zones.len(), GFP_KERNEL)?,
             pagesets: KVec::from_elem(PagesetState::default(), pagesets, GFP_KERNEL)?,
+            without_pagesets,
             is_known: false,
         };
         seen.note(zones);
@@ -247,7 +250,8 @@ impl Seen {
         for (numbers, zone) in self.zones.iter_mut().zip(zones) {
             *numbers = zone.numbers();
         }
-        let pagesets = zones.iter().flat_map(pagesets);
+        let without = self.without_pagesets;
+        let pagesets = zones.iter().flat_map(|zone| pagesets(zone, without));
         for (seen, now) in self.pagesets.iter_mut().zip(pagesets) {
             *seen = now;
         }
@@ -263,19 +267,25 @@ impl Seen {
     #[inline(never)]
     fn is_disturbed(&self, zones: &[HostZone]) -> bool {
         let mut numbers = self.zones.iter().zip(zones);
-        let mut pagesets = self.pagesets.iter().zip(zones.iter().flat_map(pagesets));
+        let without = self.without_pagesets;
+        let now = zones.iter().flat_map(|zone| pagesets(zone, without));
+        let mut pagesets = self.pagesets.iter().zip(now);
         self.is_known
             && (numbers.any(|(seen, zone)| *seen != zone.numbers())
                 || pagesets.any(|(seen, now)| *seen != now))
     }
 }
 
-/// The pagesets of all CPUs.
-fn pagesets(zone: &HostZone) -> impl Iterator<Item = PagesetState> + '_ {
+/// The pagesets of all CPUs; how much they have, if they are `without` more.
+fn pagesets(zone: &HostZone, without: bool) -> impl Iterator<Item = PagesetState> + '_ {
     let cpus = (0..platform::nr_cpus()).map(CpuId);
-    cpus.map(|cpu| match platform::is_online(cpu) {
-        true => zone.pageset(cpu),
-        false => PagesetState::default(),
+    cpus.map(move |cpu| match (platform::is_online(cpu), without) {
+        (true, false) => zone.pageset(cpu),
+        (true, true) => PagesetState {
+            count: zone.pageset(cpu).count,
+            ..PagesetState::default()
+        },
+        (false, _) => PagesetState::default(),
     })
 }
 

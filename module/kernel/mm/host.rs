@@ -252,7 +252,8 @@ impl HostTable for Table<'_> {
     }
 
     fn populate_later(&self, rest: Populate) {
-        self.notes.rest.set(Some(rest));
+        let first = self.notes.rest.take().unwrap_or(rest);
+        self.notes.rest.set(Some(first));
     }
 
     fn zap(&self, range: VirtRange) {

@@ -287,11 +287,19 @@ impl Window {
         let notes = Notes::default();
         let done = self.with_host_once(&notes, job)?;
         while let Some((unread, rest)) = notes.rest() {
-            let go_on = || {
-                unread.read()?;
-                self.with_host_once(&notes, |space, table| Ok(space.go_on(table, rest)))
-            };
-            go_on().unwrap_or_else(|error| rest.refused(error))?;
+            let read = unread.read();
+            if let Err(Error::Interrupted) = read {
+                rest.refused(Error::Interrupted)?;
+                break;
+            }
+            let gone_on = self.with_host_once(&notes, |space, table| {
+                Ok(match read {
+                    Ok(()) => space.go_on(table, rest),
+                    Err(error) => space.go_on_without(table, rest, error),
+                })
+            });
+            // Without the window there is nothing to go on with.
+            gone_on.unwrap_or_else(|error| rest.refused(error))?;
         }
         Ok(done)
     }

@@ -19,6 +19,7 @@ use shadowmm_core::error::Error;
 use shadowmm_core::error::Result as CoreResult;
 use shadowmm_core::phys::Pages;
 use shadowmm_core::report::CacheFile;
+use shadowmm_core::report::Unsaid;
 use shadowmm_core::slab::debug::Location;
 use shadowmm_core::slab::debug::TrackItem;
 use shadowmm_core::slab::CacheArgs;
@@ -366,14 +367,5 @@ impl Shadow {
             (Some(CacheFile::Validate), 1) => self.validate_cache(id, &mut Unsaid),
             _ => Err(Error::BadParameter),
         }
-    }
-}
-
-/// Where a text goes that nobody reads.
-pub(super) struct Unsaid;
-
-impl fmt::Write for Unsaid {
-    fn write_str(&mut self, _: &str) -> fmt::Result {
-        Ok(())
     }
 }

@@ -9,9 +9,9 @@
 //! and whatever else its allocator may come to is its own affair: nothing is asked of the kernel
 //! with the state held.
 
-use super::caches::Unsaid;
 use crate::platform::Kernel;
 use crate::shadow::Shadow;
+use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -20,6 +20,7 @@ use shadowmm_core::error::Result as CoreResult;
 use shadowmm_core::slab::CacheArgs;
 use shadowmm_core::slab::CacheId;
 use shadowmm_core::slab::ObjectAllocator;
+use shadowmm_core::slab::ObjectAllocatorKind;
 use shadowmm_core::slab::SlabAllocator;
 use shadowmm_core::slab::SlabFlags;
 
@@ -31,6 +32,9 @@ use shadowmm_core::slab::SlabFlags;
 pub(crate) struct PrivateCache {
     shadow: Arc<Shadow>,
     id: CacheId,
+    /// Whether requests know it by its number: objects are not kmsob's, whose caches have
+    /// numbers of their own.
+    is_known: bool,
 }
 
 impl PrivateCache {
@@ -40,11 +44,12 @@ impl PrivateCache {
     ///
     /// Those of [`Shadow::create_private`].
     pub(crate) fn new(shadow: &Arc<Shadow>, args: &CacheArgs<'_>) -> CoreResult<Self> {
-        let id = shadow.create_private(args)?;
+        let (id, is_known) = shadow.create_private(args)?;
         // INVARIANT: It is from there.
         Ok(Self {
             shadow: shadow.clone(),
             id,
+            is_known,
         })
     }
 
@@ -64,18 +69,19 @@ impl PrivateCache {
 
 impl Drop for PrivateCache {
     fn drop(&mut self) {
-        self.shadow.destroy_private(self.id);
+        self.shadow.destroy_private(self.id, self.is_known);
     }
 }
 
 impl Shadow {
-    /// Makes a cache that no open file takes anything from. It is merged with no other, and no
-    /// boot begins anew until [`Shadow::destroy_private`].
+    /// Makes a cache that no open file takes anything from: its number, and whether requests
+    /// know that. It is merged with no other, and no boot begins anew until
+    /// [`Shadow::destroy_private`].
     ///
     /// # Errors
     ///
     /// Those of the layer; [`Error::BadFlags`] where others might share it.
-    fn create_private(&self, args: &CacheArgs<'_>) -> CoreResult<CacheId> {
+    fn create_private(&self, args: &CacheArgs<'_>) -> CoreResult<(CacheId, bool)> {
         if !args.flags.has(SlabFlags::NO_MERGE) {
             return Err(Error::BadFlags);
         }
@@ -86,21 +92,29 @@ impl Shadow {
         self.with_mm(|mm| {
             let id = mm.slab()?.create(args)?;
             // Who begins anew waits for this one.
-            self.slab.private.set(id, true);
-            Ok(id)
+            self.slab.privates.fetch_add(1, Relaxed);
+            let is_known = mm.objects_kind() == ObjectAllocatorKind::Slab;
+            if is_known {
+                self.slab.private.set(id, true);
+            }
+            Ok((id, is_known))
         })
     }
 
     /// Destroys it, whose objects have been given back. Where one is damaged the cache stays, as
     /// if CREATE had made it.
-    fn destroy_private(&self, id: CacheId) {
+    fn destroy_private(&self, id: CacheId, is_known: bool) {
         let _naming = self.slab.naming.lock();
         let destroyed = {
             // As for those that CREATE has made.
             let _alone = self.slab.forcing.write();
-            let destroyed = self.with_mm(|mm| mm.slab()?.destroy(id, &mut Unsaid));
-            self.slab.created.set(id, destroyed.is_err());
-            self.slab.private.set(id, false);
+            let destroyed = self.with_mm(|mm| mm.slab()?.destroy(id, &mut Log));
+            if is_known {
+                self.slab.private.set(id, false);
+            }
+            if is_known && destroyed.is_err() {
+                self.slab.created.set(id, true);
+            }
             destroyed
         };
         if let Err(error) = destroyed {
@@ -109,9 +123,20 @@ impl Shadow {
                 error.sentence()
             );
         }
-        if self.slab.named.load(Relaxed) {
+        if is_known && self.slab.named.load(Relaxed) {
             // It was there, perhaps, when the layer's own were given their directories.
             self.name_cache(id);
         }
+        self.slab.privates.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The kernel's log, for what a cache says that should have been empty.
+struct Log;
+
+impl fmt::Write for Log {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        pr_err!("{text}");
+        Ok(())
     }
 }

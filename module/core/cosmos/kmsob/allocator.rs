@@ -137,10 +137,7 @@ impl<P: Platform, A: PageAllocator> ObjectAllocator for Kmsob<'_, P, A> {
         }
         let has = self.usable(old)?;
         let page = self.pages.descriptor(old.pfn()).ok_or(Error::ForeignPfn)?;
-        let elsewhere = request.gfp.has(gfp::__GFP_THISNODE)
-            && !request.nid.is_none()
-            && request.nid != page.nid();
-        if !elsewhere && size <= has {
+        if !request.is_away(page.nid()) && size <= has {
             if request.gfp.has(gfp::__GFP_ZERO) && size < has {
                 // How much of it was asked for nobody knows; what is given up is
                 // zero, then, when it is asked for again.

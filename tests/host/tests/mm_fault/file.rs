@@ -161,3 +161,48 @@ fn what_can_not_be_read_is_told_as_a_fault_of_it_is() {
     process.exit();
     machine.finish();
 }
+
+#[test]
+fn what_can_not_be_read_keeps_no_other_mapping_from_being_populated() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let first = process.map_file(4, PROT_READ, 10, SIZE);
+    process.map_file(4, 0, 10, SIZE);
+    let second = process.map_file(4, PROT_READ, 20, SIZE);
+    must_read(&process, &[21]);
+    process.space.mlockall(&process.host, 1).unwrap();
+    // From the bottom up.
+    assert_eq!(pages(&process), 1);
+    let (_, rest) = process.host.read_noted().unwrap();
+    let gone_on = process
+        .space
+        .go_on_without(&process.host, rest.unwrap(), Error::NothingThere);
+    assert_eq!((gone_on, pages(&process)), (Ok(()), 5));
+    // Who is told of it ends there.
+    must_read(&process, &[23]);
+    process.advise(second, 4, Advice::PopulateRead);
+    let (_, rest) = process.host.read_noted().unwrap();
+    let gone_on = process
+        .space
+        .go_on_without(&process.host, rest.unwrap(), Error::NothingThere);
+    assert_eq!(gone_on, Err(Error::NothingThere));
+    process.munmap(first, 4);
+    process.exit();
+    machine.finish();
+}
+
+#[test]
+fn locked_memory_that_becomes_writable_is_there_behind_a_page_to_be_read() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    process.space.mlockall(&process.host, 2).unwrap();
+    let at = process.map_file(4, 0, 10, SIZE);
+    assert_eq!(process.rss(), [0; 3]);
+    must_read(&process, &[11]);
+    process.protect(at, 4, RW);
+    assert_eq!(read_all(&process), (vec![11], Ok(())));
+    assert_eq!(process.rss(), [0, 4, 0]);
+    process.munmap(at, 4);
+    process.exit();
+    machine.finish();
+}
