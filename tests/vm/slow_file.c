@@ -16,8 +16,8 @@
 
 #define DIR_ "/run/slow"
 #define PAGES 64
-/* What a part takes at most that waits for nobody. */
-#define SOON 10
+/* What a part takes at most that waits for nobody, in seconds. */
+#define SOON 60
 
 /* --- the filesystem ---------------------------------------------------------------- */
 
@@ -247,23 +247,44 @@ static double since(const struct timespec *then)
 	return now.tv_sec - then->tv_sec + (now.tv_nsec - then->tv_nsec) / 1e9;
 }
 
-/* Has a child do something, and says whether it has done it soon; it is not waited for otherwise. */
-static bool does_soon(bool (*what)(void))
+/* Whether a child ends soon, and how. */
+static bool ends_soon(pid_t child, int *status)
 {
 	struct timespec began;
-	int status;
-	pid_t child;
 
 	clock_gettime(CLOCK_MONOTONIC, &began);
-	child = fork();
-	if (!child)
-		_exit(!what());
 	while (since(&began) < SOON) {
-		if (waitpid(child, &status, WNOHANG) == child)
-			return WIFEXITED(status) && !WEXITSTATUS(status);
+		if (waitpid(child, status, WNOHANG) == child)
+			return true;
 		usleep(10000);
 	}
 	return false;
+}
+
+/* Children that were to end soon and did not, maybe because they wait for the filesystem, too. */
+static pid_t late[16];
+static unsigned int nr_late;
+
+/* Has a child do something, and says whether it has done it soon. */
+static bool does_soon(bool (*what)(void))
+{
+	int status;
+	pid_t child = fork();
+
+	if (!child)
+		_exit(!what());
+	if (ends_soon(child, &status))
+		return WIFEXITED(status) && !WEXITSTATUS(status);
+	kill(child, SIGKILL);
+	late[nr_late++] = child;
+	return false;
+}
+
+/* Once the filesystem answers. */
+static void wait_for_late(void)
+{
+	while (nr_late > 0)
+		waitpid(late[--nr_late], NULL, 0);
 }
 
 /* Writes to the shadow's state, which all others that wait for it wait behind. */
@@ -311,8 +332,10 @@ static bool a_fork(void)
 
 static bool all_reports(void)
 {
-	return !system("cat /proc/shadowmm/mm/*/smaps /proc/shadowmm/mm/*/status /proc/shadowmm/meminfo "
-		       "/proc/shadowmm/vmstat >/dev/null");
+	/* The child itself, so that nobody is left where it is killed. */
+	execlp("sh", "sh", "-c", "exec cat /proc/shadowmm/mm/*/smaps /proc/shadowmm/mm/*/status "
+	       "/proc/shadowmm/meminfo /proc/shadowmm/vmstat >/dev/null", NULL);
+	return false;
 }
 
 static void nobody_waits_behind(const char *way)
@@ -354,6 +377,7 @@ static void held(unsigned int way)
 	pthread_t thread, other;
 	char name[128];
 	struct timespec soon;
+	bool is_late = false;
 	void *done = NULL;
 
 	if (way != 2)
@@ -370,10 +394,14 @@ static void held(unsigned int way)
 		clock_gettime(CLOCK_REALTIME, &soon);
 		soon.tv_sec += SOON;
 		snprintf(name, sizeof(name), "while %s waits for a file, its process maps and touches", ways[way].name);
-		expect(name, !pthread_timedjoin_np(other, &done, &soon) && done == &w);
+		is_late = pthread_timedjoin_np(other, &done, &soon);
+		expect(name, !is_late && done == &w);
 	}
 	order(ANSWER);
 	pthread_join(thread, NULL);
+	if (is_late)
+		pthread_join(other, NULL);
+	wait_for_late();
 	snprintf(name, sizeof(name), "%s has what it waited for", ways[way].name);
 	same(name, 0, w.error);
 	if (way == 1)
@@ -411,6 +439,79 @@ static void broken(unsigned int way)
 		same("and again when it can", w.page + 1, w.at[0]);
 		w_munmap(fd, w.at, 2 * PAGE);
 	}
+}
+
+/* Touches a page of the file in a window of its own. */
+static char first_byte(unsigned int page)
+{
+	int own = open_device();
+
+	w_configure(own, SHADOWMM_MM_BARE);
+	open_window(own, WINDOW);
+	return *(volatile char *)w_mmap_of(own, NULL, PAGE, RW, MAP_PRIVATE, file, page * PAGE);
+}
+
+/* The state of a process, as ps has it. */
+static char state_of(pid_t pid)
+{
+	char path[64], state = 0;
+	FILE *stat;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	stat = fopen(path, "r");
+	/* Its name has no bracket. */
+	if (!stat || fscanf(stat, "%*d (%*[^)]) %c", &state) != 1)
+		state = 0;
+	if (stat)
+		fclose(stat);
+	return state;
+}
+
+/* Waits until a process has slept, and nothing but its end would wake it, for a tenth of a second. */
+static bool sleeps_deeply(pid_t pid)
+{
+	struct timespec began;
+	unsigned int seen = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	while (seen < 10 && since(&began) < SOON) {
+		seen = state_of(pid) == 'D' ? seen + 1 : 0;
+		usleep(10000);
+	}
+	return seen == 10;
+}
+
+/*
+ * Who comes second for a page waits for the first, and not for the filesystem: a signal ends him before
+ * it has answered. The first can't be ended: FUSE waits for an answer to what it has asked.
+ */
+static void second(void)
+{
+	const unsigned int page = 48;
+	pid_t first, second;
+	int status;
+	bool ended;
+
+	forget_arrivals();
+	order(HOLD);
+	first = fork();
+	if (!first)
+		_exit(first_byte(page));
+	expect("a process reads a file", somebody_waits());
+	second = fork();
+	if (!second)
+		_exit(first_byte(page));
+	expect("another waits for the same page", sleeps_deeply(second));
+	kill(second, SIGKILL);
+	ended = ends_soon(second, &status);
+	expect("it can be killed before the file is read",
+	       ended && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	same("while the first waits", 0, waitpid(first, NULL, WNOHANG));
+	order(ANSWER);
+	if (!ended)
+		waitpid(second, &status, 0);
+	waitpid(first, &status, 0);
+	same("who has what it waited for", page + 1, WIFEXITED(status) ? WEXITSTATUS(status) : -1);
 }
 
 /* The window goes while one of its threads waits for a file; another's end, too. */
@@ -456,7 +557,7 @@ static void gone(bool killed)
 		order(ANSWER);
 	}
 	waitpid(child, &status, 0);
-	same(killed ? "who waits for a file can be killed" : "the window goes while a thread of it waits for a file",
+	same(killed ? "who is killed while it reads a file dies when it is answered" : "the window goes while a thread of it waits for a file",
 	     killed ? SIGKILL : SIGSEGV, WIFSIGNALED(status) ? WTERMSIG(status) : -1);
 }
 
@@ -467,8 +568,8 @@ int main(void)
 
 	device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (device < 0) {
-		printf("# there is no /dev/fuse\n");
-		return 0;
+		perror("/dev/fuse");
+		return 1;
 	}
 	if (pipe2(orders, O_CLOEXEC) || pipe2(arrived, O_CLOEXEC)) {
 		perror("pipe");
@@ -503,6 +604,7 @@ int main(void)
 	}
 	munmap(window, WINDOW);
 	close(fd);
+	second();
 	gone(true);
 	gone(false);
 	close(file);
