@@ -149,16 +149,19 @@ impl Descriptor {
         fd == number(self.state.load(Acquire)) && self.is_owner()
     }
 
-    /// Leaves its number to somebody else, if it is this one: false where there is no
-    /// other. What is left is a second descriptor of the file, for dup2 to replace.
-    pub(crate) fn leave(&self, fd: c_int) -> bool {
+    /// Leaves its number, if it is this one, to a file `old` of somebody else's. What is
+    /// left is a second descriptor of the file, for dup2 to replace.
+    ///
+    /// An errno where dup2 would fail (`ksys_dup3`), or where there is no other number.
+    pub(crate) fn leave(&self, fd: c_int, old: c_int) -> Result<(), c_int> {
         let state = self.state.load(Acquire);
         if number(state) != fd || !self.is_owner() {
-            return true;
+            return Ok(());
         }
-        let Some(new) = duplicate(fd as u64) else {
-            return false;
-        };
+        if fd as u64 >= limit() || !kernel::is_open(old) {
+            return Err(libc::EBADF);
+        }
+        let new = duplicate(fd as u64).ok_or(libc::EMFILE)?;
         let changed = (state & !NUMBER).wrapping_add(CHANGE) | new;
         let left = self
             .state
@@ -167,7 +170,7 @@ impl Descriptor {
             // Another thread was here first.
             kernel::close(new);
         }
-        true
+        Ok(())
     }
 
     /// Calls ioctl: what it returns, or a negative errno.
@@ -240,8 +243,8 @@ mod tests {
     fn who_wants_its_number_gets_it() {
         let descriptor = open();
         let old = descriptor.number().unwrap();
-        assert!(descriptor.leave(old + 1) && descriptor.is(old));
-        assert!(descriptor.leave(old));
+        assert!(descriptor.leave(old + 1, 0).is_ok() && descriptor.is(old));
+        assert!(descriptor.leave(old, 0).is_ok());
         let new = descriptor.number().unwrap();
         assert_ne!(old, new);
         // The same file, until the number is another's.
@@ -251,6 +254,17 @@ mod tests {
         let flags = unsafe { libc::fcntl(new, libc::F_GETFD) };
         assert_eq!(flags, libc::FD_CLOEXEC);
         kernel::close(old as u64);
+        close(&descriptor);
+    }
+
+    #[test]
+    fn nobody_gets_its_number_for_a_file_that_is_not_open() {
+        let descriptor = open();
+        let number = descriptor.number().unwrap();
+        for closed in [-1, c_int::MAX] {
+            assert_eq!(descriptor.leave(number, closed), Err(libc::EBADF));
+        }
+        assert!(descriptor.is(number));
         close(&descriptor);
     }
 
@@ -273,7 +287,7 @@ mod tests {
             scope.spawn(ask);
             for _ in 0..2000 {
                 let old = descriptor.number().unwrap();
-                assert!(descriptor.leave(old));
+                assert!(descriptor.leave(old, 0).is_ok());
                 kernel::close(old as u64);
             }
             done.store(true, Relaxed);
@@ -288,7 +302,8 @@ mod tests {
         // SAFETY: The child makes system calls alone.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            let left = descriptor.is(old) && descriptor.leave(old) && !descriptor.is(old);
+            let left = descriptor.is(old) && descriptor.leave(old, 0).is_ok();
+            let left = left && !descriptor.is(old);
             // SAFETY: The child ends.
             unsafe { libc::_exit(i32::from(!left)) };
         }
@@ -304,7 +319,7 @@ mod tests {
             let descriptor = unsafe { &*descriptor.cast::<Descriptor>() };
             let number = number(descriptor.state.load(Relaxed));
             let hidden = descriptor.number().is_some() || descriptor.is(number);
-            i32::from(hidden || !descriptor.leave(number))
+            i32::from(hidden || descriptor.leave(number, 0).is_err())
         }
         let descriptor = open();
         let old = descriptor.number().unwrap();

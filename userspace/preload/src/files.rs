@@ -91,12 +91,14 @@ pub unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
 ///
 /// As the system call.
 unsafe fn replace(number: c_long, old: c_int, new: c_int, flags: c_int) -> c_int {
-    let error = match () {
-        () if window::is_file(old) => Some(libc::EBADF),
-        () if !window::leave_file(new) => Some(libc::EMFILE),
-        () => None,
+    let dup3 = number == libc::SYS_dup3;
+    // A call that fails leaves the window's file where it is.
+    let done = match () {
+        () if dup3 && (old == new || flags & !libc::O_CLOEXEC != 0) => Err(libc::EINVAL),
+        () if window::is_file(old) => Err(libc::EBADF),
+        () => window::leave_file(new, old),
     };
-    if let Some(error) = error {
+    if let Err(error) = done {
         kernel::set_errno(error);
         return -1;
     }

@@ -66,6 +66,13 @@ pub(crate) fn close(file: u64) {
     unsafe { syscall(libc::SYS_close, [file, 0, 0, 0, 0, 0]) };
 }
 
+/// Whether a file is open at a number.
+pub(crate) fn is_open(fd: c_int) -> bool {
+    let args = [fd as u64, libc::F_GETFD as u64, 0, 0, 0, 0];
+    // SAFETY: It changes nothing.
+    unsafe { syscall(libc::SYS_fcntl, args) >= 0 }
+}
+
 /// An errno in place of its negative.
 pub(crate) fn told(result: i64) -> i64 {
     if (-4095..0).contains(&result) {

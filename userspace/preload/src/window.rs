@@ -111,9 +111,12 @@ pub(crate) fn is_file(fd: c_int) -> bool {
     STATE.load(Acquire) == THERE && FILE.is(fd)
 }
 
-/// Leaves the file's number to the program, if it is that: false where there is no other.
-pub(crate) fn leave_file(fd: c_int) -> bool {
-    STATE.load(Acquire) != THERE || FILE.leave(fd)
+/// Leaves the file's number, if it is that, to the program's file `old`: an errno where that can't be.
+pub(crate) fn leave_file(fd: c_int, old: c_int) -> Result<(), c_int> {
+    match STATE.load(Acquire) {
+        THERE => FILE.leave(fd, old),
+        _ => Ok(()),
+    }
 }
 
 /// A child has files of its own.
