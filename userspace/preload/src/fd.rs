@@ -9,6 +9,15 @@
 //!
 //! A child of vfork has files of its own and its parent's memory, with the parent's number
 //! in it. There the descriptor is one like any other, which exec closes.
+//!
+//! What is not minded, since a lock could not be taken in a signal handler:
+//! - Whose a number is is looked at before the system call. Where one thread wants a number
+//!   that nobody has, or closes a range of them, and another's dup2 sends the file to that very
+//!   number in between, the file is gone: the window's memory stays, and requests fail.
+//! - Likewise a file `old` that another thread closes within dup2: then an open descriptor is
+//!   left where the window's was.
+//! - After a clone(2) that the C library knows nothing of, the first to ask has the memory. If that
+//!   is a child of vfork, the descriptor is one like any other to its parent from then on.
 
 use crate::kernel;
 use nix::libc;
@@ -119,8 +128,7 @@ impl Descriptor {
         self.forked();
     }
 
-    /// After a fork this process has a copy of the memory, and of the files. Where the C
-    /// library does not know of the fork, the first to ask says so.
+    /// After a fork this process has a copy of the memory, and of the files.
     pub(crate) fn forked(&self) {
         self.is_owner();
     }

@@ -9,7 +9,7 @@
 //! ranges.rs   munmap, mprotect, madvise, msync, mincore, mlock and its like
 //! heap.rs     brk, sbrk
 //! files.rs    close, dup2 and their like
-//! process.rs  syscall, _exit; the library's begin and end
+//! process.rs  syscall, _Fork, _exit; the library's begin and end
 //! room.rs     where the window goes
 //! window.rs   the process's window, and requests to it
 //! fd.rs       its file descriptor

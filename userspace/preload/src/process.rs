@@ -14,7 +14,10 @@ use nix::libc;
 use nix::libc::c_int;
 use nix::libc::c_long;
 use nix::libc::c_void;
+use std::mem;
 use std::ptr;
+use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// syscall(2): programs make some of these calls without the C library's functions. In
 /// C it takes a varying number of arguments, of which the last lies on the stack; one
@@ -88,17 +91,58 @@ pub unsafe extern "C" fn _Exit(status: c_int) -> ! {
     unsafe { _exit(status) }
 }
 
+/// The C library's `_Fork`, which minds what else it knows of the process; null before
+/// somebody has asked.
+static FORK: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
+fn find_fork() -> *mut c_void {
+    let mut found = FORK.load(Relaxed);
+    if found.is_null() {
+        // SAFETY: The name is a C string.
+        found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"_Fork".as_ptr()) };
+        FORK.store(found, Relaxed);
+    }
+    found
+}
+
+/// fork(2) without what `pthread_atfork` has asked for. The C library's fork does not come
+/// by here.
+///
+/// # Safety
+///
+/// As the function of the C library.
+#[no_mangle]
+pub unsafe extern "C" fn _Fork() -> libc::pid_t {
+    let found = find_fork();
+    if found.is_null() {
+        kernel::set_errno(libc::ENOSYS);
+        return -1;
+    }
+    // SAFETY: This is what the C library has by that name.
+    let fork: unsafe extern "C" fn() -> libc::pid_t = unsafe { mem::transmute(found) };
+    // SAFETY: By this function's own.
+    let child = unsafe { fork() };
+    if child == 0 {
+        forked();
+    }
+    child
+}
+
+/// What a child begins with. It may be in a signal handler.
+extern "C" fn forked() {
+    counters::forked();
+    window::forked();
+}
+
 /// What happens when the library is there, and when the process ends.
 extern "C" fn begin() {
-    extern "C" fn forked() {
-        counters::forked();
-        window::forked();
-    }
     counters::begin();
     mapping::begin();
     // The window comes before the program asks for anything: what it is told first then
     // stays true.
     window::is_there();
+    // A signal handler may fork, and can't look for it.
+    find_fork();
     // SAFETY: Both take no argument and touch nothing but counters and a file.
     unsafe {
         libc::atexit(end);
@@ -114,3 +158,22 @@ extern "C" fn end() {
 #[used]
 #[link_section = ".init_array"]
 static BEGIN: extern "C" fn() = begin;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_the_c_library_tells_nobody_of_is_one() {
+        // SAFETY: The child makes system calls alone.
+        unsafe {
+            let child = _Fork();
+            if child == 0 {
+                _exit(7);
+            }
+            let mut status = 0;
+            assert_eq!(libc::waitpid(child, &mut status, 0), child);
+            assert_eq!(libc::WEXITSTATUS(status), 7);
+        }
+    }
+}
