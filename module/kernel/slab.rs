@@ -89,10 +89,6 @@ impl CacheSet {
         bits.is_some_and(|bits| (bits.load(Relaxed) >> (id.index() % 64)) & 1 != 0)
     }
 
-    fn any(&self) -> bool {
-        self.0.iter().any(|bits| bits.load(Relaxed) != 0)
-    }
-
     fn clear(&self) {
         for bits in &self.0 {
             bits.store(0, Relaxed);

@@ -266,7 +266,7 @@ fn huge_pages_are_of_a_known_size_and_of_no_other_file() {
     assert_eq!(anonymous(PAGE, 0), Some(Errno::EINVAL));
     assert_eq!(anonymous(PAGE, DROPPABLE), Some(Errno::EINVAL));
     assert_eq!(anonymous(SIZE + PAGE, PRIVATE), Some(Errno::ENOMEM));
-    let unknown = SHARED_VALIDATE | 1 << 10;
+    let unknown = SHARED_VALIDATE | (1 << 10);
     assert_eq!(anonymous(PAGE, unknown), Some(Errno::EOPNOTSUPP));
     world.finish();
 }
