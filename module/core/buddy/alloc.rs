@@ -216,16 +216,23 @@ where
     M: MemMap,
     Z: ZoneTable<P>,
 {
-    /// Takes a block (`__alloc_pages`). See [`super::PageAllocator::alloc`].
-    #[inline]
-    pub(super) fn try_alloc(&self, request: &AllocRequest) -> Result<Pfn> {
+    /// Where a request looks, and for what (`prepare_alloc_pages`).
+    #[inline(always)]
+    fn context(&self, request: &AllocRequest) -> Result<AllocContext<'_, P>> {
         let gfp = request.gfp;
-        let context = AllocContext {
+        Ok(AllocContext {
             order: request.order,
             zonelist: self.zones.node_zonelist(self.platform, request.nid, gfp)?,
             highest: gfp.zone()?,
             migratetype: self.migratetype(gfp)?,
-        };
+        })
+    }
+
+    /// Takes a block (`__alloc_pages`). See [`super::PageAllocator::alloc`].
+    #[inline]
+    pub(super) fn try_alloc(&self, request: &AllocRequest) -> Result<Pfn> {
+        let gfp = request.gfp;
+        let context = self.context(request)?;
         let flags = AllocFlags::fastpath(gfp, request.order);
         let flags = flags | self.nofragment(&context, request.nodes);
         let taken = match self.get_page_from_freelist(&context, flags, request.nodes) {
@@ -247,14 +254,8 @@ where
     ///
     /// Those of a request that can't be.
     pub fn is_above_min(&self, request: &AllocRequest) -> Result<bool> {
-        let gfp = request.gfp;
-        let context = AllocContext {
-            order: request.order,
-            zonelist: self.zones.node_zonelist(self.platform, request.nid, gfp)?,
-            highest: gfp.zone()?,
-            migratetype: self.migratetype(gfp)?,
-        };
-        let flags = AllocFlags::fastpath(gfp, request.order).only(AllocFlags::CMA);
+        let context = self.context(request)?;
+        let flags = AllocFlags::fastpath(request.gfp, request.order).only(AllocFlags::CMA);
         let allowed = |nid| request.nodes.is_none_or(|nodes| nodes.contains(nid));
         let mut zones = context.zonelist.iter(context.highest);
         Ok(zones.any(|zref| {
