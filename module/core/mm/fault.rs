@@ -128,7 +128,6 @@ impl From<Error> for Stop {
             // A huge entry has come where a table was to be.
             Error::Shared => Self::Again,
             Error::NoHostMemory => Self::HostOom,
-            Error::FileNotRead => Self::NotRead,
             _ => Self::Oom,
         }
     }

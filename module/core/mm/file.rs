@@ -43,7 +43,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         let page = spaces.new_zeroed_page()?;
         match self.host.read_file(file, self.page_index(), page.pfn()) {
             Ok(true) => {}
-            Err(error @ (Error::NoHostMemory | Error::FileNotRead)) => return Err(error.into()),
+            Err(Error::FileNotRead) => return Err(Stop::NotRead),
             Ok(false) | Err(_) => return Err(Stop::Bus),
         }
         let (bits, kind) = match self.write {

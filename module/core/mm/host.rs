@@ -59,9 +59,8 @@ pub trait HostTable {
     ///
     /// # Errors
     ///
-    /// Any: the process gets SIGBUS. But it is told that there is no memory by
-    /// [`Error::NoHostMemory`](crate::error::Error::NoHostMemory), and comes again by
-    /// [`Error::FileNotRead`](crate::error::Error::FileNotRead), for what was noted.
+    /// [`Error::FileNotRead`](crate::error::Error::FileNotRead) for what was noted: the
+    /// process comes again. Any other: it gets SIGBUS.
     fn read_file(&self, _file: u64, _index: u64, _into: Pfn) -> Result<bool> {
         Ok(false)
     }
