@@ -76,8 +76,8 @@ static vm_fault_t again(bool user)
  */
 static vm_fault_t read_first(struct vm_fault *vmf, const struct shadowmm_unread *unread)
 {
-	vm_fault_t result = again(vmf->flags & FAULT_FLAG_USER);
-	int err;
+	bool user = vmf->flags & FAULT_FLAG_USER;
+	int err = 0;
 
 	if (vmf->flags & FAULT_FLAG_MKWRITE) {
 		/* The page is gone meanwhile, and wp_pfn_shared() needs the lock. */
@@ -87,18 +87,17 @@ static vm_fault_t read_first(struct vm_fault *vmf, const struct shadowmm_unread 
 
 		release_fault_lock(vmf);
 		shadowmm_file_fetch(unread->number, unread->index);
+		shadowmm_file_put(unread->number);
 		fput(device);
 		/* What can't be read is told by the next try. */
-		result = VM_FAULT_RETRY | VM_FAULT_MAJOR;
+		return VM_FAULT_RETRY | VM_FAULT_MAJOR;
 	} else {
 		err = shadowmm_file_fetch(unread->number, unread->index);
-		if (fatal_signal_pending(current))
-			result = again(vmf->flags & FAULT_FLAG_USER);
-		else if (err)
-			result = err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
 	}
 	shadowmm_file_put(unread->number);
-	return result;
+	if (err && !fatal_signal_pending(current))
+		return err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
+	return again(user);
 }
 
 static vm_fault_t serve(struct vm_fault *vmf)
