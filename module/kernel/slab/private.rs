@@ -24,11 +24,12 @@ use shadowmm_core::slab::ObjectAllocatorKind;
 use shadowmm_core::slab::SlabAllocator;
 use shadowmm_core::slab::SlabFlags;
 
-/// A cache of the shadow's, which is ours. No boot begins anew while it is there.
+/// A cache of the shadow's, which is ours. It is merged with no other, no open file takes
+/// anything from it, and no boot begins anew while it is there.
 ///
 /// # Invariants
 ///
-/// `id` is from [`Shadow::create_private`], and the number of no other cache.
+/// `id` is the number of a cache that [`PrivateCache::new`] has made, and of no other.
 pub(crate) struct PrivateCache {
     shadow: Arc<Shadow>,
     id: CacheId,
@@ -42,14 +43,30 @@ impl PrivateCache {
     ///
     /// # Errors
     ///
-    /// Those of [`Shadow::create_private`].
+    /// Those of the layer; [`Error::BadFlags`] where others might share it.
     pub(crate) fn new(shadow: &Arc<Shadow>, args: &CacheArgs<'_>) -> CoreResult<Self> {
-        let (id, is_known) = shadow.create_private(args)?;
-        // INVARIANT: It is from there.
-        Ok(Self {
-            shadow: shadow.clone(),
-            id,
-            is_known,
+        if !args.flags.has(SlabFlags::NO_MERGE) {
+            return Err(Error::BadFlags);
+        }
+        let files = &shadow.slab;
+        // Its number may be that of one that is about to go.
+        let _naming = files.naming.lock();
+        // Who takes objects by a number that he has guessed comes before it, or sees whose it is.
+        let _alone = files.forcing.write();
+        shadow.with_mm(|mm| {
+            let id = mm.slab()?.create(args)?;
+            // Who begins anew waits for this one.
+            files.privates.fetch_add(1, Relaxed);
+            let is_known = mm.objects_kind() == ObjectAllocatorKind::Slab;
+            if is_known {
+                files.private.set(id, true);
+            }
+            // INVARIANT: It was just made.
+            Ok(Self {
+                shadow: shadow.clone(),
+                id,
+                is_known,
+            })
         })
     }
 
@@ -68,52 +85,20 @@ impl PrivateCache {
 }
 
 impl Drop for PrivateCache {
-    fn drop(&mut self) {
-        self.shadow.destroy_private(self.id, self.is_known);
-    }
-}
-
-impl Shadow {
-    /// Makes a cache that no open file takes anything from: its number, and whether requests
-    /// know that. It is merged with no other, and no boot begins anew until
-    /// [`Shadow::destroy_private`].
-    ///
-    /// # Errors
-    ///
-    /// Those of the layer; [`Error::BadFlags`] where others might share it.
-    fn create_private(&self, args: &CacheArgs<'_>) -> CoreResult<(CacheId, bool)> {
-        if !args.flags.has(SlabFlags::NO_MERGE) {
-            return Err(Error::BadFlags);
-        }
-        // Its number may be that of one that is about to go.
-        let _naming = self.slab.naming.lock();
-        // Who takes objects by a number that he has guessed comes before it, or sees whose it is.
-        let _alone = self.slab.forcing.write();
-        self.with_mm(|mm| {
-            let id = mm.slab()?.create(args)?;
-            // Who begins anew waits for this one.
-            self.slab.privates.fetch_add(1, Relaxed);
-            let is_known = mm.objects_kind() == ObjectAllocatorKind::Slab;
-            if is_known {
-                self.slab.private.set(id, true);
-            }
-            Ok((id, is_known))
-        })
-    }
-
     /// Destroys it, whose objects have been given back. Where one is damaged the cache stays, as
     /// if CREATE had made it.
-    fn destroy_private(&self, id: CacheId, is_known: bool) {
-        let _naming = self.slab.naming.lock();
+    fn drop(&mut self) {
+        let files = &self.shadow.slab;
+        let _naming = files.naming.lock();
         let destroyed = {
             // As for those that CREATE has made.
-            let _alone = self.slab.forcing.write();
-            let destroyed = self.with_mm(|mm| mm.slab()?.destroy(id, &mut Log));
-            if is_known {
-                self.slab.private.set(id, false);
+            let _alone = files.forcing.write();
+            let destroyed = self.with(|slab, id| slab.destroy(id, &mut Log));
+            if self.is_known {
+                files.private.set(self.id, false);
             }
-            if is_known && destroyed.is_err() {
-                self.slab.created.set(id, true);
+            if self.is_known && destroyed.is_err() {
+                files.created.set(self.id, true);
             }
             destroyed
         };
@@ -123,11 +108,11 @@ impl Shadow {
                 error.sentence()
             );
         }
-        if is_known && self.slab.named.load(Relaxed) {
+        if self.is_known && files.named.load(Relaxed) {
             // It was there, perhaps, when the layer's own were given their directories.
-            self.name_cache(id);
+            self.shadow.name_cache(self.id);
         }
-        self.slab.privates.fetch_sub(1, Relaxed);
+        files.privates.fetch_sub(1, Relaxed);
     }
 }
 
