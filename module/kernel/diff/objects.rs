@@ -42,10 +42,10 @@ struct Twins {
 }
 
 /// Objects that could not be had.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Failed {
-    /// All of them.
-    pub(super) all: u32,
+    /// Those that the kernel had none of.
+    host: u32,
     /// Those that the shadow alone had no memory for.
     pub(super) short: u32,
     /// Those that the shadow alone did not give all the same.
@@ -53,38 +53,32 @@ pub(super) struct Failed {
 }
 
 impl Failed {
-    const NONE: Self = Self {
-        all: 0,
-        short: 0,
-        refused: 0,
-    };
-
-    /// The kernel had so many less than were wanted.
-    const fn host(count: u32) -> Self {
+    /// So many that the kernel had none of.
+    fn host(count: u32) -> Self {
         Self {
-            all: count,
-            ..Self::NONE
+            host: count,
+            ..Self::default()
         }
     }
 
-    /// The shadow had, and the kernel has taken its own back.
-    const fn shadow(count: u32, why: Why) -> Self {
+    /// So many that the shadow had none of, and the kernel has taken its own back.
+    fn shadow(count: u32, why: Why) -> Self {
+        let mut failed = Self::default();
         match why {
-            Why::Short => Self {
-                all: count,
-                short: count,
-                refused: 0,
-            },
-            Why::Refused => Self {
-                all: count,
-                short: 0,
-                refused: count,
-            },
+            Why::Short => failed.short = count,
+            Why::Refused => failed.refused = count,
         }
+        failed
+    }
+
+    /// All of them.
+    pub(super) fn all(self) -> u32 {
+        let shadow = self.short.saturating_add(self.refused);
+        self.host.saturating_add(shadow)
     }
 
     fn add(&mut self, more: Self) {
-        self.all = self.all.saturating_add(more.all);
+        self.host = self.host.saturating_add(more.host);
         self.short = self.short.saturating_add(more.short);
         self.refused = self.refused.saturating_add(more.refused);
     }
@@ -163,7 +157,7 @@ impl Slots {
                 steps.push(step, GFP_KERNEL).map_err(no_memory)
             },
         )?;
-        let mut failed = Failed::NONE;
+        let mut failed = Failed::default();
         for step in &steps {
             failed.add(self.step(pairs, step)?);
         }
@@ -190,7 +184,7 @@ impl Slots {
                         give(pairs, twins)?;
                     }
                 }
-                Ok(Failed::NONE)
+                Ok(Failed::default())
             }
             uapi::SHADOWMM_DIFF_GIVE_BULK => give_bulk(pair()?, step.cache, slots, room),
             uapi::SHADOWMM_DIFF_SHRINK => {
@@ -198,7 +192,7 @@ impl Slots {
                 let shadow = pair.shadow()?;
                 pair.host.shrink();
                 shadow.with(|slab, id| slab.shrink(id))?;
-                Ok(Failed::NONE)
+                Ok(Failed::default())
             }
             _ => Err(Error::BadKind),
         }
@@ -335,7 +329,7 @@ fn ask_bulk(cache: &PrivateCache, objects: &mut [ObjAddr]) -> Result<(), Why> {
 /// An object for each empty slot; what could not be had.
 fn take(pair: &Pair, number: u32, slots: &mut [Option<Twins>]) -> CoreResult<Failed> {
     let shadow = pair.shadow()?;
-    let mut failed = Failed::NONE;
+    let mut failed = Failed::default();
     for slot in slots.iter_mut().filter(|slot| slot.is_none()) {
         let Some(host) = pair.host.alloc() else {
             failed.add(Failed::host(1));
@@ -371,7 +365,7 @@ fn take_bulk(
     let host = room.taken.get_mut(..count).ok_or(Error::BadSize)?;
     let shadow = room.shadow.get_mut(..count).ok_or(Error::BadSize)?;
     if count == 0 {
-        return Ok(Failed::NONE);
+        return Ok(Failed::default());
     }
     if !pair.host.alloc_bulk(host) {
         return Ok(Failed::host(count as u32));
@@ -391,7 +385,7 @@ fn take_bulk(
             shadow: *shadow,
         });
     }
-    Ok(Failed::NONE)
+    Ok(Failed::default())
 }
 
 /// Gives an object back on both sides.
@@ -427,12 +421,12 @@ fn give_bulk(
     let host = host.get_mut(..count).unwrap_or_default();
     let shadow = shadow.get(..count).unwrap_or_default();
     if count == 0 {
-        return Ok(Failed::NONE);
+        return Ok(Failed::default());
     }
     // SAFETY: They came from this cache, and the slots were their only holders.
     unsafe { pair.host.free_bulk(host) };
     match cache.with(|slab, id| slab.free_bulk(Some(id), shadow, 0))? {
-        freed if freed == count => Ok(Failed::NONE),
+        freed if freed == count => Ok(Failed::default()),
         _ => Err(Error::ObjectFree),
     }
 }

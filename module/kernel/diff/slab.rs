@@ -157,7 +157,7 @@ impl SlabDiff {
     pub(crate) fn objects(&mut self, request: &mut uapi::shadowmm_diff_objects) -> CoreResult<()> {
         check_admin()?;
         let failed = self.slots.play(&self.pairs, request)?;
-        request.failed = failed.all;
+        request.failed = failed.all();
         request.shadow_short = failed.short;
         request.shadow_refused = failed.refused;
         Ok(())
@@ -174,9 +174,7 @@ impl SlabDiff {
     /// Gives the objects of all pairs from this one on back, and then the caches.
     pub(crate) fn drop_from(&mut self, first: usize) {
         self.slots.give_from(&self.pairs, first);
-        while self.pairs.len() > first {
-            drop(self.pairs.pop());
-        }
+        self.pairs.truncate(first);
     }
 }
 
