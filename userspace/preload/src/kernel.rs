@@ -10,6 +10,9 @@ use nix::libc::c_void;
 use std::arch::asm;
 use std::ptr;
 
+/// Where a process's addresses end (`TASK_SIZE`).
+pub(crate) const TASK_SIZE: u64 = (1 << 47) - 4096;
+
 /// A system call: what it returns, -errno for an error.
 ///
 /// # Safety

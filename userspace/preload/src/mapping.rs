@@ -8,6 +8,7 @@ use crate::kernel;
 use crate::kernel::call;
 use crate::kernel::pointer;
 use crate::kernel::told;
+use crate::kernel::TASK_SIZE;
 use crate::outside;
 use crate::window;
 use crate::window::Part;
@@ -20,8 +21,6 @@ use shadowmm_abi as abi;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Where a process's addresses end (`TASK_SIZE`).
-const TASK_SIZE: u64 = (1 << 47) - 4096;
 /// What MAP_32BIT chooses from.
 const LOW: (u64, u64) = (0x4000_0000, 0x4000_0000);
 

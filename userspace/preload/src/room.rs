@@ -11,6 +11,7 @@
 //! What the host places itself (heap, libraries, what is left to it) grows into the gaps.
 
 use crate::kernel;
+use crate::kernel::TASK_SIZE;
 use nix::libc;
 use std::ops::Range;
 
@@ -18,9 +19,6 @@ use std::ops::Range;
 const GAP: u64 = 1 << 41;
 /// The lowest place (`vm.mmap_min_addr`).
 const LOWEST: u64 = 1 << 16;
-/// Where a process's addresses end (`TASK_SIZE`). `[vsyscall]`, which the kernel tells of as well,
-/// lies behind that.
-const TASK_SIZE: u64 = (1 << 47) - 4096;
 /// Windows begin and end at places like that, so that huge pages fit: 2 MiB.
 const GRAIN: u64 = 1 << 21;
 
@@ -69,6 +67,7 @@ impl Search {
             0 => LOWEST,
             end => end.saturating_add(GAP).next_multiple_of(GRAIN),
         };
+        // `[vsyscall]`, which the kernel tells of as well, lies behind all of a process's addresses.
         let end = mapping.start.min(TASK_SIZE).saturating_sub(GAP) / GRAIN * GRAIN;
         if end.saturating_sub(start) > self.best.end - self.best.start {
             self.best = start..end;
