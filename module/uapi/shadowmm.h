@@ -122,7 +122,11 @@ enum shadowmm_stage_op {
 	SHADOWMM_STAGE_GET = 0,		/* only ask */
 	SHADOWMM_STAGE_NEXT = 1,	/* go one stage on; EALREADY at the last */
 	SHADOWMM_STAGE_RUN = 2,		/* go to the last; EALREADY if there */
-	SHADOWMM_STAGE_RESET = 3,	/* back to the first; EBUSY while pages, objects, windows, pairs of caches or caches that are measured are held */
+	/*
+	 * Back to the first; EBUSY while pages, objects, windows, pairs of caches or caches that
+	 * are measured are held.
+	 */
+	SHADOWMM_STAGE_RESET = 3,
 };
 
 /* STAGE: the boot. */

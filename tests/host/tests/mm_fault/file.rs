@@ -27,6 +27,13 @@ fn read_all(process: &Process) -> (Vec<u64>, Result<(), Error>) {
     (read, Ok(()))
 }
 
+/// Goes on where the page can't be read.
+fn go_on_without(process: &Process) -> Result<(), Error> {
+    let (_, rest) = process.host.read_noted().unwrap();
+    let space = &process.space;
+    space.go_on_without(&process.host, rest.unwrap(), Error::NothingThere)
+}
+
 fn must_read(process: &Process, pages: &[u64]) {
     *process.host.unread.lock().unwrap() = pages.iter().copied().collect();
 }
@@ -173,19 +180,11 @@ fn what_can_not_be_read_keeps_no_other_mapping_from_being_populated() {
     process.space.mlockall(&process.host, 1).unwrap();
     // From the bottom up.
     assert_eq!(pages(&process), 1);
-    let (_, rest) = process.host.read_noted().unwrap();
-    let gone_on = process
-        .space
-        .go_on_without(&process.host, rest.unwrap(), Error::NothingThere);
-    assert_eq!((gone_on, pages(&process)), (Ok(()), 5));
+    assert_eq!((go_on_without(&process), pages(&process)), (Ok(()), 5));
     // Who is told of it ends there.
     must_read(&process, &[23]);
     process.advise(second, 4, Advice::PopulateRead);
-    let (_, rest) = process.host.read_noted().unwrap();
-    let gone_on = process
-        .space
-        .go_on_without(&process.host, rest.unwrap(), Error::NothingThere);
-    assert_eq!(gone_on, Err(Error::NothingThere));
+    assert_eq!(go_on_without(&process), Err(Error::NothingThere));
     process.munmap(first, 4);
     process.exit();
     machine.finish();
