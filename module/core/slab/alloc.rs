@@ -297,7 +297,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
                 // whoever had the object before has left it, and it may be read.
                 let filled = SlabFlags::RED_ZONE | SlabFlags::OBJECT_POISON;
                 let size = match self.asked_size(shape, object) {
-                    Some(asked) if shape.geometry.flags.has(filled) => asked.min(whole),
+                    Some(asked) if shape.geometry.flags.has(filled) => asked,
                     _ => whole,
                 };
                 slab.fill(shape, index, size, 0);

@@ -342,13 +342,11 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         let shape = self.cache(self.cache_of(object)?)?.cells().shape();
         self.find_object(&shape, object)?;
         let size = Bytes(shape.geometry.object_size.into());
-        let asked = self.asked_size(&shape, object);
-        // It lies where its owner may have written.
-        let asked = asked.filter(|asked| !asked.is_zero() && *asked <= size);
+        let asked = self.asked_size(&shape, object).unwrap_or(size);
         Ok(Extent {
             shape: Some(shape),
             size,
-            asked: asked.unwrap_or(size),
+            asked,
         })
     }
 

@@ -146,10 +146,13 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     }
 
     /// How many bytes of an object were asked for, where it keeps that
-    /// (`get_orig_size`).
+    /// (`get_orig_size`). It lies where the object's owner may have written: what
+    /// cannot have been asked for counts as not kept.
     pub(in crate::slab) fn asked_size(&self, shape: &Shape, object: ObjAddr) -> Option<Bytes> {
         let (slab, at) = self.asked_place(shape, object)?;
-        Some(Bytes(SlabBytes::new(slab.words).word(at)))
+        let asked = SlabBytes::new(slab.words).word(at);
+        let sound = (1..=u64::from(shape.geometry.object_size)).contains(&asked);
+        sound.then_some(Bytes(asked))
     }
 
     fn asked_place(&self, shape: &Shape, object: ObjAddr) -> Option<(Slab<'m>, u32)> {
