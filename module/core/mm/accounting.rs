@@ -84,6 +84,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     pub fn numbers(&self) -> MmNumbers {
         let cells = self.cells;
         let of = |count: &AtomicU64| count.load(Relaxed);
+        let (faults_vma_lock, faults_mmap_lock) = cells.fault_counts();
         let (min_flt, maj_flt) = cells.faults();
         MmNumbers {
             map_count: cells.map_count.load(Relaxed),
@@ -99,8 +100,8 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             hiwater_vm: of(&cells.hiwater_vm),
             rss: cells.rss.each_ref().map(of),
             pgtables_bytes: of(&cells.pgtables_bytes),
-            faults_vma_lock: of(&cells.faults_vma_lock),
-            faults_mmap_lock: of(&cells.faults_mmap_lock),
+            faults_vma_lock,
+            faults_mmap_lock,
             min_flt,
             maj_flt,
         }

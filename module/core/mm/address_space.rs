@@ -145,7 +145,9 @@ impl MmCells {
             &self.faults_vma_lock,
             &self.faults_mmap_lock,
             &self.populated,
-            &self.failed_faults,
+            &self.failed_vma_lock,
+            &self.failed_mmap_lock,
+            &self.faults_error,
             &self.maj_flt,
         ];
         let all = counts.into_iter().chain(&self.rss).chain(self.segments());
@@ -395,6 +397,8 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             behind.list_prev.store(prev, Relaxed);
         }
         table.count.fetch_sub(1, Relaxed);
+        // Nobody faults in it any more, and who adds up sees them here or there.
+        self.keep_faults();
     }
 
     /// One more uses it (`mmget`); the caller does already.
@@ -419,7 +423,6 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         }
         self.unpublish();
         self.exit_mmap(host);
-        self.keep_faults();
         self.forget();
     }
 

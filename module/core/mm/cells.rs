@@ -121,8 +121,11 @@ cells! {
         pub(super) faults_mmap_lock: AtomicU64,
         /// Pages that were faulted in before anybody touched them (`populate`).
         pub(super) populated: AtomicU64,
-        /// Of these faults, those that came to nothing.
-        pub(super) failed_faults: AtomicU64,
+        /// Faults that came to nothing, by the same locks.
+        pub(super) failed_vma_lock: AtomicU64,
+        pub(super) failed_mmap_lock: AtomicU64,
+        /// Of these, those that Linux counts with the others (`VM_FAULT_ERROR`).
+        pub(super) faults_error: AtomicU64,
         pub(super) maj_flt: AtomicU64,
     }
 }

@@ -11,6 +11,7 @@
 
 use super::cells::MmCells;
 use super::flags::VmFlags;
+use super::lock::WriteLock;
 use super::page_table::Entry;
 use super::page_table::Translation;
 use super::system::AddressSpace;
@@ -25,6 +26,7 @@ use crate::page::ZoneId;
 use crate::phys::PageOrder;
 use crate::phys::Pfn;
 use crate::platform::Platform;
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Pages in 2 MiB.
@@ -113,15 +115,17 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         }
     }
 
-    /// How many faults there have been, and how many of them had to read something
-    /// (`PGFAULT`, `PGMAJFAULT`).
+    /// How many faults there have been, those that failed among them, and how many had to
+    /// read something (`PGFAULT`, `PGMAJFAULT` of `mm_account_fault`). Neither falls.
     pub fn faults(&self) -> (u64, u64) {
-        let past = &self.table().past_faults;
+        let table = self.table();
+        let _lock = WriteLock::lock(self.platform(), &table.lock);
+        let past = &table.past_faults;
         let [mut all, mut major] = past.each_ref().map(|count| count.load(Relaxed));
-        self.for_each(&mut |cells| {
-            let (minor, its) = cells.faults();
-            all = all.wrapping_add(minor).wrapping_add(its);
-            major = major.wrapping_add(its);
+        self.walk_all(&mut |cells| {
+            let [its, its_major] = cells.all_faults();
+            all = all.wrapping_add(its);
+            major = major.wrapping_add(its_major);
         });
         (all, major)
     }
@@ -131,27 +135,37 @@ impl MmCells {
     /// Faults that were served without reading anything, and the others (`min_flt`,
     /// `maj_flt` of all tasks that have had it).
     pub(super) fn faults(&self) -> (u64, u64) {
+        let major = self.maj_flt.load(Relaxed);
+        (self.served().saturating_sub(major), major)
+    }
+
+    fn served(&self) -> u64 {
         let of = [
             &self.faults_vma_lock,
             &self.faults_mmap_lock,
             &self.populated,
-            &self.failed_faults,
-            &self.maj_flt,
         ];
-        let [vma_lock, mmap_lock, populated, failed, major] = of.map(|count| count.load(Relaxed));
-        let all = vma_lock.wrapping_add(mmap_lock).wrapping_add(populated);
-        let minor = all.saturating_sub(failed).saturating_sub(major);
-        (minor, major)
+        let add = |sum: u64, count: &AtomicU64| sum.wrapping_add(count.load(Relaxed));
+        of.into_iter().fold(0, add)
+    }
+
+    /// All, those that failed among them, and the major ones.
+    fn all_faults(&self) -> [u64; 2] {
+        let failed = self.faults_error.load(Relaxed);
+        [
+            self.served().wrapping_add(failed),
+            self.maj_flt.load(Relaxed),
+        ]
     }
 }
 
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
-    /// The faults of one that is about to go stay counted.
+    /// The faults of one that is about to go stay counted. With the table's lock.
     pub(super) fn keep_faults(&self) {
-        let (minor, major) = self.cells.faults();
-        let [all, majors] = &self.system.table().past_faults;
-        all.fetch_add(minor.wrapping_add(major), Relaxed);
-        majors.fetch_add(major, Relaxed);
+        let past = &self.system.table().past_faults;
+        for (past, count) in past.iter().zip(self.cells.all_faults()) {
+            past.fetch_add(count, Relaxed);
+        }
     }
 
     /// Counts the pages of a range that are there: they are locked from now on, or are

@@ -155,27 +155,31 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         access: Access,
         _user: bool,
     ) -> FaultResult {
-        let done = match self.lock_vma(addr) {
+        let cells = self.cells;
+        let vma_lock = [&cells.faults_vma_lock, &cells.failed_vma_lock];
+        let mmap_lock = [&cells.faults_mmap_lock, &cells.failed_mmap_lock];
+        let (done, [served, failed]) = match self.lock_vma(addr) {
             Some(vma) => match self.fault_in(host, vma.cells(), addr, access, true) {
                 Err(Stop::NeedsMmapLock) => {
                     drop(vma);
-                    self.fault_under_mmap_lock(host, addr, access)
+                    (self.fault_under_mmap_lock(host, addr, access), mmap_lock)
                 }
-                done => {
-                    self.cells.faults_vma_lock.fetch_add(1, Relaxed);
-                    done
-                }
+                done => (done, vma_lock),
             },
-            None => self.fault_under_mmap_lock(host, addr, access),
+            None => (self.fault_under_mmap_lock(host, addr, access), mmap_lock),
         };
         match done {
             Ok(mapped) => {
+                served.fetch_add(1, Relaxed);
                 if mapped.major {
-                    self.cells.maj_flt.fetch_add(1, Relaxed);
+                    cells.maj_flt.fetch_add(1, Relaxed);
                 }
                 FaultResult::Mapped(mapped)
             }
-            Err(stop) => self.stopped(stop),
+            Err(stop) => {
+                failed.fetch_add(1, Relaxed);
+                self.stopped(stop)
+            }
         }
     }
 
@@ -183,7 +187,9 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     #[cold]
     #[inline(never)]
     fn stopped(&self, stop: Stop) -> FaultResult {
-        self.cells.failed_faults.fetch_add(1, Relaxed);
+        if matches!(stop, Stop::Bus | Stop::Oom | Stop::HostOom) {
+            self.cells.faults_error.fetch_add(1, Relaxed);
+        }
         match stop {
             Stop::Segv(code) => FaultResult::Segv(code),
             Stop::Bus => FaultResult::Bus,
@@ -250,7 +256,6 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         addr: VirtAddr,
         access: Access,
     ) -> Result<Mapped, Stop> {
-        self.cells.faults_mmap_lock.fetch_add(1, Relaxed);
         loop {
             {
                 let _read = self.read();

@@ -112,14 +112,22 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
 
     /// The same for who has the lock.
     fn walk(&self, each: &mut dyn FnMut(&'m MmCells)) {
+        self.walk_all(&mut |cells| {
+            if cells.users.load(Relaxed) != 0 {
+                each(cells);
+            }
+        });
+    }
+
+    /// Those, too, that nobody uses any more and that are about to go. For who has the
+    /// lock.
+    pub(super) fn walk_all(&self, each: &mut dyn FnMut(&'m MmCells)) {
         let mut at = self.table().first.load(Relaxed);
         while at != 0 {
             let Ok(cells) = self.cells::<MmCells>(ObjAddr::new(at)) else {
                 return;
             };
-            if cells.users.load(Relaxed) != 0 {
-                each(cells);
-            }
+            each(cells);
             at = cells.list_next.load(Relaxed);
         }
     }

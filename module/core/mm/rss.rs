@@ -8,6 +8,7 @@ use super::cells::NR_RSS;
 use super::flags::VmFlags;
 use super::page_table::Entry;
 use crate::phys::Bytes;
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Kinds of resident pages, by their places in [`MmCells::rss`].
@@ -106,12 +107,16 @@ impl MmCells {
         Bytes(self.pgtables_bytes.load(Relaxed))
     }
 
-    /// How many faults were served under the VMA's lock, and how many under the mmap
-    /// lock.
+    /// How many faults came to an end under the VMA's lock, and how many under the mmap
+    /// lock; those that came to nothing, too.
     pub fn fault_counts(&self) -> (u64, u64) {
-        let counts = [&self.faults_vma_lock, &self.faults_mmap_lock];
-        let [vma_lock, mmap_lock] = counts.map(|count| count.load(Relaxed));
-        (vma_lock, mmap_lock)
+        let both = |[served, failed]: [&AtomicU64; 2]| {
+            served.load(Relaxed).wrapping_add(failed.load(Relaxed))
+        };
+        (
+            both([&self.faults_vma_lock, &self.failed_vma_lock]),
+            both([&self.faults_mmap_lock, &self.failed_mmap_lock]),
+        )
     }
 
     /// Resident pages (`get_mm_rss`).

@@ -88,6 +88,19 @@ fn storm(thp: ThpMode, shared: bool, seed: u64) {
                 }
             })
         });
+        // Faults are counted once, in an address space or with those of the past, also
+        // while one is on its way from there to here.
+        let (machine, done) = (&machine, &done);
+        scope.spawn(move || {
+            run_on(3);
+            let mut last = (0, 0);
+            while !done.load(Relaxed) {
+                let now = machine.spaces().faults();
+                assert!(now.0 >= last.0 && now.1 >= last.1, "{now:?} after {last:?}");
+                last = now;
+                thread::yield_now();
+            }
+        });
         run_on(3);
         let mut random = Sequence(seed + 99);
         let mut children: Vec<Process> = vec![];
