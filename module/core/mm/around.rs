@@ -160,7 +160,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
             return;
         }
         let mut pages = made.iter();
-        {
+        let entered = {
             let _lock = table.lock(spaces.platform());
             for index in around.filter(is_free) {
                 let Some(page) = pages.next() else { break };
@@ -169,10 +169,11 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
                 self.note_locked(entry);
                 let _ = self.host.enter(self.addr_of(index), page.pfn(), true);
             }
-        }
-        let kept = made.len().wrapping_sub(pages.len()) as u64;
-        self.space.cells.add_rss(Rss::Anon, kept);
-        let entered = made.get(..kept as usize).unwrap_or(&[]);
+            // Before another can take them away.
+            let kept = made.len().wrapping_sub(pages.len());
+            self.space.cells.add_rss(Rss::Anon, kept as u64);
+            made.get(..kept).unwrap_or(&[])
+        };
         spaces.count_each(entered, UserStat::Anon, 1);
         allocator.free_page_bulk(pages.as_slice());
     }
