@@ -59,11 +59,11 @@ pub struct Usage {
 
 /// What becomes of an address, and the VMA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Looked {
+pub struct Looked<T> {
     /// Whether a VMA holds the address.
     pub is_mapped: bool,
-    /// The one that does, or the next one behind.
-    pub vma: Option<VmaInfo>,
+    /// What the caller says of the one that does, or of the next one behind.
+    pub vma: Option<T>,
     /// The way through the tables.
     pub translation: Translation,
 }
@@ -214,13 +214,14 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             && last.is_some_and(|last| last >= vma.range.start.0)
     }
 
-    /// Looks an address up.
-    pub fn look(&self, addr: VirtAddr) -> Looked {
+    /// Looks an address up. A VMA is told to `of` while it is there, and with it the file
+    /// that it maps.
+    pub fn look<T>(&self, addr: VirtAddr, of: impl FnOnce(&VmaInfo) -> T) -> Looked<T> {
         let _mm = self.read();
         let vma = self.find_vma(addr.0).map(Vma::info);
         Looked {
             is_mapped: vma.is_some_and(|vma| vma.range.contains(addr)),
-            vma,
+            vma: vma.as_ref().map(of),
             translation: self.page_at(addr),
         }
     }

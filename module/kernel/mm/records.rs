@@ -75,9 +75,10 @@ pub(super) fn vma(vma: &VmaInfo) -> uapi::shadowmm_rec_vma {
 
 /// How an address is translated.
 pub(super) fn walk(space: &Space<'_, '_>, request: &mut uapi::shadowmm_mm_walk) -> CoreResult<()> {
-    let looked = space.look(VirtAddr(request.addr));
+    // With the file that it maps, which nobody holds once the lock is given up.
+    let looked = space.look(VirtAddr(request.addr), vma);
     request.mapped = looked.is_mapped.into();
-    request.vma = looked.vma.map_or(Plain::zeroed(), |info| vma(&info));
+    request.vma = looked.vma.unwrap_or(Plain::zeroed());
     request.levels = 0;
     request.entry = looked.translation.levels.map(|entry| entry.0);
     request.table = looked.translation.tables.map(|pfn| pfn.0);

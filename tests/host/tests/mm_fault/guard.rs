@@ -197,7 +197,7 @@ fn two_mib_are_split_for_a_guard_and_do_not_come_over_one() {
 fn a_vma_that_may_have_guards_says_so_and_merges_with_its_neighbours() {
     let machine = Machine::two_nodes();
     let process = machine.process();
-    let flags = |at| process.space.look(VirtAddr(at)).vma.unwrap();
+    let flags = |at| process.space.look(VirtAddr(at), |vma| *vma).vma.unwrap();
     let at = process.map_at(WINDOW.start.0 + 64 * PAGE, 4, RW, MAP_PRIVATE);
     process.advise(at, 1, Advice::GuardInstall);
     assert!(flags(at).flags.has(VmFlags::MAYBE_GUARD));

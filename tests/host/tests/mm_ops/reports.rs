@@ -166,7 +166,7 @@ fn pagemap_has_an_entry_for_each_page() {
     assert_eq!(entries[0], (1 << 63) | (1 << 61) | (1 << 56) | (1 << 55));
     let top = VirtAddr((1 << 47) - 2 * PAGE);
     assert_eq!(world.space.pagemap(top, &mut entries, false), 1);
-    let looked = world.space.look(at(50));
+    let looked = world.space.look(at(50), |vma| *vma);
     assert!(!looked.is_mapped);
     assert_eq!(looked.vma.unwrap().range.start, at(100));
     world.finish();
