@@ -173,8 +173,11 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     ) -> Result<()> {
         populate.refused(error)?;
         let Populate { range, .. } = populate;
-        let vma = self.read().space.find_vma(range.start.0);
-        let next = vma.map_or(range.end.0, |vma| vma.end().min(range.end.0));
+        let next = {
+            let mm = self.read();
+            let vma = mm.space.find_vma(range.start.0);
+            vma.map_or(range.end.0, |vma| vma.end().min(range.end.0))
+        };
         let range = VirtRange::new(next, range.end.0);
         self.go_on(host, Populate { range, ..populate })
     }
