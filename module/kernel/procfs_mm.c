@@ -90,7 +90,8 @@ static ssize_t read_pagemap(struct file *file, char __user *buf, size_t count, l
 		cond_resched();
 		had = shadowmm_proc_pagemap(id, *ppos / sizeof(u64), entries, nr, frames);
 		if (had <= 0) {
-			done = done ?: had;
+			/* As pagemap_read(): of one that is gone there is nothing. */
+			done = done ?: had == -ESRCH ? 0 : had;
 			break;
 		}
 		if (copy_to_user(buf, entries, had * sizeof(u64))) {
