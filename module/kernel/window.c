@@ -410,6 +410,9 @@ bool shadowmm_mm_process(struct mm_struct *mm, struct shadowmm_process *process)
 
 	rcu_read_lock();
 	task = rcu_dereference(mm->owner);
+	/* Where a fork fails, its signal_struct does not wait for RCU as its task does. */
+	if (task && (READ_ONCE(task->__state) & (TASK_NEW | TASK_DEAD)))
+		task = NULL;
 	if (task) {
 		process->pid = task_tgid_nr(task);
 		process->oom_score_adj = READ_ONCE(task->signal->oom_score_adj);
