@@ -55,11 +55,22 @@ impl Text {
 
     /// Writes it to the log, line by line.
     pub(crate) fn log(&self) {
-        let lines = self.0.split(|&byte| byte == b'\n');
-        for line in lines.filter(|line| !line.is_empty()) {
-            pr_warn!("{}\n", core::str::from_utf8(line).unwrap_or("?"));
-        }
+        self.lines().for_each(log_line);
     }
+
+    /// The same, of the last line alone.
+    pub(crate) fn log_last_line(&self) {
+        self.lines().next_back().map_or((), log_line);
+    }
+
+    fn lines(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        let lines = self.0.split(|&byte| byte == b'\n');
+        lines.filter(|line| !line.is_empty())
+    }
+}
+
+fn log_line(line: &[u8]) {
+    pr_warn!("{}\n", core::str::from_utf8(line).unwrap_or("?"));
 }
 
 impl Write for Text {

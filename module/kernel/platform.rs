@@ -201,6 +201,12 @@ pub(crate) fn synchronize() {
     unsafe { kernel::bindings::synchronize_rcu_expedited() };
 }
 
+/// What the clock says that never stands still nor goes back, in nanoseconds.
+pub(crate) fn now_ns() -> u64 {
+    // SAFETY: May be called in any context.
+    unsafe { kernel::bindings::ktime_get() as u64 }
+}
+
 impl Platform for Kernel {
     type Lock<T: Send> = SpinLock<T>;
     type CpuGuard<'a> = CpuGuard;
@@ -318,8 +324,7 @@ impl Platform for Kernel {
     }
 
     fn now_ns(&self) -> u64 {
-        // SAFETY: May be called in any context.
-        unsafe { kernel::bindings::ktime_get() as u64 }
+        now_ns()
     }
 
     fn owners(&self) -> Option<&dyn Migrate> {
@@ -408,7 +413,7 @@ impl Platform for Kernel {
         victim: &OomTask,
         report: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
     ) -> bool {
-        mm::oom_kill(victim, report)
+        mm::oom_kill(victim, report, self.now_ns())
     }
 
     fn process_of(&self, mm: u32) -> Option<Process> {

@@ -8,6 +8,10 @@ use crate::shadow;
 use core::fmt;
 use shadowmm_core::mm::OomTask;
 use shadowmm_core::platform::Process;
+use shadowmm_core::report::RateLimit;
+
+/// How often it is told who had how much (`oom_rs` in `oom_kill_process`); who is killed, always.
+static LOGGED: RateLimit = RateLimit::new(5_000_000_000, 10);
 
 /// Of whom an address space is now.
 pub(crate) fn process_of(mm: u32) -> Option<Process> {
@@ -20,6 +24,7 @@ pub(crate) fn process_of(mm: u32) -> Option<Process> {
 pub(crate) fn oom_kill(
     victim: &OomTask,
     report: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
+    now_ns: u64,
 ) -> bool {
     let Some(shadow) = shadow::current() else {
         return false;
@@ -30,8 +35,10 @@ pub(crate) fn oom_kill(
     let _ = report(&mut text);
     let kill = |window: &Window| window.mm.kill();
     let killed = shadow.windows.look(victim.mm, kill).unwrap_or(false);
-    if killed {
+    if killed && LOGGED.allow(now_ns).is_some() {
         text.log();
+    } else if killed {
+        text.log_last_line();
     }
     killed
 }

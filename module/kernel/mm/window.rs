@@ -30,6 +30,7 @@ use super::host::Table;
 use super::proc::Directory;
 use super::requests;
 use crate::bindings;
+use crate::platform::now_ns;
 use crate::platform::Kernel;
 use crate::shadow::Mm;
 use crate::shadow::Shadow;
@@ -53,10 +54,14 @@ use shadowmm_core::mm::AddressSpace;
 use shadowmm_core::mm::VirtRange;
 use shadowmm_core::mm::COMM_LEN;
 use shadowmm_core::quota::Kind;
+use shadowmm_core::report::RateLimit;
 use shadowmm_core::slab::ObjAddr;
 
 /// How many pages come or go before the user's count has them (`MEMCG_CHARGE_BATCH`).
 const TOLD_PAGES: u64 = 64;
+
+/// How often it is told in the log that a window was not forked.
+static FORKS_REFUSED: RateLimit = RateLimit::new(5_000_000_000, 10);
 
 /// The windows of a shadow, by the number of their address space.
 #[pin_data]
@@ -451,7 +456,9 @@ unsafe extern "C" fn shadowmm_window_fork(
         Ok(window) => Window::into_private(window),
         // dup_mmap() does not ask. The child's first touch of the window is its end.
         Err(error) => {
-            pr_warn!("a window could not be forked: {}\n", error.sentence());
+            if FORKS_REFUSED.allow(now_ns()).is_some() {
+                pr_warn!("a window could not be forked: {}\n", error.sentence());
+            }
             core::ptr::null_mut()
         }
     }
