@@ -558,7 +558,7 @@ struct shadowmm_bytes {
  */
 
 enum shadowmm_mm_tree {
-	SHADOWMM_MM_TREE_DEFAULT = 0,	/* what the module's parameter vma_tree= says */
+	SHADOWMM_MM_TREE_DEFAULT = 0,	/* the maple tree */
 	SHADOWMM_MM_TREE_MAPLE = 1,
 	SHADOWMM_MM_TREE_RBTREE = 2,	/* a red-black tree and a list, as before Linux 6.1 */
 };

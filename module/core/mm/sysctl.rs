@@ -56,7 +56,7 @@ macro_rules! knobs {
             /// All of them: their places are their numbers in the glue.
             pub const ALL: [Self; NR_KNOBS] = [$(Self::$knob,)*];
 
-            /// The name of its file and its parameter.
+            /// The name of its file.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$knob => $name,)* }
             }

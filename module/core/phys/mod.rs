@@ -11,10 +11,11 @@
 //!   fixed_list.rs  what both keep their tables in
 //! cells.rs   structures in pages that the page allocator has given out
 //! array.rs   a C array as the C structs have it (pointer here, length there)
+//! poison.rs  the pattern in free pages, and looking for it
 //! ```
 //!
-//! `unsafe` stands in `backing`, `region`, `cells` and `array`, and nowhere else in
-//! core: above them everything works on references whose lifetime `'m` is that
+//! `unsafe` stands in `backing`, `region`, `cells`, `array` and `poison`, and nowhere else
+//! in core: above them everything works on references whose lifetime `'m` is that
 //! of the region's memory.
 
 mod addr;

@@ -200,7 +200,7 @@ pub enum Command {
     /// Free all that is kept only as long as nobody needs the memory
     #[command(after_long_help = "JSON: freed_pages.")]
     Shrink,
-    /// Show the knobs of /proc/shadowmm/vm beside the host's, or turn one
+    /// Show the page allocator's knobs of /proc/shadowmm/vm beside the host's, or turn one
     ///
     /// They are named as those of /proc/sys/vm, take the same values, and have the same effects, at
     /// once. A boot starts with what the module's parameters of the same names say.

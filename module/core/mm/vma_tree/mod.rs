@@ -46,7 +46,7 @@ use node::NodeRef;
 use node::Nodes;
 use rblist::RbList;
 
-/// How a tree keeps its ranges (`vma_tree=`).
+/// How a tree keeps its ranges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TreeKind {
     /// In a B-tree of ranges, as Linux does since 6.1.
