@@ -23,6 +23,13 @@
 //!                               15..0  the first of the freelist, or 0xffff
 //! ```
 //!
+//! And so have those of a block of 2 MiB that address spaces map:
+//!
+//! ```text
+//! word 0  next      entries that map this page alone (`_mapcount`)
+//! word 1  prev      first page: entries that map all of the block (`_entire_mapcount`)
+//! ```
+//!
 //! A page is always in exactly one of these states:
 //!
 //! ```text
@@ -811,6 +818,20 @@ impl PageDescriptor {
     #[inline]
     pub(crate) fn owner_word(&self) -> &AtomicU32 {
         &self.next
+    }
+
+    /// How many entries map this page, which is part of a block that address spaces map,
+    /// and it alone (`_mapcount`). They are the block's owners' as above, also those of the
+    /// pages inside.
+    #[inline]
+    pub(crate) fn mapcount(&self) -> &AtomicU32 {
+        &self.next
+    }
+
+    /// How many map all of the block of which this is the first page (`_entire_mapcount`).
+    #[inline]
+    pub(crate) fn entire_mapcount(&self) -> &AtomicU32 {
+        &self.prev
     }
 
     /// The next page of the list that this page is on.

@@ -81,6 +81,12 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     /// The page of one entry that has just gone, here and in the host's table, loses its
     /// reference.
     pub(super) fn put_entry(&self, entry: Entry) {
+        self.note_unmapped(entry);
+        self.put_reference(entry);
+    }
+
+    /// The page of an entry loses a reference that was not the entry's.
+    pub(super) fn put_reference(&self, entry: Entry) {
         let pfn = self.block_of_entry(entry);
         if let Some(page) = self.mm.sparse.page(pfn).filter(|_| !entry.is_zero_page()) {
             self.put_page_of(entry, pfn, page);

@@ -34,7 +34,7 @@ struct Reference<'s, 'a, 'm, P: Platform>(&'s AddressSpaces<'a, 'm, P>, Entry);
 
 impl<P: Platform> Drop for Reference<'_, '_, '_, P> {
     fn drop(&mut self) {
-        self.0.put_entry(self.1);
+        self.0.put_reference(self.1);
     }
 }
 

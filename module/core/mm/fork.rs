@@ -87,7 +87,7 @@ impl<'a, 'm: 'a, P: Platform> Copy<'_, 'a, 'm, P> {
         Ok(())
     }
 
-    /// One reference more to the block that an entry leads to.
+    /// One reference more to the block that an entry leads to, and one entry more like it.
     #[inline]
     fn get(&self, entry: Entry) -> Result<()> {
         if entry.is_zero_page() {
@@ -95,7 +95,9 @@ impl<'a, 'm: 'a, P: Platform> Copy<'_, 'a, 'm, P> {
         }
         let spaces = &self.parent.system;
         let page = spaces.mm.sparse.page(spaces.block_of_entry(entry));
-        page.ok_or(Error::Corrupt)?.try_get()
+        page.ok_or(Error::Corrupt)?.try_get()?;
+        spaces.note_mapped(entry);
+        Ok(())
     }
 
     /// What the child gets of an entry (`__copy_present_ptes`).

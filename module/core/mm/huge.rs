@@ -163,6 +163,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
             return Ok(None);
         };
         spaces.zero_pages(block.pfn(), PageOrder::PAGEBLOCK)?;
+        spaces.begin_mapcounts(block.pfn())?;
         let table = spaces.make_table()?;
         let index = Level::Pmd.index(self.addr);
         let bits = Entry::DIRTY | Entry::WRITE | Entry::HUGE;
@@ -304,6 +305,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             return 0;
         }
         page.get_more(HUGE_PAGES as u32 - 1);
+        self.system.note_parted(head);
         Entry::PART
     }
 }

@@ -53,6 +53,7 @@ mod host;
 mod huge;
 mod lock;
 mod madvise;
+mod mapcount;
 mod memory;
 mod merge;
 mod mincore;

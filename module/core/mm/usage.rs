@@ -20,8 +20,6 @@ use crate::platform::Platform;
 
 /// By how many bits a share of a page is finer than a byte (`PSS_SHIFT`).
 const PSS_SHIFT: u32 = 12;
-/// Pages in 2 MiB.
-const HUGE_PAGES: u32 = (HUGE_SIZE / PAGE_SIZE) as u32;
 
 /// `PM_SOFT_DIRTY` and the others: an entry of a pagemap.
 const PM_SOFT_DIRTY: u64 = 1 << 55;
@@ -181,18 +179,16 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         usage
     }
 
-    /// How many entries map a page, as far as its references say
-    /// (`folio_precise_page_mapcount`).
-    fn map_count_of(&self, page: &Translation, flags: VmFlags) -> u32 {
-        let head = self.system.block_of_entry(page.leaf);
-        let Some(descriptor) = self.system.mm.sparse.page(head) else {
+    /// How many entries map a page: of a block of 2 MiB it is counted, of others as far as
+    /// the references say (`folio_precise_page_mapcount`).
+    pub(super) fn map_count_of(&self, page: &Translation, flags: VmFlags) -> u32 {
+        if let Some(count) = self.system.block_mapcount(page) {
+            return count;
+        }
+        let Some(descriptor) = self.system.mm.sparse.page(page.leaf.pfn()) else {
             return 0;
         };
         let count = descriptor.count();
-        if page.leaf.has(Entry::PART) || (page.huge && count > HUGE_PAGES) {
-            // Each page of a block has a reference to it.
-            return count.div_ceil(HUGE_PAGES);
-        }
         match flags.has(VmFlags::SHARED) {
             // One is the object's.
             true => count.saturating_sub(1),

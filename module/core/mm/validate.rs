@@ -99,7 +99,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             end = vma.end();
             self.validate_vma(vma)?;
             sums.add(vma.flags(), vma.pages());
-            self.count_pages(vma, &mut sums.rss);
+            self.count_pages(vma, &mut sums.rss)?;
         }
         self.validate_counts(&sums)
     }
@@ -124,15 +124,22 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         check(allowed, "a VMA allows what it may not")
     }
 
-    /// Counts what the tables have of a VMA.
-    fn count_pages(&self, vma: Vma<'m>, rss: &mut [u64; NR_RSS]) {
-        let shared = vma.flags().has(VmFlags::SHARED);
+    /// Counts what the tables have of a VMA. Each page counts as mapped, too; how often is
+    /// not known, since others may map it or not meanwhile.
+    fn count_pages(&self, vma: Vma<'m>, rss: &mut [u64; NR_RSS]) -> Result<(), &'static str> {
+        let flags = vma.flags();
+        let shared = flags.has(VmFlags::SHARED);
         for (_, page) in self.resident_in(vma.range()) {
-            let kind = Rss::of(page.leaf, shared);
-            if let Some(count) = kind.and_then(|kind| rss.get_mut(kind as usize)) {
+            let Some(kind) = Rss::of(page.leaf, shared) else {
+                continue;
+            };
+            if let Some(count) = rss.get_mut(kind as usize) {
                 *count += 1;
             }
+            let counts = self.map_count_of(&page, flags) != 0;
+            check(counts, "a page is mapped and counts as not mapped")?;
         }
+        Ok(())
     }
 
     fn validate_counts(&self, sums: &Sums) -> Result<(), &'static str> {

@@ -121,6 +121,7 @@ impl<'s, 'a, 'm: 'a, P: Platform> Puts<'s, 'a, 'm, P> {
             return;
         };
         if entry.has(Entry::FILE | Entry::HUGE | Entry::PART) || page.is_shmem() {
+            spaces.note_unmapped(entry);
             spaces.put_page_of(entry, pfn, page);
         } else if page.count() == 1 && page.is_allocated(PageOrder::ZERO) {
             // Who has the only reference is the only one who could make another.

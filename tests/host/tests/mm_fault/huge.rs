@@ -5,7 +5,10 @@
 use crate::world::*;
 use shadowmm_core::mm::Advice;
 use shadowmm_core::mm::ThpMode;
+use shadowmm_core::mm::Usage;
 use shadowmm_core::mm::VirtAddr;
+use shadowmm_core::phys::Pages;
+use shadowmm_core::phys::Pfn;
 use std::sync::atomic::Ordering::Relaxed;
 
 const PAGES: u64 = HUGE / PAGE;
@@ -211,4 +214,151 @@ fn it_moves_whole_or_in_pages() {
     }
     process.exit();
     machine.finish();
+}
+
+/// A process, which has nothing else, is told that each of the 512 pages of a block is
+/// mapped so often; `None` is for those that it has not.
+#[track_caller]
+fn check_counts(process: &Process, at: u64, counts: &[Option<u64>]) {
+    let mut told = Usage::default();
+    let mut entries = vec![0; PAGES as usize];
+    process.space.pagemap(VirtAddr(at), &mut entries, false);
+    for (page, (entry, count)) in entries.iter().zip(counts).enumerate() {
+        let count = *count;
+        // PM_PRESENT, PM_MMAP_EXCLUSIVE
+        let bits = (entry >> 63 == 1, entry >> 56 & 1 == 1);
+        assert_eq!(bits, (count.is_some(), count == Some(1)), "page {page}");
+        let Some(count) = count else { continue };
+        told.pss += (PAGE << 12) / count;
+        match count {
+            1 => told.private_dirty += PAGE,
+            _ => told.shared_dirty += PAGE,
+        }
+    }
+    let usage = process.usage();
+    assert_eq!(usage.pss, told.pss);
+    assert_eq!(usage.private_dirty, told.private_dirty);
+    assert_eq!(usage.shared_dirty, told.shared_dirty);
+    assert_eq!((usage.private_clean, usage.shared_clean), (0, 0));
+}
+
+/// All pages have this count but these.
+fn all_but(count: u64, others: &[(u64, Option<u64>)]) -> Vec<Option<u64>> {
+    let mut all = vec![Some(count); PAGES as usize];
+    for &(page, count) in others {
+        all[page as usize] = count;
+    }
+    all
+}
+
+fn block_of(process: &Process, at: u64) -> Pfn {
+    process.space.page_at(VirtAddr(at)).pfn.unwrap()
+}
+
+/// Of the pages inside a block that is gone none was left mapped.
+#[track_caller]
+fn check_unmapped(machine: &Machine, head: Pfn) {
+    for page in 1..PAGES {
+        let page = machine.world.mm.sparse.page(head + Pages(page)).unwrap();
+        assert_eq!(page.next(), Some(Pfn(0)));
+    }
+}
+
+#[test]
+fn who_has_a_page_is_counted_page_by_page() {
+    let machine = machine();
+    let parent = machine.process();
+    let at = map(&parent, 1);
+    parent.write(at, 1);
+    check_counts(&parent, at, &all_but(1, &[]));
+    let child = parent.fork();
+    check_counts(&parent, at, &all_but(2, &[]));
+    child.write(at + 7 * PAGE, 1000);
+    assert!(is_huge(&parent, at) && !is_huge(&child, at));
+    for process in [&parent, &child] {
+        check_counts(process, at, &all_but(2, &[(7, Some(1))]));
+        let usage = process.usage();
+        assert_eq!(Usage::share(usage.pss), 511 * PAGE / 2 + PAGE);
+        assert_eq!(usage.private_dirty, PAGE);
+        assert_eq!(usage.shared_dirty, 511 * PAGE);
+    }
+    // The child's copy is nobody else's, and what the parent unmaps is the child's.
+    parent.munmap(at + 100 * PAGE, 50);
+    let unmapped: Vec<_> = (100..150).map(|page| (page, None)).collect();
+    let own: Vec<_> = (100..150).map(|page| (page, Some(1))).collect();
+    let seven = [(7, Some(1))];
+    let parents = [&seven[..], &unmapped].concat();
+    let childs = [&seven[..], &own].concat();
+    check_counts(&parent, at, &all_but(2, &parents));
+    check_counts(&child, at, &all_but(2, &childs));
+    machine.spaces().validate().unwrap();
+    let head = block_of(&parent, at);
+    child.exit();
+    check_counts(&parent, at, &all_but(1, &parents));
+    parent.exit();
+    check_unmapped(&machine, head);
+    machine.finish();
+}
+
+#[test]
+fn entries_of_all_of_it_count_beside_those_of_pages() {
+    for first_to_go in 0..2 {
+        let machine = machine();
+        let first = machine.process();
+        let at = map(&first, 1);
+        first.write(at, 1);
+        let head = block_of(&first, at);
+        let mut wholes = vec![first.fork(), first.fork(), first];
+        check_counts(&wholes[0], at, &all_but(3, &[]));
+        // Two with pages, one of them from the other, and each with a copy of its own.
+        let parts = wholes[0].fork();
+        parts.write(at + PAGE, 1);
+        let more = parts.fork();
+        check_counts(&more, at, &all_but(5, &[(1, Some(2))]));
+        more.write(at + 2 * PAGE, 1);
+        more.advise(at + 3 * PAGE, 1, Advice::DontNeed);
+        for process in &wholes {
+            assert!(is_huge(process, at));
+            let others = [(1, Some(3)), (2, Some(4)), (3, Some(4))];
+            check_counts(process, at, &all_but(5, &others));
+        }
+        let others = [(1, Some(2)), (2, Some(4)), (3, Some(4))];
+        check_counts(&parts, at, &all_but(5, &others));
+        let others = [(1, Some(2)), (2, Some(1)), (3, None)];
+        check_counts(&more, at, &all_but(5, &others));
+        // What moves counts as before.
+        let to = at + 100 * HUGE + 5 * PAGE;
+        let flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+        assert_eq!(more.try_remap(at, PAGES, PAGES, flags, to), Ok(to));
+        check_counts(&more, to, &all_but(5, &others));
+        let last = wholes.pop().unwrap();
+        assert_eq!(last.try_remap(at, PAGES, PAGES, flags, to), Ok(to));
+        assert!(!is_huge(&last, to));
+        let others = [(1, Some(3)), (2, Some(4)), (3, Some(4))];
+        check_counts(&last, to, &all_but(5, &others));
+        machine.spaces().validate().unwrap();
+        let mut all = vec![parts, more, last];
+        match first_to_go {
+            0 => {
+                all.drain(..).for_each(Process::exit);
+                check_counts(&wholes[0], at, &all_but(2, &[]));
+                wholes.remove(1).exit();
+                check_counts(&wholes[0], at, &all_but(1, &[]));
+                assert!(is_huge(&wholes[0], at));
+                wholes.remove(0).exit();
+            }
+            _ => {
+                wholes.drain(..).for_each(Process::exit);
+                let others = [(1, Some(2)), (2, Some(2)), (3, Some(2))];
+                check_counts(&all[0], at, &all_but(3, &others));
+                all.remove(1).exit();
+                check_counts(&all[1], to, &all_but(2, &[(1, Some(1))]));
+                all.remove(0).exit();
+                check_counts(&all[0], to, &all_but(1, &[]));
+                all.remove(0).exit();
+            }
+        }
+        check_unmapped(&machine, head);
+        machine.finish();
+    }
 }

@@ -24,6 +24,7 @@ use shadowmm_core::mm::MmapFile;
 use shadowmm_core::mm::MmapRequest;
 use shadowmm_core::mm::MremapRequest;
 use shadowmm_core::mm::Populate;
+use shadowmm_core::mm::Usage;
 use shadowmm_core::mm::VirtAddr;
 use shadowmm_core::mm::VirtRange;
 use shadowmm_core::page::PageState;
@@ -36,6 +37,7 @@ pub use slab::TestMm;
 pub use slab::World;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -525,6 +527,16 @@ impl Process {
     /// Bytes of page tables.
     pub fn tables(&self) -> u64 {
         self.space.cells().page_table_bytes().0
+    }
+
+    /// What all VMAs have in memory.
+    pub fn usage(&self) -> Usage {
+        let mut all = Usage::default();
+        let Ok(()) = self.space.try_for_each_usage(|_, usage| {
+            all.add_all(usage);
+            Ok::<(), Infallible>(())
+        });
+        all
     }
 
     #[track_caller]
