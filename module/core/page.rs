@@ -89,6 +89,9 @@ const HELD: u32 = 1 << 1;
 const LARGE: u32 = 1 << 3;
 /// A flag of an allocated block: it is a shared object's, which has a reference.
 const SHMEM: u32 = 1 << 4;
+/// A flag of a shared object's page: it was written to, whoever has it mapped now
+/// (`PG_dirty`).
+const DIRTY: u32 = 1 << 5;
 /// A flag of an allocated block: somebody besides its owner may have a
 /// reference. The count says how many there are.
 const SHARED: u32 = 1 << 7;
@@ -560,6 +563,21 @@ impl PageDescriptor {
     #[inline]
     pub(crate) fn is_shmem(&self) -> bool {
         self.bits.load(Relaxed) & SHMEM != 0
+    }
+
+    /// A page of a shared object was written to. The caller has a reference
+    /// (`folio_mark_dirty`).
+    #[inline]
+    pub(crate) fn mark_dirty(&self) {
+        if self.bits.load(Relaxed) & DIRTY == 0 {
+            self.bits.fetch_or(DIRTY, Relaxed);
+        }
+    }
+
+    /// Whether it was (`folio_test_dirty`).
+    #[inline]
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.bits.load(Relaxed) & (SHMEM | DIRTY) == SHMEM | DIRTY
     }
 
     /// So many references more, for whoever has one: fewer than could overflow a count

@@ -97,6 +97,10 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     pub(super) fn put_page_of(&self, entry: Entry, pfn: Pfn, page: &PageDescriptor) {
         let zone = page.zone_id();
         let is_shmem = page.is_shmem();
+        // What the entry knew the page knows from now on (zap_present_folio_ptes()).
+        if is_shmem && entry.has(Entry::DIRTY) {
+            page.mark_dirty();
+        }
         if is_shmem && page.count() > 1 {
             // One is the object's.
             if page.put_not_last() == 1 {

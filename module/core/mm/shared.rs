@@ -8,6 +8,11 @@
 //!                                   the same format as those of address spaces
 //! ```
 //!
+//! Who writes to a page has its entry be dirty. The page itself, for all others who map it,
+//! is so from then on if that was the first access through the entry
+//! (`fault_dirty_shared_page`); after a read it is so once the entry goes
+//! (`zap_present_folio_ptes`), since the CPU has told the entry alone.
+//!
 //! A page has a reference from its object and one from each entry that maps it, and goes
 //! when the object does and nobody maps it (`shmem`, without files or swap).
 
@@ -214,10 +219,14 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         let lock = table.lock(spaces.platform());
         if !table.get(index).is_none() {
             drop(lock);
-            spaces.put_entry(entry);
+            // It was not entered, so nobody has written to the page.
+            spaces.put_entry(entry.without(Entry::DIRTY));
             return Err(Stop::Again);
         }
         table.set(index, entry);
+        if let Some(page) = spaces.mm.sparse.page(pfn).filter(|_| self.write) {
+            page.mark_dirty();
+        }
         self.space.cells.add_rss(Rss::Shmem, 1);
         self.note_locked(entry);
         self.tell_page(FaultKind::Shared, entry);

@@ -15,6 +15,7 @@ use super::types::TASK_SIZE;
 use super::vma::Vma;
 use super::vma::VmaInfo;
 use super::ThpMode;
+use crate::page::PageDescriptor;
 use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
 
@@ -97,7 +98,7 @@ impl Usage {
     }
 
     /// `smaps_account`, `smaps_page_accumulate`.
-    fn add(&mut self, page: &Translation, flags: VmFlags, count: u32) {
+    fn add(&mut self, page: &Translation, flags: VmFlags, count: u32, is_dirty: bool) {
         let Some(kind) = Rss::of(page.leaf, flags.has(VmFlags::SHARED)) else {
             return;
         };
@@ -126,7 +127,6 @@ impl Usage {
         if flags.has(VmFlags::LOCKED) {
             self.pss_locked += share;
         }
-        let is_dirty = page.leaf.has(Entry::DIRTY);
         if is_dirty {
             self.pss_dirty += share;
         }
@@ -174,9 +174,17 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         let mut usage = Usage::default();
         let flags = vma.flags();
         for (_, page) in self.resident_in(vma.range()) {
-            usage.add(&page, flags, self.map_count_of(&page, flags));
+            let count = self.map_count_of(&page, flags);
+            usage.add(&page, flags, count, self.is_dirty(&page));
         }
         usage
+    }
+
+    /// Whether a page was written to: through this entry, or it is shared memory and others
+    /// have (`pte_dirty`, `folio_test_dirty`).
+    fn is_dirty(&self, page: &Translation) -> bool {
+        let descriptor = || self.system.mm.sparse.page(page.leaf.pfn());
+        page.leaf.has(Entry::DIRTY) || descriptor().is_some_and(PageDescriptor::is_dirty)
     }
 
     /// How many entries map a page: of a block of 2 MiB it is counted, of others as far as

@@ -64,6 +64,92 @@ fn reading_maps_neighbours_that_are_there() {
     machine.finish();
 }
 
+/// What a process, which has one page, is told of it: shared clean, shared dirty, private
+/// clean, private dirty.
+fn told(process: &Process) -> [u64; 4] {
+    let usage = process.usage();
+    let dirty = usage.shared_dirty + usage.private_dirty;
+    assert_eq!(usage.pss_dirty, if dirty == 0 { 0 } else { usage.pss });
+    [
+        usage.shared_clean,
+        usage.shared_dirty,
+        usage.private_clean,
+        usage.private_dirty,
+    ]
+}
+
+#[test]
+fn what_one_has_written_is_dirty_for_all() {
+    let machine = Machine::two_nodes();
+    let one = machine.process();
+    let at = one.map(1, RW, MAP_SHARED);
+    let other = one.fork();
+    one.write(at, 1);
+    assert_eq!(told(&one), [0, 0, 0, PAGE]);
+    other.read(at);
+    assert_eq!(told(&one), [0, PAGE, 0, 0]);
+    assert_eq!(told(&other), [0, PAGE, 0, 0]);
+    // It stays so, whoever has it mapped.
+    one.advise(at, 1, Advice::DontNeed);
+    assert_eq!(told(&other), [0, 0, 0, PAGE]);
+    one.read(at);
+    assert_eq!(told(&one), [0, PAGE, 0, 0]);
+    one.advise(at, 1, Advice::DontNeed);
+    other.advise(at, 1, Advice::DontNeed);
+    one.read(at);
+    assert_eq!(told(&one), [0, 0, 0, PAGE]);
+    one.exit();
+    other.exit();
+    machine.finish();
+}
+
+#[test]
+fn a_write_behind_a_read_is_told_to_others_once_the_entry_goes() {
+    for goes_by in 0..3 {
+        let machine = Machine::two_nodes();
+        let one = machine.process();
+        let at = one.map(1, RW, MAP_SHARED);
+        let other = one.fork();
+        one.read(at);
+        other.read(at);
+        assert_eq!(told(&one), [PAGE, 0, 0, 0]);
+        one.write(at, 1);
+        // The CPU has told the entry alone.
+        assert_eq!(told(&one), [0, PAGE, 0, 0]);
+        assert_eq!(told(&other), [PAGE, 0, 0, 0]);
+        match goes_by {
+            0 => one.advise(at, 1, Advice::DontNeed),
+            1 => one.munmap(at, 1),
+            _ => one.fork().exit(),
+        }
+        if goes_by == 2 {
+            // A child has none of the entries.
+            assert_eq!(told(&other), [PAGE, 0, 0, 0]);
+        }
+        one.exit();
+        assert_eq!(told(&other), [0, 0, 0, PAGE]);
+        other.exit();
+        machine.finish();
+    }
+}
+
+#[test]
+fn a_page_that_is_new_is_clean_whatever_its_frame_was() {
+    let machine = Machine::two_nodes();
+    let one = machine.process();
+    for _ in 0..64 {
+        let at = one.map(1, RW, MAP_SHARED);
+        one.read(at);
+        assert_eq!(told(&one), [0, 0, PAGE, 0]);
+        one.advise(at, 1, Advice::DontNeed);
+        one.write(at, 1);
+        assert_eq!(told(&one), [0, 0, 0, PAGE]);
+        one.munmap(at, 1);
+    }
+    one.exit();
+    machine.finish();
+}
+
 #[test]
 fn an_object_does_not_grow() {
     let machine = Machine::two_nodes();
