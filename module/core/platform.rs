@@ -140,7 +140,8 @@ pub trait Platform: Send + Sync + 'static {
         }
     }
 
-    /// Wakes all who sleep on a word (`wake_up_var`).
+    /// Wakes all who sleep on a word (`wake_up_var`). The caller may be pinned; must not
+    /// sleep.
     fn wake(&self, _word: &AtomicU32) {}
 
     /// One more mapping has a file, by the number under which it was mapped

@@ -6,7 +6,7 @@
 //! pinned    the tree says which VMA it may be, and its lock is taken (lock.rs)
 //!           is it this space's, and is the address in it?
 //!   yes     ------------------------------------------------> handle.rs
-//!   no      another two tries, then
+//!   no      it is given back, still pinned; another two tries, then
 //! mmap lock the VMA is looked for; counted
 //!   found   ------------------------------------------------> handle.rs
 //!   none    a stack above it grows (stack.rs), or SIGSEGV
@@ -216,10 +216,13 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
                 let (_cpu, _pinned) = platform.pin_cpu();
                 let value = self.tree().lookup(addr.0)?;
                 let vma = self.system.cells(ObjAddr::new(value)).ok()?;
+                // One that was freed meanwhile is nobody's but this section's: it is given
+                // back before that ends, or its memory is another's by then.
                 VmaRead::try_lock(platform, self.cells, vma)
+                    .filter(|vma| self.has_there(vma.cells(), addr))
             };
             // Now it stays what it is.
-            if let Some(vma) = locked.filter(|vma| self.has_there(vma.cells(), addr)) {
+            if let Some(vma) = locked {
                 self.tell_vma(vma.cells(), addr, true);
                 return Some(vma);
             }

@@ -124,8 +124,9 @@ pub struct VmaRead<'l, P: Platform> {
 
 impl<'l, P: Platform> VmaRead<'l, P> {
     /// Takes a VMA's lock for a fault, without waiting; `None` when a writer has it
-    /// marked. The caller is pinned, and looks afterwards whether it is the VMA that he
-    /// was looking for.
+    /// marked. The caller is pinned, and looks whether it is the VMA that he was looking
+    /// for while he is: nothing but his section keeps the memory of one that was freed,
+    /// and so he gives it back there, too (`vma_start_read`, under `rcu_read_lock`).
     #[inline]
     pub(super) fn try_lock(platform: &'l P, mm: &MmCells, vma: &'l VmaCells) -> Option<Self> {
         // Where the number has moved on, all that was done under the old one is seen.

@@ -14,6 +14,8 @@ extern crate shadowmm_core_checked as shadowmm_core;
 #[allow(dead_code)] // It is the world of the slab layer's tests.
 mod world;
 
+mod stale;
+
 use shadowmm_core::buddy::UserStat;
 use shadowmm_core::error::Result;
 use shadowmm_core::mm::Access;
