@@ -142,6 +142,7 @@ impl MmCells {
             &self.pgtables_bytes,
             &self.pgd,
             &self.def_flags,
+            &self.oom_since,
             &self.faults_vma_lock,
             &self.faults_mmap_lock,
             &self.populated,

@@ -116,6 +116,9 @@ cells! {
         pub(super) policy: AtomicU64,
         /// `oom_score_adj`, as a signed number.
         pub(super) oom_score_adj: AtomicU64,
+        /// Since when its memory is about to come back, by the surroundings' clock: it was
+        /// OOM-killed, or had no owner when memory was out; 0 for neither.
+        pub(super) oom_since: AtomicU64,
         /// Faults that were served under the VMA's lock, and under the mmap lock.
         pub(super) faults_vma_lock: AtomicU64,
         pub(super) faults_mmap_lock: AtomicU64,

@@ -3,13 +3,15 @@
 //! Memory is out: the process is killed whose end helps most (`out_of_memory`).
 //!
 //! ```text
-//! somebody is about to die already          wait for that
+//! somebody is about to die already          wait for that, but not for ever
 //! badness   resident pages, pages of tables, oom_score_adj thousandths of all memory
 //! the worst that may be killed              the surroundings kill it, and write the report
+//! it can't be killed                        the next one
 //! ```
 //!
 //! Whoever needed the memory tries again then. Nobody is reaped before he has ended by
-//! himself (`oom_reaper`): his pages come back when his address space does.
+//! himself (`oom_reaper`): his pages come back when his address space does. Where that
+//! takes longer than Linux's reaper tries, others are killed as if he were not there.
 
 use super::cells::MmCells;
 use super::lock::WriteLock;
@@ -21,6 +23,7 @@ use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
 use crate::report::write_oom;
 use crate::slab::ObjAddr;
+use core::cmp::Reverse;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Who has this is never killed (`OOM_SCORE_ADJ_MIN`).
@@ -29,6 +32,11 @@ pub const OOM_SCORE_ADJ_MIN: i64 = -1000;
 /// A bit of [`MmCells`]' policy: its process was killed to have memory
 /// (`tsk_is_oom_victim`).
 pub(super) const MM_OOM_VICTIM: u64 = 1 << 8;
+
+/// How long somebody who is about to die is waited for: as long as Linux gives him to end
+/// by himself and then tries to reap him, before it hides him from the killer
+/// (`OOM_REAPER_DELAY`; `MAX_OOM_REAP_RETRIES` tenths of a second, `MMF_OOM_SKIP`).
+const PATIENCE_NS: u64 = 3_000_000_000;
 
 /// Whether there will be memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,19 +147,32 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
 
     /// Who is to be killed (`select_bad_process`), which he is marked for; `Err` where
     /// somebody is about to die already. Of several who ask at once one chooses
-    /// (`oom_lock`).
-    fn select_bad_process(&self) -> Result<Option<OomTask>, ()> {
+    /// (`oom_lock`), and until he has killed somebody or finds nobody, the others wait for
+    /// the one that is marked: so `failed`, whom he could not kill, loses his mark when
+    /// the next one gets it. Whoever is chosen behind another ranks lower, so that there
+    /// is an end to it.
+    fn select_bad_process(&self, failed: Option<&Chosen>) -> Result<Option<Chosen>, ()> {
         let _lock = WriteLock::lock(self.platform(), &self.table().lock);
         let total = self.mm.managed();
-        let mut chosen: Option<(i64, &MmCells, OomTask)> = None;
+        let now = self.platform().now_ns();
+        let mut chosen: Option<(Chosen, &MmCells)> = None;
         let mut dies = false;
+        let mut has_gone = failed.is_some();
         self.walk(&mut |cells| {
-            dies |= cells.policy.load(Relaxed) & MM_OOM_VICTIM != 0;
+            if failed.is_some_and(|failed| failed.task.mm == cells.id()) {
+                has_gone = false;
+                cells.unmark_victim();
+            }
+            if cells.is_oom_victim() {
+                dies |= cells.is_waited_for(now);
+                return;
+            }
             // A child was not there when its space was made; names and scores change. Where
             // nobody has it any more, what it has is about to come back.
             if let Some(process) = self.platform().process_of(cells.id()) {
                 if process.pid == 0 {
-                    dies |= OomTask::of(cells).rss() != Pages::ZERO;
+                    let has_some = OomTask::of(cells).rss() != Pages::ZERO;
+                    dies |= has_some && cells.is_waited_for(now);
                     return;
                 }
                 cells.set_pid(process.pid);
@@ -162,27 +183,56 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
             let Some(points) = task.badness(total) else {
                 return;
             };
-            // Of the equally bad the last one, as Linux's list of tasks has them.
-            if chosen.as_ref().is_none_or(|(most, ..)| points >= *most) {
-                chosen = Some((points, cells, task));
+            // Of the equally bad the oldest, as Linux has the last of its list of tasks.
+            let rank = (points, Reverse(task.mm));
+            let is_below = failed.is_none_or(|failed| rank < failed.rank);
+            if is_below && chosen.as_ref().is_none_or(|(most, _)| rank >= most.rank) {
+                chosen = Some((Chosen { task, rank }, cells));
             }
         });
-        if dies {
+        // One that has gone before it could be killed gives its memory back by itself.
+        if dies || has_gone {
             return Err(());
         }
-        Ok(chosen.map(|(_, cells, task)| {
-            cells.policy.fetch_or(MM_OOM_VICTIM, Relaxed);
-            task
+        Ok(chosen.map(|(chosen, cells)| {
+            cells.mark_victim(now);
+            chosen
         }))
     }
+}
 
-    /// Notes that somebody is not about to die after all.
-    fn unmark_victim(&self, mm: u32) {
-        self.for_each(&mut |cells| {
-            if cells.id() == mm {
-                cells.policy.fetch_and(!MM_OOM_VICTIM, Relaxed);
-            }
-        });
+/// Who is to be killed, and where he stands among the others.
+struct Chosen {
+    task: OomTask,
+    rank: (i64, Reverse<u32>),
+}
+
+/// With the lock of the list, but for the question.
+impl MmCells {
+    /// Whether its process was killed to have memory (`tsk_is_oom_victim`).
+    fn is_oom_victim(&self) -> bool {
+        self.policy.load(Relaxed) & MM_OOM_VICTIM != 0
+    }
+
+    /// It is about to be killed (`mark_oom_victim`).
+    fn mark_victim(&self, now: u64) {
+        self.oom_since.store(now.max(1), Relaxed);
+        self.policy.fetch_or(MM_OOM_VICTIM, Relaxed);
+    }
+
+    /// It can't be killed.
+    fn unmark_victim(&self) {
+        self.policy.fetch_and(!MM_OOM_VICTIM, Relaxed);
+        self.oom_since.store(0, Relaxed);
+    }
+
+    /// Whether its memory, which is about to come back, is to be waited for still. The time
+    /// runs from the mark, or where there is none, from the first question.
+    fn is_waited_for(&self, now: u64) -> bool {
+        if self.oom_since.load(Relaxed) == 0 {
+            self.oom_since.store(now.max(1), Relaxed);
+        }
+        now.saturating_sub(self.oom_since.load(Relaxed)) <= PATIENCE_NS
     }
 }
 
@@ -197,22 +247,25 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         if platform.fatal_signal_pending() {
             return Relief::Expected;
         }
-        let victim = match spaces.select_bad_process() {
-            Err(()) => {
+        let asking = OomTask::of(self.cells);
+        let mut failed = None;
+        loop {
+            let victim = match spaces.select_bad_process(failed.as_ref()) {
+                Err(()) => {
+                    platform.relax();
+                    return Relief::Expected;
+                }
+                Ok(None) => return Relief::None,
+                Ok(Some(victim)) => victim,
+            };
+            let task = &victim.task;
+            let report = |out: &mut dyn core::fmt::Write| write_oom(out, spaces.mm, &asking, task);
+            if platform.oom_kill(task, &report) {
+                spaces.count_event(VmEvent::OomKill);
                 platform.relax();
                 return Relief::Expected;
             }
-            Ok(None) => return Relief::None,
-            Ok(Some(victim)) => victim,
-        };
-        let asking = OomTask::of(self.cells);
-        let report = |out: &mut dyn core::fmt::Write| write_oom(out, spaces.mm, &asking, &victim);
-        if platform.oom_kill(&victim, &report) {
-            spaces.count_event(VmEvent::OomKill);
-            platform.relax();
-            return Relief::Expected;
+            failed = Some(victim);
         }
-        spaces.unmark_victim(victim.mm);
-        Relief::None
     }
 }

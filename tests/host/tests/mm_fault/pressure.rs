@@ -8,6 +8,8 @@ use shadowmm_core::mm::FaultResult;
 use shadowmm_core::mm::MmConfig;
 use shadowmm_core::mm::OomTask;
 use shadowmm_core::mm::ThpMode;
+use shadowmm_core::platform::Process as Owner;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -207,4 +209,141 @@ fn the_worst_is_killed_and_the_others_go_on() {
     lives.exit();
     protected.exit();
     machine.finish();
+}
+
+/// Three processes, the later ones with more memory, and none left: 10, which needs some, 11
+/// and 12. `kill` says whether it can be done; who was to be killed is noted.
+struct Shortage {
+    machine: Machine,
+    processes: Vec<Process>,
+    asked: Arc<Mutex<Vec<u32>>>,
+    held: Held,
+    at: u64,
+}
+
+/// How long somebody who dies is waited for.
+const PATIENCE: u64 = 3_000_000_000;
+
+impl Shortage {
+    fn new(kill: impl Fn(u32) -> bool + Send + Sync + 'static) -> Self {
+        let machine = Machine::two_nodes();
+        let asked = Arc::<Mutex<Vec<u32>>>::default();
+        let told = asked.clone();
+        let kill = move |victim: &OomTask, _: &str| {
+            told.lock().unwrap().push(victim.pid);
+            kill(victim.pid)
+        };
+        assert!(machine.world.mm.platform.kill_by(kill));
+        machine.world.mm.platform.clock.store(7, Relaxed);
+        let processes: Vec<Process> = (10..13)
+            .map(|pid| {
+                let config = MmConfig {
+                    pid,
+                    ..MmConfig::default()
+                };
+                let process = machine.process_with(&config);
+                let pages = u64::from(pid - 10) * 100 + 1;
+                let at = process.anon(pages);
+                (0..pages).for_each(|page| process.write(at + page * PAGE, page));
+                process
+            })
+            .collect();
+        let at = processes[0].anon(1);
+        let held = machine.hold_all_but(0);
+        Self {
+            machine,
+            processes,
+            asked,
+            held,
+            at,
+        }
+    }
+
+    /// The first one needs memory: what that comes to, and who was to be killed so far.
+    #[track_caller]
+    fn touch(&self, result: FaultResult, asked: &[u32]) {
+        assert_eq!(self.processes[0].fault(self.at, Access::Write), result);
+        assert_eq!(*self.asked.lock().unwrap(), asked);
+    }
+
+    fn pass(&self, ns: u64) {
+        let clock = &self.machine.world.mm.platform.clock;
+        clock.fetch_add(ns, Relaxed);
+    }
+
+    /// There is memory again.
+    fn finish(self) {
+        drop(self.held);
+        self.processes[0].write(self.at, 1);
+        self.processes.into_iter().for_each(Process::exit);
+        self.machine.finish();
+    }
+}
+
+#[test]
+fn where_the_worst_cant_be_killed_the_next_one_is() {
+    let shortage = Shortage::new(|pid| pid != 12);
+    shortage.touch(FaultResult::Retry, &[12, 11]);
+    shortage.touch(FaultResult::Retry, &[12, 11]);
+    shortage.finish();
+}
+
+#[test]
+fn where_nobody_can_be_killed_all_have_been_tried() {
+    let shortage = Shortage::new(|_| false);
+    shortage.touch(FaultResult::Oom, &[12, 11, 10]);
+    // Nobody is waited for, and nobody passed over, the next time.
+    shortage.touch(FaultResult::Oom, &[12, 11, 10, 12, 11, 10]);
+    shortage.finish();
+}
+
+#[test]
+fn who_goes_before_he_is_killed_is_not_followed_by_another() {
+    let leaves = Arc::<Mutex<Option<Process>>>::default();
+    let here = leaves.clone();
+    let mut shortage = Shortage::new(move |_| {
+        here.lock().unwrap().take().map(Process::exit);
+        false
+    });
+    *leaves.lock().unwrap() = shortage.processes.pop();
+    shortage.touch(FaultResult::Retry, &[12]);
+    shortage.finish();
+}
+
+#[test]
+fn who_does_not_end_is_not_waited_for_for_ever() {
+    let shortage = Shortage::new(|_| true);
+    shortage.touch(FaultResult::Retry, &[12]);
+    shortage.pass(PATIENCE);
+    shortage.touch(FaultResult::Retry, &[12]);
+    shortage.pass(1);
+    shortage.touch(FaultResult::Retry, &[12, 11]);
+    shortage.pass(PATIENCE);
+    shortage.touch(FaultResult::Retry, &[12, 11]);
+    shortage.pass(1);
+    shortage.touch(FaultResult::Retry, &[12, 11, 10]);
+    shortage.pass(PATIENCE + 1);
+    shortage.touch(FaultResult::Oom, &[12, 11, 10]);
+    // Who had been given up and goes at last has given his memory back.
+    shortage.finish();
+}
+
+#[test]
+fn whom_nobody_has_any_more_is_not_waited_for_for_ever() {
+    let shortage = Shortage::new(|_| true);
+    let [nobodys, first] = [2, 0].map(|of| shortage.processes[of].space.cells().id());
+    let owner = move |mm: u32| {
+        let pid = if mm == nobodys { 0 } else { 10 + mm - first };
+        Some(Owner {
+            pid,
+            ..Owner::default()
+        })
+    };
+    assert!(shortage.machine.world.mm.platform.owned_by(owner));
+    shortage.touch(FaultResult::Retry, &[]);
+    shortage.pass(PATIENCE);
+    shortage.touch(FaultResult::Retry, &[]);
+    shortage.pass(1);
+    shortage.touch(FaultResult::Retry, &[11]);
+    shortage.finish();
 }

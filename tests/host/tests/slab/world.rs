@@ -16,6 +16,7 @@ use shadowmm_core::phys::NodeId;
 use shadowmm_core::phys::PageOrder;
 use shadowmm_core::phys::Pfn;
 use shadowmm_core::platform::Platform;
+use shadowmm_core::platform::Process;
 use shadowmm_core::platform::SpinWord;
 use shadowmm_core::report::AllocFailure;
 use shadowmm_core::slab::CacheArgs;
@@ -64,14 +65,18 @@ pub struct Cpus {
     heard: Mutex<Vec<TraceEvent>>,
     /// How often somebody waited for another.
     pub relaxed: AtomicU64,
+    /// What the clock says.
+    pub clock: AtomicU64,
     on_ask: OnceLock<OnAsk>,
     on_free: OnceLock<OnFree>,
     on_oom: OnceLock<OnOom>,
+    on_owner: OnceLock<OnOwner>,
 }
 
 type OnAsk = Box<dyn Fn() + Send + Sync>;
 type OnFree = Box<dyn Fn(Pfn, PageOrder) + Send + Sync>;
 type OnOom = Box<dyn Fn(&OomTask, &str) -> bool + Send + Sync>;
+type OnOwner = Box<dyn Fn(u32) -> Option<Process> + Send + Sync>;
 
 impl Cpus {
     /// Somebody is told of each block that goes back, from now on; whether there was
@@ -85,6 +90,12 @@ impl Cpus {
     #[allow(dead_code)] // As above.
     pub fn kill_by(&self, who: impl Fn(&OomTask, &str) -> bool + Send + Sync + 'static) -> bool {
         self.on_oom.set(Box::new(who)).is_ok()
+    }
+
+    /// Somebody knows of whom address spaces are, from now on.
+    #[allow(dead_code)] // As above.
+    pub fn owned_by(&self, who: impl Fn(u32) -> Option<Process> + Send + Sync + 'static) -> bool {
+        self.on_owner.set(Box::new(who)).is_ok()
     }
 
     /// Something happens just after it was asked whether somebody listens for objects.
@@ -143,7 +154,7 @@ impl Platform for Cpus {
     }
 
     fn now_ns(&self) -> u64 {
-        0
+        self.clock.load(Relaxed)
     }
 
     fn warn_alloc(
@@ -181,6 +192,10 @@ impl Platform for Cpus {
         let mut text = String::new();
         report(&mut text).unwrap();
         self.on_oom.get().is_some_and(|kill| kill(victim, &text))
+    }
+
+    fn process_of(&self, mm: u32) -> Option<Process> {
+        self.on_owner.get().and_then(|owner| owner(mm))
     }
 
     fn trace(&self, event: &TraceEvent) {
