@@ -267,6 +267,12 @@ pub trait Platform: Send + Sync + 'static {
         false
     }
 
+    /// Whether the running thread has begun to end, so that no signal reaches it any more
+    /// (`PF_EXITING`).
+    fn is_exiting(&self) -> bool {
+        false
+    }
+
     /// A request has failed and was not told to be silent about it
     /// (`warn_alloc`). `memory` writes what follows in Linux: `Mem-Info:` and
     /// so on. How often that is worth printing is for the surroundings to say;

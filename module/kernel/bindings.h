@@ -139,6 +139,7 @@ void shadowmm_daemon_wake(unsigned int kind, int nid);
 bool shadowmm_daemon_rest(unsigned int kind, int nid, long ms);
 bool shadowmm_daemon_is_to_end(void);
 bool shadowmm_task_is_ending(void);
+bool shadowmm_task_is_exiting(void);
 bool shadowmm_need_resched(void);
 void shadowmm_cond_resched(void);
 /* daemons.rs: the body of a thread. */

@@ -131,6 +131,12 @@ bool shadowmm_task_is_ending(void)
 	return current->flags & PF_KTHREAD ? kthread_should_stop() : fatal_signal_pending(current);
 }
 
+/* Its SIGKILL was taken from the queue before: fatal_signal_pending() does not know any more. */
+bool shadowmm_task_is_exiting(void)
+{
+	return current->flags & PF_EXITING;
+}
+
 bool shadowmm_need_resched(void)
 {
 	return need_resched();

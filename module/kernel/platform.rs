@@ -362,6 +362,11 @@ impl Platform for Kernel {
         unsafe { bindings::shadowmm_task_is_ending() }
     }
 
+    fn is_exiting(&self) -> bool {
+        // SAFETY: Looks at the running task.
+        unsafe { bindings::shadowmm_task_is_exiting() }
+    }
+
     fn warn_alloc(&self, what: &AllocFailure, memory: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result) {
         failure::tell(what, memory, self.now_ns());
     }

@@ -4,6 +4,7 @@
  *
  *     faults N THREADS     so many faults of threads; what they needed the lock of the whole for
  *     eat MIB [ADJ]        touches so much, with that oom_score_adj; stays until stdin ends
+ *     leave MIB            the same, with threads that touch more when they end
  *     huge ADVICE          touches a byte of each of four times 2 MiB; stays until stdin ends
  *     split                what is done to a part of 2 MiB
  *     passed               a window's file is passed to another process
@@ -12,6 +13,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/syscall.h>
 
 #include "passing.h"
 
@@ -92,6 +94,37 @@ static int eat(size_t mib, const char *adj)
 		p[i] = 1;
 	stay();
 	return 0;
+}
+
+#define LEAVERS 4
+
+static pthread_barrier_t all_there;
+
+/* Its number is cleared where nothing is yet, when it ends (CLONE_CHILD_CLEARTID); nobody joins it. */
+static void *leaver(void *place)
+{
+	syscall(SYS_set_tid_address, place);
+	pthread_barrier_wait(&all_there);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+/* Killed for what it eats, it has threads that need memory to end. */
+static int leave(size_t mib)
+{
+	char *places = w_mmap(fd, NULL, LEAVERS * HUGE, RW, PRIVATE | MAP_NORESERVE);
+	pthread_t thread;
+
+	if (places == MAP_FAILED)
+		return 3;
+	w_madvise(fd, places, LEAVERS * HUGE, MADV_NOHUGEPAGE);
+	pthread_barrier_init(&all_there, NULL, LEAVERS + 1);
+	for (int i = 0; i < LEAVERS; i++)
+		if (pthread_create(&thread, NULL, leaver, places + i * HUGE))
+			return 4;
+	pthread_barrier_wait(&all_there);
+	return eat(mib, NULL);
 }
 
 static int huge(const char *advice)
@@ -261,6 +294,8 @@ int main(int argc, char **argv)
 		return faults(strtoul(first, NULL, 10), argc > 3 ? strtoul(argv[3], NULL, 10) : 2);
 	if (!strcmp(what, "eat"))
 		return eat(strtoul(first, NULL, 10), argc > 3 ? argv[3] : NULL);
+	if (!strcmp(what, "leave"))
+		return leave(strtoul(first, NULL, 10));
 	if (!strcmp(what, "huge"))
 		return huge(first);
 	if (!strcmp(what, "split"))

@@ -247,6 +247,11 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         if platform.fatal_signal_pending() {
             return Relief::Expected;
         }
+        // What he waits for would be his own end. Linux gives him of its reserves, and when
+        // they are gone, nothing, either (`oom_reserves_allowed`, `VM_FAULT_OOM`).
+        if self.cells.is_oom_victim() && platform.is_exiting() {
+            return Relief::None;
+        }
         let asking = OomTask::of(self.cells);
         let mut failed = None;
         loop {

@@ -347,3 +347,20 @@ fn whom_nobody_has_any_more_is_not_waited_for_for_ever() {
     shortage.touch(FaultResult::Retry, &[11]);
     shortage.finish();
 }
+
+#[test]
+fn who_is_killed_does_not_wait_for_his_own_end() {
+    let shortage = Shortage::new(|_| true);
+    shortage.touch(FaultResult::Retry, &[12]);
+    let victim = &shortage.processes[2];
+    let at = victim.anon(1);
+    // His signal reaches him yet.
+    assert_eq!(victim.fault(at, Access::Write), FaultResult::Retry);
+    let exits = &shortage.machine.world.mm.platform.exits;
+    exits.store(true, Relaxed);
+    assert_eq!(victim.fault(at, Access::Write), FaultResult::Oom);
+    // Another who ends waits for him.
+    shortage.touch(FaultResult::Retry, &[12]);
+    exits.store(false, Relaxed);
+    shortage.finish();
+}

@@ -67,6 +67,8 @@ pub struct Cpus {
     pub relaxed: AtomicU64,
     /// What the clock says.
     pub clock: AtomicU64,
+    /// Whether all who ask have begun to end.
+    pub exits: AtomicBool,
     on_ask: OnceLock<OnAsk>,
     on_free: OnceLock<OnFree>,
     on_oom: OnceLock<OnOom>,
@@ -155,6 +157,10 @@ impl Platform for Cpus {
 
     fn now_ns(&self) -> u64 {
         self.clock.load(Relaxed)
+    }
+
+    fn is_exiting(&self) -> bool {
+        self.exits.load(Relaxed)
     }
 
     fn warn_alloc(
