@@ -36,6 +36,9 @@ const WRITER: u32 = 1 << 31;
 const WANTED: u32 = 1 << 30;
 const READERS: u32 = WANTED - 1;
 
+/// No writer's sequence number: those are odd.
+pub(super) const UNMARKED: u32 = 0;
+
 /// Held for reading until it is dropped.
 pub(super) struct ReadLock<'l, P: Platform>(&'l P, &'l AtomicU32);
 

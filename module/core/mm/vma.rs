@@ -8,6 +8,7 @@
 use super::cells::VmaCells;
 use super::flags::VmFlags;
 use super::lock::start_write;
+use super::lock::UNMARKED;
 use super::system::AddressSpace;
 use super::system::AddressSpaces;
 use super::system::CacheOf;
@@ -271,6 +272,10 @@ impl<'m, P: Platform> AddressSpaces<'_, 'm, P> {
         let addr = self.cache(CacheOf::Vma)?.alloc(&request)?;
         let vma = self.vma(addr.get()).ok_or(Error::Corrupt)?;
         vma.set_mm(ObjAddr::NULL);
+        // What marked it in another address space may be this one's number now, and whoever
+        // has the lock of what it was is waited for (`vma_lock_init`). He sees that it is in
+        // none.
+        vma.cells.lock_seq.store(UNMARKED, Release);
         vma.set_range(new.start, new.end);
         vma.set_flags(new.flags);
         vma.set_pgoff(new.pgoff, new.anon_pgoff);
