@@ -22,7 +22,8 @@ use core::sync::atomic::Ordering::Relaxed;
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Pages: of held blocks, and those that processes have in their windows.
+    /// Pages: of held blocks, and those that processes have in their windows, of tables and
+    /// shared objects, too.
     Pages,
     /// Objects of caches and of kmalloc.
     Objects,
@@ -142,13 +143,13 @@ impl Account<'_> {
 
     /// Gives back what was reserved and is not had, or not any more.
     pub fn release(&self, kind: Kind, less: u64) {
-        self.settle(kind, less, 0);
+        self.settle(kind, less as i64, 0);
     }
 
     /// What was seen of a kind, `before` and `now`, of that which comes without being
     /// asked for: a process's touches take pages.
-    pub fn settle(&self, kind: Kind, before: u64, now: u64) {
-        let more = now.wrapping_sub(before) as i64;
+    pub fn settle(&self, kind: Kind, before: i64, now: i64) {
+        let more = now.wrapping_sub(before);
         self.file.add(kind, more);
         self.user.add(kind, more);
     }

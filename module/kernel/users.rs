@@ -198,7 +198,7 @@ impl FileAccount {
     }
 
     /// As [`Account::settle`].
-    pub(crate) fn settle(&self, kind: Kind, before: u64, now: u64) {
+    pub(crate) fn settle(&self, kind: Kind, before: i64, now: i64) {
         self.account().settle(kind, before, now);
     }
 

@@ -140,6 +140,7 @@ impl MmCells {
             &self.hiwater_rss,
             &self.hiwater_vm,
             &self.pgtables_bytes,
+            &self.object_pages,
             &self.pgd,
             &self.def_flags,
             &self.oom_since,
@@ -419,12 +420,32 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// One less uses it (`mmput`). With the last one all that is in it goes back, and the
     /// caller does not look at it again.
     pub fn put(&self, host: &dyn HostTable) {
-        if self.cells.users.fetch_sub(1, AcqRel) != 1 {
-            return;
+        if self.cells.users.fetch_sub(1, AcqRel) == 1 {
+            self.go(host);
         }
+    }
+
+    /// The same for its owner, who waits for those that look at it ([`AddressSpaces::find`]):
+    /// it ends here. Says what is charged for it still ([`MmCells::charged`]): of shared
+    /// objects that others have, or not any more.
+    pub fn end(&self, host: &dyn HostTable) -> i64 {
+        let users = &self.cells.users;
+        while let Err(others) = users.compare_exchange(1, 0, AcqRel, Relaxed) {
+            if others == 0 {
+                return 0;
+            }
+            self.system.platform().relax();
+        }
+        self.go(host)
+    }
+
+    /// All that is in it goes back, and it, too: nobody uses it any more.
+    fn go(&self, host: &dyn HostTable) -> i64 {
         self.unpublish();
         self.exit_mmap(host);
+        let left = self.cells.charged();
         self.forget();
+        left
     }
 
     /// Gives the object back, which nobody finds and in which nothing is.
@@ -453,7 +474,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             }
             self.start_write(vma);
             vma.set_mm(ObjAddr::NULL);
-            self.system.put_backing(vma);
+            self.put_backing(vma);
             self.system.free_vma(vma);
         }
         self.tree().destroy();

@@ -13,6 +13,7 @@ use crate::phys::Pages;
 use crate::phys::PAGE_SHIFT;
 use crate::platform::Platform;
 use crate::slab::ObjAddr;
+use core::sync::atomic::Ordering::Relaxed;
 
 impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     /// One more VMA has what is behind this one (`get_file`).
@@ -24,31 +25,33 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         }
     }
 
-    /// One VMA less has it (`fput`).
-    pub(super) fn put_backing(&self, vma: Vma<'m>) {
-        match (vma.file(), vma.flags().has(VmFlags::MAYSHARE)) {
-            (0, _) => {}
-            (object, true) => self.put_shared_memory(object),
-            (file, false) => self.put_file(file),
-        }
-    }
-
     /// A mapping does not need its own reference to a file.
     pub(super) fn put_file(&self, file: u64) {
         if file != 0 {
             self.platform().put_file(file);
         }
     }
+}
+
+impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
+    /// One VMA less has it (`fput`).
+    pub(super) fn put_backing(&self, vma: Vma<'m>) {
+        match (vma.file(), vma.flags().has(VmFlags::MAYSHARE)) {
+            (0, _) => {}
+            (object, true) => self.put_shared_memory(object),
+            (file, false) => self.system.put_file(file),
+        }
+    }
 
     /// A shared object goes with the last who has it, and what was promised for it
     /// (`shmem_unacct_size`).
     pub(super) fn put_shared_memory(&self, object: u64) {
-        let promised = self.put_shared(ObjAddr::new(object));
-        self.account(-(promised.0 as i64));
+        let (promised, charged) = self.system.put_shared(ObjAddr::new(object));
+        self.system.account(-(promised.0 as i64));
+        let less = charged.0.wrapping_neg();
+        self.cells.object_pages.fetch_add(less, Relaxed);
     }
-}
 
-impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// The object of new shared memory, all of which is promised with it, unless it is
     /// not to be (`shmem_zero_setup`).
     ///

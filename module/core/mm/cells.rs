@@ -103,6 +103,9 @@ cells! {
         pub(super) rss: [AtomicU64; NR_RSS],
         /// In bytes (`mm_pgtables_bytes`).
         pub(super) pgtables_bytes: AtomicU64,
+        /// In pages, and signed: what shared objects have got through it, less what all of
+        /// them had that ended with it.
+        pub(super) object_pages: AtomicU64,
         /// Flags that new VMAs get (`def_flags`: mlockall).
         pub(super) def_flags: AtomicU64,
         /// `RLIMIT_AS`, `DATA`, `STACK`, `MEMLOCK`, in bytes; all ones: none.

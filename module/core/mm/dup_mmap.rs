@@ -49,7 +49,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             let to = child.write();
             if let Err(error) = parent.dup_mmap(host, &to) {
                 drop(to);
-                drop(parent);
+                // The parent has all shared objects still.
                 child.exit_mmap(&Nowhere);
                 child.forget();
                 return Err(error);

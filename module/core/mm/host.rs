@@ -71,9 +71,9 @@ pub trait HostTable {
     /// first; pages of the others are made by their faults.
     fn populate_later(&self, _rest: Populate) {}
 
-    /// Whether the process may have no more pages in its window than the `resident` ones
-    /// that it has.
-    fn is_full(&self, _resident: u64) -> bool {
+    /// Whether the process may have no more pages in its window, which counts for `charged`
+    /// of them now ([`MmCells::charged`](super::MmCells::charged)).
+    fn is_full(&self, _charged: i64) -> bool {
         false
     }
 

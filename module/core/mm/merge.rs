@@ -356,7 +356,7 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         for gone in change.remove.into_iter().flatten() {
             gone.set_mm(ObjAddr::NULL);
             self.space.cells.map_count.fetch_sub(1, Relaxed);
-            self.space.system.put_backing(gone);
+            self.space.put_backing(gone);
             self.space.system.free_vma(gone);
         }
         target.set_flags(target.flags().with(change.sticky));

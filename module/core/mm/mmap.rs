@@ -454,7 +454,7 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         }
         let file = space.new_shared_memory(new)?;
         self.insert_vma(&NewVma { file, ..*new })
-            .inspect_err(|_| space.system.put_shared_memory(file))
+            .inspect_err(|_| space.put_shared_memory(file))
     }
 }
 

@@ -180,7 +180,7 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         space.update_hiwater_vm();
         for vma in self.chain(doomed) {
             space.stat_account(vma.flags(), -(vma.pages() as i64));
-            space.system.put_backing(vma);
+            space.put_backing(vma);
             space.system.free_vma(vma);
         }
         space.system.account(-(doomed.accounted as i64));

@@ -8,6 +8,7 @@ use super::cells::NR_RSS;
 use super::flags::VmFlags;
 use super::page_table::Entry;
 use crate::phys::Bytes;
+use crate::phys::PAGE_SIZE;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -124,6 +125,21 @@ impl MmCells {
         let [file, anon, _, shmem] = &self.rss;
         let counts = [file, anon, shmem].map(|count| count.load(Relaxed));
         counts.iter().fold(0, |sum, &count| sum.wrapping_add(count))
+    }
+
+    /// What it counts for where pages are limited, as a cgroup is charged
+    /// (`__GFP_ACCOUNT`, `mem_cgroup_charge`): private pages, tables, and of shared objects
+    /// what they have got through it, whoever maps it now, until they end. That is taken off
+    /// the count of the space with which they end, which may be below zero then: of all that
+    /// may share an object the sum is right.
+    pub fn charged(&self) -> i64 {
+        let [file, anon, ..] = &self.rss;
+        let tables = self.page_table_bytes().0 / PAGE_SIZE;
+        let counts = [file, anon, &self.object_pages].map(|count| count.load(Relaxed));
+        let all = counts
+            .iter()
+            .fold(tables, |sum, &count| sum.wrapping_add(count));
+        all as i64
     }
 
     /// Before resident pages become fewer: how many there have been at most

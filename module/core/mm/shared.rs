@@ -39,6 +39,7 @@ use crate::phys::cells;
 use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::phys::PAGE_SHIFT;
+use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
 use crate::slab::ObjAddr;
 use crate::slab::ObjRequest;
@@ -66,6 +67,8 @@ cells! {
         pages: AtomicU64,
         /// Pages that were promised for it.
         promised: AtomicU64,
+        /// Pages, those of its tables included, that somebody is charged with.
+        charged: AtomicU64,
     }
 }
 
@@ -84,6 +87,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         cells.size.store(size.0, Relaxed);
         cells.pages.store(0, Relaxed);
         cells.promised.store(promised.0, Relaxed);
+        cells.charged.store(0, Relaxed);
         cells.users.store(1, Release);
         Ok(addr)
     }
@@ -96,15 +100,16 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     }
 
     /// One less has it; the last one gives back its pages (`fput`, `shmem_evict_inode`),
-    /// and is told how many were promised for it.
-    pub fn put_shared(&self, object: ObjAddr) -> Pages {
+    /// and is told how many were promised for it, and how many somebody was charged with.
+    pub fn put_shared(&self, object: ObjAddr) -> (Pages, Pages) {
         let Ok(cells) = self.cells::<ShmCells>(object) else {
-            return Pages::ZERO;
+            return (Pages::ZERO, Pages::ZERO);
         };
         if cells.users.fetch_sub(1, AcqRel) != 1 {
-            return Pages::ZERO;
+            return (Pages::ZERO, Pages::ZERO);
         }
         let promised = Pages(cells.promised.load(Relaxed));
+        let charged = Pages(cells.charged.load(Relaxed));
         {
             let mut puts = Puts::new(self);
             self.tables_of(cells).drop_all(&mut |entry| puts.put(entry));
@@ -113,7 +118,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
             // The slab layer counts a refusal.
             let _ = cache.free(object);
         }
-        promised
+        (promised, charged)
     }
 
     /// The page of an object with this number, if it has it (`mincore_page`).
@@ -185,6 +190,16 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     }
 }
 
+impl ShmCells {
+    /// Pages that it takes, those of its tables included.
+    fn taken(&self) -> u64 {
+        let tables = self.tables.load(Relaxed) / PAGE_SIZE;
+        let root = u64::from(self.root.load(Relaxed) != 0);
+        let pages = self.pages.load(Relaxed);
+        pages.wrapping_add(tables).wrapping_add(root)
+    }
+}
+
 /// Where the tables of an object have the page of this number.
 fn place_of(index: u64) -> Option<VirtAddr> {
     (index < 1 << (48 - PAGE_SHIFT)).then_some(VirtAddr(index << PAGE_SHIFT))
@@ -199,7 +214,9 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         let cells = spaces.cells::<ShmCells>(object);
         let cells = cells.map_err(|_: Error| Stop::Bus)?;
         let index = Level::Pte.index(self.addr);
-        let pfn = match spaces.page_of_shared(cells, self.page_index()) {
+        let page = spaces.page_of_shared(cells, self.page_index());
+        self.charge_shared(cells);
+        let pfn = match page {
             Ok(pfn) => pfn,
             Err(stop) => {
                 // Linux maps what is around a page before it asks for the page itself, so
@@ -235,6 +252,17 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
             self.map_shared_around(table, cells);
         }
         entered
+    }
+
+    /// Who touches a page first is charged with it (`shmem_alloc_and_add_folio`), and with the
+    /// tables that it needs. Of two at once one may be charged with what the other has made.
+    fn charge_shared(&self, cells: &ShmCells) {
+        let taken = cells.taken();
+        if cells.charged.load(Relaxed) != taken {
+            let before = cells.charged.swap(taken, Relaxed);
+            let more = taken.wrapping_sub(before);
+            self.space.cells.object_pages.fetch_add(more, Relaxed);
+        }
     }
 
     /// Maps neighbours that the object has. The caller has the table's lock.

@@ -51,7 +51,7 @@ unsafe extern "C" fn shadowmm_window_fault(
     let result = unsafe {
         window.with_table(table, &notes, |space, table| {
             let result = space.fault(table, VirtAddr(addr as u64), access, user);
-            window.count_pages(space.cells().resident());
+            window.count_pages(space.cells().charged());
             Ok(result)
         })
     };

@@ -237,8 +237,8 @@ impl HostTable for Table<'_> {
         unsafe { bindings::shadowmm_window_enter_huge(self.raw, addr.0 as usize, pfn, writable) }
     }
 
-    fn is_full(&self, resident: u64) -> bool {
-        self.window.count_pages(resident);
+    fn is_full(&self, charged: i64) -> bool {
+        self.window.count_pages(charged);
         self.window.is_full()
     }
 

@@ -36,6 +36,7 @@ use crate::shadow::Mm;
 use crate::shadow::Shadow;
 use crate::users::FileAccount;
 use core::ffi::c_void;
+use core::sync::atomic::AtomicI64;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -172,8 +173,8 @@ pub(crate) struct Window {
     pub(super) id: u32,
     /// Who has made it.
     uid: u32,
-    /// The pages that its user has been told of.
-    pages: AtomicU64,
+    /// What its user has been told of ([`MmCells::charged`](shadowmm_core::mm::MmCells)).
+    pages: AtomicI64,
     /// The VMAs that its user has been told of: all, when nobody is at work in it.
     vmas: AtomicU64,
     _directory: Directory,
@@ -212,7 +213,7 @@ impl Window {
                 id,
                 // SAFETY: Asks about the caller.
                 uid: unsafe { bindings::shadowmm_current_uid() },
-                pages: AtomicU64::new(0),
+                pages: AtomicI64::new(0),
                 vmas: AtomicU64::new(vmas),
                 _directory: Directory::new(id),
             })
@@ -236,13 +237,13 @@ impl Window {
 
     /// Tells its user how many pages there are, where they have become many more or fewer
     /// than he knows of: his other processes count in the same place.
-    pub(super) fn count_pages(&self, now: u64) {
+    pub(super) fn count_pages(&self, now: i64) {
         if self.pages.load(Relaxed).abs_diff(now) >= TOLD_PAGES {
             self.tell_pages(now);
         }
     }
 
-    fn tell_pages(&self, now: u64) {
+    fn tell_pages(&self, now: i64) {
         // Two at once tell of what each has seen, one after the other.
         let before = self.pages.swap(now, Relaxed);
         self.file.account.settle(Kind::Pages, before, now);
@@ -252,7 +253,8 @@ impl Window {
     fn tell_vmas(&self, now: u64) {
         let before = self.vmas.swap(now, Relaxed);
         if before != now {
-            self.file.account.settle(Kind::Vmas, before, now);
+            let account = &self.file.account;
+            account.settle(Kind::Vmas, before as i64, now as i64);
         }
     }
 
@@ -317,7 +319,7 @@ impl Window {
         let locked = Locked::new(self)?;
         let counted = |space: AddressSpace<'_, '_, Kernel>, table: &Table<'_>| {
             let done = job(space, table);
-            self.count_pages(space.cells().resident());
+            self.count_pages(space.cells().charged());
             self.tell_vmas(space.map_count());
             done
         };
@@ -374,15 +376,16 @@ impl Window {
 
 impl Drop for Window {
     fn drop(&mut self) {
-        self.tell_pages(0);
         self.tell_vmas(0);
         self.file.account.release(Kind::Spaces, 1);
-        let put = self.pinned.0.with_mm(|mm| {
+        let left = self.pinned.0.with_mm(|mm| {
             // The VMA is gone, and the host's entries with it.
-            mm.spaces().at(self.space)?.put(&Gone);
-            Ok(())
+            Ok(mm.spaces().at(self.space)?.end(&Gone))
         });
-        if let Err(error) = put {
+        // Who shares objects with it is a child of it, or it one of his: they have the same
+        // open file, and what the objects still have stays counted there.
+        self.tell_pages(left.unwrap_or(0));
+        if let Err(error) = left {
             pr_err!(
                 "an address space could not be freed: {}\n",
                 error.sentence()

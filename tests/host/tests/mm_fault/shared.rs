@@ -6,6 +6,8 @@ use crate::world::*;
 use shadowmm_core::mm::Advice;
 use shadowmm_core::mm::FaultResult;
 use shadowmm_core::mm::VirtAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 #[test]
 fn what_one_writes_the_other_reads() {
@@ -103,6 +105,46 @@ fn what_one_has_written_is_dirty_for_all() {
     machine.finish();
 }
 
+/// What a process is charged with beside its tables.
+fn charged(process: &Process) -> i64 {
+    process.space.cells().charged() - (process.tables() / PAGE) as i64
+}
+
+#[test]
+fn who_has_a_page_made_is_charged_with_it_until_the_object_ends() {
+    let machine = Machine::two_nodes();
+    let parent = machine.process();
+    let at = parent.map_at(WINDOW.start.0 + HUGE, 64, RW, MAP_SHARED | MAP_FIXED);
+    assert_eq!(charged(&parent), 0);
+    (0..10).for_each(|page| parent.write(at + page * PAGE, page));
+    // With the object's four tables.
+    assert_eq!(charged(&parent), 14);
+    // To look at pages, or to give up one's own entries, changes nothing.
+    parent.advise(at, 64, Advice::DontNeed);
+    assert_eq!((parent.rss(), charged(&parent)), ([0; 3], 14));
+    parent.read(at);
+    assert_eq!(charged(&parent), 14);
+    let child = parent.fork();
+    child.read(at + PAGE);
+    assert_eq!(charged(&child), 0);
+    child.read(at + 20 * PAGE);
+    child.write(at + 21 * PAGE, 1);
+    assert_eq!((charged(&parent), charged(&child)), (14, 2));
+    // The object stays: so does what was counted.
+    parent.munmap(at, 64);
+    assert_eq!(charged(&parent), 14);
+    let own = child.map_at(at + 2 * HUGE, 8, RW, MAP_SHARED | MAP_FIXED);
+    child.write(own, 1);
+    assert_eq!(charged(&child), 7);
+    child.munmap(own, 8);
+    assert_eq!(charged(&child), 2);
+    // It ends with the child, which is not who has made the most of it.
+    let left = parent.space.end(&parent.host);
+    assert_eq!(left, 14);
+    assert_eq!(child.space.end(&child.host), -left);
+    machine.finish();
+}
+
 #[test]
 fn a_write_behind_a_read_is_told_to_others_once_the_entry_goes() {
     for goes_by in 0..3 {
@@ -147,6 +189,46 @@ fn a_page_that_is_new_is_clean_whatever_its_frame_was() {
         one.munmap(at, 1);
     }
     one.exit();
+    machine.finish();
+}
+
+#[test]
+fn private_pages_and_tables_are_charged() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let at = process.map_at(WINDOW.start.0, 4 * HUGE / PAGE, RW, MAP_PRIVATE | MAP_FIXED);
+    process.write(at, 1);
+    assert_eq!(process.space.cells().charged(), 1 + 3);
+    // Nothing but a table.
+    process.read(at + HUGE);
+    assert_eq!(process.space.cells().charged(), 1 + 4);
+    let child = process.fork();
+    assert_eq!(child.space.cells().charged(), 1 + 4);
+    child.exit();
+    process.munmap(at, 4 * HUGE / PAGE);
+    assert_eq!(process.space.cells().charged(), 0);
+    assert_eq!(process.space.end(&process.host), 0);
+    machine.finish();
+}
+
+#[test]
+fn an_owner_waits_for_who_looks() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let at = process.map(4, RW, MAP_SHARED);
+    process.write(at, 1);
+    let found = machine.spaces().find(process.space.cells().id()).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            run_on(1);
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            done.store(true, Relaxed);
+            found.put(&process.host);
+        });
+        assert_eq!(process.space.end(&process.host), 0);
+        assert!(done.load(Relaxed));
+    });
     machine.finish();
 }
 

@@ -105,6 +105,8 @@ pub struct Host {
     pub can_huge: AtomicBool,
     /// How many more entries there is memory for.
     pub room: AtomicU64,
+    /// How many pages its user may have.
+    pub limit: AtomicU64,
     /// Entries that were made one by one.
     pub enters: AtomicU64,
     /// Calls of `zap`.
@@ -125,6 +127,7 @@ impl Host {
             entries: Mutex::default(),
             can_huge: AtomicBool::new(false),
             room: AtomicU64::new(u64::MAX),
+            limit: AtomicU64::new(u64::MAX),
             enters: AtomicU64::new(0),
             zaps: AtomicU64::new(0),
             file_size: AtomicU64::new(0),
@@ -258,6 +261,10 @@ impl HostTable for Host {
         let words: &[AtomicU64; 512] = window.cells(into.addr()).unwrap();
         words.iter().for_each(|word| word.store(index + 1, Relaxed));
         Ok(true)
+    }
+
+    fn is_full(&self, charged: i64) -> bool {
+        charged.max(0) as u64 >= self.limit.load(Relaxed)
     }
 
     fn populate_later(&self, rest: Populate) {
