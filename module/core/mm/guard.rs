@@ -36,8 +36,8 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     ///
     /// # Errors
     ///
-    /// Those of the page allocator, [`Error::NoMemory`] for somebody who is about to die.
-    /// The guards before stay.
+    /// Those of the page allocator, [`Error::UserLimit`], [`Error::NoMemory`] for somebody
+    /// who is about to die. The guards before stay.
     pub(super) fn install_guards(
         &self,
         host: &dyn HostTable,
@@ -49,6 +49,11 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             self.join_region(vma.cells());
         }
         for piece in Level::Pmd.parts(part) {
+            // A table is all that guards take.
+            let is_new = self.tables().pmd_entry(piece.start).is_none();
+            if is_new && host.is_full(self.cells.charged()) {
+                return Err(Error::UserLimit);
+            }
             while !self.set_guards(piece)? {
                 self.zap(host, vma.cells(), piece, Guards::Stay);
             }

@@ -155,7 +155,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// [`Error::BadAdvice`], [`Error::NotPageAligned`], [`Error::BadRange`],
     /// [`Error::NotMapped`], [`Error::TryAgain`], [`Error::NotSupported`], and of
     /// POPULATE those of [`AddressSpace::populate`], of GUARD_INSTALL those of the page
-    /// allocator.
+    /// allocator and [`Error::UserLimit`].
     pub fn madvise(
         &self,
         host: &dyn HostTable,

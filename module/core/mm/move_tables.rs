@@ -31,7 +31,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     ///
     /// # Errors
     ///
-    /// Those of the page allocator; all is where it was then.
+    /// Those of the page allocator, [`Error::UserLimit`]; all is where it was then.
     pub fn move_range(
         &self,
         host: &dyn HostTable,
@@ -83,6 +83,11 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         if pmd.get(index).is_none() {
             return Ok(());
         }
+        // What is moved may leave its tables behind (`MREMAP_DONTUNMAP`).
+        let is_full = || host.is_full(self.cells.charged());
+        if tables.table_at(to, Level::Pmd).is_none() && is_full() {
+            return Err(Error::UserLimit);
+        }
         let new_pmd = tables.table_for(to, Level::Pmd)?;
         if part.len() == HUGE_SIZE && self.move_whole(host, (pmd, part), (new_pmd, to)) {
             return Ok(());
@@ -101,6 +106,9 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             return Ok(());
         };
         let last = (from..end).rev().find(is_there).unwrap_or(from);
+        if new_pmd.get(Level::Pmd.index(to)).is_none() && is_full() {
+            return Err(Error::UserLimit);
+        }
         let target = tables.table_for(to, Level::Pte)?;
         self.move_pages(host, (table, part.start), (target, to), from..=last);
         Ok(())

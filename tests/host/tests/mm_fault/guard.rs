@@ -10,6 +10,7 @@ use shadowmm_core::mm::SegvCode;
 use shadowmm_core::mm::ThpMode;
 use shadowmm_core::mm::VirtAddr;
 use shadowmm_core::mm::VmFlags;
+use std::sync::atomic::Ordering::Relaxed;
 
 const STOPPED: FaultResult = FaultResult::Segv(SegvCode::MapErr);
 /// What a pagemap has: PM_SWAP, PM_GUARD_REGION, and of a marker its type and kind.
@@ -224,6 +225,29 @@ fn without_memory_for_a_table_it_is_told() {
     process.advise(at, 4 * HUGE / PAGE, Advice::GuardInstall);
     assert_eq!(process.rss(), [0, 0, 0]);
     machine.spaces().validate().unwrap();
+    process.exit();
+    machine.finish();
+}
+
+#[test]
+fn who_may_have_no_more_pages_gets_no_more_tables() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let pages = HUGE / PAGE;
+    let at = WINDOW.start.0;
+    process.map_at(at, 100 * pages, PROT_READ, MAP_PRIVATE | MAP_FIXED);
+    process.host.limit.store(10, Relaxed);
+    let install = |at, pages| advise(&process, at, pages, Advice::GuardInstall);
+    assert_eq!(install(at, 100 * pages), Some(Errno::EDQUOT));
+    assert_eq!(process.space.cells().charged(), 10);
+    // What is there stays, and where tables are more may come.
+    assert_eq!(process.try_read(at + 7 * HUGE), Err(STOPPED));
+    assert_eq!(process.read(at + 8 * HUGE), 0);
+    assert_eq!(install(at, 8 * pages), None);
+    process.host.limit.store(100, Relaxed);
+    assert_eq!(install(at, 9 * pages), None);
+    process.munmap(at, 100 * pages);
+    assert_eq!(process.space.cells().charged(), 0);
     process.exit();
     machine.finish();
 }

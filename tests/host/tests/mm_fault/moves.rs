@@ -3,7 +3,9 @@
 //! mremap: pages go to other addresses with their content.
 
 use crate::world::*;
+use shadowmm_core::error::Error;
 use shadowmm_core::mm::VirtAddr;
+use std::sync::atomic::Ordering::Relaxed;
 
 const FIXED: u32 = MREMAP_MAYMOVE | MREMAP_FIXED;
 
@@ -91,6 +93,36 @@ fn a_move_without_memory_for_tables_leaves_all_where_it_was() {
     }
     assert!(failed > 0);
     check(&process, target, pages);
+    process.exit();
+    machine.finish();
+}
+
+#[test]
+fn who_may_have_no_more_pages_moves_nothing_to_new_tables() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let base = WINDOW.start.0 + 10 * HUGE;
+    let pages = 1100;
+    let at = process.map_at(base, pages, RW, MAP_PRIVATE | MAP_FIXED);
+    fill(&process, at, pages);
+    let charged = process.space.cells().charged() as u64;
+    let target = base + 700 * HUGE;
+    let shifted = target + 5 * PAGE;
+    for target in [target, shifted] {
+        process.host.limit.store(charged, Relaxed);
+        let moved = process.try_remap(at, pages, pages, FIXED, target);
+        assert_eq!(moved, Err(Error::UserLimit));
+        check(&process, at, pages);
+    }
+    // The first table finds room, and goes back.
+    process.host.limit.store(charged + 2, Relaxed);
+    let moved = process.try_remap(at, pages, pages, FIXED, shifted);
+    assert_eq!(moved, Err(Error::UserLimit));
+    check(&process, at, pages);
+    process.host.limit.store(u64::MAX, Relaxed);
+    let moved = process.try_remap(at, pages, pages, FIXED, shifted);
+    assert_eq!(moved, Ok(shifted));
+    check(&process, shifted, pages);
     process.exit();
     machine.finish();
 }
