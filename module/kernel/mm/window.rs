@@ -218,15 +218,19 @@ impl Window {
                 _directory: Directory::new(id),
             })
             .into();
+        // Nobody is at work in it yet. A boot that failed has no windows.
+        let pages = window.with(|space| {
+            window.tell_vmas(space.map_count());
+            Ok(space.cells().charged())
+        });
+        let pages = pages.unwrap_or(0);
+        // A child has pages from the start. Where that is too much, the window goes.
+        file.account.reserve(Kind::Pages, pages.max(0) as u64)?;
+        window.pages.store(pages.max(0), Relaxed);
         file.of.lock().insert(of.into_node(number, window.clone()));
         let by_id = by_id.into_node(id, window.clone());
         shadow.windows.by_id.lock().insert(by_id);
         window.refresh();
-        // Nobody is at work in it yet. A boot that failed has no windows.
-        let _ = window.with(|space| {
-            window.tell_vmas(space.map_count());
-            Ok(())
-        });
         Ok(window)
     }
 
