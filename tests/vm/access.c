@@ -22,8 +22,8 @@ static void on_signal(int number)
 	siglongjmp(back, number);
 }
 
-/* Writes to pages up to the first that gives a signal: how many, and the signal. */
-static unsigned long touch_all(volatile char *at, unsigned long pages, int *signal)
+/* Writes to places so far apart, or reads there, up to the first that gives a signal: how many, and the signal. */
+static unsigned long touch_each(volatile char *at, unsigned long step, unsigned long count, bool write, int *signal)
 {
 	static volatile unsigned long done;
 	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_NODEFER };
@@ -33,9 +33,19 @@ static unsigned long touch_all(volatile char *at, unsigned long pages, int *sign
 	done = 0;
 	*signal = sigsetjmp(back, 1);
 	if (!*signal)
-		for (; done < pages; done++)
-			at[done * PAGE] = 1;
+		for (; done < count; done++) {
+			if (write)
+				at[done * step] = 1;
+			else
+				(void)at[done * step];
+		}
 	return done;
+}
+
+/* Writes to pages. */
+static unsigned long touch_all(volatile char *at, unsigned long pages, int *signal)
+{
+	return touch_each(at, PAGE, pages, true, signal);
 }
 
 static void refused(const char *name, long done, int error, unsigned int code)
@@ -221,6 +231,16 @@ static void vmas_are_limited(void)
 	close(one);
 }
 
+/* Whether so many pages are as many as a file may have, as far as the count knows. */
+static bool is_limit(unsigned long pages)
+{
+	bool good = pages >= FILE_PAGES - TOLD && pages <= FILE_PAGES + TOLD;
+
+	if (!good)
+		printf("# %lu pages\n", pages);
+	return good;
+}
+
 static void touches_are_limited(void)
 {
 	int fd = open_device(), signal;
@@ -230,9 +250,7 @@ static void touches_are_limited(void)
 
 	w_madvise(fd, place, 4096 * PAGE, MADV_NOHUGEPAGE);
 	done = touch_all(place, 4096, &signal);
-	if (done < FILE_PAGES - TOLD || done > FILE_PAGES + TOLD)
-		printf("# %lu pages\n", done);
-	expect("pages can be touched up to the limit", done >= FILE_PAGES - TOLD && done <= FILE_PAGES + TOLD);
+	expect("pages can be touched up to the limit", is_limit(done));
 	same("and then there is SIGBUS", SIGBUS, signal);
 	same("what is unmapped", 0, w_munmap(fd, place, 4096 * PAGE));
 	place = w_mmap(fd, NULL, 4096 * PAGE, RW, PRIVATE | MAP_POPULATE);
@@ -245,6 +263,116 @@ static void touches_are_limited(void)
 	close(fd);
 	same("with the window its pages are gone", 0, counted(PAGES));
 	same("and its space", 0, counted(SPACES));
+}
+
+/* What others write to a window counts as well. */
+static void written_from_outside(void)
+{
+	int fd = open_device(), mem = open("/proc/self/mem", O_RDWR);
+	char *window = open_window(fd, WINDOW);
+	char *place = w_mmap(fd, NULL, 4096 * PAGE, RW, PRIVATE);
+	unsigned long done = 0;
+
+	w_madvise(fd, place, 4096 * PAGE, MADV_NOHUGEPAGE);
+	while (done < 4096 && pwrite(mem, "", 1, (uintptr_t)place + done * PAGE) == 1)
+		done++;
+	expect("through /proc/self/mem pages can be made up to the limit", is_limit(done));
+	munmap(window, WINDOW);
+	close(mem);
+	close(fd);
+	same("which are gone with the window, too", 0, counted(PAGES));
+}
+
+/* A page of shared memory stays when nobody has it mapped, as long as somebody may map it again. */
+static void shared_memory_is_limited(void)
+{
+	enum { PART = 64, PARTS = 4096 / PART };
+	int fd = open_device(), signal = 0, wait[2], status = 0;
+	char *window = open_window(fd, WINDOW), byte;
+	char *place = w_mmap(fd, NULL, 4096 * PAGE, RW, MAP_SHARED);
+	unsigned long done = 0;
+
+	for (int part = 0; part < PARTS && !signal; part++) {
+		char *at = place + part * PART * PAGE;
+
+		done += touch_all(at, PART, &signal);
+		w_madvise(fd, at, PART * PAGE, MADV_DONTNEED);
+	}
+	expect("pages of shared memory count also when they are not mapped", is_limit(done));
+	same("and then there is SIGBUS", SIGBUS, signal);
+	same("though none is resident", 0, w_space(fd).rss[3]);
+	if (pipe(wait)) {
+		perror("a pipe");
+		exit(1);
+	}
+	fflush(stdout);
+	pid_t child = fork();
+	if (!child) {
+		close(wait[1]);
+		_exit(read(wait[0], &byte, 1) != 0);
+	}
+	close(wait[0]);
+	same("they have a window each", 2, counted(SPACES));
+	same("who has made them may give them up", 0, w_munmap(fd, place, 4096 * PAGE));
+	expect("but while a child has them they count", is_limit(counted(PAGES)));
+	close(wait[1]);
+	waitpid(child, &status, 0);
+	same("when the child ends", 0, status);
+	expect("they do not any more", counted(PAGES) < TOLD);
+	place = w_mmap(fd, NULL, 256 * PAGE, RW, MAP_SHARED);
+	same("and others may be had", 256, touch_all(place, 256, &signal));
+	munmap(window, WINDOW);
+	close(fd);
+	same("that go with the window", 0, counted(PAGES));
+}
+
+/* A table is a page. */
+static void tables_are_limited(void)
+{
+	enum { TABLES = 2048 };
+	const unsigned long step = 2UL << 20, len = TABLES * step;
+	int fd = open_device(), signal, install = 102 /* MADV_GUARD_INSTALL */;
+	char *window = open_window(fd, WINDOW);
+	char *place = w_mmap(fd, NULL, len, PROT_READ, PRIVATE | MAP_NORESERVE);
+	unsigned long done;
+
+	w_madvise(fd, place, len, MADV_NOHUGEPAGE);
+	done = touch_each(place, step, TABLES, false, &signal);
+	expect("what is read of sparse memory counts by its tables", is_limit(done));
+	same("and then there is SIGBUS", SIGBUS, signal);
+	same("what is unmapped", 0, w_munmap(fd, place, len));
+	expect("does not count", counted(PAGES) < TOLD);
+	place = w_mmap(fd, NULL, len, PROT_READ, PRIVATE | MAP_NORESERVE);
+	refused("tables for guards are refused as well", w_madvise(fd, place, len, install), EDQUOT, USER_LIMIT);
+	expect("at the limit", is_limit(counted(PAGES)));
+	munmap(window, WINDOW);
+	close(fd);
+	same("with the window its tables are gone", 0, counted(PAGES));
+}
+
+/* A child has its parent's pages, and they count as its own. */
+static void forks_are_limited(void)
+{
+	enum { MOST = FILE_PAGES * 2 / 3, MORE = FILE_PAGES / 6 };
+	int fd = open_device(), signal, status = 0;
+	char *window = open_window(fd, WINDOW);
+	char *place = w_mmap(fd, NULL, 4096 * PAGE, RW, PRIVATE);
+
+	w_madvise(fd, place, 4096 * PAGE, MADV_NOHUGEPAGE);
+	same("most of the pages that a file may have", MOST, touch_all(place, MOST, &signal));
+	fflush(stdout);
+	pid_t child = fork();
+	if (!child) {
+		touch_all(place, 1, &signal);
+		_exit(signal ? 7 : 0);
+	}
+	waitpid(child, &status, 0);
+	same("a child for whose pages there is no room has no window", 7, WEXITSTATUS(status));
+	same("nor is it counted", 1, counted(SPACES));
+	same("its parent may have more", MORE, touch_all(place + MOST * PAGE, MORE, &signal));
+	munmap(window, WINDOW);
+	close(fd);
+	same("all is given back", 0, counted(PAGES));
 }
 
 /* --- what is for CAP_SYS_ADMIN ------------------------------------------------------ */
@@ -558,6 +686,10 @@ int main(int argc, char **argv)
 		spaces_are_limited();
 		vmas_are_limited();
 		touches_are_limited();
+		written_from_outside();
+		shared_memory_is_limited();
+		tables_are_limited();
+		forks_are_limited();
 	} else if (!strcmp(part, "forbidden")) {
 		forbidden(argc > 2 ? atoi(argv[2]) : open_device());
 	} else if (!strcmp(part, "passed")) {
