@@ -105,10 +105,15 @@ unsafe extern "C" fn shadowmm_window_access(
             continue;
         }
         // The entry is not there, or not any more.
+        if window.is_full() {
+            break;
+        }
         // SAFETY: The caller's lock is held until this returns.
         let result = unsafe {
             window.with_table(table, &notes, |space, table| {
-                Ok(space.fault(table, VirtAddr(at as u64), access, false))
+                let result = space.fault(table, VirtAddr(at as u64), access, false);
+                window.count_pages(space.cells().charged());
+                Ok(result)
             })
         };
         match result {
