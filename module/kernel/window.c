@@ -183,11 +183,14 @@ static int move_refused(struct vm_area_struct *vma)
 	return -EINVAL;
 }
 
-/* Who may do what in a window is for the shadow to say. */
+/*
+ * Who may do what in a window is for the shadow to say. Nor has it a key of protection: the
+ * entries are made without.
+ */
 static int protected(struct vm_area_struct *vma, unsigned long start, unsigned long end,
 		     unsigned long flags)
 {
-	return (flags ^ vma->vm_flags) & (VM_READ | VM_WRITE | VM_EXEC) ? -EACCES : 0;
+	return (flags ^ vma->vm_flags) & (VM_ACCESS_FLAGS | ARCH_VM_PKEY_FLAGS) ? -EACCES : 0;
 }
 
 /* Somebody else looks at it: /proc/PID/mem, ptrace. */

@@ -232,6 +232,17 @@ static void part_windows(void)
 	FAILS("mprotect of a part", EACCES, mprotect(p, PAGE, PROT_NONE));
 	FAILS("mprotect to what it is", 0, mprotect(window, WINDOW, RW));
 	FAILS("mprotect to be executed", EACCES, mprotect(window, WINDOW, RW | PROT_EXEC));
+	/* Not every CPU has keys. */
+	int key = pkey_alloc(0, 0);
+
+	if (key >= 0) {
+		FAILS("pkey_mprotect with a key", EACCES, pkey_mprotect(window, WINDOW, RW, key));
+		FAILS("pkey_mprotect of a part", EACCES, pkey_mprotect(p, PAGE, RW, key));
+		FAILS("pkey_mprotect with a key and no access", EACCES, pkey_mprotect(window, WINDOW, PROT_NONE, key));
+		FAILS("pkey_mprotect with the key that it has", 0, pkey_mprotect(window, WINDOW, RW, 0));
+		FAILS("which mprotect leaves it", 0, mprotect(window, WINDOW, RW));
+		pkey_free(key);
+	}
 	FAILS("mremap to be smaller", EINVAL, mremap(window, WINDOW, WINDOW / 2, 0));
 	FAILS("mremap to be larger", EFAULT, mremap(window, WINDOW, 2 * WINDOW, MREMAP_MAYMOVE));
 	char *place = mmap(NULL, WINDOW, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
