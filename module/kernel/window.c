@@ -128,6 +128,8 @@ static vm_fault_t serve(struct vm_fault *vmf)
 		return read_first(vmf, &unread);
 	case SHADOWMM_FAULT_HOST_OOM:
 		return VM_FAULT_OOM;
+	case SHADOWMM_FAULT_POISON:
+		return VM_FAULT_HWPOISON;
 	default:
 		return VM_FAULT_SIGBUS;
 	}

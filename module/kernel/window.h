@@ -21,6 +21,7 @@ enum {
 	SHADOWMM_FAULT_RETRY = 4,	/* once more, after signals */
 	SHADOWMM_FAULT_HOST_OOM = 5,	/* the host has no memory for its table, and sees to that */
 	SHADOWMM_FAULT_READ = 6,	/* once more, when the page in unread is read */
+	SHADOWMM_FAULT_POISON = 7,	/* SIGBUS: the memory that it would be read from is broken */
 };
 
 enum { SHADOWMM_READ = 0, SHADOWMM_WRITE = 1, SHADOWMM_EXECUTE = 2 };
@@ -86,12 +87,19 @@ struct shadowmm_file {
 	bool huge;	/* of hugetlbfs */
 	bool pages;	/* private copies of them can be had */
 };
+/* What came of copying a page. */
+enum {
+	SHADOWMM_FILE_COPIED = 0,
+	SHADOWMM_FILE_ENDED = 1,
+	SHADOWMM_FILE_UNREAD = 2,	/* it is to be read first */
+	SHADOWMM_FILE_POISONED = 3,	/* its memory is broken */
+};
 bool shadowmm_file_get(int fd, struct shadowmm_file *found);
 void shadowmm_file_ref(u64 number);
 void shadowmm_file_put(u64 number);
 void shadowmm_file_info(u64 number, u32 *dev, u64 *ino);
 char *shadowmm_file_path(u64 number, char *room, size_t size);
-int shadowmm_file_copy(u64 number, u64 index, unsigned long pfn);
+unsigned int shadowmm_file_copy(u64 number, u64 index, unsigned long pfn);
 int shadowmm_file_fetch(u64 number, u64 index);
 
 /* procfs_mm.c */

@@ -63,26 +63,32 @@ char *shadowmm_file_path(u64 number, char *room, size_t size)
 }
 
 /*
- * Copies a page of a file to a frame, from the host's page cache: 0, 1 behind its end, 2
- * where it has to be read first. Waits for nobody.
+ * Copies a page of a file to a frame, from the host's page cache: SHADOWMM_FILE_*. Waits for
+ * nobody. A page whose memory is broken, which shmem keeps, is nobody's to read (__do_fault(),
+ * shmem_file_read_iter()).
  */
-int shadowmm_file_copy(u64 number, u64 index, unsigned long pfn)
+unsigned int shadowmm_file_copy(u64 number, u64 index, unsigned long pfn)
 {
 	struct address_space *mapping = ((struct file *)(unsigned long)number)->f_mapping;
 	struct folio *folio;
-	bool read;
+	unsigned int done;
 
 	if (index >= DIV_ROUND_UP_ULL(i_size_read(mapping->host), PAGE_SIZE))
-		return 1;
+		return SHADOWMM_FILE_ENDED;
 	folio = filemap_get_folio(mapping, index);
 	if (IS_ERR(folio))
-		return 2;
-	read = folio_test_uptodate(folio);
-	if (read)
+		return SHADOWMM_FILE_UNREAD;
+	if (PageHWPoison(folio_file_page(folio, index))) {
+		done = SHADOWMM_FILE_POISONED;
+	} else if (!folio_test_uptodate(folio)) {
+		done = SHADOWMM_FILE_UNREAD;
+	} else {
 		memcpy_from_folio(pfn_to_kaddr(pfn), folio,
 				  offset_in_folio(folio, index << PAGE_SHIFT), PAGE_SIZE);
+		done = SHADOWMM_FILE_COPIED;
+	}
 	folio_put(folio);
-	return read ? 0 : 2;
+	return done;
 }
 
 /*

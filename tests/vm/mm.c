@@ -454,6 +454,65 @@ static void part_file(void)
 	unlink(name);
 }
 
+/* Has the kernel take a page of a file for broken: 0, or an errno. The file keeps it. */
+static int poison(int file, off_t offset)
+{
+	int status;
+
+	fflush(stdout);
+	pid_t child = fork();
+
+	if (child == 0) {
+		signal(SIGBUS, SIG_DFL);
+		volatile char *q = mmap(NULL, PAGE, RW, MAP_SHARED, file, offset);
+
+		if (q == MAP_FAILED)
+			_exit(errno);
+		(void)*q;
+		/* Who has it mapped is told, too, and dies of that. */
+		_exit(madvise((void *)q, PAGE, MADV_HWPOISON) ? errno : 0);
+	}
+	waitpid(child, &status, 0);
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS ? 0 : WEXITSTATUS(status);
+}
+
+/* A page of a file in memory that is broken. The kernel never has that memory again. */
+static void part_poisoned(void)
+{
+	char text[3 * PAGE], byte;
+	int file = memfd_create("poisoned", MFD_CLOEXEC), error;
+
+	memset(text, 7, sizeof(text));
+	same("a file in memory", (long)sizeof(text), write(file, text, sizeof(text)));
+	char *early = w_mmap_of(fd, NULL, 3 * PAGE, RW, MAP_PRIVATE, file, 0);
+
+	same("its page is in the window", 7, early[PAGE]);
+	error = poison(file, PAGE);
+	if (error == EINVAL || error == EPERM) {
+		printf("# no page can be poisoned here\n");
+		return;
+	}
+	same("a page is poisoned", 0, error);
+	same("which the file has still", -1, pread(file, &byte, 1, PAGE));
+	same("but nobody may read", EIO, errno);
+	char *p = w_mmap_of(fd, NULL, 3 * PAGE, RW, MAP_PRIVATE, file, 0);
+	char *q = mmap(NULL, 3 * PAGE, RW, MAP_PRIVATE, file, 0);
+	int mem = open("/proc/self/mem", O_RDONLY);
+
+	faults("a poisoned page that is read, the host's", q + PAGE, false, SIGBUS, BUS_MCEERR_AR);
+	faults("a poisoned page that is read, the window's", p + PAGE, false, SIGBUS, BUS_MCEERR_AR);
+	faults("a poisoned page that is written, the host's", q + PAGE, true, SIGBUS, BUS_MCEERR_AR);
+	faults("a poisoned page that is written, the window's", p + PAGE, true, SIGBUS, BUS_MCEERR_AR);
+	same("nor is it read by /proc/self/mem", -1, pread(mem, &byte, 1, (uintptr_t)p + PAGE));
+	same("its errno", EIO, errno);
+	same("its neighbours are there", 14, p[0] + p[2 * PAGE]);
+	same("and nothing else is resident of the second mapping", 3, w_space(fd).rss[0]);
+	same("what was copied before stays", 7, early[PAGE]);
+	close(mem);
+	munmap(q, 3 * PAGE);
+	close(file);
+}
+
 static void part_others(void)
 {
 	char *p = w_mmap(fd, NULL, 4 * PAGE, RW, PRIVATE), text[8] = "";
@@ -930,6 +989,8 @@ int main(int argc, char **argv)
 		{ "memory", part_memory, false, false },
 		/* It gives up what it may, and stays so. */
 		{ "limits", part_limits, false, false },
+		/* For root, and each time for a page of the machine's. */
+		{ "poisoned", part_poisoned, true, false },
 		{ "hold", part_hold, true, false },
 	};
 

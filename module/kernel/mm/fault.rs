@@ -69,6 +69,7 @@ unsafe extern "C" fn shadowmm_window_fault(
             None => bindings::SHADOWMM_FAULT_BUS,
         },
         Ok(FaultResult::HostOom) => bindings::SHADOWMM_FAULT_HOST_OOM,
+        Ok(FaultResult::Bus) if notes.is_poisoned() => bindings::SHADOWMM_FAULT_POISON,
         Ok(FaultResult::Bus | FaultResult::Oom) | Err(_) => bindings::SHADOWMM_FAULT_BUS,
     }
 }

@@ -52,18 +52,26 @@ pub(crate) fn put(number: u64) {
     unsafe { bindings::shadowmm_file_put(number) };
 }
 
-/// Copies a page of a file from the host's page cache to a frame of its: `false` behind the
-/// file's end.
-///
-/// # Errors
-///
-/// [`Error::FileNotRead`] where it is not there.
-pub(super) fn copy(number: u64, index: u64, host_pfn: usize) -> CoreResult<bool> {
+/// What came of copying a page.
+pub(super) enum Copied {
+    /// It is there.
+    Done,
+    /// The file has ended before it.
+    Ended,
+    /// It is to be read first.
+    Unread,
+    /// Its memory is broken.
+    Poisoned,
+}
+
+/// Copies a page of a file from the host's page cache to a frame of its.
+pub(super) fn copy(number: u64, index: u64, host_pfn: usize) -> Copied {
     // SAFETY: As above; the frame is the shadow's.
     match unsafe { bindings::shadowmm_file_copy(number, index, host_pfn) } {
-        0 => Ok(true),
-        1 => Ok(false),
-        _ => Err(Error::FileNotRead),
+        bindings::SHADOWMM_FILE_COPIED => Copied::Done,
+        bindings::SHADOWMM_FILE_ENDED => Copied::Ended,
+        bindings::SHADOWMM_FILE_POISONED => Copied::Poisoned,
+        _ => Copied::Unread,
     }
 }
 

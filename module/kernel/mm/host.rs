@@ -3,6 +3,7 @@
 //! The host's side of a window: the process's mm, its lock, and its page table.
 
 use super::files;
+use super::files::Copied;
 use super::files::Unread;
 use super::window::Window;
 use crate::bindings;
@@ -162,11 +163,12 @@ pub(super) struct Table<'a> {
 }
 
 /// What is left to be done when the locks are given up: a page of a file to be read, and then
-/// pages to be made.
+/// pages to be made. Or that the memory of one is broken.
 #[derive(Default)]
 pub(super) struct Notes {
     unread: Cell<Option<Unread>>,
     rest: Cell<Option<Populate>>,
+    poisoned: Cell<bool>,
 }
 
 impl Notes {
@@ -178,6 +180,11 @@ impl Notes {
     /// The same, where that is not all.
     pub(super) fn rest(&self) -> Option<(Unread, Populate)> {
         self.unread.take().zip(self.rest.take())
+    }
+
+    /// Whether the memory of a page of a file is broken that was to be copied.
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.poisoned.get()
     }
 }
 
@@ -243,12 +250,19 @@ impl HostTable for Table<'_> {
     }
 
     fn read_file(&self, file: u64, index: u64, into: Pfn) -> CoreResult<bool> {
-        let copied = files::copy(file, index, self.host_pfn(into)?);
-        if let Err(Error::FileNotRead) = copied {
-            // The VMA has a reference, and stays while its lock is held.
-            self.notes.unread.set(Some(Unread::new(file, index)));
+        match files::copy(file, index, self.host_pfn(into)?) {
+            Copied::Done => Ok(true),
+            Copied::Ended => Ok(false),
+            Copied::Unread => {
+                // The VMA has a reference, and stays while its lock is held.
+                self.notes.unread.set(Some(Unread::new(file, index)));
+                Err(Error::FileNotRead)
+            }
+            Copied::Poisoned => {
+                self.notes.poisoned.set(true);
+                Err(Error::NothingThere)
+            }
         }
-        copied
     }
 
     fn populate_later(&self, rest: Populate) {
