@@ -6,7 +6,6 @@
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
-#include <linux/llist.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
@@ -19,14 +18,14 @@
 static const char *const space_files[] = { "maps", "smaps", "smaps_rollup", "status" };
 
 struct shadowmm_space_dir {
-	struct llist_node gone;
+	struct work_struct removal;
 	struct proc_dir_entry *entry;
 };
 
 /* Whether directories are still to be removed one by one: guards the next. */
 static DEFINE_SPINLOCK(mm_lock);
 static struct proc_dir_entry *mm_dir;
-static LLIST_HEAD(gone);
+static struct workqueue_struct *removals;
 
 #define FILE_BITS 2
 
@@ -167,21 +166,18 @@ struct shadowmm_space_dir *shadowmm_proc_space_add(unsigned int id)
 	return dir;
 }
 
-static void remove_gone(struct work_struct *work)
+static void remove_dir(struct work_struct *work)
 {
-	struct shadowmm_space_dir *dir, *next;
+	struct shadowmm_space_dir *dir = container_of(work, struct shadowmm_space_dir, removal);
 
-	llist_for_each_entry_safe(dir, next, llist_del_all(&gone), gone) {
-		proc_remove(dir->entry);
-		kfree(dir);
-	}
+	proc_remove(dir->entry);
+	kfree(dir);
 }
-
-static DECLARE_WORK(work, remove_gone);
 
 /*
  * Has a directory go, soon: whoever reads in it is waited for, and may himself wait for
- * the mmap lock that the caller has.
+ * the mmap lock that the caller has. Or for somebody who never answers, where what is read
+ * is to go to memory that has yet to come from a file: so each is waited for by itself.
  */
 void shadowmm_proc_space_remove(struct shadowmm_space_dir *dir)
 {
@@ -191,8 +187,10 @@ void shadowmm_proc_space_remove(struct shadowmm_space_dir *dir)
 		return;
 	spin_lock(&mm_lock);
 	stays = mm_dir;
-	if (stays && llist_add(&dir->gone, &gone))
-		schedule_work(&work);
+	if (stays) {
+		INIT_WORK(&dir->removal, remove_dir);
+		queue_work(removals, &dir->removal);
+	}
 	spin_unlock(&mm_lock);
 	if (!stays)
 		/* Who reads in it is the last to have it, and it goes with all others. */
@@ -201,15 +199,24 @@ void shadowmm_proc_space_remove(struct shadowmm_space_dir *dir)
 
 bool shadowmm_proc_mm_create(struct proc_dir_entry *parent)
 {
+	/* As many at once as there may be: each that waits waits for a task that can't go on either. */
+	removals = alloc_workqueue("shadowmm_mm", WQ_UNBOUND, WQ_UNBOUND_MAX_ACTIVE);
+	if (!removals)
+		return false;
 	mm_dir = proc_mkdir_mode("mm", 0555, parent);
+	if (!mm_dir)
+		destroy_workqueue(removals);
 	return mm_dir;
 }
 
-/* There is no window any more. */
+/*
+ * There is no window any more. Who still reads in a directory is waited for: proc_remove() does
+ * that for every file of every module, and nothing ends it but the reader's going on.
+ */
 void shadowmm_proc_mm_remove(void)
 {
 	spin_lock(&mm_lock);
 	mm_dir = NULL;
 	spin_unlock(&mm_lock);
-	flush_work(&work);
+	destroy_workqueue(removals);
 }

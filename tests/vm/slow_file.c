@@ -6,6 +6,7 @@
  */
 #include "mm.h"
 
+#include <dirent.h>
 #include <linux/fuse.h>
 #include <poll.h>
 #include <pthread.h>
@@ -561,6 +562,118 @@ static void gone(bool killed)
 	     killed ? SIGKILL : SIGSEGV, WIFSIGNALED(status) ? WTERMSIG(status) : -1);
 }
 
+/* --- who reads about a window into a page of the file ---------------------------------- */
+
+/* A window of a process of its own: its directory is there, until the process is told to end. */
+static pid_t window_of_another(unsigned int *id, int *end)
+{
+	int told[2], ending[2];
+	char byte;
+	pid_t child;
+
+	if (pipe2(told, O_CLOEXEC) || pipe2(ending, O_CLOEXEC)) {
+		perror("pipe");
+		exit(1);
+	}
+	child = fork();
+	if (!child) {
+		int own = open_device();
+		char *p;
+
+		close(ending[1]);
+		w_configure(own, SHADOWMM_MM_BARE);
+		open_window(own, WINDOW);
+		p = w_mmap(own, NULL, PAGE, RW, PRIVATE);
+		*id = w_space(own).id;
+		if (p == MAP_FAILED || write(told[1], id, sizeof(*id)) != sizeof(*id))
+			_exit(1);
+		_exit(read(ending[0], &byte, 1) != 0);
+	}
+	close(told[1]);
+	close(ending[0]);
+	*id = 0;
+	if (read(told[0], id, sizeof(*id)) != sizeof(*id))
+		*id = 0;
+	close(told[0]);
+	*end = ending[1];
+	return child;
+}
+
+/* Whether it is in the list, which one loses first. */
+static bool has_directory(unsigned int id)
+{
+	DIR *all = opendir("/proc/shadowmm/mm");
+	struct dirent *entry;
+	bool found = false;
+
+	while (all && (entry = readdir(all)))
+		found |= strtoul(entry->d_name, NULL, 10) == id;
+	if (all)
+		closedir(all);
+	return found;
+}
+
+static bool directory_goes(unsigned int id)
+{
+	struct timespec began;
+
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	while (has_directory(id)) {
+		if (since(&began) > SOON)
+			return false;
+		usleep(10000);
+	}
+	return true;
+}
+
+/*
+ * Who reads /proc/shadowmm/mm/ID into memory that the filesystem has yet to deliver has that file for
+ * as long as it takes. The directory of a window that ends waits for him, and none else does.
+ */
+static void reader(void)
+{
+	const unsigned int page = 52;
+	unsigned int id, others[3];
+	pid_t owner, child;
+	char path[64], name[128];
+	int end, status;
+
+	owner = window_of_another(&id, &end);
+	expect("a window has its directory", id && has_directory(id));
+	snprintf(path, sizeof(path), "/proc/shadowmm/mm/%u/maps", id);
+	forget_arrivals();
+	order(HOLD);
+	child = fork();
+	if (!child) {
+		close(end);
+		int maps = open(path, O_RDONLY);
+		char *to = mmap(NULL, PAGE, RW, MAP_PRIVATE, file, page * PAGE);
+		ssize_t got = read(maps, to, 64);
+
+		/* An address first, and behind what was read the file's own. */
+		_exit(got <= 12 || !memchr(to, '-', got) || to[PAGE - 1] != (char)(page + 1));
+	}
+	expect("a process reads maps into a file", somebody_waits());
+	close(end);
+	waitpid(owner, &status, 0);
+	same("whose window ends meanwhile", 0, status);
+	/* It is out of the list before its readers are waited for. */
+	expect("and so does its directory", directory_goes(id));
+	for (unsigned int i = 0; i < sizeof(others) / sizeof(*others); i++) {
+		owner = window_of_another(&others[i], &end);
+		snprintf(name, sizeof(name), "window %u behind it has a directory", i + 1);
+		expect(name, others[i] && has_directory(others[i]));
+		close(end);
+		waitpid(owner, &status, 0);
+		snprintf(name, sizeof(name), "which goes with window %u", i + 1);
+		expect(name, directory_goes(others[i]));
+	}
+	same("while the first waits", 0, waitpid(child, NULL, WNOHANG));
+	order(ANSWER);
+	waitpid(child, &status, 0);
+	same("who has what he has read", 0, status);
+}
+
 int main(void)
 {
 	char options[128];
@@ -607,6 +720,7 @@ int main(void)
 	second();
 	gone(true);
 	gone(false);
+	reader();
 	close(file);
 	if (umount2(DIR_, MNT_DETACH))
 		perror("umount");
