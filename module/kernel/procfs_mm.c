@@ -14,9 +14,6 @@
 
 #include "bindings.h"
 
-/* In the order of mm/proc.rs; pagemap is none of these. */
-static const char *const space_files[] = { "maps", "smaps", "smaps_rollup", "status" };
-
 struct shadowmm_space_dir {
 	struct work_struct removal;
 	struct proc_dir_entry *entry;
@@ -29,17 +26,87 @@ static struct workqueue_struct *removals;
 
 #define FILE_BITS 2
 
+/* ptrace_may_access() is not exported. */
+static bool may_look(struct inode *inode)
+{
+	return uid_eq(current_fsuid(), inode->i_uid) || capable(CAP_SYS_PTRACE);
+}
+
+/*
+ * maps and smaps: a VMA is a record, and the position is the address from which on it is looked
+ * for (m_start(), proc_get_vma()). So a text is never held as a whole, however many VMAs there
+ * are; what it says of two need not have been so at the same time.
+ */
+struct vmas {
+	unsigned long file;
+	u64 next;
+};
+
+/* Behind the last VMA (SENTINEL_VMA_END). */
+#define BEHIND_ALL (-1)
+
+static void *start_vmas(struct seq_file *m, loff_t *pos)
+{
+	return *pos == BEHIND_ALL ? NULL : pos;
+}
+
+static void *next_vma(struct seq_file *m, void *at, loff_t *pos)
+{
+	struct vmas *vmas = m->private;
+
+	*pos = vmas->next;
+	return start_vmas(m, pos);
+}
+
+static void stop_vmas(struct seq_file *m, void *at)
+{
+}
+
+static int show_vma(struct seq_file *m, void *at)
+{
+	struct vmas *vmas = m->private;
+	const loff_t *pos = at;
+
+	/* One read may be behind all of them. */
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	return shadowmm_proc_space_vma(m, vmas->file & ((1 << FILE_BITS) - 1), vmas->file >> FILE_BITS,
+				       *pos, &vmas->next);
+}
+
+static const struct seq_operations vma_records = {
+	.start = start_vmas,
+	.next = next_vma,
+	.stop = stop_vmas,
+	.show = show_vma,
+};
+
+static int open_vmas(struct inode *inode, struct file *file)
+{
+	struct vmas *vmas;
+
+	if (!may_look(inode))
+		return -EACCES;
+	vmas = __seq_open_private(file, &vma_records, sizeof(*vmas));
+	if (!vmas)
+		return -ENOMEM;
+	vmas->file = (unsigned long)pde_data(inode);
+	return 0;
+}
+
+static const struct proc_ops vmas_ops = {
+	.proc_open = open_vmas,
+	.proc_read = seq_read,
+	.proc_lseek = seq_lseek,
+	.proc_release = seq_release_private,
+};
+
+/* The others are short, and written at once. */
 static int show(struct seq_file *m, void *unused)
 {
 	unsigned long file = (unsigned long)m->private;
 
 	return shadowmm_proc_space_show(m, file & ((1 << FILE_BITS) - 1), file >> FILE_BITS);
-}
-
-/* ptrace_may_access() is not exported. */
-static bool may_look(struct inode *inode)
-{
-	return uid_eq(current_fsuid(), inode->i_uid) || capable(CAP_SYS_PTRACE);
 }
 
 static int open_text(struct inode *inode, struct file *file)
@@ -52,6 +119,17 @@ static const struct proc_ops text_ops = {
 	.proc_read = seq_read,
 	.proc_lseek = seq_lseek,
 	.proc_release = single_release,
+};
+
+/* In the order of mm/proc.rs; pagemap is none of these. */
+static const struct {
+	const char *name;
+	const struct proc_ops *ops;
+} space_files[] = {
+	{ "maps", &vmas_ops },
+	{ "smaps", &vmas_ops },
+	{ "smaps_rollup", &text_ops },
+	{ "status", &text_ops },
 };
 
 static int open_pagemap(struct inode *inode, struct file *file)
@@ -154,8 +232,8 @@ struct shadowmm_space_dir *shadowmm_proc_space_add(unsigned int id)
 	dir->entry = proc_mkdir_mode(name, 0555, mm_dir);
 	made = own(dir->entry);
 	for (i = 0; made && i < ARRAY_SIZE(space_files); i++)
-		made = own(proc_create_data(space_files[i], 0444, dir->entry, &text_ops,
-					    (void *)(data | i)));
+		made = own(proc_create_data(space_files[i].name, 0444, dir->entry,
+					    space_files[i].ops, (void *)(data | i)));
 	made = made && own(proc_create_data("pagemap", 0400, dir->entry, &pagemap_ops,
 					    (void *)(unsigned long)id));
 	if (!made) {

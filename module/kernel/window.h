@@ -111,10 +111,13 @@ void shadowmm_proc_mm_remove(void);
 struct shadowmm_space_dir *shadowmm_proc_space_add(unsigned int id);
 void shadowmm_proc_space_remove(struct shadowmm_space_dir *dir);
 /*
- * mm/proc.rs: writes file `file` of procfs_mm.c's table; fills entries of a pagemap from
- * page `page` on, and says how many there were, 0 behind the last.
+ * mm/proc.rs: writes file `file` of procfs_mm.c's table, or of one that is of VMAs what it says of
+ * the first that ends behind `addr`, and where the next is to be looked for, ~0 behind the last;
+ * fills entries of a pagemap from page `page` on, and says how many there were, 0 behind the last.
  */
 int shadowmm_proc_space_show(struct seq_file *m, unsigned int file, unsigned int id);
+int shadowmm_proc_space_vma(struct seq_file *m, unsigned int file, unsigned int id, u64 addr,
+			    u64 *next);
 int shadowmm_proc_pagemap(unsigned int id, u64 page, u64 *entries, size_t nr, bool frames);
 
 /* mm/: what the host's mm wants of a window. */

@@ -955,6 +955,143 @@ static void part_memory(void)
 	same("Mlocked at the end", 0, now.locked - before.locked);
 }
 
+/* --- maps and smaps in pieces ----------------------------------------------------------- */
+
+/* 5,000 VMAs of smaps, twice. */
+#define TEXT (10L << 20)
+
+static int open_text(int of, const char *file)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/shadowmm/mm/%u/%s", w_space(of).id, file);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* What is still to be read, in pieces: how much there is, or -1. There is room for half of TEXT. */
+static long read_on(int text, char *to, long piece)
+{
+	ssize_t got = 0;
+	long len = 0;
+
+	while (len + piece <= TEXT / 2 && (got = read(text, to + len, piece)) > 0)
+		len += got;
+	return got ? -1 : len;
+}
+
+/* How many lines begin with this. */
+static int lines(const char *text, long len, const char *with)
+{
+	int count = 0;
+
+	for (const char *at = text; at < text + len; at = (char *)memchr(at, '\n', text + len - at) + 1)
+		count += !strncmp(at, with, strlen(with));
+	return count;
+}
+
+/* That pieces of every size, and from every place, are pieces of the whole. */
+static void in_pieces(const char *file, const char *with, int vmas, long least)
+{
+	char *whole = calloc(1, TEXT + 1), *again = calloc(1, TEXT + 1), name[128];
+	int text = open_text(fd, file), bad = 0;
+	long len = read_on(text, whole, 4096);
+	const long pieces[] = { least, 1000, 65537 };
+
+	snprintf(name, sizeof(name), "%s has all VMAs", file);
+	same(name, vmas, lines(whole, len, with));
+	for (unsigned int i = 0; i < sizeof(pieces) / sizeof(*pieces); i++) {
+		memset(again, 0, TEXT);
+		bad += lseek(text, 0, SEEK_SET) != 0;
+		snprintf(name, sizeof(name), "%s in pieces of %ld bytes", file, pieces[i]);
+		same(name, len, read_on(text, again, pieces[i]));
+		same("is the same", 0, memcmp(whole, again, TEXT));
+	}
+	for (long at = len - 1; at > 0; at -= len / 9) {
+		ssize_t got = pread(text, again, 1000, at);
+
+		bad += got <= 0 || memcmp(whole + at, again, got);
+		bad += lseek(text, at, SEEK_SET) != at;
+		got = read(text, again, 77);
+		bad += got <= 0 || memcmp(whole + at, again, got);
+	}
+	snprintf(name, sizeof(name), "%s from every place on", file);
+	same(name, 0, bad);
+	same("nothing is at its end", 0, pread(text, again, 1000, len));
+	same("nor behind it", 0, pread(text, again, 1000, len + 5000));
+	close(text);
+	free(whole);
+	free(again);
+}
+
+static void part_texts(void)
+{
+	const int few = 5000, many = 20000;
+	char *p = w_mmap(fd, NULL, few * PAGE, RW, PRIVATE), *whole = malloc(TEXT), *again = malloc(TEXT), byte;
+	int bad = 0, text, texts[20];
+
+	for (int i = 0; i < few; i += 2)
+		bad += w_mprotect(fd, p + i * PAGE, PAGE, PROT_READ) != 0;
+	memset(p + PAGE, 1, PAGE);
+	same("as many times mprotect as it takes", 0, bad);
+	same("5,000 VMAs", few, w_space(fd).map_count);
+	in_pieces("maps", "", few, 1);
+	in_pieces("smaps", "VmFlags: ", few, 127);
+
+	/* VMAs that go while they are told of. */
+	text = open_text(fd, "maps");
+	long len = read_on(text, whole, 4096);
+
+	close(text);
+	text = open_text(fd, "maps");
+	same("the first piece", 100, read(text, again, 100));
+	same("munmap of most", 0, w_munmap(fd, p, (few - 100) * PAGE));
+	long rest = read_on(text, again + 100, 4096);
+
+	expect("what is left is told", rest > 0 && rest < len / 2);
+	same("to the last line", 0, memcmp(whole + len - 4000, again + 100 + rest - 4000, 4000));
+	close(text);
+
+	/* A window that goes. */
+	int own = open_device();
+
+	w_configure(own, SHADOWMM_MM_BARE);
+	char *place = open_window(own, WINDOW);
+	char *q = w_mmap(own, NULL, 400 * PAGE, RW, PRIVATE);
+
+	for (int i = 0; i < 400; i += 2)
+		w_mprotect(own, q + i * PAGE, PAGE, PROT_READ);
+	text = open_text(own, "maps");
+	same("a byte of another window's", 1, read(text, &byte, 1));
+	munmap(place, WINDOW);
+	close(own);
+	errno = 0;
+	same("the rest when it is gone", -1, read_on(text, again, 4096));
+	expect("its errno", errno == ESRCH || errno == EIO);
+	close(text);
+
+	/* Nobody holds what nobody has read. */
+	char *r = w_mmap(fd, NULL, many * PAGE, RW, PRIVATE);
+
+	for (int i = 0; i < many; i += 2)
+		bad += w_mprotect(fd, r + i * PAGE, PAGE, PROT_READ) != 0;
+	expect("20,000 VMAs", !bad && w_space(fd).map_count >= (unsigned int)many);
+	long before = told("/proc/meminfo", "MemAvailable");
+
+	for (int i = 0; i < 20; i++) {
+		texts[i] = open_text(fd, i % 2 ? "maps" : "smaps");
+		bad += read(texts[i], &byte, 1) != 1;
+	}
+	long now = told("/proc/meminfo", "MemAvailable");
+
+	same("20 descriptors, a byte of each", 0, bad);
+	printf("# they have %ld KiB\n", before - now);
+	expect("they have less than 16 MiB", before > 0 && now > 0 && before - now < 16 << 10);
+	for (int i = 0; i < 20; i++)
+		close(texts[i]);
+	free(whole);
+	free(again);
+}
+
 /* Stays until stdin ends, for others to look at. */
 static void part_hold(void)
 {
@@ -987,6 +1124,7 @@ int main(int argc, char **argv)
 		{ "forks", part_forks, false, false },
 		{ "stack", part_stack, false, true },
 		{ "memory", part_memory, false, false },
+		{ "texts", part_texts, false, false },
 		/* It gives up what it may, and stays so. */
 		{ "limits", part_limits, false, false },
 		/* For root, and each time for a page of the machine's. */

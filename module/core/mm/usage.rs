@@ -170,6 +170,25 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         all.try_for_each(|vma| each(&vma.info(), &self.usage_of(vma)))
     }
 
+    /// Shows the first VMA that ends behind an address, if there is one: the next is to be
+    /// looked for where it ends (`m_start`, `proc_get_vma`). Has the mmap lock for reading
+    /// meanwhile, and not between two.
+    pub fn with_vma_from<R>(&self, addr: VirtAddr, show: impl FnOnce(&VmaInfo) -> R) -> Option<R> {
+        let _mm = self.read();
+        self.find_vma(addr.0).map(|vma| show(&vma.info()))
+    }
+
+    /// The same with what it has in memory.
+    pub fn with_usage_from<R>(
+        &self,
+        addr: VirtAddr,
+        show: impl FnOnce(&VmaInfo, &Usage) -> R,
+    ) -> Option<R> {
+        let _mm = self.read();
+        let vma = self.find_vma(addr.0)?;
+        Some(show(&vma.info(), &self.usage_of(vma)))
+    }
+
     fn usage_of(&self, vma: Vma<'m>) -> Usage {
         let mut usage = Usage::default();
         let flags = vma.flags();

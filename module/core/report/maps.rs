@@ -3,6 +3,7 @@
 //! `/proc/PID/maps`: the VMAs of an address space, one a line.
 
 use crate::mm::AddressSpace;
+use crate::mm::VirtAddr;
 use crate::mm::VmFlags;
 use crate::mm::VmaInfo;
 use crate::phys::PAGE_SHIFT;
@@ -116,6 +117,24 @@ pub(super) fn write_vma<P: Platform>(
         None => write_line(out, &header, None),
         Some(name) => write_line(out, &header, Some(&|out| out.write_str(name))),
     }
+}
+
+/// Writes the line of the first VMA that ends behind an address, and says where the next is to
+/// be looked for; [`None`] behind the last.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn write_next<P: Platform>(
+    out: &mut dyn Write,
+    space: &AddressSpace<'_, '_, P>,
+    addr: VirtAddr,
+) -> Result<Option<VirtAddr>, fmt::Error> {
+    space
+        .with_vma_from(addr, |vma| {
+            write_vma(out, space, vma).map(|()| vma.range.end)
+        })
+        .transpose()
 }
 
 /// Writes `/proc/PID/maps`.

@@ -7,7 +7,9 @@ use super::maps;
 use super::maps::Header;
 use crate::mm::AddressSpace;
 use crate::mm::Usage;
+use crate::mm::VirtAddr;
 use crate::mm::VmFlags;
+use crate::mm::VmaInfo;
 use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
 use core::fmt;
@@ -106,24 +108,50 @@ fn write_flags(out: &mut dyn Write, flags: VmFlags) -> fmt::Result {
     out.write_str("\n")
 }
 
-/// Writes `/proc/PID/smaps` (`show_smap`).
+/// Writes what a VMA has (`show_smap`).
+fn write_vma<P: Platform>(
+    out: &mut dyn Write,
+    space: &AddressSpace<'_, '_, P>,
+    vma: &VmaInfo,
+    usage: &Usage,
+) -> fmt::Result {
+    maps::write_vma(out, space, vma)?;
+    line(out, "Size:", vma.range.len())?;
+    line(out, "KernelPageSize:", PAGE_SIZE)?;
+    line(out, "MMUPageSize:", PAGE_SIZE)?;
+    write_usage(out, usage, false)?;
+    let eligible = u32::from(space.is_huge_eligible(vma));
+    writeln!(out, "THPeligible:    {eligible:>8}")?;
+    if space.platform().has_pkeys() {
+        // Of what may be executed alone it is the first that is given out.
+        let access = VmFlags(vma.flags.0 & VmFlags::ACCESS.0);
+        let key = u32::from(access == VmFlags::EXEC);
+        writeln!(out, "ProtectionKey:  {key:>8}")?;
+    }
+    write_flags(out, vma.flags)
+}
+
+/// Writes what the first VMA has that ends behind an address, and says where the next is to be
+/// looked for; [`None`] behind the last.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn write_next<P: Platform>(
+    out: &mut dyn Write,
+    space: &AddressSpace<'_, '_, P>,
+    addr: VirtAddr,
+) -> Result<Option<VirtAddr>, fmt::Error> {
+    space
+        .with_usage_from(addr, |vma, usage| {
+            write_vma(out, space, vma, usage).map(|()| vma.range.end)
+        })
+        .transpose()
+}
+
+/// Writes `/proc/PID/smaps`.
 pub fn write<P: Platform>(out: &mut dyn Write, space: &AddressSpace<'_, '_, P>) -> fmt::Result {
-    space.try_for_each_usage(|vma, usage| {
-        maps::write_vma(out, space, vma)?;
-        line(out, "Size:", vma.range.len())?;
-        line(out, "KernelPageSize:", PAGE_SIZE)?;
-        line(out, "MMUPageSize:", PAGE_SIZE)?;
-        write_usage(out, usage, false)?;
-        let eligible = u32::from(space.is_huge_eligible(vma));
-        writeln!(out, "THPeligible:    {eligible:>8}")?;
-        if space.platform().has_pkeys() {
-            // Of what may be executed alone it is the first that is given out.
-            let access = VmFlags(vma.flags.0 & VmFlags::ACCESS.0);
-            let key = u32::from(access == VmFlags::EXEC);
-            writeln!(out, "ProtectionKey:  {key:>8}")?;
-        }
-        write_flags(out, vma.flags)
-    })
+    space.try_for_each_usage(|vma, usage| write_vma(out, space, vma, usage))
 }
 
 /// Writes `/proc/PID/smaps_rollup` (`show_smaps_rollup`).

@@ -46,7 +46,44 @@ fn window(id: u32) -> CoreResult<Arc<Window>> {
     shadow.windows.find(id).ok_or(Error::NoSuchSpace)
 }
 
-/// Writes file number `file` of procfs_mm.c for an address space.
+/// Writes what file number `file` of procfs_mm.c says of the first VMA that ends behind
+/// `addr`, and says where the next is to be looked for: [`u64::MAX`] where there is none.
+///
+/// # Safety
+///
+/// `m` is the seq_file of a show callback below our directory, and there is room for `next`.
+#[no_mangle]
+unsafe extern "C" fn shadowmm_proc_space_vma(
+    m: *mut seq_file,
+    file: u32,
+    id: u32,
+    addr: u64,
+    next: *mut u64,
+) -> i32 {
+    let written = write_vma(id, file, VirtAddr(addr), &mut SeqWriter(m));
+    let behind = written.ok().flatten().map_or(u64::MAX, |next| next.0);
+    // SAFETY: By this function's own.
+    unsafe { next.write(behind) };
+    to_errno(written.map(|_| ()))
+}
+
+fn write_vma(
+    id: u32,
+    file: u32,
+    addr: VirtAddr,
+    out: &mut dyn fmt::Write,
+) -> CoreResult<Option<VirtAddr>> {
+    window(id)?.with(|space| {
+        let written = match file {
+            0 => maps::write_next(out, &space, addr),
+            1 => smaps::write_next(out, &space, addr),
+            _ => return Err(Error::BadKind),
+        };
+        written.map_err(|_| Error::Corrupt)
+    })
+}
+
+/// Writes file number `file` of procfs_mm.c for an address space: one that is not of VMAs.
 ///
 /// # Safety
 ///
@@ -61,8 +98,6 @@ fn write_text(id: u32, file: u32, out: &mut dyn fmt::Write) -> CoreResult<()> {
     window.refresh();
     window.with(|space| {
         let written = match file {
-            0 => maps::write(out, &space),
-            1 => smaps::write(out, &space),
             2 => smaps::write_rollup(out, &space),
             3 => mm_status::write(out, &space),
             _ => return Err(Error::BadKind),

@@ -9,6 +9,8 @@ use procfs_core::process::MemoryMaps;
 use procfs_core::FromRead;
 use shadowmm_core::mm::Segments;
 use shadowmm_core::mm::VirtAddr;
+use shadowmm_core::report::maps;
+use shadowmm_core::report::smaps;
 use shadowmm_core::report::SpaceFile;
 
 fn text(world: &World, file: SpaceFile) -> String {
@@ -48,6 +50,40 @@ fn a_line_is_linux_line_to_the_byte() {
     assert!(lines[2].ends_with(" /dev/zero (deleted)"));
     let stack = "10003e8000-10003eb000 rw-p 00000000 00:00 0                              [stack]";
     assert_eq!(lines[3], stack);
+    world.finish();
+}
+
+#[test]
+fn one_vma_after_the_other_is_the_whole_text() {
+    let world = world();
+    let one_by_one = |file| {
+        let (mut text, mut addr, mut count) = (String::new(), VirtAddr(0), 0);
+        let mut next = |addr| match file {
+            SpaceFile::Maps => maps::write_next(&mut text, &world.space, addr),
+            _ => smaps::write_next(&mut text, &world.space, addr),
+        };
+        while let Some(behind) = next(addr).unwrap() {
+            assert!(behind > addr);
+            (addr, count) = (behind, count + 1);
+        }
+        (text, count)
+    };
+    for file in [SpaceFile::Maps, SpaceFile::Smaps] {
+        assert_eq!(one_by_one(file), (text(&world, file), 4));
+    }
+    // From within a VMA on it is told as a whole, and one that is gone is none.
+    let next_of = |addr| {
+        let mut line = String::new();
+        let behind = maps::write_next(&mut line, &world.space, addr).unwrap();
+        (line.split(' ').next().unwrap_or("").to_owned(), behind)
+    };
+    let code = ("1000064000-1000068000".to_owned(), Some(at(104)));
+    assert_eq!(next_of(at(103)), code);
+    let shared = ("10000c8000-10000ca000".to_owned(), Some(at(202)));
+    assert_eq!(next_of(at(104)), shared);
+    world.unmap(100, 4).unwrap();
+    assert_eq!(next_of(at(2)), shared);
+    assert_eq!(next_of(at(1003)), (String::new(), None));
     world.finish();
 }
 
