@@ -18,6 +18,73 @@
 
 static_assert(offsetof(struct kmem_cache, oo) + sizeof(unsigned int) == offsetof(struct kmem_cache, min));
 
+/*
+ * The bits of core's flags (slab/flags.rs), which are those of Debian's kernel, are others where a kernel is
+ * configured otherwise. 0, which is a bit of its own, stands for those that it does not have.
+ */
+static const u8 host_bits[] = {
+	[0] = _SLAB_CONSISTENCY_CHECKS,
+	[1] = _SLAB_RED_ZONE,
+	[2] = _SLAB_POISON,
+	[3] = _SLAB_KMALLOC,
+	[4] = _SLAB_HWCACHE_ALIGN,
+	[5] = _SLAB_CACHE_DMA,
+	[6] = _SLAB_CACHE_DMA32,
+	[7] = _SLAB_STORE_USER,
+	[8] = _SLAB_PANIC,
+	[9] = _SLAB_TYPESAFE_BY_RCU,
+	[10] = _SLAB_TRACE,
+	[11] = _SLAB_NOLEAKTRACE,
+	[12] = _SLAB_NO_MERGE,
+#ifdef CONFIG_MEMCG
+	[13] = _SLAB_ACCOUNT,
+	[14] = _SLAB_MAY_ACCOUNT,
+#endif
+	[15] = _SLAB_NO_USER_FLAGS,
+#ifdef CONFIG_KFENCE
+	[16] = _SLAB_SKIP_KFENCE,
+#endif
+	[17] = _SLAB_RECLAIM_ACCOUNT,
+	[18] = _SLAB_OBJECT_POISON,
+	[19] = _SLAB_CMPXCHG_DOUBLE,
+#ifdef CONFIG_SLAB_OBJ_EXT
+	[20] = _SLAB_NO_OBJ_EXT,
+	[21] = _SLAB_OBJ_EXT_IN_OBJ,
+#endif
+	[22] = _SLAB_NO_SHEAVES,
+};
+
+/* Whether the running kernel has one of core's flags, and which bit it is there. */
+static bool host_bit(unsigned int bit, slab_flags_t *flag)
+{
+	*flag = (slab_flags_t __force)BIT(host_bits[bit]);
+	return !bit || host_bits[bit];
+}
+
+static slab_flags_t to_host(u32 flags)
+{
+	slab_flags_t host = 0, flag;
+	unsigned int bit;
+
+	for (bit = 0; bit < ARRAY_SIZE(host_bits); bit++)
+		if ((flags & BIT(bit)) && host_bit(bit, &flag))
+			host |= flag;
+	return host;
+}
+
+/* Those that core does not know are left out. */
+static u32 from_host(slab_flags_t flags)
+{
+	slab_flags_t flag;
+	unsigned int bit;
+	u32 known = 0;
+
+	for (bit = 0; bit < ARRAY_SIZE(host_bits); bit++)
+		if (host_bit(bit, &flag) && (flags & flag))
+			known |= BIT(bit);
+	return known;
+}
+
 /* That there is one is all that matters. */
 static void shadowmm_host_ctor(void *object)
 {
@@ -36,7 +103,7 @@ struct kmem_cache *shadowmm_host_cache_create(const char *name, const struct sha
 		.sheaf_capacity = args->sheaf_capacity,
 	};
 
-	return kmem_cache_create(name, args->object_size, &request, (slab_flags_t __force)args->flags);
+	return kmem_cache_create(name, args->object_size, &request, to_host(args->flags));
 }
 
 int shadowmm_host_cache_shrink(struct kmem_cache *cache)
@@ -86,7 +153,7 @@ void shadowmm_host_cache_geometry(struct kmem_cache *cache, struct shadowmm_host
 		.offset = cache->offset,
 		.align = cache->align,
 		.red_left_pad = cache->red_left_pad,
-		.flags = (u32 __force)cache->flags,
+		.flags = from_host(cache->flags),
 		.order = cache->oo.x >> SHADOWMM_OO_SHIFT,
 		.objects = cache->oo.x & ((1 << SHADOWMM_OO_SHIFT) - 1),
 		.min_order = cache->min.x >> SHADOWMM_OO_SHIFT,
