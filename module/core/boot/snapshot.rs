@@ -436,15 +436,9 @@ impl<P: Platform> Snapshot for Boot<'_, P> {
         if let Some(pages) = self.user_stat(nid, item) {
             return pages.0;
         }
-        if nid == NodeId::NONE {
-            return self.vm_event(item.name());
-        }
-        // On which node something happened is only counted of reclaim.
+        // Of nodes' events, only those of reclaim happen here.
         let node = self.nodes().ok().and_then(|nodes| nodes.get(nid));
-        match (VmEvent::from_name(item.name()), node) {
-            (Some(event), Some(node)) => node.daemons.reclaimed(event),
-            _ => 0,
-        }
+        node.map_or(0, |node| node.daemons.reclaimed(item))
     }
 
     fn pageset(&self, nid: NodeId, kind: ZoneType, cpu: CpuId) -> Option<report::PagesetModel> {

@@ -6,6 +6,7 @@ pub mod early;
 pub mod machine;
 pub mod recorded;
 
+use shadowmm_core::buddy::Shrinker;
 use shadowmm_core::phys::CpuId;
 use shadowmm_core::phys::NodeId;
 use shadowmm_core::phys::PageBytes;
@@ -35,12 +36,15 @@ pub fn leaked_pages(pages: usize) -> &'static mut [PageBytes] {
 /// The standard library's answer to what core asks.
 pub struct HostPlatform {
     start: Instant,
+    /// Who gives memory back.
+    pub shrinkers: Mutex<Vec<&'static dyn Shrinker>>,
 }
 
 impl Default for HostPlatform {
     fn default() -> Self {
         Self {
             start: Instant::now(),
+            shrinkers: Mutex::default(),
         }
     }
 }
@@ -124,6 +128,11 @@ impl Platform for HostPlatform {
 
     fn local_node(&self) -> NodeId {
         NodeId(0)
+    }
+
+    fn for_each_shrinker(&self, each: &mut dyn FnMut(&dyn Shrinker)) {
+        let shrinkers = self.shrinkers.lock().unwrap().clone();
+        shrinkers.into_iter().for_each(each);
     }
 
     fn now_ns(&self) -> u64 {

@@ -19,7 +19,6 @@ use crate::buddy::watermark_ok::AllocFlags;
 use crate::buddy::BuddySystem;
 use crate::buddy::Gfp;
 use crate::buddy::MemMap;
-use crate::buddy::VmEvent;
 use crate::buddy::ZoneTable;
 use crate::nodemask::NodeMask;
 use crate::page::ZoneType;
@@ -27,6 +26,7 @@ use crate::page::NR_ZONE_TYPES;
 use crate::phys::NodeId;
 use crate::phys::PageOrder;
 use crate::platform::Platform;
+use crate::report::NodeStat;
 use crate::trace::tell;
 use crate::trace::TraceEvent;
 use crate::trace::TracePoint;
@@ -62,13 +62,13 @@ pub struct Daemons {
 /// What is counted by node: `pgsteal` and `pgscan`, of kswapd and of requests.
 const NR_RECLAIM: usize = 4;
 
-/// The place of such an event.
-fn place_of(event: VmEvent) -> Option<usize> {
-    match event {
-        VmEvent::PgstealKswapd => Some(0),
-        VmEvent::PgstealDirect => Some(1),
-        VmEvent::PgscanKswapd => Some(2),
-        VmEvent::PgscanDirect => Some(3),
+/// The place of such a counter.
+fn place_of(item: NodeStat) -> Option<usize> {
+    match item {
+        NodeStat::PgstealKswapd => Some(0),
+        NodeStat::PgstealDirect => Some(1),
+        NodeStat::PgscanKswapd => Some(2),
+        NodeStat::PgscanDirect => Some(3),
         _ => None,
     }
 }
@@ -90,16 +90,28 @@ impl Daemons {
         }
     }
 
-    /// How often an event of reclaim has happened on the node
-    /// (`node_page_state`); never for others.
-    pub fn reclaimed(&self, event: VmEvent) -> u64 {
-        let count = place_of(event).and_then(|place| self.reclaimed.get(place));
-        count.map_or(0, |count| count.load(Relaxed))
+    /// How many pages reclaim has looked at on the node, or got back
+    /// (`node_page_state`); none for other counters. Linux counts each page by who
+    /// reclaims and by what it is (`scan_folios`, `evict_folios`). Without swap,
+    /// what can be reclaimed is a file's, and so is all that is counted here.
+    pub fn reclaimed(&self, item: NodeStat) -> u64 {
+        let sum = |items: [NodeStat; 2]| {
+            let [kswapd, direct] = items.map(|item| self.reclaimed(item));
+            kswapd.wrapping_add(direct)
+        };
+        match item {
+            NodeStat::PgstealFile => sum([NodeStat::PgstealKswapd, NodeStat::PgstealDirect]),
+            NodeStat::PgscanFile => sum([NodeStat::PgscanKswapd, NodeStat::PgscanDirect]),
+            item => {
+                let count = place_of(item).and_then(|place| self.reclaimed.get(place));
+                count.map_or(0, |count| count.load(Relaxed))
+            }
+        }
     }
 
-    /// Counts more of such an event.
-    pub(super) fn count_reclaim(&self, event: VmEvent, by: u64) {
-        if let Some(count) = place_of(event).and_then(|place| self.reclaimed.get(place)) {
+    /// Counts more of them.
+    pub(super) fn count_reclaim(&self, item: NodeStat, by: u64) {
+        if let Some(count) = place_of(item).and_then(|place| self.reclaimed.get(place)) {
             count.fetch_add(by, Relaxed);
         }
     }

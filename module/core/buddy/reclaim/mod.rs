@@ -55,6 +55,7 @@ use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::MAX_NODES;
 use crate::platform::Platform;
+use crate::report::NodeStat;
 use crate::trace::tell;
 use crate::trace::TraceEvent;
 use crate::trace::TracePoint;
@@ -83,6 +84,8 @@ pub(super) struct ScanControl {
     /// multi-generational LRU does nothing then (`lru_gen_shrink_node`).
     pub(super) may_writepage: bool,
     pub(super) is_kswapd: bool,
+    /// Whether pages count as stolen; those that are dropped on request do not.
+    counts: bool,
     /// A zone has enough free memory to be compacted instead.
     pub(super) compaction_ready: bool,
 }
@@ -100,6 +103,7 @@ impl ScanControl {
             nr_scanned: 0,
             may_writepage: true,
             is_kswapd: false,
+            counts: true,
             compaction_ready: false,
         }
     }
@@ -151,23 +155,23 @@ where
     }
 
     /// Has every shrinker give up its share on a node; how many objects that
-    /// were (`shrink_slab`).
+    /// were (`shrink_slab`). Pages of those that stand for the LRU lists are what
+    /// was scanned and stolen; of slabs Linux counts objects alone, and their pages
+    /// help whoever reclaims (`flush_reclaim_state`).
     fn shrink_slab(&self, nid: NodeId, sc: &mut ScanControl) -> u64 {
-        let (gfp, priority, is_kswapd) = (sc.gfp, sc.priority, sc.is_kswapd);
+        let (gfp, priority, is_kswapd, counts) = (sc.gfp, sc.priority, sc.is_kswapd, sc.counts);
         let (mut reclaimed, mut scanned, mut freed) = (Pages::ZERO, 0u64, 0u64);
         self.for_each_shrinker(&mut |shrinker| {
             let shrunk = do_shrink_slab(self.platform, shrinker, gfp, nid, priority);
             if shrinker.keeps_pages() {
                 scanned = scanned.saturating_add(shrunk.scanned);
                 let (scan, steal) = match is_kswapd {
-                    true => (VmEvent::PgscanKswapd, VmEvent::PgstealKswapd),
-                    false => (VmEvent::PgscanDirect, VmEvent::PgstealDirect),
+                    true => (NodeStat::PgscanKswapd, NodeStat::PgstealKswapd),
+                    false => (NodeStat::PgscanDirect, NodeStat::PgstealDirect),
                 };
-                for (event, by) in [(scan, shrunk.scanned), (steal, shrunk.reclaimed.0)] {
-                    self.count_event(event, by);
-                    if let Some(daemons) = self.zones.daemons(nid) {
-                        daemons.count_reclaim(event, by);
-                    }
+                if let Some(daemons) = self.zones.daemons(nid).filter(|_| counts) {
+                    daemons.count_reclaim(scan, shrunk.scanned);
+                    daemons.count_reclaim(steal, shrunk.reclaimed.0);
                 }
             } else {
                 self.count_event(VmEvent::SlabsScanned, shrunk.scanned);
@@ -298,6 +302,7 @@ where
                 }
                 let mut sc = ScanControl::new(gfp::GFP_KERNEL, PageOrder::ZERO, ZoneType::Movable);
                 sc.priority = 0;
+                sc.counts = false;
                 freed = freed.saturating_add(self.shrink_slab(nid, &mut sc));
                 all += sc.nr_reclaimed;
             }

@@ -5,12 +5,11 @@
 use crate::page::ZoneType;
 use crate::page::NR_ZONE_TYPES;
 use crate::report::Event;
-use crate::report::NodeStat;
 
 /// Declares the events: those of each kind of zone, and the table of the others,
 /// each with the line of `/proc/vmstat` that it is.
 macro_rules! vm_events {
-    ($($(#[$doc:meta])* $event:ident = $list:ident::$item:ident,)*) => {
+    ($($(#[$doc:meta])* $event:ident = Event::$item:ident,)*) => {
         /// The events that `/proc/vmstat` counts (`enum vm_event_item`), as far
         /// as they happen here.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +43,7 @@ macro_rules! vm_events {
             const TABLE: &'static [Self] = &[$(Self::$event,)*];
 
             /// The names of the table's events.
-            pub const NAMES: &'static [&'static str] = &[$($list::$item.name(),)*];
+            pub const NAMES: &'static [&'static str] = &[$(Event::$item.name(),)*];
         }
     };
 }
@@ -84,14 +83,6 @@ vm_events! {
     Pageoutrun = Event::Pageoutrun,
     /// Shrinkers were told to give up all they can.
     DropSlab = Event::DropSlab,
-    /// Pages that kswapd got back from shrinkers of whole pages.
-    PgstealKswapd = NodeStat::PgstealKswapd,
-    /// Pages that requests got back from these.
-    PgstealDirect = NodeStat::PgstealDirect,
-    /// Pages of these that kswapd looked at.
-    PgscanKswapd = NodeStat::PgscanKswapd,
-    /// Pages of these that requests looked at.
-    PgscanDirect = NodeStat::PgscanDirect,
     /// Pages that were moved.
     PgmigrateSuccess = Event::PgmigrateSuccess,
     /// Pages that could not be moved.

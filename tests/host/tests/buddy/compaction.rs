@@ -10,6 +10,7 @@ use shadowmm_core::buddy::gfp::*;
 use shadowmm_core::buddy::*;
 use shadowmm_core::error::Error;
 use shadowmm_core::phys::*;
+use shadowmm_core::report::NodeStat;
 use shadowmm_core::trace::CompactResult;
 use shadowmm_core::trace::TraceEvent;
 use shadowmm_core::zone::Watermark;
@@ -290,7 +291,8 @@ fn kcompactd_makes_a_block_that_was_asked_for() {
     assert!(buddy.alloc(&request(urgent, 6)).is_err());
     assert_eq!(*world.world.platform.kswapd_woken.lock().unwrap(), [0]);
     assert_eq!(kswapd.step(&buddy, true), Rest::No);
-    assert!(event(world, VmEvent::PgstealKswapd) >= 32);
+    let daemons = buddy.zones.daemons(node).unwrap();
+    assert!(daemons.reclaimed(NodeStat::PgstealKswapd) >= 32);
     assert_eq!(kswapd.step(&buddy, false), Rest::Nap(100));
     assert_eq!(*world.world.platform.kcompactd_woken.lock().unwrap(), [0]);
     assert_eq!(kcompactd.step(&buddy), Rest::Nap(500));
