@@ -244,6 +244,8 @@ impl<P: Platform> Boot<'_, P> {
         model.reserved_highatomic = zone.reserved_highatomic();
         model.free_highatomic = zone.free_counts.free_highatomic();
         model.lowmem_reserve = ZoneType::ALL.map(|kind| zone.lowmem_reserve(kind));
+        let node = self.nodes().ok().and_then(|nodes| nodes.get(zone.nid));
+        model.node_unreclaimable = node.is_some_and(|node| node.daemons.is_hopeless());
         let Ok(mm) = self.mm() else {
             return model;
         };

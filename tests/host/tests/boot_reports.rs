@@ -179,3 +179,42 @@ fn vmstat_is_the_sum_of_the_nodes() {
     }
     assert_eq!(dropped["drop_slab"], 1);
 }
+
+#[test]
+fn a_node_that_kswapd_has_given_up_is_unreclaimable() {
+    let (boot, mm) = machine(&[64, 64]);
+    let unreclaimable = || {
+        let zoneinfo = text(boot, Text::Zoneinfo);
+        let mut node = 0;
+        let mut found = [const { Vec::new() }; 2];
+        for line in zoneinfo.lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words[..] {
+                ["Node", nid, "zone", _] => node = nid.trim_end_matches(',').parse().unwrap(),
+                ["node_unreclaimable:", value] => found[node].push(value == "1"),
+                _ => {}
+            }
+        }
+        found.map(|zones| {
+            assert!(zones.iter().all(|&zone| zone == zones[0]), "{zones:?}");
+            zones[0]
+        })
+    };
+    assert_eq!(unreclaimable(), [false, false]);
+    let held = take_all(mm);
+    let buddy = mm.buddy();
+    let failures = || {
+        let node = mm.nodes.get(NodeId(1)).unwrap();
+        node.daemons.kswapd_failures()
+    };
+    // What makes up for a boost is no failure.
+    buddy.balance_pgdat(NodeId(1), PageOrder::ZERO, ZoneType::Movable);
+    for failed in failures()..16 {
+        assert_eq!((failures(), unreclaimable()), (failed, [false, false]));
+        buddy.balance_pgdat(NodeId(1), PageOrder::ZERO, ZoneType::Movable);
+    }
+    assert_eq!(unreclaimable(), [false, true]);
+    for pfn in held {
+        buddy.free(pfn, PageOrder::ZERO).unwrap();
+    }
+}
