@@ -255,7 +255,7 @@ impl<P: Platform> Boot<'_, P> {
         if let Some(free) = mm.allocator().free_report(id) {
             model.nr_free = free.blocks;
             model.stats.set(ZoneStat::FreePages, free.free.0);
-            let blocks = free.free_pages_blocks();
+            let blocks = free.free_pages_blocks;
             model.stats.set(ZoneStat::FreePagesBlocks, blocks.0);
         }
         let locked = mm.stats.user(id, UserStat::Locked);

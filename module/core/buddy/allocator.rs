@@ -304,20 +304,29 @@ pub trait PageAllocator {
 /// What is free in a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FreeReport {
-    /// Free blocks by order: a line of `/proc/buddyinfo`.
+    /// Free blocks by order, isolated ones among them: a line of `/proc/buddyinfo`.
     pub blocks: [u64; NR_PAGE_ORDERS],
-    /// Free pages: the sum of the blocks.
+    /// Free pages that are not isolated (`NR_FREE_PAGES`).
     pub free: Pages,
+    /// Of these, those in blocks of at least a page block (`NR_FREE_PAGES_BLOCKS`).
+    pub free_pages_blocks: Pages,
 }
 
 impl FreeReport {
-    /// Pages in free blocks of at least a page block (`NR_FREE_PAGES_BLOCKS`).
-    pub fn free_pages_blocks(&self) -> Pages {
-        PageOrder::all()
-            .zip(self.blocks)
-            .filter(|(order, _)| order.get() >= PAGEBLOCK_ORDER)
-            .map(|(order, count)| Pages(count << order.get()))
-            .sum()
+    /// What an allocator has that isolates nothing.
+    pub fn of_blocks(blocks: [u64; NR_PAGE_ORDERS]) -> Self {
+        let from = |least: u8| {
+            let orders = PageOrder::all().zip(blocks);
+            let wanted = orders.filter(|(order, _)| order.get() >= least);
+            wanted
+                .map(|(order, count)| Pages(count << order.get()))
+                .sum()
+        };
+        Self {
+            blocks,
+            free: from(0),
+            free_pages_blocks: from(PAGEBLOCK_ORDER),
+        }
     }
 }
 

@@ -511,6 +511,7 @@ where
         Some(FreeReport {
             blocks: zone.free_counts.blocks(),
             free: zone.free_counts.free_pages(),
+            free_pages_blocks: zone.free_counts.free_pages_blocks(),
         })
     }
 

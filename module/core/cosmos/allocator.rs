@@ -298,18 +298,14 @@ where
     /// never goes from one to another.
     fn free_report(&self, zone: ZoneId) -> Option<FreeReport> {
         self.zones.zone(zone)?;
-        let mut report = FreeReport {
-            blocks: [0; NR_PAGE_ORDERS],
-            free: Pages::ZERO,
-        };
+        let mut blocks = [0u64; NR_PAGE_ORDERS];
         for area in self.areas.of_zone(zone) {
             let lists = area.lists.lock();
-            for (sum, count) in report.blocks.iter_mut().zip(lists.free_blocks()) {
+            for (sum, count) in blocks.iter_mut().zip(lists.free_blocks()) {
                 *sum = sum.wrapping_add(count);
             }
-            report.free += lists.free_pages();
         }
-        Some(report)
+        Some(FreeReport::of_blocks(blocks))
     }
 
     fn block_of(&self, pfn: Pfn) -> Option<BlockInfo> {

@@ -13,6 +13,7 @@ use shadowmm_core::buddy::Deferred;
 use shadowmm_core::buddy::PageAllocator;
 use shadowmm_core::buddy::ShrinkControl;
 use shadowmm_core::buddy::Shrinker;
+use shadowmm_core::page::PageState;
 use shadowmm_core::page::ZoneId;
 use shadowmm_core::page::ZoneType;
 use shadowmm_core::phys::NodeId;
@@ -217,4 +218,33 @@ fn a_node_that_kswapd_has_given_up_is_unreclaimable() {
     for pfn in held {
         buddy.free(pfn, PageOrder::ZERO).unwrap();
     }
+}
+
+#[test]
+fn an_isolated_page_block_is_in_no_count_of_free_pages() {
+    let (boot, mm) = machine(&[64]);
+    let free = || {
+        let vmstat = text(boot, Text::Vmstat);
+        let vmstat = counters(&vmstat);
+        ["nr_free_pages", "nr_free_pages_blocks"].map(|name| vmstat[name])
+    };
+    let before = free();
+    let zones = mm.nodes.populated_zones();
+    let reports = zones.map(|zone| {
+        let id = ZoneId::new(zone.nid, zone.kind);
+        (id, mm.allocator().free_report(id).unwrap())
+    });
+    let (id, report) = reports.max_by_key(|(_, report)| report.blocks[10]).unwrap();
+    assert!(report.blocks[10] > 0);
+    let zone = mm.nodes.zone(id.nid(), id.kind()).unwrap();
+    let mut pfns = (zone.span.start.0..zone.span.end.0).step_by(512).map(Pfn);
+    let isolated = pfns.find(|&pfn| {
+        let block = mm.allocator().block_of(pfn).unwrap();
+        block.state == PageState::Buddy && block.order == PageOrder::MAX
+    });
+    let isolated = isolated.unwrap();
+    assert!(mm.buddy().isolate_pageblock(isolated, true));
+    assert_eq!(free(), before.map(|pages| pages - 512));
+    assert!(mm.buddy().isolate_pageblock(isolated, false));
+    assert_eq!(free(), before);
 }

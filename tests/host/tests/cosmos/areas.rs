@@ -225,7 +225,7 @@ fn neighbours_of_two_areas_stay_apart() {
     let report = cosmos.system().free_report(id).unwrap();
     assert_eq!(report.blocks[9], 2);
     assert_eq!(report.free, Pages(1024));
-    assert_eq!(report.free_pages_blocks(), Pages(1024));
+    assert_eq!(report.free_pages_blocks, Pages(1024));
     assert_eq!(
         cosmos.world.zone(0, ZoneType::Normal).managed(),
         Pages(1024)
