@@ -157,6 +157,11 @@ pub trait Platform: Send + Sync + 'static {
         false
     }
 
+    /// Whether the kernel may map memory by pages of 1 GiB (`direct_gbpages`).
+    fn has_gbpages(&self) -> bool {
+        false
+    }
+
     /// A limit of the calling process, in bytes (`rlimit`), or what it may be raised to
     /// (`rlimit_max`); `None`: it has none of its own, and what was noted with the address
     /// space counts.

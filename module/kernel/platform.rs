@@ -405,6 +405,11 @@ impl Platform for Kernel {
         unsafe { bindings::shadowmm_has_pkeys() }
     }
 
+    fn has_gbpages(&self) -> bool {
+        // SAFETY: Asks about the CPUs.
+        unsafe { bindings::shadowmm_has_gbpages() }
+    }
+
     fn file_info(&self, file: u64) -> FileInfo {
         files::info(file)
     }

@@ -18,6 +18,7 @@
 #include <linux/pkeys.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <asm/cpufeature.h>
 #include <asm/trap_pf.h>
 #include <asm/trapnr.h>
 
@@ -467,6 +468,16 @@ u64 shadowmm_rlimit(unsigned int which, bool max)
 bool shadowmm_has_pkeys(void)
 {
 	return arch_pkeys_enabled();
+}
+
+/*
+ * What probe_page_size_mask() makes of direct_gbpages, which is not exported;
+ * "nogbpages" on the command line is not seen here.
+ */
+bool shadowmm_has_gbpages(void)
+{
+	return IS_ENABLED(CONFIG_X86_DIRECT_GBPAGES) &&
+	       boot_cpu_has(X86_FEATURE_GBPAGES) && !debug_pagealloc_enabled();
 }
 
 /* Whether the caller may see what belongs to this user. */

@@ -74,6 +74,8 @@ u32 shadowmm_uid_of(u32 pid);
 u64 shadowmm_rlimit(unsigned int which, bool max);
 /* Whether the CPUs have keys of protection. */
 bool shadowmm_has_pkeys(void);
+/* Whether the kernel maps memory by pages of 1 GiB where it can. */
+bool shadowmm_has_gbpages(void);
 bool shadowmm_mm_may_look(u32 uid);
 u32 shadowmm_current_uid(void);
 

@@ -16,6 +16,7 @@ use crate::firmware::CRASH_ADDR_LOW_MAX;
 use crate::node::Node;
 use crate::page::ZoneId;
 use crate::page::ZoneType;
+use crate::phys::Bytes;
 use crate::phys::CpuId;
 use crate::phys::NodeId;
 use crate::phys::Pages;
@@ -401,6 +402,7 @@ impl<P: Platform> Snapshot for Boot<'_, P> {
         MemoryTotals {
             commit_limit: mm.spaces().commit_limit(),
             committed: mm.spaces().committed(),
+            direct_map_1g: mm.platform.has_gbpages().then_some(Bytes::ZERO),
             ..MemoryTotals::NONE
         }
     }

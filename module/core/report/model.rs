@@ -349,13 +349,14 @@ pub struct MemoryTotals {
     pub direct_map_4k: Bytes,
     /// By pages of 2 MiB.
     pub direct_map_2m: Bytes,
-    /// By pages of 1 GiB; a CPU without them has no such line.
+    /// By pages of 1 GiB; there is no such line where the CPUs have none, or the
+    /// kernel does not use them (`arch_report_meminfo`).
     pub direct_map_1g: Option<Bytes>,
 }
 
 impl MemoryTotals {
     /// A memory manager that has none of it. The size of a huge page is still
-    /// x86-64's, and the line of the 1 GiB mappings is there.
+    /// x86-64's.
     pub const NONE: Self = Self {
         buffers: Pages::ZERO,
         swap_total: Pages::ZERO,
@@ -378,7 +379,7 @@ impl MemoryTotals {
         hugetlb: Bytes::ZERO,
         direct_map_4k: Bytes::ZERO,
         direct_map_2m: Bytes::ZERO,
-        direct_map_1g: Some(Bytes::ZERO),
+        direct_map_1g: None,
     };
 }
 

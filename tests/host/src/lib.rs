@@ -13,6 +13,7 @@ use shadowmm_core::phys::PageBytes;
 use shadowmm_core::platform::Lock;
 use shadowmm_core::platform::Platform;
 use shadowmm_core::platform::SpinWord;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::Mutex;
@@ -38,6 +39,8 @@ pub struct HostPlatform {
     start: Instant,
     /// Who gives memory back.
     pub shrinkers: Mutex<Vec<&'static dyn Shrinker>>,
+    /// Whether its CPUs map 1 GiB at once.
+    pub gbpages: AtomicBool,
 }
 
 impl Default for HostPlatform {
@@ -45,6 +48,7 @@ impl Default for HostPlatform {
         Self {
             start: Instant::now(),
             shrinkers: Mutex::default(),
+            gbpages: AtomicBool::new(false),
         }
     }
 }
@@ -133,6 +137,10 @@ impl Platform for HostPlatform {
     fn for_each_shrinker(&self, each: &mut dyn FnMut(&dyn Shrinker)) {
         let shrinkers = self.shrinkers.lock().unwrap().clone();
         shrinkers.into_iter().for_each(each);
+    }
+
+    fn has_gbpages(&self) -> bool {
+        self.gbpages.load(SeqCst)
     }
 
     fn now_ns(&self) -> u64 {

@@ -27,6 +27,7 @@ use shadowmm_host_tests::machine::builtin;
 use shadowmm_host_tests::machine::text;
 use shadowmm_host_tests::HostPlatform;
 use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Mutex;
 
 type HostBoot = Boot<'static, HostPlatform>;
@@ -247,4 +248,17 @@ fn an_isolated_page_block_is_in_no_count_of_free_pages() {
     assert_eq!(free(), before.map(|pages| pages - 512));
     assert!(mm.buddy().isolate_pageblock(isolated, false));
     assert_eq!(free(), before);
+}
+
+#[test]
+fn the_line_of_1_gib_is_there_if_the_cpus_map_so_much() {
+    let (boot, mm) = machine(&[64]);
+    let lines = || {
+        let meminfo = text(boot, Text::Meminfo);
+        let named = meminfo.lines().filter(|line| line.starts_with("DirectMap"));
+        named.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(lines().len(), 2);
+    mm.platform.gbpages.store(true, Relaxed);
+    assert_eq!(lines()[2], "DirectMap1G:           0 kB");
 }
