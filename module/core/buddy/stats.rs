@@ -183,6 +183,20 @@ impl<'m> Statistics<'m> {
         if let Some(slot) = self.zone_slot(cpu.0 as usize, zone) {
             slot.add_user(stat, by);
         }
+        if matches!(stat, UserStat::Locked) {
+            self.count_lock_events(cpu, by);
+        }
+    }
+
+    /// What is locked or unlocked is an event, too (`mlock_folio`, `mlock_new_folio`,
+    /// `__munlock_folio`).
+    #[cold]
+    fn count_lock_events(&self, cpu: CpuId, by: i64) {
+        let event = match by > 0 {
+            true => VmEvent::UnevictablePgsMlocked,
+            false => VmEvent::UnevictablePgsMunlocked,
+        };
+        self.count(cpu, event, by.unsigned_abs());
     }
 
     /// How many there are in a zone. What one CPU has counted and another not yet may be

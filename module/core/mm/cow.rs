@@ -25,6 +25,7 @@ use super::rss::Rss;
 use super::system::AddressSpaces;
 use crate::buddy::PageAllocator;
 use crate::buddy::UserStat;
+use crate::buddy::VmEvent;
 use crate::platform::Platform;
 use crate::trace::FaultKind;
 
@@ -53,6 +54,12 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
                 let entry = entry.with(self.touched() | Entry::WRITE);
                 table.set(index, entry);
                 self.tell_page(FaultKind::Reuse, entry);
+                // Linux maps shared memory for writing at once, whoever touches it
+                // (`vma_wants_writenotify`), so that what it counts is private
+                // (`wp_page_reuse`).
+                if !self.flags.has(VmFlags::SHARED) {
+                    spaces.count_event(VmEvent::Pgreuse);
+                }
                 return self.enter(entry);
             }
             let old = match entry.is_zero_page() {

@@ -73,6 +73,12 @@ impl VmEvent {
 vm_events! {
     /// Pages given back, those of the hand-off included.
     PgFree = Event::Pgfree,
+    /// Private pages that whoever wrote to them had alone, so that none was copied.
+    Pgreuse = Event::Pgreuse,
+    /// Pages that came to be locked.
+    UnevictablePgsMlocked = Event::UnevictablePgsMlocked,
+    /// Pages that are not locked any more.
+    UnevictablePgsMunlocked = Event::UnevictablePgsMunlocked,
     /// Objects that shrinkers were told to look at.
     SlabsScanned = Event::SlabsScanned,
     /// kswapd was woken from its nap.

@@ -66,12 +66,48 @@ fn shared_memory_is_there_without_being_mapped() {
 }
 
 #[test]
+fn a_page_that_nobody_else_has_is_reused() {
+    let world = World::new();
+    world.mm.spaces().set_thp(ThpMode::Never);
+    let reused = || world.mm.stats.vm_event(VmEvent::Pgreuse);
+    world.map(0, 4, READ | WRITE);
+    world.touch(0, 4);
+    let shared = world.request(8, 2, READ | WRITE, SHARED | FIXED).unwrap();
+    world.touch(shared, 2);
+    let child = world.space.fork(&world.host, 2, [0; 16]).unwrap();
+    let child = world.beside(child);
+    // A copy for the child; what is left is the parent's alone.
+    child.touch(0, 1);
+    assert_eq!(reused(), 0);
+    world.touch(0, 1);
+    assert_eq!(reused(), 1);
+    child.space.put(&child.host);
+    world.touch(1, 3);
+    assert_eq!(reused(), 4);
+    // Those of shared memory are nobody's own.
+    world.touch(shared, 2);
+    assert_eq!(reused(), 4);
+    world.finish();
+}
+
+#[test]
 fn locked_pages_count_while_they_are_mapped() {
     let world = World::new();
     world.space.set_caps(CAP_IPC_LOCK);
     world.map(0, 16, READ | WRITE);
     world.touch(0, 4);
-    let locked = || world.pages(UserStat::Locked);
+    // Linux counts both with each change of NR_MLOCK.
+    let events = || {
+        use VmEvent::UnevictablePgsMlocked;
+        use VmEvent::UnevictablePgsMunlocked;
+        [UnevictablePgsMlocked, UnevictablePgsMunlocked].map(|event| world.mm.stats.vm_event(event))
+    };
+    let locked = || {
+        let locked = world.pages(UserStat::Locked);
+        let [came, went] = events();
+        assert_eq!(came - went, locked);
+        locked
+    };
     assert_eq!(locked(), 0);
     world.space.mlock(&world.host, at(0), 8 * PAGE, 0).unwrap();
     assert_eq!(locked(), 8);
@@ -85,13 +121,13 @@ fn locked_pages_count_while_they_are_mapped() {
     world.unmap(4, 2).unwrap();
     assert_eq!(locked(), 6);
     world.advise(6, 1, Advice::DontNeedLocked).unwrap();
-    assert_eq!(locked(), 5);
+    assert_eq!((locked(), events()), (5, [10, 5]));
     let child = world.space.fork(&world.host, 2, [0; 16]).unwrap();
     assert_eq!(locked(), 5);
     let child = world.beside(child);
     // The page that takes another's place counts as that did.
     world.touch(0, 1);
-    assert_eq!(locked(), 5);
+    assert_eq!((locked(), events()), (5, [11, 6]));
     child.space.put(&child.host);
     assert_eq!(locked(), 5);
     world.finish();
