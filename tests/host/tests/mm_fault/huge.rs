@@ -226,7 +226,7 @@ fn check_counts(process: &Process, at: u64, counts: &[Option<u64>]) {
     for (page, (entry, count)) in entries.iter().zip(counts).enumerate() {
         let count = *count;
         // PM_PRESENT, PM_MMAP_EXCLUSIVE
-        let bits = (entry >> 63 == 1, entry >> 56 & 1 == 1);
+        let bits = (entry >> 63 == 1, (entry >> 56) & 1 == 1);
         assert_eq!(bits, (count.is_some(), count == Some(1)), "page {page}");
         let Some(count) = count else { continue };
         told.pss += (PAGE << 12) / count;
