@@ -302,7 +302,9 @@ fn who_goes_before_he_is_killed_is_not_followed_by_another() {
     let leaves = Arc::<Mutex<Option<Process>>>::default();
     let here = leaves.clone();
     let mut shortage = Shortage::new(move |_| {
-        here.lock().unwrap().take().map(Process::exit);
+        if let Some(process) = here.lock().unwrap().take() {
+            process.exit();
+        }
         false
     });
     *leaves.lock().unwrap() = shortage.processes.pop();
