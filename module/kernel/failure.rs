@@ -60,7 +60,9 @@ impl Text {
 
     /// The same, of the last line alone.
     pub(crate) fn log_last_line(&self) {
-        self.lines().next_back().map_or((), log_line);
+        if let Some(line) = self.lines().next_back() {
+            log_line(line);
+        }
     }
 
     fn lines(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
