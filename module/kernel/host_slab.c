@@ -19,68 +19,54 @@
 static_assert(offsetof(struct kmem_cache, oo) + sizeof(unsigned int) == offsetof(struct kmem_cache, min));
 
 /*
- * The bits of core's flags (slab/flags.rs), which are those of Debian's kernel, are others where a kernel is
- * configured otherwise. 0, which is a bit of its own, stands for those that it does not have.
+ * Core's flags (slab/flags.rs) by their bits, which are those of Debian's kernel: others where a kernel is
+ * configured otherwise, and none where it has no such flag. mm/slub.c keeps two of them to itself.
  */
-static const u8 host_bits[] = {
-	[0] = _SLAB_CONSISTENCY_CHECKS,
-	[1] = _SLAB_RED_ZONE,
-	[2] = _SLAB_POISON,
-	[3] = _SLAB_KMALLOC,
-	[4] = _SLAB_HWCACHE_ALIGN,
-	[5] = _SLAB_CACHE_DMA,
-	[6] = _SLAB_CACHE_DMA32,
-	[7] = _SLAB_STORE_USER,
-	[8] = _SLAB_PANIC,
-	[9] = _SLAB_TYPESAFE_BY_RCU,
-	[10] = _SLAB_TRACE,
-	[11] = _SLAB_NOLEAKTRACE,
-	[12] = _SLAB_NO_MERGE,
-#ifdef CONFIG_MEMCG
-	[13] = _SLAB_ACCOUNT,
-	[14] = _SLAB_MAY_ACCOUNT,
-#endif
-	[15] = _SLAB_NO_USER_FLAGS,
-#ifdef CONFIG_KFENCE
-	[16] = _SLAB_SKIP_KFENCE,
-#endif
-	[17] = _SLAB_RECLAIM_ACCOUNT,
-	[18] = _SLAB_OBJECT_POISON,
-	[19] = _SLAB_CMPXCHG_DOUBLE,
-#ifdef CONFIG_SLAB_OBJ_EXT
-	[20] = _SLAB_NO_OBJ_EXT,
-	[21] = _SLAB_OBJ_EXT_IN_OBJ,
-#endif
-	[22] = _SLAB_NO_SHEAVES,
+static const slab_flags_t host_flags[] = {
+	[0] = SLAB_CONSISTENCY_CHECKS,
+	[1] = SLAB_RED_ZONE,
+	[2] = SLAB_POISON,
+	[3] = SLAB_KMALLOC,
+	[4] = SLAB_HWCACHE_ALIGN,
+	[5] = SLAB_CACHE_DMA,
+	[6] = SLAB_CACHE_DMA32,
+	[7] = SLAB_STORE_USER,
+	[8] = SLAB_PANIC,
+	[9] = SLAB_TYPESAFE_BY_RCU,
+	[10] = SLAB_TRACE,
+	[11] = SLAB_NOLEAKTRACE,
+	[12] = SLAB_NO_MERGE,
+	[13] = SLAB_ACCOUNT,
+	[14] = SLAB_MAY_ACCOUNT,
+	[15] = SLAB_NO_USER_FLAGS,
+	[16] = SLAB_SKIP_KFENCE,
+	[17] = SLAB_RECLAIM_ACCOUNT,
+	[18] = __SLAB_FLAG_BIT(_SLAB_OBJECT_POISON),
+	[19] = __SLAB_FLAG_BIT(_SLAB_CMPXCHG_DOUBLE),
+	[20] = SLAB_NO_OBJ_EXT,
+	[21] = SLAB_OBJ_EXT_IN_OBJ,
+	[22] = SLAB_NO_SHEAVES,
 };
-
-/* Whether the running kernel has one of core's flags, and which bit it is there. */
-static bool host_bit(unsigned int bit, slab_flags_t *flag)
-{
-	*flag = (slab_flags_t __force)BIT(host_bits[bit]);
-	return !bit || host_bits[bit];
-}
 
 static slab_flags_t to_host(u32 flags)
 {
-	slab_flags_t host = 0, flag;
+	slab_flags_t host = 0;
 	unsigned int bit;
 
-	for (bit = 0; bit < ARRAY_SIZE(host_bits); bit++)
-		if ((flags & BIT(bit)) && host_bit(bit, &flag))
-			host |= flag;
+	for (bit = 0; bit < ARRAY_SIZE(host_flags); bit++)
+		if (flags & BIT(bit))
+			host |= host_flags[bit];
 	return host;
 }
 
 /* Those that core does not know are left out. */
 static u32 from_host(slab_flags_t flags)
 {
-	slab_flags_t flag;
 	unsigned int bit;
 	u32 known = 0;
 
-	for (bit = 0; bit < ARRAY_SIZE(host_bits); bit++)
-		if (host_bit(bit, &flag) && (flags & flag))
+	for (bit = 0; bit < ARRAY_SIZE(host_flags); bit++)
+		if (flags & host_flags[bit])
 			known |= BIT(bit);
 	return known;
 }
