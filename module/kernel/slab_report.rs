@@ -22,8 +22,8 @@ const KEPT: usize = 64 << 10;
 /// How long a line of the log is at most: names of Rust's are long.
 const LINE: usize = 320;
 
-/// How often reports go to the log: ten in five seconds (`printk_ratelimit`).
-static LOGGED: RateLimit = RateLimit::new(5_000_000_000, 10);
+/// How often reports go to the log.
+static LOGGED: RateLimit = RateLimit::of_log();
 /// Whether the last report went there; what belongs to it does, too.
 static LOGS: AtomicBool = AtomicBool::new(true);
 

@@ -91,6 +91,12 @@ impl RateLimit {
         Self::new(10_000_000_000, 1)
     }
 
+    /// As the log is spared where nothing else is said: ten times in five seconds
+    /// (`printk_ratelimit`, `DEFAULT_RATELIMIT_INTERVAL`, `DEFAULT_RATELIMIT_BURST`).
+    pub const fn of_log() -> Self {
+        Self::new(5_000_000_000, 10)
+    }
+
     /// So often in so many nanoseconds.
     pub const fn new(interval_ns: u64, burst: u64) -> Self {
         Self {

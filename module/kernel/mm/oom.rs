@@ -11,7 +11,7 @@ use shadowmm_core::platform::Process;
 use shadowmm_core::report::RateLimit;
 
 /// How often it is told who had how much (`oom_rs` in `oom_kill_process`); who is killed, always.
-static LOGGED: RateLimit = RateLimit::new(5_000_000_000, 10);
+static LOGGED: RateLimit = RateLimit::of_log();
 
 /// Of whom an address space is now.
 pub(crate) fn process_of(mm: u32) -> Option<Process> {

@@ -62,7 +62,7 @@ use shadowmm_core::slab::ObjAddr;
 const TOLD_PAGES: u64 = 64;
 
 /// How often it is told in the log that a window was not forked.
-static FORKS_REFUSED: RateLimit = RateLimit::new(5_000_000_000, 10);
+static FORKS_REFUSED: RateLimit = RateLimit::of_log();
 
 /// The windows of a shadow, by the number of their address space.
 #[pin_data]
