@@ -5,6 +5,7 @@
 
 use super::cells::NR_RSS;
 use super::flags::VmFlags;
+use super::host::HostTable;
 use super::sysctl::MmKnob;
 use super::system::AddressSpace;
 use super::system::AddressSpaces;
@@ -141,6 +142,18 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// How many VMAs there are (`map_count`).
     pub fn map_count(&self) -> u64 {
         self.cells.map_count.load(Relaxed).into()
+    }
+
+    /// Whether it may have a page more, or a table.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UserLimit`].
+    pub(super) fn check_room(&self, host: &dyn HostTable) -> Result<()> {
+        match host.is_full(self.cells.charged()) {
+            true => Err(Error::UserLimit),
+            false => Ok(()),
+        }
     }
 
     /// Promises pages, if they may be (`security_vm_enough_memory_mm`,

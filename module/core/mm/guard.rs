@@ -50,9 +50,8 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         }
         for piece in Level::Pmd.parts(part) {
             // A table is all that guards take.
-            let is_new = self.tables().pmd_entry(piece.start).is_none();
-            if is_new && host.is_full(self.cells.charged()) {
-                return Err(Error::UserLimit);
+            if self.tables().pmd_entry(piece.start).is_none() {
+                self.check_room(host)?;
             }
             while !self.set_guards(piece)? {
                 self.zap(host, vma.cells(), piece, Guards::Stay);

@@ -84,9 +84,8 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             return Ok(());
         }
         // What is moved may leave its tables behind (`MREMAP_DONTUNMAP`).
-        let is_full = || host.is_full(self.cells.charged());
-        if tables.table_at(to, Level::Pmd).is_none() && is_full() {
-            return Err(Error::UserLimit);
+        if tables.table_at(to, Level::Pmd).is_none() {
+            self.check_room(host)?;
         }
         let new_pmd = tables.table_for(to, Level::Pmd)?;
         if part.len() == HUGE_SIZE && self.move_whole(host, (pmd, part), (new_pmd, to)) {
@@ -106,8 +105,8 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             return Ok(());
         };
         let last = (from..end).rev().find(is_there).unwrap_or(from);
-        if new_pmd.get(Level::Pmd.index(to)).is_none() && is_full() {
-            return Err(Error::UserLimit);
+        if new_pmd.get(Level::Pmd.index(to)).is_none() {
+            self.check_room(host)?;
         }
         let target = tables.table_for(to, Level::Pte)?;
         self.move_pages(host, (table, part.start), (target, to), from..=last);

@@ -85,9 +85,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         let mut done = 0u64;
         let mut rounds = 0u32;
         while *at < end {
-            if host.is_full(self.cells.charged()) {
-                return Err(Error::UserLimit);
-            }
+            self.check_room(host)?;
             let vma = self.vma_lookup(*at).ok_or(Error::NotMapped)?;
             match self.fault_in(host, vma.cells(), VirtAddr(*at), access, false) {
                 Ok(mapped) => {
