@@ -48,6 +48,22 @@ static unsigned long touch_all(volatile char *at, unsigned long pages, int *sign
 	return touch_each(at, PAGE, pages, true, signal);
 }
 
+/* The status of a child that writes to a page: 7 for a signal. */
+static int child_touches(volatile char *place)
+{
+	int signal, status = 0;
+	pid_t child;
+
+	fflush(stdout);
+	child = fork();
+	if (!child) {
+		touch_all(place, 1, &signal);
+		_exit(signal ? 7 : 0);
+	}
+	waitpid(child, &status, 0);
+	return WEXITSTATUS(status);
+}
+
 static void refused(const char *name, long done, int error, unsigned int code)
 {
 	bool good = done == -1 && errno == error && reason == code;
@@ -161,7 +177,7 @@ static void objects_are_limited(void)
 
 static void spaces_are_limited(void)
 {
-	int fds[USER_SPACES + 1], status = 0, i, signal;
+	int fds[USER_SPACES + 1], i;
 	char *windows[USER_SPACES], *place;
 
 	for (i = 0; i <= USER_SPACES; i++)
@@ -173,14 +189,7 @@ static void spaces_are_limited(void)
 	       mmap(NULL, WINDOW, RW, MAP_SHARED | MAP_NORESERVE, fds[i], 0) == MAP_FAILED && errno == EDQUOT);
 	place = w_mmap(fds[USER_SPACES - 1], NULL, PAGE, RW, PRIVATE);
 	*place = 1;
-	fflush(stdout);
-	pid_t child = fork();
-	if (!child) {
-		touch_all(place, 1, &signal);
-		_exit(signal ? 7 : 0);
-	}
-	waitpid(child, &status, 0);
-	same("a child for whose window there is no room has none", 7, WEXITSTATUS(status));
+	same("a child for whose window there is no room has none", 7, child_touches(place));
 	same("its parent's is as it was", 1, *place);
 	for (i = 0; i < USER_SPACES; i++)
 		munmap(windows[i], WINDOW);
@@ -354,20 +363,13 @@ static void tables_are_limited(void)
 static void forks_are_limited(void)
 {
 	enum { MOST = FILE_PAGES * 2 / 3, MORE = FILE_PAGES / 6 };
-	int fd = open_device(), signal, status = 0;
+	int fd = open_device(), signal;
 	char *window = open_window(fd, WINDOW);
 	char *place = w_mmap(fd, NULL, 4096 * PAGE, RW, PRIVATE);
 
 	w_madvise(fd, place, 4096 * PAGE, MADV_NOHUGEPAGE);
 	same("most of the pages that a file may have", MOST, touch_all(place, MOST, &signal));
-	fflush(stdout);
-	pid_t child = fork();
-	if (!child) {
-		touch_all(place, 1, &signal);
-		_exit(signal ? 7 : 0);
-	}
-	waitpid(child, &status, 0);
-	same("a child for whose pages there is no room has no window", 7, WEXITSTATUS(status));
+	same("a child for whose pages there is no room has no window", 7, child_touches(place));
 	same("nor is it counted", 1, counted(SPACES));
 	same("its parent may have more", MORE, touch_all(place + MOST * PAGE, MORE, &signal));
 	munmap(window, WINDOW);

@@ -120,6 +120,17 @@ fn map(space: &Space<'_, '_>, host: &Host<'_, '_, '_>) {
     assert_eq!(space.mmap(host, &request), Ok(at(0)));
 }
 
+/// An address space that has the pages, of 4 KiB each, and nothing in them yet.
+fn mapped<'h, 'a, 'm>(machine: &'h Machine<'a, 'm>) -> (Space<'h, 'm>, Host<'h, 'a, 'm>) {
+    let spaces = machine.mm.spaces();
+    spaces.set_thp(ThpMode::Never);
+    let window = VirtRange::new(BASE, BASE + (1 << 30));
+    let space = spaces.create(window, &MmConfig::default()).unwrap();
+    let host = Host::new(machine);
+    map(&space, &host);
+    (space, host)
+}
+
 /// Touches a page until that has come to something; whether it is there.
 fn touch(space: &Space<'_, '_>, host: &Host<'_, '_, '_>, page: u64, access: Access) -> bool {
     loop {
@@ -156,12 +167,7 @@ fn protect(space: &Space<'_, '_>, host: &Host<'_, '_, '_>) {
 }
 
 fn faults_beside(machine: &Machine<'_, '_>, change: Change, may_miss: bool) {
-    let spaces = machine.mm.spaces();
-    spaces.set_thp(ThpMode::Never);
-    let window = VirtRange::new(BASE, BASE + (1 << 30));
-    let space = spaces.create(window, &MmConfig::default()).unwrap();
-    let host = Host::new(machine);
-    map(&space, &host);
+    let (space, host) = mapped(machine);
     thread::scope(|scope| {
         for (cpu, order) in [(0, [0, 1, 2]), (1, [2, 1, 0])] {
             let (space, host) = (&space, &host);

@@ -97,12 +97,7 @@ static WENT: AtomicUsize = AtomicUsize::new(0);
 
 fn overtaken(machine: &Machine<'_, '_>) {
     const SOMEBODYS: u64 = 0x5a5a_5a5a_5a5a_5a5a;
-    let spaces = machine.mm.spaces();
-    spaces.set_thp(ThpMode::Never);
-    let window = VirtRange::new(BASE, BASE + (1 << 30));
-    let space = spaces.create(window, &MmConfig::default()).unwrap();
-    let host = Host::new(machine);
-    map(&space, &host);
+    let (space, host) = mapped(machine);
     let before = slabs(machine);
     let gone = thread::scope(|scope| {
         let (space, host, before) = (&space, &host, &before);

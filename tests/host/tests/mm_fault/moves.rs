@@ -8,12 +8,20 @@ use shadowmm_core::mm::VirtAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
 const FIXED: u32 = MREMAP_MAYMOVE | MREMAP_FIXED;
+const BASE: u64 = WINDOW.start.0 + 10 * HUGE;
 
 /// Pages with numbers in them, but for every third.
 fn fill(process: &Process, at: u64, pages: u64) {
     for page in (0..pages).filter(|page| page % 3 != 0) {
         process.write(at + page * PAGE, page);
     }
+}
+
+/// New pages, filled like that.
+fn map_filled(process: &Process, at: u64, pages: u64) -> u64 {
+    let at = process.map_at(at, pages, RW, MAP_PRIVATE | MAP_FIXED);
+    fill(process, at, pages);
+    at
 }
 
 #[track_caller]
@@ -29,11 +37,9 @@ fn check(process: &Process, at: u64, pages: u64) {
 fn pages_move_wherever_borders_are() {
     let machine = Machine::two_nodes();
     let process = machine.process();
-    let base = WINDOW.start.0 + 10 * HUGE;
     for (from, to) in [(0, 0), (3, 3), (3, 200), (511, 0), (0, 511), (100, 101)] {
         let pages = 1100;
-        let at = process.map_at(base + from * PAGE, pages, RW, MAP_PRIVATE | MAP_FIXED);
-        fill(&process, at, pages);
+        let at = map_filled(&process, BASE + from * PAGE, pages);
         let frames = |at: u64| -> Vec<_> {
             let each = (0..pages).filter(|page| page % 3 != 0);
             each.map(|page| {
@@ -47,7 +53,7 @@ fn pages_move_wherever_borders_are() {
         };
         let before = frames(at);
         let rss = process.rss();
-        let target = base + 30 * HUGE + to * PAGE;
+        let target = BASE + 30 * HUGE + to * PAGE;
         assert_eq!(
             process.try_remap(at, pages, pages, FIXED, target),
             Ok(target)
@@ -67,11 +73,9 @@ fn pages_move_wherever_borders_are() {
 fn a_move_without_memory_for_tables_leaves_all_where_it_was() {
     let machine = Machine::two_nodes();
     let process = machine.process();
-    let base = WINDOW.start.0 + 10 * HUGE;
     let pages = 1100;
-    let at = process.map_at(base, pages, RW, MAP_PRIVATE | MAP_FIXED);
-    fill(&process, at, pages);
-    let target = base + 700 * HUGE + 5 * PAGE;
+    let at = map_filled(&process, BASE, pages);
+    let target = BASE + 700 * HUGE + 5 * PAGE;
     // As many pages as the tables need that are wanted, and less by one, and so on.
     let mut failed = 0;
     loop {
@@ -101,12 +105,10 @@ fn a_move_without_memory_for_tables_leaves_all_where_it_was() {
 fn who_may_have_no_more_pages_moves_nothing_to_new_tables() {
     let machine = Machine::two_nodes();
     let process = machine.process();
-    let base = WINDOW.start.0 + 10 * HUGE;
     let pages = 1100;
-    let at = process.map_at(base, pages, RW, MAP_PRIVATE | MAP_FIXED);
-    fill(&process, at, pages);
+    let at = map_filled(&process, BASE, pages);
     let charged = process.space.cells().charged() as u64;
-    let target = base + 700 * HUGE;
+    let target = BASE + 700 * HUGE;
     let shifted = target + 5 * PAGE;
     for target in [target, shifted] {
         process.host.limit.store(charged, Relaxed);
