@@ -8,7 +8,7 @@
 override CMD := $(value CMD)
 override APPEND := $(value APPEND)
 override MODULE_ARGS := $(value MODULE_ARGS)
-export NODES CPUS MEM CMA IDLE APPEND ACCEL KVER KERNEL TIMEOUT MODULE_ARGS NOLOAD STRESS_NG CMD
+export NODES CPUS MEM CMA IDLE APPEND ACCEL KVER KERNEL TIMEOUT LANES MODULE_ARGS NOLOAD STRESS_NG CMD
 export FUZZ_MIN FUZZ_SEED TORTURE_MIN SOAK_MIN
 
 .PHONY: run test test-full fuzz fuzz-guest torture soak shell guest module userspace clean distclean help

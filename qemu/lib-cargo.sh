@@ -3,7 +3,8 @@
 #
 # Cargo inside the sysroot. To be read after lib.sh.
 
-# cargo_in PACKAGE-DIR SUBCOMMAND...: its outputs go to build/NAME, NAME being the last part of the directory.
+# cargo_in PACKAGE-DIR SUBCOMMAND...: its outputs go to build/NAME, NAME being the last part of the directory, or to
+# build/$outputs, where that is set.
 # Once everything that a Cargo.lock names has been downloaded, the network is not asked again.
 cargo_in() {
     local package=$1 name lock fetched
@@ -18,5 +19,5 @@ cargo_in() {
         "${enter[@]}" fetch --locked || return
         as_root touch "$fetched"
     fi
-    CARGO_NET_OFFLINE=true CARGO_TARGET_DIR=/out/$name "${enter[@]}" "$1" --locked "${@:2}"
+    CARGO_NET_OFFLINE=true CARGO_TARGET_DIR=/out/${outputs:-$name} "${enter[@]}" "$1" --locked "${@:2}"
 }

@@ -88,6 +88,43 @@ install_tools() {
     }
 }
 
+# --- side by side ---------------------------------------------------------------
+
+# start_jobs: from now on jobs are process groups of their own, so that whatever ends this script can end them with
+# their children.
+jobs=()
+start_jobs() {
+    set -m
+    trap 'end_jobs; close_board' EXIT
+    trap 'exit 130' INT TERM
+}
+
+# job COMMAND...: runs it beside this script, as the last of $jobs. A program, for bash loses count of what its own
+# functions start where jobs are groups.
+job() {
+    "$@" </dev/null &
+    jobs+=($!)
+}
+
+# wait_for_job [PID]: until that one, or any, has ended and is none of $jobs any more.
+wait_for_job() {
+    local ended job left
+    while ((${#jobs[@]})) && [[ -z ${1:-} || " ${jobs[*]} " == *" $1 "* ]]; do
+        ended='' left=()
+        wait -n -p ended "${jobs[@]}" || true
+        for job in "${jobs[@]}"; do [[ $job == "$ended" ]] || left+=("$job"); done
+        jobs=("${left[@]}")
+        [[ ${1:-} ]] || break
+    done
+}
+
+end_jobs() {
+    local job
+    for job in "${jobs[@]}"; do
+        kill -TERM -- "-$job" 2>/dev/null || true
+    done
+}
+
 # --- stages -------------------------------------------------------------------
 
 # The board is a directory with one file for each stage under way; the script that opened it
