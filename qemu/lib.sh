@@ -75,6 +75,9 @@ need_tools() {
     install_tools "$install" "${packages[@]}"
 }
 
+# What the machine itself has to have: all else is in the sysroot.
+need_machine_tools() { need_tools mmdebstrap=mmdebstrap qemu-system-x86_64=qemu-system-x86; }
+
 install_tools() {
     local install=$1 log=$logs/tools.log
     shift
