@@ -95,7 +95,7 @@ install_tools() {
 
 # start_jobs: from now on jobs are process groups of their own, so that whatever ends this script can end them with
 # their children.
-jobs=()
+jobs=() failed_jobs=()
 start_jobs() {
     set -m
     trap 'end_jobs; close_board' EXIT
@@ -109,12 +109,12 @@ job() {
     jobs+=($!)
 }
 
-# wait_for_job [PID]: until that one, or any, has ended and is none of $jobs any more.
+# wait_for_job [PID]: until that one, or any, has ended and is none of $jobs any more, but one of $failed_jobs where it failed.
 wait_for_job() {
     local ended job left
     while ((${#jobs[@]})) && [[ -z ${1:-} || " ${jobs[*]} " == *" $1 "* ]]; do
         ended='' left=()
-        wait -n -p ended "${jobs[@]}" || true
+        wait -n -p ended "${jobs[@]}" || failed_jobs+=("$ended")
         for job in "${jobs[@]}"; do [[ $job == "$ended" ]] || left+=("$job"); done
         jobs=("${left[@]}")
         [[ ${1:-} ]] || break
