@@ -171,34 +171,45 @@ static void cache(void)
 /* --- fragmentation ------------------------------------------------------------------- */
 
 enum { LARGE = 32 };
-/* So many requests Linux may refuse without compacting, where it failed the last times: COMPACT_MAX_DEFER_SHIFT. */
-enum { DEFERRED = 1 << 6 };
+/*
+ * So many requests in a row may be refused: those that do not compact because it has failed the last times
+ * (COMPACT_MAX_DEFER_SHIFT), as many again where the page blocks are marked as passed over by the compaction
+ * before, which ends when kswapd goes to sleep (reset_isolation_suitable).
+ */
+enum { DEFERRED = 2 << 6 };
 
 /* How many large blocks there were, up to LARGE. */
 static unsigned int fragment(void)
 {
 	enum { BLOCKS = 1 << 17 };
 	struct block *held = calloc(BLOCKS, sizeof(*held)), large[LARGE];
-	unsigned int count = 0, left = 0, got = 0, refused = 0;
+	unsigned int count = 0, left = 0, got = 0, refused = 0, in_a_row = 0;
 	__u64 moved;
 
 	/* All of it, so that every page block has some. */
 	while (count < BLOCKS && take(&held[count], 0, MOVABLE, SHADOWMM_ALLOC_MOVABLE))
 		count++;
-	/* Of sixteen pages one stays. */
+	/*
+	 * Of sixteen pages one stays, now this and now that: where all have the same place, a look at every eighth
+	 * page finds none of them, and no page block is given another chance (__reset_isolation_pfn).
+	 */
 	for (unsigned int i = 0; i < count; i++) {
-		if (i % 16 == 0)
+		if (i % 16 == i / 16 * 2654435761u >> 28)
 			held[left++] = held[i];
 		else
 			give_back(&held[i]);
 	}
 	by_hand(SHADOWMM_RECLAIM_DRAIN);
 	/* There is no block of this order, and much room: some must be made. */
-	while (got < LARGE && refused < (got ? 1 : DEFERRED)) {
-		if (take(&large[got], 9, MOVABLE, SHADOWMM_ALLOC_MOVABLE))
+	while (got < LARGE && in_a_row < DEFERRED) {
+		if (take(&large[got], 9, MOVABLE, SHADOWMM_ALLOC_MOVABLE)) {
 			got++;
-		else
+			in_a_row = 0;
+		} else {
 			refused++;
+			in_a_row++;
+			usleep(1000);
+		}
 	}
 	printf("%u single pages, %u left, %u blocks of order 9 from between them, %u refused\n", count, left, got, refused);
 	for (unsigned int i = 0; i < left; i++)
