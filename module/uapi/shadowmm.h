@@ -15,13 +15,19 @@
  *             errno. The codes and their sentences are those of core/error.rs.
  *   reserved  zero, as every other field of that name (else EINVAL).
  *
- * A refused request has changed nothing. The exception is a step of the boot
+ * A refused request has changed nothing. The exceptions are a step of the boot
  * that fails half-way: the stage stays at the last one that was done, and only
- * SHADOWMM_STAGE_RESET leads on. Where the struct can be written before the
+ * SHADOWMM_STAGE_RESET leads on; pages that were made before memory ran out
+ * (MM_MADVISE, as madvise(2)); and CACHE_DESTROY and DIFF_OPEN, as said there.
+ * Where the struct can be written before the
  * request is served and not any more behind that (EFAULT), whatever the request
  * has taken goes back, for nobody knows of it; what it has freed or changed
  * stays so. All numbers are in the byte order of the machine; all layouts are
  * the same for 32-bit and 64-bit callers.
+ *
+ * STAGE but for GET, MAP, RECLAIM, VALIDATE, CREATE, CACHE but for FIND, and
+ * what says so below are for CAP_SYS_ADMIN (else EPERM). What one user, or one
+ * open file, may not have more of is EDQUOT (docs/access.md).
  */
 #ifndef _UAPI_SHADOWMM_H
 #define _UAPI_SHADOWMM_H
@@ -192,7 +198,7 @@ struct shadowmm_map {
  * shared, split or merged.
  */
 #define SHADOWMM_ALLOC_MOVABLE 0x1	/* it may be moved to another place */
-#define SHADOWMM_ALLOC_CACHE 0x2	/* it may be given up when memory is short, the oldest first */
+#define SHADOWMM_ALLOC_CACHE 0x2	/* it may be given up when memory is short, the oldest first; EOPNOTSUPP with allocator=cosmos */
 
 /* Flag of FREE and PAGE: the block is named by its handle, in the place of its first page. */
 #define SHADOWMM_BY_HANDLE 0x1
@@ -518,7 +524,7 @@ struct shadowmm_kmalloc {
 	__u32 gfp;		/* ALLOC, REALLOC: as in struct shadowmm_alloc */
 	__s32 nid;		/* likewise */
 	__s32 object_nid;	/* out, ALLOC and REALLOC; -1 for no object */
-	__aligned_u64 size;	/* bytes; ALLOC, REALLOC, ROUNDUP */
+	__aligned_u64 size;	/* bytes; ALLOC, REALLOC: more than 8 KiB with CAP_SYS_RESOURCE (else EPERM); ROUNDUP */
 	__aligned_u64 object;	/* ALLOC, REALLOC: out, 0 where nothing is left */
 	__aligned_u64 usable;	/* out, but for FREE: bytes that it has, as ksize() says */
 };
@@ -563,8 +569,8 @@ enum shadowmm_mm_tree {
 	SHADOWMM_MM_TREE_RBTREE = 2,	/* a red-black tree and a list, as before Linux 6.1 */
 };
 
-#define SHADOWMM_MM_LEGACY 0x1	/* mappings from the window's middle up, in place of from its end down */
-#define SHADOWMM_MM_RANDOM 0x2	/* places are randomised by lot where `seed` is 0, else by that */
+#define SHADOWMM_MM_LEGACY 0x1	/* mappings from a third of the window up, in place of from its end down */
+#define SHADOWMM_MM_RANDOM 0x2	/* with a seed of 0: places are shifted by lot */
 #define SHADOWMM_MM_BARE 0x4	/* nothing is mapped at first, not even a stack */
 
 enum shadowmm_mm_config_op {
@@ -579,7 +585,7 @@ struct shadowmm_mm_config {
 	__u32 tree;		/* enum shadowmm_mm_tree */
 	__u32 layout;		/* SHADOWMM_MM_LEGACY, SHADOWMM_MM_RANDOM, SHADOWMM_MM_BARE */
 	__u32 reserved;
-	__aligned_u64 seed;
+	__aligned_u64 seed;	/* other than 0: places are shifted by it, whatever `layout` has; 0: not, but for RANDOM */
 };
 
 /* MM_MMAP: mmap(2). */
@@ -717,7 +723,10 @@ struct shadowmm_rec_vma {
 	__aligned_u64 anon;	/* the anonymous region that it belongs to (anon_vma), or 0 */
 };
 
-/* MM_VMAS: the VMAs of an address space, as REPORT has its records; the caller's own, or his with CAP_SYS_PTRACE. */
+/*
+ * MM_VMAS: the VMAs of an address space, as REPORT has its records: of a process of the caller's user, or, with
+ * CAP_SYS_PTRACE, of anybody's (else EACCES; ESRCH where there is none of that id).
+ */
 struct shadowmm_mm_vmas {
 	struct shadowmm_head head;
 	__u32 id;		/* 0: that of the caller's window */

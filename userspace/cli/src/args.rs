@@ -89,7 +89,7 @@ frame number; addresses are numbers, not texts; null stands for what is unknown.
 pub enum Command {
     /// One look at everything important
     #[command(
-        after_long_help = "JSON: abi, release, kernel; stage, map_source, region_source, nr_nodes, backing_pages, ram_pages, original_ram_bytes, metadata_bytes, descriptor_bytes, managed_pages, free_pages, held_pages, open_files, section_order, descriptor_size, host_descriptor_size, stage_ns; refusals: [{name, value, text}] of those that happened."
+        after_long_help = "JSON: abi, release, kernel; stage, map_source, region_source, nr_nodes, backing_pages, ram_pages, original_ram_bytes, metadata_bytes, descriptor_bytes, managed_pages, free_pages, held_pages, open_files, section_order, descriptor_size, host_descriptor_size, stage_ns; crash_refusal (why there is no crash kernel, or null); refusals: [{name, value, text}] of those that happened."
     )]
     Status,
     /// Show the boot's stage and run the stages that are left, or boot another map
@@ -225,7 +225,7 @@ pub enum Command {
     /// The shadow's free memory beside the host's
     #[command(after_long_help = COMPARE_HELP)]
     Compare(Compare),
-    /// The whole story on live numbers, from the firmware's map to the comparison
+    /// Physical memory's way on live numbers, from the firmware's map to objects and the comparison
     #[command(
         after_long_help = "JSON: machine, version, status, segments, e820, resources, memblock, section_pages, sections, nodes, zones, accounts, slab, compare: the reports that the screens are made of."
     )]
@@ -265,7 +265,8 @@ that is taken and does not boot leaves it without a crash kernel, or with the bu
 was done is said. The crash kernel of the last boot stays until another is named; --crashkernel '' \
 is none.
 
-JSON: stage, stage_ns; stages: [{stage, ns, and what was made}] of those that were run.";
+JSON: stage, stage_ns; stages: [{stage, ns, summary, report}] of those that were run; the keys of report are those of \
+e820, memblock, sections, zones or buddy.";
 
 /// Options of `boot`.
 #[derive(Args, Debug)]
