@@ -327,6 +327,7 @@ int main(int argc, char **argv)
 	notes = all_notes;
 	seed = first_seed;
 	keep_knobs();
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	for (unsigned int i = 0; i < processes; i++, running++)
 		children[i] = start(i, ++generation);
 	while (running) {
@@ -368,6 +369,9 @@ int main(int argc, char **argv)
 			running--;
 		}
 	}
+	/* Those that the killed have left. */
+	while (wait(NULL) > 0)
+		;
 	restore_knobs();
 	for (unsigned int i = 0; i < processes; i++)
 		done += all_notes[i].good;

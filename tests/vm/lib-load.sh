@@ -15,21 +15,22 @@ begin() {
 
 read_all() {
     while :; do
+        # Some go meanwhile.
         find /proc/shadowmm -type f -exec cat {} + >/dev/null 2>&1
-        shadowmm status >/dev/null 2>&1
+        shadowmm status >/dev/null || exit
         sleep 0.5
     done
 }
 
 reclaim_all() {
     while :; do
-        shadowmm drain
+        shadowmm drain || exit
         sleep 0.3
-        shadowmm compact
+        shadowmm compact || exit
         sleep 0.3
-        shadowmm shrink
+        shadowmm shrink || exit
         sleep 0.5
-    done >/dev/null 2>&1
+    done >/dev/null
 }
 
 # CPUs other than the first go and come back.
@@ -37,12 +38,12 @@ switch_cpus() {
     local cpu
     while :; do
         for cpu in /sys/devices/system/cpu/cpu[1-9]*/online; do
-            echo 0 >"$cpu"
+            echo 0 >"$cpu" || exit
             sleep 0.4
-            echo 1 >"$cpu"
+            echo 1 >"$cpu" || exit
             sleep 0.4
         done
-    done 2>/dev/null
+    done
 }
 
 all_online() {
@@ -52,7 +53,7 @@ all_online() {
     done
 }
 
-# load_goes_on: each part of the load is there; those that know what must be so end when it is not.
+# load_goes_on: each part of the load is there; each ends when something is not as it must be.
 load_goes_on() {
     local pid
     for pid in "${load[@]}"; do

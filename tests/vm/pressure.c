@@ -17,9 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <time.h>
 
+#include "children.h"
 #include "shadowmm.h"
 
 /* Of the running kernel; the last may use all reserves. */
@@ -152,7 +152,8 @@ static void mix(long operations)
 
 static void cache(void)
 {
-	enum { BLOCKS = 100000 };
+	/* A region has 131,072 pages. */
+	enum { BLOCKS = 140000 };
 	struct block *held = calloc(BLOCKS, sizeof(*held));
 	unsigned int lost = 0;
 
@@ -174,9 +175,9 @@ enum { LARGE = 32 };
 /*
  * So many requests in a row may be refused: those that do not compact because it has failed the last times
  * (COMPACT_MAX_DEFER_SHIFT), as many again where the page blocks are marked as passed over by the compaction
- * before, which ends when kswapd goes to sleep (reset_isolation_suitable).
+ * before, which ends when kswapd goes to sleep (reset_isolation_suitable). On a slow machine that takes its time.
  */
-enum { DEFERRED = 2 << 6 };
+enum { DEFERRED = 2 << 6, PATIENCE = 10 };
 
 /* How many large blocks there were, up to LARGE. */
 static unsigned int fragment(void)
@@ -184,6 +185,7 @@ static unsigned int fragment(void)
 	enum { BLOCKS = 1 << 17 };
 	struct block *held = calloc(BLOCKS, sizeof(*held)), large[LARGE];
 	unsigned int count = 0, left = 0, got = 0, refused = 0, in_a_row = 0;
+	time_t last;
 	__u64 moved;
 
 	/* All of it, so that every page block has some. */
@@ -201,10 +203,12 @@ static unsigned int fragment(void)
 	}
 	by_hand(SHADOWMM_RECLAIM_DRAIN);
 	/* There is no block of this order, and much room: some must be made. */
-	while (got < LARGE && in_a_row < DEFERRED) {
+	last = time(NULL);
+	while (got < LARGE && (in_a_row < DEFERRED || time(NULL) - last < PATIENCE)) {
 		if (take(&large[got], 9, MOVABLE, SHADOWMM_ALLOC_MOVABLE)) {
 			got++;
 			in_a_row = 0;
+			last = time(NULL);
 		} else {
 			refused++;
 			in_a_row++;
@@ -255,7 +259,7 @@ static int race(int processes, int rounds)
 
 	for (int i = 0; i < processes; i++) {
 		seed += 2;
-		pids[i] = fork();
+		pids[i] = fork_child();
 		if (!pids[i]) {
 			open_device();
 			nibble();
@@ -274,8 +278,8 @@ static int race(int processes, int rounds)
 
 int main(int argc, char **argv)
 {
-	int processes = argc > 2 ? atoi(argv[2]) : 1, failed = 0, status;
-	int is_mix = argc == 5 && !strcmp(argv[1], "mix"), is_cache = argc == 3 && !strcmp(argv[1], "cache");
+	int processes = argc > 2 ? atoi(argv[2]) : 1;
+	int is_mix = argc == 5 && !strcmp(argv[1], "mix"), is_cache = argc == 3 && !strcmp(argv[1], "cache"), forever;
 
 	if (argc == 2 && !strcmp(argv[1], "fragment")) {
 		open_device();
@@ -289,19 +293,18 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: pressure mix PROCESSES OPERATIONS|forever SEED; cache PROCESSES; fragment; race PROCESSES ROUNDS SEED\n");
 		return 2;
 	}
+	forever = is_mix && !strcmp(argv[3], "forever");
 	for (int i = 0; i < processes; i++) {
 		seed = (unsigned int)atol(argv[argc - 1]) * 2654435761u + (unsigned int)i * 40503u + 1;
 		seed |= 1;
-		if (fork() == 0) {
+		if (fork_child() == 0) {
 			open_device();
 			if (is_mix)
-				mix(strcmp(argv[3], "forever") ? atol(argv[3]) : -1);
+				mix(forever ? -1 : atol(argv[3]));
 			else
 				cache();
 			exit(0);
 		}
 	}
-	while (wait(&status) > 0)
-		failed |= status != 0;
-	return failed;
+	return wait_for_children(forever);
 }

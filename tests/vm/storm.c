@@ -18,9 +18,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "children.h"
 #include "shadowmm.h"
 
 #define HELD 256
@@ -239,7 +239,7 @@ static void work(unsigned char me, long operations)
 
 int main(int argc, char **argv)
 {
-	int processes = argc == 4 ? atoi(argv[1]) : 0, failed = 0, status;
+	int processes = argc == 4 ? atoi(argv[1]) : 0;
 	long operations;
 
 	if (processes < 1 || processes > 200) {
@@ -253,10 +253,8 @@ int main(int argc, char **argv)
 	for (int i = 0; i < processes; i++) {
 		seed = (unsigned int)atol(argv[3]) * 2654435761u + (unsigned int)i + 1;
 		seed |= 1;
-		if (fork() == 0)
+		if (fork_child() == 0)
 			work((unsigned char)(i + 1), operations);
 	}
-	while (wait(&status) > 0)
-		failed |= status != 0;
-	return failed;
+	return wait_for_children(operations < 0);
 }
