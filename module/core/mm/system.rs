@@ -196,6 +196,7 @@ impl<'a, 'm, P: Platform> AddressSpaces<'a, 'm, P> {
                 let mut args = CacheArgs::new(name, size as u32);
                 args.flags = flags;
                 args.align = align as u32;
+                args.of_core = true;
                 // Locks outlive their objects, and are free in those of a new slab.
                 if name != "maple_node" {
                     args.ctor = Constructor::Fill(0);

@@ -237,6 +237,13 @@ pub trait ObjectAllocator {
     /// The same for all caches.
     fn shrink_all(&self) -> Pages;
 
+    /// How large a cache's objects are, as its creator wants them; `None` when there is no such
+    /// cache.
+    fn object_size(&self, id: CacheId) -> Option<Bytes> {
+        let report = self.report(id)?;
+        Some(Bytes(report.geometry.object_size.into()))
+    }
+
     /// What there is of a cache; `None` when there is no such cache.
     fn report(&self, id: CacheId) -> Option<CacheReport>;
 

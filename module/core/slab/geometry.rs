@@ -74,6 +74,9 @@ pub struct CacheArgs<'a> {
     pub freeptr_offset: Option<u32>,
     /// How many objects the per-CPU layer is to hold at least at a time.
     pub sheaf_capacity: u32,
+    /// Whether its objects are core's own: no request has one, for core believes what stands
+    /// in them.
+    pub of_core: bool,
 }
 
 impl<'a> CacheArgs<'a> {
@@ -89,6 +92,7 @@ impl<'a> CacheArgs<'a> {
             usersize: 0,
             freeptr_offset: None,
             sheaf_capacity: 0,
+            of_core: false,
         }
     }
 }

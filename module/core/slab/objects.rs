@@ -29,6 +29,7 @@ use crate::platform::Platform;
 use core::fmt;
 use core::ops::Deref;
 use core::sync::atomic::Ordering::Acquire;
+use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::Ordering::Release;
 
 impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
@@ -85,7 +86,11 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         if id.get() <= CACHE_CACHE {
             return Err(Error::CacheNeeded);
         }
-        self.open_any(id)
+        let cache = self.open_any(id)?;
+        match cache.cells().of_core.load(Relaxed) {
+            0 => Ok(cache),
+            _ => Err(Error::CacheNeeded),
+        }
     }
 
     /// The same for who looks at it alone: any cache.
@@ -201,6 +206,11 @@ impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
     fn set_min_partial(&self, id: CacheId, slabs: u32) -> Result<()> {
         self.open_any(id)?.cells().set_min_partial(slabs);
         Ok(())
+    }
+
+    fn object_size(&self, id: CacheId) -> Option<Bytes> {
+        let cache = self.table().cache(id).ok()?;
+        Some(Bytes(cache.geometry().object_size.into()))
     }
 
     fn report(&self, id: CacheId) -> Option<CacheReport> {

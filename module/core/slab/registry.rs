@@ -132,6 +132,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         cache.set_ctor(args.ctor);
         cache.useroffset.store(args.useroffset, Relaxed);
         cache.usersize.store(args.usersize, Relaxed);
+        cache.of_core.store(args.of_core.into(), Relaxed);
         for nid in 0..self.table().nr_nodes() as u32 {
             if let Some(nid) = crate::phys::NodeId::new(nid) {
                 self.set_node(cache, nid, 0).ok_or(Error::Corrupt)?;

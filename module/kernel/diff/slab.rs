@@ -149,6 +149,7 @@ impl SlabDiff {
             usersize: wanted.usersize,
             freeptr_offset: has(uapi::SHADOWMM_DIFF_FREEPTR).then_some(wanted.freeptr_offset),
             sheaf_capacity: wanted.sheaf_capacity,
+            of_core: false,
         };
         PrivateCache::new(&self.shadow, &args)
     }

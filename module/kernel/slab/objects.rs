@@ -38,6 +38,14 @@ use shadowmm_core::slab::SlabFlags;
 /// Objects that a user may have so many of as there are pages for.
 const MAX_SMALL: Bytes = Bytes(2 * PAGE_SIZE);
 
+/// Refuses larger ones to who is held to limits.
+fn check_size(size: Bytes) -> CoreResult<()> {
+    match size > MAX_SMALL {
+        true => users::check_exempt(),
+        false => Ok(()),
+    }
+}
+
 impl OpenFile {
     /// Gives back what was just taken. Without their addresses the objects are of no use to
     /// anybody; what is NULL is none.
@@ -79,13 +87,17 @@ impl OpenFile {
         }
     }
 
-    /// Refuses to take objects of a cache of which nobody may: it could not go. The caller holds
-    /// `forcing`.
+    /// Refuses to take objects of a cache of which nobody may: it could not go. And those that are
+    /// larger than what everybody may have. The caller holds `forcing`.
     fn check_takes(&self, id: CacheId) -> CoreResult<()> {
-        match self.shadow.slab.private.has(id) {
-            true => Err(Error::CacheNeeded),
-            false => Ok(()),
+        if self.shadow.slab.private.has(id) {
+            return Err(Error::CacheNeeded);
         }
+        let size = self.shadow.with_mm(|mm| {
+            let size = mm.objects()?.object_size(id);
+            size.ok_or(Error::NoSuchCache)
+        })?;
+        check_size(size)
     }
 
     /// Takes an object for the file: what it is, and where. NULL is nobody's.
@@ -319,8 +331,8 @@ impl OpenFile {
             check_flags(&request.head, 0)?;
             check_unused(&[gfp.into(), nid as u64])?;
         }
-        if takes && size > MAX_SMALL {
-            users::check_exempt()?;
+        if takes {
+            check_size(size)?;
         }
         match request.op {
             uapi::SHADOWMM_KMALLOC_ALLOC => {

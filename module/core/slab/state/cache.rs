@@ -43,6 +43,8 @@ cells! {
         sheaf_capacity: AtomicU32,
         pub(in crate::slab) useroffset: AtomicU32,
         pub(in crate::slab) usersize: AtomicU32,
+        /// Not 0 where its objects are core's own ([`CacheArgs::of_core`](super::super::CacheArgs::of_core)).
+        pub(in crate::slab) of_core: AtomicU32,
         /// See [`reciprocal`].
         inverse: AtomicU64,
         /// How many objects a CPU keeps; 0 for none.
@@ -104,7 +106,12 @@ impl CacheCells {
         self.set_geometry(geometry);
         self.random.store(random, Relaxed);
         self.findings.clear();
-        for zero in [&self.useroffset, &self.usersize, &self.capacity] {
+        for zero in [
+            &self.useroffset,
+            &self.usersize,
+            &self.of_core,
+            &self.capacity,
+        ] {
             zero.store(0, Relaxed);
         }
         for zero in [

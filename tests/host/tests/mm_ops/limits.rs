@@ -8,6 +8,57 @@ use shadowmm_core::error::Error;
 use shadowmm_core::mm::MmKnob;
 use shadowmm_core::mm::Rlimit;
 use shadowmm_core::mm::CAP_SYS_ADMIN;
+use shadowmm_core::slab::ObjAddr;
+use shadowmm_core::slab::ObjRequest;
+use shadowmm_core::slab::ObjectAllocator;
+
+#[test]
+fn who_may_have_no_vma_more_unmaps_what_makes_none() {
+    let world = World::new();
+    world.map(0, 9, READ);
+    let limit = Err(Error::UserLimit);
+    let unmap = |page: u64, pages: u64, one_more| {
+        let done = world
+            .space
+            .munmap_if(&world.host, at(page), pages * PAGE, one_more);
+        world.check();
+        done
+    };
+    assert_eq!(unmap(4, 1, limit), limit);
+    assert_eq!(world.maps(), "0+9 r--p\n");
+    assert_eq!(unmap(0, 1, limit), Ok(()));
+    assert_eq!(unmap(8, 1, limit), Ok(()));
+    assert_eq!(unmap(20, 1, limit), Ok(()));
+    assert_eq!(world.maps(), "1+7 r--p\n");
+    assert_eq!(unmap(4, 1, Ok(())), Ok(()));
+    // Over a hole, and more than there is.
+    assert_eq!(unmap(3, 3, limit), Ok(()));
+    assert_eq!(world.maps(), "1+2 r--p\n6+2 r--p\n");
+    assert_eq!(unmap(0, 9, limit), Ok(()));
+    world.finish();
+}
+
+#[test]
+fn no_request_has_the_objects_that_core_believes() {
+    let world = World::new();
+    world.map(0, 1, READ);
+    let slab = world.mm.slab().unwrap();
+    let gfp = shadowmm_core::buddy::gfp::GFP_KERNEL;
+    let request = ObjRequest::new(gfp);
+    for name in [
+        "mm_struct",
+        "vm_area_struct",
+        "maple_node",
+        "shmem_inode_cache",
+    ] {
+        let id = slab.find(name).unwrap();
+        assert_eq!(slab.alloc(id, &request), Err(Error::CacheNeeded));
+        let mut objects = [ObjAddr::NULL; 2];
+        let bulk = slab.alloc_bulk(id, &request, &mut objects);
+        assert_eq!(bulk, Err(Error::CacheNeeded));
+    }
+    world.finish();
+}
 
 #[test]
 fn all_of_it_and_of_data() {
