@@ -149,7 +149,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// # Errors
     ///
     /// [`Error::UserLimit`].
-    pub(super) fn check_room(&self, host: &dyn HostTable) -> Result<()> {
+    pub(super) fn check_room<H: HostTable + ?Sized>(&self, host: &H) -> Result<()> {
         match host.is_full(self.cells.charged()) {
             true => Err(Error::UserLimit),
             false => Ok(()),

@@ -123,6 +123,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
     #[inline]
     fn first_write(&self, table: Table<'m>) -> Result<Mapped, Stop> {
         self.prepare_anon()?;
+        self.check_room()?;
         let index = Level::Pte.index(self.addr);
         let page = self.space.system.new_zeroed_page()?;
         let entry = Entry::page(page.pfn(), self.flags).with(Entry::DIRTY | Entry::WRITE);

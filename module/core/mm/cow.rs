@@ -95,6 +95,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         let spaces = &self.space.system;
         let index = Level::Pte.index(self.addr);
         self.prepare_anon()?;
+        self.check_room()?;
         let page = match old {
             None => spaces.new_zeroed_page()?,
             Some(_) => {

@@ -96,6 +96,8 @@ impl Mapped {
 pub(super) enum Stop {
     Segv(SegvCode),
     Bus,
+    /// Its user has as many pages as he may: it gets SIGBUS.
+    Full,
     Oom,
     /// As [`FaultResult::HostOom`].
     HostOom,
@@ -125,6 +127,8 @@ impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         match error {
             Error::Corrupt | Error::ForeignPfn => Self::Bus,
+            // As where no huge page is left of a process's share (`hugetlb_no_page`).
+            Error::UserLimit => Self::Full,
             // A huge entry has come where a table was to be.
             Error::Shared => Self::Again,
             Error::NoHostMemory => Self::HostOom,
@@ -187,12 +191,12 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     #[cold]
     #[inline(never)]
     fn stopped(&self, stop: Stop) -> FaultResult {
-        if matches!(stop, Stop::Bus | Stop::Oom | Stop::HostOom) {
+        if matches!(stop, Stop::Bus | Stop::Full | Stop::Oom | Stop::HostOom) {
             self.cells.faults_error.fetch_add(1, Relaxed);
         }
         match stop {
             Stop::Segv(code) => FaultResult::Segv(code),
-            Stop::Bus => FaultResult::Bus,
+            Stop::Bus | Stop::Full => FaultResult::Bus,
             Stop::HostOom => FaultResult::HostOom,
             Stop::NeedsMmapLock | Stop::Again => FaultResult::Retry,
             Stop::NotRead => FaultResult::NotRead,

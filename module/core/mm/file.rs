@@ -40,6 +40,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         }
         let file = self.vma.file.load(Relaxed);
         let spaces = &self.space.system;
+        self.check_room()?;
         let page = spaces.new_zeroed_page()?;
         match self.host.read_file(file, self.page_index(), page.pfn()) {
             Ok(true) => {}

@@ -80,7 +80,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         let entry = self.space.tables().pmd_entry(self.addr);
         let table = match entry.is_table() {
             true => self.space.system.table_in(entry.pfn())?,
-            false => match self.without_table()? {
+            false => match self.without_table(entry)? {
                 Way::Table(table) => table,
                 Way::Done(mapped) => return Ok(mapped),
             },
@@ -96,7 +96,10 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
     /// There is no table of pages: 2 MiB are there, or may be, or it is made.
     #[cold]
     #[inline(never)]
-    fn without_table(&self) -> Result<Way<'m>, Stop> {
+    fn without_table(&self, was: Entry) -> Result<Way<'m>, Stop> {
+        if was.is_none() {
+            self.check_room()?;
+        }
         let tables = self.space.tables();
         let pmd = tables.table_for(self.addr, Level::Pmd)?;
         let mut entry = pmd.get(Level::Pmd.index(self.addr));
@@ -111,6 +114,16 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
             return mapped.map(Way::Done).ok_or(Stop::Again);
         }
         Ok(Way::Table(tables.table_for(self.addr, Level::Pte)?))
+    }
+
+    /// Before there is a page more, or a table, of which it is known that it has to be.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::Full`].
+    #[inline]
+    pub(super) fn check_room(&self) -> Result<(), Stop> {
+        Ok(self.space.check_room(self.host)?)
     }
 
     /// There is no page yet (`do_pte_missing`).

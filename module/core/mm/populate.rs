@@ -85,11 +85,15 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         let mut done = 0u64;
         let mut rounds = 0u32;
         while *at < end {
-            self.check_room(host)?;
             let vma = self.vma_lookup(*at).ok_or(Error::NotMapped)?;
+            // What is there is no fault (`follow_page_mask`); the host may have lost it.
+            let there = self.page_at(VirtAddr(*at)).leaf;
+            let faults = !there.is_present() || (write && !there.is_writable());
             match self.fault_in(host, vma.cells(), VirtAddr(*at), access, false) {
                 Ok(mapped) => {
-                    self.cells.populated.fetch_add(1, Relaxed);
+                    self.cells
+                        .populated
+                        .fetch_add(u64::from(faults), Relaxed);
                     if mapped.major {
                         self.cells.maj_flt.fetch_add(1, Relaxed);
                     }
@@ -100,6 +104,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
                 }
                 Err(Stop::Again | Stop::NeedsMmapLock) => {}
                 Err(Stop::Segv(_) | Stop::Bus) => return Err(Error::NothingThere),
+                Err(Stop::Full) => return Err(Error::UserLimit),
                 Err(Stop::HostOom) => return Err(Error::NoHostMemory),
                 Err(Stop::NotRead) => return Err(Error::FileNotRead),
                 // Linux waits for as long as it takes. Here who is about to die may need

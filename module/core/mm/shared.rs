@@ -137,14 +137,24 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         Tables::new(*self, &cells.root, &cells.tables)
     }
 
-    /// A page of an object, made where it has none, with one reference more than it had.
-    fn page_of_shared(&self, cells: &'m ShmCells, index: u64) -> Result<Pfn, Stop> {
+    /// A page of an object, made where it has none, and there is `room` for that, with one reference
+    /// more than it had.
+    fn page_of_shared(
+        &self,
+        cells: &'m ShmCells,
+        index: u64,
+        room: impl FnOnce() -> Result<(), Stop>,
+    ) -> Result<Pfn, Stop> {
         let place = place_of(index).ok_or(Stop::Bus)?;
         if index >= cells.size.load(Relaxed) {
             return Err(Stop::Bus);
         }
-        let table = self.tables_of(cells).table_for(place, Level::Pte)?;
         let slot = Level::Pte.index(place);
+        if let Some(pfn) = self.get_shared_page(cells, index) {
+            return Ok(pfn);
+        }
+        room()?;
+        let table = self.tables_of(cells).table_for(place, Level::Pte)?;
         if let Some(pfn) = self.get_there(table, slot)? {
             return Ok(pfn);
         }
@@ -214,7 +224,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         let cells = spaces.cells::<ShmCells>(object);
         let cells = cells.map_err(|_: Error| Stop::Bus)?;
         let index = Level::Pte.index(self.addr);
-        let page = spaces.page_of_shared(cells, self.page_index());
+        let page = spaces.page_of_shared(cells, self.page_index(), || self.check_room());
         self.charge_shared(cells);
         let pfn = match page {
             Ok(pfn) => pfn,

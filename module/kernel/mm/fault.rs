@@ -42,16 +42,12 @@ unsafe extern "C" fn shadowmm_window_fault(
         bindings::SHADOWMM_EXECUTE => Access::Execute,
         _ => Access::Read,
     };
-    // As where there is no huge page left of a process's share (`hugetlb_no_page`).
-    if window.is_full() {
-        return bindings::SHADOWMM_FAULT_BUS;
-    }
     let notes = Notes::default();
     // SAFETY: The caller's lock is held until this returns.
     let result = unsafe {
         window.with_table(table, &notes, |space, table| {
             let result = space.fault(table, VirtAddr(addr as u64), access, user);
-            window.count_pages(space.cells().charged());
+            window.count_pages(|| space.cells().charged());
             Ok(result)
         })
     };
@@ -106,14 +102,11 @@ unsafe extern "C" fn shadowmm_window_access(
             continue;
         }
         // The entry is not there, or not any more.
-        if window.is_full() {
-            break;
-        }
         // SAFETY: The caller's lock is held until this returns.
         let result = unsafe {
             window.with_table(table, &notes, |space, table| {
                 let result = space.fault(table, VirtAddr(at as u64), access, false);
-                window.count_pages(space.cells().charged());
+                window.count_pages(|| space.cells().charged());
                 Ok(result)
             })
         };

@@ -3,12 +3,15 @@
 //! One process, one page.
 
 use crate::world::*;
+use shadowmm_core::error::Error;
 use shadowmm_core::mm::Access;
+use shadowmm_core::mm::Advice;
 use shadowmm_core::mm::FaultResult;
 use shadowmm_core::mm::MmKnob;
 use shadowmm_core::mm::SegvCode;
 use shadowmm_core::mm::VirtAddr;
 use shadowmm_core::mm::VirtRange;
+use std::sync::atomic::Ordering::Relaxed;
 
 #[test]
 fn what_nobody_has_written_reads_as_zero_and_is_nobodys() {
@@ -197,6 +200,79 @@ fn pages_are_made_before_they_are_touched() {
     }
     assert_eq!(process.rss(), [0, 4, 0]);
     assert_eq!(process.host.len(), 6);
+    process.exit();
+    machine.finish();
+}
+
+#[test]
+fn what_is_there_is_no_fault_when_it_is_populated() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let at = process.anon(8);
+    let range = VirtRange::new(at, at + 8 * PAGE);
+    let faults = || process.space.numbers().min_flt;
+    for page in 0..3 {
+        process.write(at + page * PAGE, 1);
+    }
+    process.read(at + 3 * PAGE);
+    let before = faults();
+    assert_eq!(process.space.populate(&process.host, range, false), Ok(8));
+    assert_eq!(faults() - before, 4);
+    // What is there for reading alone is one, for who writes.
+    assert_eq!(process.space.populate(&process.host, range, true), Ok(8));
+    assert_eq!(faults() - before, 4 + 5);
+    assert_eq!(process.space.populate(&process.host, range, true), Ok(8));
+    assert_eq!(faults() - before, 4 + 5);
+    process.exit();
+    machine.finish();
+}
+
+#[test]
+fn who_may_have_no_more_pages_keeps_the_use_of_his_own() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let at = process.anon(8);
+    let shared = process.map(8, RW, MAP_SHARED);
+    for page in 0..4 {
+        process.write(at + page * PAGE, page + 1);
+    }
+    process.write(shared, 1);
+    process.read(shared + PAGE);
+    let child = process.fork();
+    let full = |process: &Process| {
+        let charged = process.space.cells().charged() as u64;
+        process.host.limit.store(charged, Relaxed);
+    };
+    full(&process);
+    // Others have it, too.
+    assert_eq!(process.try_write(at, 9), Err(FaultResult::Bus));
+    assert_eq!(process.read(at), 1);
+    child.exit();
+    // The fork has taken what the host had, and who is alone now may write.
+    for page in 0..4 {
+        process.write(at + page * PAGE, page + 10);
+    }
+    process.protect(at, 4, PROT_READ);
+    process.protect(at, 4, RW);
+    process.write(at, 20);
+    process.write(shared, 2);
+    process.write(shared + PAGE, 2);
+    assert_eq!(process.read(at + 4 * PAGE), 0);
+    // But nothing new.
+    assert_eq!(process.try_write(at + 4 * PAGE, 1), Err(FaultResult::Bus));
+    assert_eq!(process.try_write(at + 5 * PAGE, 1), Err(FaultResult::Bus));
+    assert_eq!(
+        process.try_write(shared + 2 * PAGE, 1),
+        Err(FaultResult::Bus)
+    );
+    let range = VirtRange::new(at, at + 8 * PAGE);
+    let populated = |range| process.space.populate(&process.host, range, true);
+    assert_eq!(populated(range), Err(Error::UserLimit));
+    assert_eq!(populated(VirtRange::new(at, at + 4 * PAGE)), Ok(4));
+    // Whoever gives one back may have another.
+    process.advise(at, 1, Advice::DontNeed);
+    process.write(at + 4 * PAGE, 1);
+    assert_eq!(process.try_write(at + 5 * PAGE, 1), Err(FaultResult::Bus));
     process.exit();
     machine.finish();
 }

@@ -242,7 +242,7 @@ fn who_may_have_no_more_pages_gets_no_more_tables() {
     assert_eq!(process.space.cells().charged(), 10);
     // What is there stays, and where tables are more may come.
     assert_eq!(process.try_read(at + 7 * HUGE), Err(STOPPED));
-    assert_eq!(process.read(at + 8 * HUGE), 0);
+    assert_eq!(process.try_read(at + 8 * HUGE), Err(FaultResult::Bus));
     assert_eq!(install(at, 8 * pages), None);
     process.host.limit.store(100, Relaxed);
     assert_eq!(install(at, 9 * pages), None);
