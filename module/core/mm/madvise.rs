@@ -128,7 +128,8 @@ impl Advice {
         Ok(Some(new))
     }
 
-    const fn changes_flags(self) -> bool {
+    /// Whether it changes what VMAs are, and so may make more of them (`madvise_vma_behavior`).
+    pub const fn changes_flags(self) -> bool {
         !matches!(
             self,
             Self::WillNeed

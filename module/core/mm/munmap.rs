@@ -54,13 +54,35 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// [`Error::NotPageAligned`], [`Error::BadLength`], [`Error::BadRange`],
     /// [`Error::TooManyMaps`], [`Error::NoMemory`].
     pub fn munmap(&self, host: &dyn HostTable, addr: VirtAddr, len: u64) -> Result<()> {
-        self.write().munmap(host, addr, len)
+        self.munmap_if(host, addr, len, Ok(()))
+    }
+
+    /// The same, where `one_more` says whether there may be a VMA more than there is: a hole in one
+    /// makes two of it.
+    ///
+    /// # Errors
+    ///
+    /// Those, and that of `one_more`; nothing is unmapped then.
+    pub fn munmap_if(
+        &self,
+        host: &dyn HostTable,
+        addr: VirtAddr,
+        len: u64,
+        one_more: Result<()>,
+    ) -> Result<()> {
+        self.write().munmap(host, addr, len, one_more)
     }
 }
 
 impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
     /// See [`AddressSpace::munmap`] (`do_vmi_munmap`).
-    pub(super) fn munmap(&self, host: &dyn HostTable, addr: VirtAddr, len: u64) -> Result<()> {
+    pub(super) fn munmap(
+        &self,
+        host: &dyn HostTable,
+        addr: VirtAddr,
+        len: u64,
+        one_more: Result<()>,
+    ) -> Result<()> {
         let window = self.space.window();
         if !addr.is_page_aligned() {
             return Err(Error::NotPageAligned);
@@ -72,7 +94,16 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         if range.is_empty() {
             return Err(Error::BadLength);
         }
+        if self.makes_hole(range) {
+            one_more?;
+        }
         self.munmap_aligned(host, range)
+    }
+
+    /// Whether there is a VMA on both sides of a range that holds all of it.
+    fn makes_hole(&self, range: VirtRange) -> bool {
+        let vma = self.space.find_vma(range.start.0);
+        vma.is_some_and(|vma| vma.start() < range.start.0 && range.end.0 < vma.end())
     }
 
     /// The same for whole pages (`do_vmi_align_munmap`).

@@ -245,7 +245,7 @@ impl HostTable for Table<'_> {
     }
 
     fn is_full(&self, charged: i64) -> bool {
-        self.window.count_pages(charged);
+        self.window.count_pages(|| charged);
         self.window.is_full()
     }
 

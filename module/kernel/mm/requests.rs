@@ -175,9 +175,9 @@ impl OpenFile {
     /// MM_MUNMAP.
     pub(crate) fn mm_munmap(&self, request: &mut uapi::shadowmm_mm_range) -> CoreResult<()> {
         check_zero(&[request.arg.into()])?;
-        // Whoever has too many must be able to have fewer.
-        let window = self.windows.current()?;
-        window.with_host(|space, table| space.munmap(table, VirtAddr(request.addr), request.len))
+        self.windows.current()?.change_if(|space, table, one_more| {
+            space.munmap_if(table, VirtAddr(request.addr), request.len, one_more)
+        })
     }
 
     /// MM_MPROTECT.
@@ -204,9 +204,13 @@ impl OpenFile {
     /// MM_MADVISE.
     pub(crate) fn mm_madvise(&self, request: &mut uapi::shadowmm_mm_range) -> CoreResult<()> {
         let advice = Advice::from_number(request.arg as i32)?;
-        self.changing(|space, table| {
+        let advise = |space: AddressSpace<'_, '_, Kernel>, table: &Table<'_>| {
             space.madvise(table, VirtAddr(request.addr), request.len, advice)
-        })
+        };
+        match advice.changes_flags() {
+            true => self.changing(advise),
+            false => self.windows.current()?.with_host(advise),
+        }
     }
 
     /// MM_BRK.

@@ -40,6 +40,7 @@ use core::sync::atomic::AtomicI64;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::SeqCst;
 use kernel::mm::virt::flags;
 use kernel::mm::virt::VmaNew;
 use kernel::new_mutex;
@@ -220,7 +221,7 @@ impl Window {
             .into();
         // Nobody is at work in it yet. A boot that failed has no windows.
         let pages = window.with(|space| {
-            window.tell_vmas(space.map_count());
+            window.count_vmas(&space);
             Ok(space.cells().charged())
         });
         let pages = pages.unwrap_or(0);
@@ -241,21 +242,36 @@ impl Window {
 
     /// Tells its user how many pages there are, where they have become many more or fewer
     /// than he knows of: his other processes count in the same place.
-    pub(super) fn count_pages(&self, now: i64) {
-        if self.pages.load(Relaxed).abs_diff(now) >= TOLD_PAGES {
+    pub(super) fn count_pages(&self, charged: impl Fn() -> i64) {
+        // Who was kept from telling what he had read tells of a past: the last to tell looks again.
+        loop {
+            let now = charged();
+            if self.pages.load(SeqCst).abs_diff(now) < TOLD_PAGES {
+                return;
+            }
             self.tell_pages(now);
         }
     }
 
     fn tell_pages(&self, now: i64) {
         // Two at once tell of what each has seen, one after the other.
-        let before = self.pages.swap(now, Relaxed);
+        let before = self.pages.swap(now, SeqCst);
         self.file.account.settle(Kind::Pages, before, now);
     }
 
-    /// Tells its user how many VMAs there are.
+    /// Tells its user how many VMAs there are, by whoever may have changed that: as above.
+    fn count_vmas(&self, space: &AddressSpace<'_, '_, Kernel>) {
+        loop {
+            let now = space.map_count();
+            if self.vmas.load(SeqCst) == now {
+                return;
+            }
+            self.tell_vmas(now);
+        }
+    }
+
     fn tell_vmas(&self, now: u64) {
-        let before = self.vmas.swap(now, Relaxed);
+        let before = self.vmas.swap(now, SeqCst);
         if before != now {
             let account = &self.file.account;
             account.settle(Kind::Vmas, before as i64, now as i64);
@@ -323,8 +339,8 @@ impl Window {
         let locked = Locked::new(self)?;
         let counted = |space: AddressSpace<'_, '_, Kernel>, table: &Table<'_>| {
             let done = job(space, table);
-            self.count_pages(space.cells().charged());
-            self.tell_vmas(space.map_count());
+            self.count_pages(|| space.cells().charged());
+            self.count_vmas(&space);
             done
         };
         // SAFETY: The mmap lock is held while `locked` lives.
@@ -339,6 +355,16 @@ impl Window {
     ) -> CoreResult<R> {
         let _one = self.file.account.charge(Kind::Vmas, 1)?;
         self.with_host(job)
+    }
+
+    /// The same for what mostly makes fewer: it is told whether it may make one more.
+    pub(super) fn change_if<R>(
+        &self,
+        job: impl FnOnce(AddressSpace<'_, '_, Kernel>, &Table<'_>, CoreResult<()>) -> CoreResult<R>,
+    ) -> CoreResult<R> {
+        let one = self.file.account.charge(Kind::Vmas, 1);
+        let may = one.as_ref().map(|_| ()).map_err(|&error| error);
+        self.with_host(|space, table| job(space, table, may))
     }
 
     /// Notes whose it is: a child's process is not there yet when its window is made, and
