@@ -97,7 +97,9 @@ impl Remap {
         }
         let last = window.end.0.checked_sub(self.new_len);
         let is_inside = last.is_some_and(|last| self.new_addr <= last);
-        if !is_inside || self.new_addr < window.start.0 {
+        // Without MREMAP_FIXED it is a hint, and 0 is none.
+        let is_below = self.has(MREMAP_FIXED) && self.new_addr < window.start.0;
+        if !is_inside || is_below {
             return Err(Error::BadRange);
         }
         if !VirtAddr(self.new_addr).is_page_aligned() {
@@ -249,7 +251,7 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         let mut vma = vma;
         let source = |addr| space.vma_lookup(addr).ok_or(Error::NothingThere);
         if remap.has(MREMAP_FIXED) {
-            self.munmap(host, VirtAddr(remap.new_addr), remap.new_len)?;
+            self.munmap(host, VirtAddr(remap.new_addr), remap.new_len, Ok(()))?;
             vma = source(remap.addr)?;
         }
         if remap.old_len > remap.new_len {
@@ -269,7 +271,7 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
     /// Unmaps what is too much (`shrink_vma`).
     fn cut(&self, host: &dyn HostTable, remap: &Remap) -> Result<()> {
         let start = remap.addr.wrapping_add(remap.new_len);
-        self.munmap(host, VirtAddr(start), remap.delta())
+        self.munmap(host, VirtAddr(start), remap.delta(), Ok(()))
     }
 
     /// `vrm_set_new_addr`.
@@ -502,7 +504,7 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         if keeps {
             vma.set_flags(flags.without(VmFlags::ACCOUNT));
         }
-        let unmapped = self.munmap(host, VirtAddr(remap.addr), remap.old_len);
+        let unmapped = self.munmap(host, VirtAddr(remap.addr), remap.old_len, Ok(()));
         if unmapped.is_err() {
             space.system.account((remap.old_len >> PAGE_SHIFT) as i64);
             return;

@@ -5,6 +5,8 @@
 use super::world::*;
 use shadowmm_core::error::Errno;
 use shadowmm_core::mm::MmKnob;
+use shadowmm_core::mm::MremapRequest;
+use shadowmm_core::mm::VirtAddr;
 
 const MAYMOVE: u32 = 1;
 const TO: u32 = 3;
@@ -93,6 +95,32 @@ fn with_dontunmap_it_stays_and_is_empty() {
     // Nobody has written there: it may join another.
     world.map(4, 2, READ | WRITE);
     assert_eq!(world.maps(), "0+6 rw-p\n100+4 rw-p\n");
+    world.finish();
+}
+
+#[test]
+fn with_dontunmap_the_place_is_a_hint() {
+    let world = World::new();
+    world.map(0, 4, READ | WRITE);
+    world.touch(0, 4);
+    let mut request = MremapRequest {
+        addr: at(0),
+        old_len: 4 * PAGE,
+        new_len: 4 * PAGE,
+        flags: DONTUNMAP,
+        new_addr: VirtAddr(0),
+    };
+    let remap = |request: &MremapRequest| world.space.mremap(&world.host, request);
+    // Without one, and with one that is below the window.
+    for hint in [0, PAGE] {
+        request.new_addr = VirtAddr(hint);
+        let moved = remap(&request).unwrap();
+        assert_ne!(moved, at(0));
+        assert!(world.space.page_at(moved).pfn.is_some());
+        request.addr = moved;
+    }
+    request.flags |= TO;
+    assert_eq!(errno(remap(&request)), Some(Errno::EINVAL));
     world.finish();
 }
 
