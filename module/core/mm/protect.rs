@@ -32,9 +32,9 @@ impl Entry {
     }
 
     /// The entry of a page that nobody needs, unless somebody writes to it
-    /// (`madvise_free_pte_range`).
+    /// (`madvise_free_pte_range`). A part of 2 MiB that others have, too, is left as it is.
     fn lazily_freed(self) -> Self {
-        match self.has(Entry::ZERO | Entry::FILE) {
+        match self.has(Entry::ZERO | Entry::FILE | Entry::PART) {
             true => self,
             false => self.without(Entry::DIRTY | Entry::ACCESSED),
         }
@@ -57,24 +57,32 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         range: VirtRange,
         flags: VmFlags,
     ) {
-        self.change_range(host, range, &|entry| entry.protected(flags));
+        let all = |_| true;
+        self.change_range(host, range, all, &|entry| entry.protected(flags));
     }
 
     /// Forgets of the anonymous pages in a range that somebody has written to them
     /// (`madvise_free_single_vma`). The caller has the mmap lock, or the VMA's.
     pub(super) fn lazy_free(&self, host: &dyn HostTable, range: VirtRange) {
-        self.change_range(host, range, &Entry::lazily_freed);
+        // 2 MiB that others have, too, are passed over as a whole (`madvise_free_huge_pmd`).
+        let alone = |entry: Entry| {
+            let page = self.system.mm.sparse.page(entry.pfn());
+            page.is_some_and(|page| page.count() == 1)
+        };
+        self.change_range(host, range, alone, &Entry::lazily_freed);
     }
 
+    /// Changes the entries in a range: of 2 MiB those that are `wanted`.
     fn change_range(
         &self,
         host: &dyn HostTable,
         range: VirtRange,
+        wanted: impl Fn(Entry) -> bool,
         change: &impl Fn(Entry) -> Entry,
     ) {
         let tables = self.tables();
         let Ok(()) = tables.for_each_pmd(range.start.0, range.end.0, |pmd, part| {
-            self.change_pmds(host, pmd, part, change);
+            self.change_pmds(host, pmd, part, &wanted, change);
             Ok::<(), Infallible>(())
         });
     }
@@ -84,11 +92,16 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         host: &dyn HostTable,
         pmd: Table<'m>,
         range: VirtRange,
+        wanted: &impl Fn(Entry) -> bool,
         change: &impl Fn(Entry) -> Entry,
     ) {
         for part in Level::Pmd.parts(range) {
             let index = Level::Pmd.index(part.start);
-            if pmd.get(index).is_huge() {
+            let huge = Some(pmd.get(index)).filter(|entry| entry.is_huge());
+            if huge.is_some_and(|entry| !wanted(entry)) {
+                continue;
+            }
+            if huge.is_some() {
                 match part.len() {
                     HUGE_SIZE => {
                         self.change_entries(host, (pmd, Level::Pmd), index..=index, part, change)

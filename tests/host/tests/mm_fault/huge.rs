@@ -12,6 +12,8 @@ use shadowmm_core::phys::Pfn;
 use std::sync::atomic::Ordering::Relaxed;
 
 const PAGES: u64 = HUGE / PAGE;
+/// Of an entry, as the processor has it (`_PAGE_DIRTY`).
+const DIRTY: u64 = 1 << 6;
 
 fn machine() -> Machine {
     let machine = Machine::two_nodes();
@@ -174,6 +176,27 @@ fn a_fork_shares_it_and_a_write_copies_a_page() {
         }
         machine.finish();
     }
+}
+
+#[test]
+fn what_a_fork_shares_is_not_freed_lazily() {
+    let machine = machine();
+    let process = machine.process();
+    let at = map(&process, 1);
+    process.write(at, 7);
+    let child = process.fork();
+    for pages in [PAGES, 10] {
+        process.advise(at, pages, Advice::Free);
+        assert!(is_huge(&process, at));
+        let leaf = process.space.page_at(VirtAddr(at)).leaf;
+        assert!(leaf.has(DIRTY));
+    }
+    child.exit();
+    process.advise(at, PAGES, Advice::Free);
+    assert!(is_huge(&process, at));
+    assert!(!process.space.page_at(VirtAddr(at)).leaf.has(DIRTY));
+    process.exit();
+    machine.finish();
 }
 
 #[test]
