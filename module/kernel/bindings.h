@@ -153,6 +153,13 @@ void shadowmm_daemon_run(unsigned int kind, int nid);
 umode_t shadowmm_report_mode(umode_t mode);
 struct proc_dir_entry *shadowmm_report(struct proc_dir_entry *entry);
 struct proc_dir_entry *shadowmm_report_dir(const char *name, umode_t mode, struct proc_dir_entry *parent);
+struct work_struct;
+bool shadowmm_removals_create(void);
+void shadowmm_removals_finish(void);
+unsigned long shadowmm_removal_end(void);
+void shadowmm_remove_entry(struct proc_dir_entry *entry, unsigned long end);
+void shadowmm_remove_by(struct work_struct *work);
+
 bool shadowmm_proc_create(void);
 void shadowmm_proc_remove(void);
 void shadowmm_proc_update_nodes(void);

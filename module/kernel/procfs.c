@@ -161,9 +161,14 @@ bool shadowmm_proc_create(void)
 
 	if (!dir)
 		return false;
+	if (!shadowmm_removals_create()) {
+		proc_remove(dir);
+		return false;
+	}
 	if (!shadowmm_report_dir("extfrag", 0500, dir) || !make_tunables(dir) ||
 	    !make_files(dir, files, ARRAY_SIZE(files), -1) || !shadowmm_proc_slab_create(dir) ||
 	    !shadowmm_proc_mm_create(dir)) {
+		shadowmm_removals_finish();
 		proc_remove(dir);
 		return false;
 	}
@@ -175,17 +180,23 @@ bool shadowmm_proc_create(void)
 
 void shadowmm_proc_remove(void)
 {
+	struct proc_dir_entry *dir;
+
 	shadowmm_proc_slab_remove();
 	shadowmm_proc_mm_remove();
 	mutex_lock(&lock);
-	proc_remove(shadowmm_dir);
+	dir = shadowmm_dir;
 	shadowmm_dir = NULL;
 	memset(node_dirs, 0, sizeof(node_dirs));
 	mutex_unlock(&lock);
+	/* What goes by itself is below this. */
+	shadowmm_removals_finish();
+	proc_remove(dir);
 }
 
 void shadowmm_proc_update_nodes(void)
 {
+	unsigned long end = shadowmm_removal_end();
 	unsigned int nid;
 	u64 nodes;
 
@@ -195,7 +206,7 @@ void shadowmm_proc_update_nodes(void)
 		bool wanted = nodes >> nid & 1;
 
 		if (!wanted && node_dirs[nid]) {
-			proc_remove(node_dirs[nid]);
+			shadowmm_remove_entry(node_dirs[nid], end);
 			node_dirs[nid] = NULL;
 		} else if (wanted && !node_dirs[nid]) {
 			/* Without memory for it the node goes without files. */

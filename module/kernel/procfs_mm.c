@@ -22,7 +22,6 @@ struct shadowmm_space_dir {
 /* Whether directories are still to be removed one by one: guards the next. */
 static DEFINE_SPINLOCK(mm_lock);
 static struct proc_dir_entry *mm_dir;
-static struct workqueue_struct *removals;
 
 #define FILE_BITS 2
 
@@ -254,8 +253,7 @@ static void remove_dir(struct work_struct *work)
 
 /*
  * Has a directory go, soon: whoever reads in it is waited for, and may himself wait for
- * the mmap lock that the caller has. Or for somebody who never answers, where what is read
- * is to go to memory that has yet to come from a file: so each is waited for by itself.
+ * the mmap lock that the caller has (procfs_remove.c).
  */
 void shadowmm_proc_space_remove(struct shadowmm_space_dir *dir)
 {
@@ -267,7 +265,7 @@ void shadowmm_proc_space_remove(struct shadowmm_space_dir *dir)
 	stays = mm_dir;
 	if (stays) {
 		INIT_WORK(&dir->removal, remove_dir);
-		queue_work(removals, &dir->removal);
+		shadowmm_remove_by(&dir->removal);
 	}
 	spin_unlock(&mm_lock);
 	if (!stays)
@@ -277,24 +275,14 @@ void shadowmm_proc_space_remove(struct shadowmm_space_dir *dir)
 
 bool shadowmm_proc_mm_create(struct proc_dir_entry *parent)
 {
-	/* As many at once as there may be: each that waits waits for a task that can't go on either. */
-	removals = alloc_workqueue("shadowmm_mm", WQ_UNBOUND, WQ_UNBOUND_MAX_ACTIVE);
-	if (!removals)
-		return false;
 	mm_dir = proc_mkdir_mode("mm", 0555, parent);
-	if (!mm_dir)
-		destroy_workqueue(removals);
 	return mm_dir;
 }
 
-/*
- * There is no window any more. Who still reads in a directory is waited for: proc_remove() does
- * that for every file of every module, and nothing ends it but the reader's going on.
- */
+/* There is no window any more, and no directory goes by itself from now on. */
 void shadowmm_proc_mm_remove(void)
 {
 	spin_lock(&mm_lock);
 	mm_dir = NULL;
 	spin_unlock(&mm_lock);
-	destroy_workqueue(removals);
 }

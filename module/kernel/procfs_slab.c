@@ -122,9 +122,9 @@ static bool keep(struct proc_dir_entry *pde, unsigned int cache, const char *nam
 	return true;
 }
 
-static void forget(struct entry *entry)
+static void forget(struct entry *entry, unsigned long end)
 {
-	proc_remove(entry->pde);
+	shadowmm_remove_entry(entry->pde, end);
 	list_del(&entry->list);
 	kfree(entry);
 }
@@ -139,7 +139,7 @@ static bool make_way(const char *name)
 			continue;
 		if (!entry->link)
 			return false;
-		forget(entry);
+		forget(entry, shadowmm_removal_end());
 		return true;
 	}
 	return true;
@@ -190,15 +190,16 @@ void shadowmm_proc_cache_link(unsigned int cache, const char *alias, const char 
 	mutex_unlock(&lock);
 }
 
-/* The cache's directory and links, or with 0 all. Waits for those who are reading. */
+/* The cache's directory and links, or with 0 all. Waits for those who are reading, but not for long. */
 void shadowmm_proc_cache_remove(unsigned int cache)
 {
+	unsigned long end = shadowmm_removal_end();
 	struct entry *entry, *next;
 
 	mutex_lock(&lock);
 	list_for_each_entry_safe_reverse(entry, next, &entries, list) {
 		if (!cache || entry->cache == cache)
-			forget(entry);
+			forget(entry, end);
 	}
 	mutex_unlock(&lock);
 }
