@@ -349,10 +349,13 @@ static void stranger(int fd, __u32 id)
 /* Address spaces have caches of their own, which nobody takes from under them. */
 static void their_caches(int fd)
 {
-	static const char *const names[] = { "mm_struct", "vm_area_struct", "maple_node" };
+	static const char *const names[] = { "mm_struct", "vm_area_struct", "maple_node", "shmem_inode_cache" };
 
 	for (unsigned int i = 0; i < COUNT(names); i++) {
 		struct shadowmm_cache find = REQUEST(shadowmm_cache), destroy = REQUEST(shadowmm_cache);
+		struct shadowmm_object one = REQUEST(shadowmm_object);
+		struct shadowmm_objects many = REQUEST(shadowmm_objects);
+		__u64 objects[2];
 
 		find.op = SHADOWMM_CACHE_FIND;
 		name_it(find.name, names[i]);
@@ -360,6 +363,14 @@ static void their_caches(int fd)
 		destroy.op = SHADOWMM_CACHE_DESTROY;
 		destroy.cache = find.cache;
 		refused("DESTROY: a cache of address spaces", fd, SHADOWMM_IOC_CACHE, &destroy, &CacheNeeded);
+		/* Who wrote to one would tell faults what to map. */
+		one.op = many.op = SHADOWMM_OBJECT_ALLOC;
+		one.nid = many.nid = -1;
+		one.cache = many.cache = find.cache;
+		refused("OBJECT: of a cache of address spaces", fd, SHADOWMM_IOC_OBJECT, &one, &CacheNeeded);
+		many.count = COUNT(objects);
+		many.objects = (unsigned long)objects;
+		refused("OBJECTS: of a cache of address spaces", fd, SHADOWMM_IOC_OBJECTS, &many, &CacheNeeded);
 	}
 }
 

@@ -159,6 +159,9 @@ static void pages_are_limited(void)
 
 static void objects_are_limited(void)
 {
+	struct shadowmm_cache large = { .op = SHADOWMM_CACHE_FIND };
+	struct shadowmm_object one = { .op = SHADOWMM_OBJECT_ALLOC, .nid = -1 };
+	struct shadowmm_objects many = { .op = SHADOWMM_OBJECT_ALLOC, .nid = -1, .count = 1 };
 	__u64 object, first = 0;
 	int fd = open_device(), had = 0;
 
@@ -171,6 +174,13 @@ static void objects_are_limited(void)
 	same("what was freed", 0, kfree(fd, first));
 	same("may be had again", 0, kmalloc(fd, 32, 0, &object));
 	refused("objects of more than two pages are for others", kmalloc(fd, 8193, 0, &object), EPERM, LARGE_OBJECT);
+	/* The suite has made it. */
+	strcpy(large.name, "access-large");
+	same("a cache of such is found", 0, ASK(fd, SHADOWMM_IOC_CACHE, large));
+	one.cache = many.cache = large.cache;
+	refused("but an object of it is not to be had", ASK(fd, SHADOWMM_IOC_OBJECT, one), EPERM, LARGE_OBJECT);
+	many.objects = (uintptr_t)&object;
+	refused("nor are several", ASK(fd, SHADOWMM_IOC_OBJECTS, many), EPERM, LARGE_OBJECT);
 	close(fd);
 	same("they go with the file", 0, counted(OBJECTS));
 }
@@ -205,11 +215,11 @@ static void vmas_are_limited(void)
 	/* The stack of the window is one. */
 	long first = counted(VMAS);
 
-	/* Each with a gap behind it: neighbours would be merged. */
-	all = w_mmap(one, NULL, 64 * PAGE, PROT_NONE, PRIVATE);
-	same("a reservation", 0, w_munmap(one, all, 64 * PAGE));
-	for (had = 0; had < 64 / 2; had++) {
-		place = w_mmap(one, all + 2 * had * PAGE, PAGE, RW, PRIVATE | MAP_FIXED);
+	/* Each of three pages, with a gap behind it: neighbours would be merged. */
+	all = w_mmap(one, NULL, 128 * PAGE, PROT_NONE, PRIVATE);
+	same("a reservation", 0, w_munmap(one, all, 128 * PAGE));
+	for (had = 0; had < 128 / 4; had++) {
+		place = w_mmap(one, all + 4 * had * PAGE, 3 * PAGE, RW, PRIVATE | MAP_FIXED);
 		if (place == MAP_FAILED)
 			break;
 	}
@@ -217,8 +227,12 @@ static void vmas_are_limited(void)
 	refused("and not more", place == MAP_FAILED ? -1 : 0, EDQUOT, USER_LIMIT);
 	same("all are counted", USER_VMAS, counted(VMAS));
 	refused("nor may one be split", w_mprotect(one, all, PAGE, PROT_READ), EDQUOT, USER_LIMIT);
+	refused("nor have a hole", w_munmap(one, all + PAGE, PAGE), EDQUOT, USER_LIMIT);
+	same("an end of it may go", 0, w_munmap(one, all + 2 * PAGE, PAGE));
 	*all = 1;
 	same("what is there can be used", 1, *all);
+	same("and its pages given back", 0, w_madvise(one, all, PAGE, MADV_DONTNEED));
+	same("which is so", 0, *all);
 	fflush(stdout);
 	pid_t child = fork();
 	if (!child) {
@@ -229,7 +243,7 @@ static void vmas_are_limited(void)
 	}
 	waitpid(child, &status, 0);
 	same("a child for whose VMAs there is no room has no window", 7, WEXITSTATUS(status));
-	same("what is unmapped", 0, w_munmap(one, all, 30 * PAGE));
+	same("what is unmapped", 0, w_munmap(one, all, 60 * PAGE));
 	same("does not count", USER_VMAS - 15, counted(VMAS));
 	place = w_mmap(one, all, 2 * PAGE, RW, PRIVATE | MAP_FIXED);
 	expect("and may be had again", place == all);

@@ -674,6 +674,58 @@ static void reader(void)
 	same("who has what he has read", 0, status);
 }
 
+/* A cache's number, of a name that is free; 0 where it can't be made. */
+static unsigned int create(int device, const char *name)
+{
+	struct shadowmm_create request = { .head.size = sizeof(request), .object_size = 24 };
+
+	strcpy(request.name, name);
+	return ioctl(device, SHADOWMM_IOC_CREATE, &request) ? 0 : request.cache;
+}
+
+static int destroy(int device, unsigned int cache)
+{
+	struct shadowmm_cache request = { .head.size = sizeof(request), .op = SHADOWMM_CACHE_DESTROY, .cache = cache };
+
+	return ioctl(device, SHADOWMM_IOC_CACHE, &request);
+}
+
+/* The same with a file of a cache: who destroys that waits no longer than a moment, and its name may be given again. */
+static void reader_of_cache(void)
+{
+	const unsigned int page = 56;
+	const char *path = "/proc/shadowmm/slab/slow-reader/object_size";
+	int own = open_device(), status;
+	unsigned int cache = create(own, "slow-reader");
+	struct timespec began;
+	pid_t child;
+
+	expect("a cache has its directory", cache && !access(path, R_OK));
+	forget_arrivals();
+	order(HOLD);
+	child = fork();
+	if (!child) {
+		int size = open(path, O_RDONLY);
+		char *to = mmap(NULL, PAGE, RW, MAP_PRIVATE, file, page * PAGE);
+		ssize_t got = read(size, to, 64);
+
+		_exit(got != 3 || memcmp(to, "24\n", 3) || to[PAGE - 1] != (char)(page + 1));
+	}
+	expect("a process reads its size into a file", somebody_waits());
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	same("it is destroyed meanwhile", 0, destroy(own, cache));
+	expect("and its directory goes", access(path, F_OK) && errno == ENOENT);
+	cache = create(own, "slow-reader");
+	expect("another one of the name has one", cache && !access(path, R_OK));
+	same("which goes with it", 0, destroy(own, cache));
+	expect("nobody has waited for long", since(&began) < SOON);
+	same("while the first reader waits", 0, waitpid(child, NULL, WNOHANG));
+	order(ANSWER);
+	waitpid(child, &status, 0);
+	same("who has what he has read, too", 0, status);
+	close(own);
+}
+
 int main(void)
 {
 	char options[128];
@@ -721,6 +773,7 @@ int main(void)
 	gone(true);
 	gone(false);
 	reader();
+	reader_of_cache();
 	close(file);
 	if (umount2(DIR_, MNT_DETACH))
 		perror("umount");
