@@ -677,7 +677,8 @@ static void reader(void)
 /* A cache's number, of a name that is free; 0 where it can't be made. */
 static unsigned int create(int device, const char *name)
 {
-	struct shadowmm_create request = { .head.size = sizeof(request), .object_size = 24 };
+	/* SLAB_NO_MERGE: of a shared cache it would be a link. */
+	struct shadowmm_create request = { .head.size = sizeof(request), .object_size = 24, .flags = 1 << 12 };
 
 	strcpy(request.name, name);
 	return ioctl(device, SHADOWMM_IOC_CREATE, &request) ? 0 : request.cache;
