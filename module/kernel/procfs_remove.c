@@ -46,7 +46,8 @@ unsigned long shadowmm_removal_end(void)
 
 /*
  * Has an entry go, and waits until nobody reads there, but not beyond `end`: its name is free by then,
- * for that is the first that proc_remove() does.
+ * for that is the first that proc_remove() does. Where a directory of that name is made while somebody still
+ * reads in the old one, it is seen when he goes on: until then the VFS knows the name.
  */
 void shadowmm_remove_entry(struct proc_dir_entry *entry, unsigned long end)
 {

@@ -52,8 +52,8 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         self.cells.object_pages.fetch_add(less, Relaxed);
     }
 
-    /// The object of new shared memory, all of which is promised with it, unless it is
-    /// not to be (`shmem_zero_setup`).
+    /// The object of new shared memory, all of which is promised with it, unless each page is to be
+    /// when it comes (`shmem_zero_setup`).
     ///
     /// # Errors
     ///

@@ -65,7 +65,7 @@ cells! {
         size: AtomicU64,
         /// Pages that it has.
         pages: AtomicU64,
-        /// Pages that were promised for it.
+        /// Pages that were promised for it; 0 where each is when it comes (`MAP_NORESERVE`).
         promised: AtomicU64,
         /// Pages, those of its tables included, that somebody is charged with.
         charged: AtomicU64,
@@ -108,7 +108,10 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         if cells.users.fetch_sub(1, AcqRel) != 1 {
             return (Pages::ZERO, Pages::ZERO);
         }
-        let promised = Pages(cells.promised.load(Relaxed));
+        let promised = match cells.promised.load(Relaxed) {
+            0 => Pages(cells.pages.load(Relaxed)),
+            all => Pages(all),
+        };
         let charged = Pages(cells.charged.load(Relaxed));
         {
             let mut puts = Puts::new(self);
@@ -139,11 +142,11 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
 
     /// A page of an object, made where it has none, and there is `room` for that, with one reference
     /// more than it had.
-    fn page_of_shared(
-        &self,
+    fn page_of_shared<'s>(
+        &'s self,
         cells: &'m ShmCells,
         index: u64,
-        room: impl FnOnce() -> Result<(), Stop>,
+        room: impl FnOnce() -> Result<Option<Promise<'s, 'a, 'm, P>>, Stop>,
     ) -> Result<Pfn, Stop> {
         let place = place_of(index).ok_or(Stop::Bus)?;
         if index >= cells.size.load(Relaxed) {
@@ -153,7 +156,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         if let Some(pfn) = self.get_shared_page(cells, index) {
             return Ok(pfn);
         }
-        room()?;
+        let promise = room()?;
         let table = self.tables_of(cells).table_for(place, Level::Pte)?;
         if let Some(pfn) = self.get_there(table, slot)? {
             return Ok(pfn);
@@ -174,6 +177,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         page.count(UserStat::Mapped);
         page.keep(UserStat::Shmem);
         cells.pages.fetch_add(1, Relaxed);
+        core::mem::forget(promise);
         Ok(pfn)
     }
 
@@ -197,6 +201,15 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
             self.count_pages(page.zone_id(), UserStat::Mapped, 1);
         }
         Ok(Some(entry.pfn()))
+    }
+}
+
+/// A page that was promised, until it is there.
+struct Promise<'s, 'a, 'm, P: Platform>(&'s AddressSpaces<'a, 'm, P>);
+
+impl<P: Platform> Drop for Promise<'_, '_, '_, P> {
+    fn drop(&mut self) {
+        self.0.account(-1);
     }
 }
 
@@ -224,7 +237,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         let cells = spaces.cells::<ShmCells>(object);
         let cells = cells.map_err(|_: Error| Stop::Bus)?;
         let index = Level::Pte.index(self.addr);
-        let page = spaces.page_of_shared(cells, self.page_index(), || self.check_room());
+        let page = spaces.page_of_shared(cells, self.page_index(), || self.room_in(cells));
         self.charge_shared(cells);
         let pfn = match page {
             Ok(pfn) => pfn,
@@ -262,6 +275,17 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
             self.map_shared_around(table, cells);
         }
         entered
+    }
+
+    /// Whether the object may have a page more: its user, and where all of it was not promised at
+    /// first, everybody (`shmem_acct_blocks`).
+    fn room_in(&self, cells: &ShmCells) -> Result<Option<Promise<'_, 'a, 'm, P>>, Stop> {
+        self.check_room()?;
+        if cells.promised.load(Relaxed) != 0 {
+            return Ok(None);
+        }
+        self.space.charge(1).map_err(|_| Stop::Bus)?;
+        Ok(Some(Promise(&self.space.system)))
     }
 
     /// Who touches a page first is charged with it (`shmem_alloc_and_add_folio`), and with the

@@ -5,6 +5,7 @@
 use crate::world::*;
 use shadowmm_core::mm::Advice;
 use shadowmm_core::mm::FaultResult;
+use shadowmm_core::mm::MmKnob;
 use shadowmm_core::mm::VirtAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -229,6 +230,40 @@ fn an_owner_waits_for_who_looks() {
         assert_eq!(process.space.end(&process.host), 0);
         assert!(done.load(Relaxed));
     });
+    machine.finish();
+}
+
+#[test]
+fn what_is_not_promised_at_first_is_page_by_page() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let spaces = machine.spaces();
+    let at = process.map(64, RW, MAP_SHARED | MAP_NORESERVE);
+    assert_eq!(spaces.committed().0, 0);
+    for page in 0..8 {
+        process.write(at + page * PAGE, 1);
+    }
+    assert_eq!(spaces.committed().0, 8);
+    // Another's entries for the same pages are no more.
+    let child = process.fork();
+    assert_eq!(child.read(at), 1);
+    child.write(at + 8 * PAGE, 1);
+    assert_eq!(spaces.committed().0, 9);
+    // In mode 2 there is an end.
+    spaces.set_knob(MmKnob::OvercommitMemory, 2).unwrap();
+    spaces.set_knob(MmKnob::OvercommitKbytes, 4 * 11).unwrap();
+    for knob in [MmKnob::AdminReserveKbytes, MmKnob::UserReserveKbytes] {
+        spaces.set_knob(knob, 0).unwrap();
+    }
+    let write = |page| process.try_write(at + page * PAGE, 1);
+    assert_eq!(write(9), Ok(()));
+    assert_eq!(write(10), Err(FaultResult::Bus));
+    assert_eq!(write(3), Ok(()));
+    assert_eq!(spaces.committed().0, 10);
+    child.exit();
+    process.munmap(at, 64);
+    assert_eq!(spaces.committed().0, 0);
+    process.exit();
     machine.finish();
 }
 
