@@ -85,7 +85,10 @@ where
                 end: at,
             };
             self.undo_isolate(zone, id, begun);
-            self.undo_isolate(zone, id, whole(last));
+            if last != blocks.start {
+                // A page block that was let go may be somebody else's by now.
+                self.undo_isolate(zone, id, whole(last));
+            }
         }
         failed
     }

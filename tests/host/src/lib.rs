@@ -13,6 +13,7 @@ use shadowmm_core::phys::PageBytes;
 use shadowmm_core::platform::Lock;
 use shadowmm_core::platform::Platform;
 use shadowmm_core::platform::SpinWord;
+use std::cell::RefCell;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
@@ -92,6 +93,19 @@ impl Drop for PinnedSection<'_> {
     }
 }
 
+thread_local! {
+    static TOLD_OF_LOCKS: RefCell<Option<Box<dyn FnMut()>>> = const { RefCell::new(None) };
+}
+
+/// Does `work`, with `other` done before each lock that it takes on this thread: what
+/// somebody else could do meanwhile.
+pub fn between_locks<R>(other: impl FnMut() + 'static, work: impl FnOnce() -> R) -> R {
+    TOLD_OF_LOCKS.set(Some(Box::new(other)));
+    let done = work();
+    TOLD_OF_LOCKS.set(None);
+    done
+}
+
 /// A mutex as core's lock.
 pub struct HostLock<T>(Mutex<T>);
 
@@ -106,6 +120,11 @@ impl<T: Send> Lock<T> for HostLock<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, T> {
+        // It may take locks itself, which are not told.
+        if let Some(mut told) = TOLD_OF_LOCKS.take() {
+            told();
+            TOLD_OF_LOCKS.set(Some(told));
+        }
         self.0.lock().expect("a test panicked with the lock held")
     }
 }

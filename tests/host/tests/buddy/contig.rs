@@ -11,8 +11,11 @@ use shadowmm_core::buddy::gfp::*;
 use shadowmm_core::buddy::*;
 use shadowmm_core::error::Error;
 use shadowmm_core::page::PageState;
+use shadowmm_core::page::ZoneId;
+use shadowmm_core::page::ZoneType;
 use shadowmm_core::phys::*;
 use shadowmm_core::zone::Watermark;
+use shadowmm_host_tests::between_locks;
 
 const NODE: NodeId = NodeId(0);
 
@@ -212,6 +215,39 @@ fn bad_ranges_and_flags_are_refused() {
     world.buddy().validate().unwrap();
     assert_eq!(types(world, 4), [MigrateType::Movable; 4]);
     assert_eq!(world.page(600).state(), PageState::Tail);
+}
+
+#[test]
+fn a_page_block_that_was_let_go_is_let_go_once() {
+    let (world, owner) = machine(4);
+    // A block over two page blocks, of which neither can be had alone.
+    let request = request(GFP_HIGHUSER_MOVABLE, 10);
+    let pfn = world.buddy().alloc(&request).unwrap().0;
+    owner.adopt(world, pfn, 10);
+    let second = Pfn(pfn + 512);
+    let is_isolated = move || world.buddy().migratetype_of(second) == MigrateType::Isolate;
+    // Somebody else isolates the second one as soon as it is let go, and once.
+    let (mut was_isolated, mut others) = (false, false);
+    let other = move || {
+        if was_isolated && !is_isolated() && !others {
+            others = world.buddy().isolate_pageblock(second, true);
+            assert!(others);
+        }
+        was_isolated |= is_isolated();
+    };
+    let taken = between_locks(other, || {
+        let taken = take(world, second.0 + 64, second.0 + 128, GFP_KERNEL);
+        // Where no lock was taken after it was let go, now at the latest.
+        let _ = world
+            .buddy()
+            .free_report(ZoneId::new(NODE, ZoneType::Normal));
+        taken
+    });
+    assert_eq!(taken, Err(Error::NotMovable));
+    assert!(is_isolated());
+    assert!(world.buddy().isolate_pageblock(second, false));
+    world.buddy().validate().unwrap();
+    owner.check_all(world);
 }
 
 #[test]
