@@ -193,8 +193,8 @@ where
     ///
     /// # Errors
     ///
-    /// [`Error::OrderTooLarge`] for no page, those of
-    /// [`PageAllocator::alloc`], and those of
+    /// [`Error::OrderTooLarge`] for no page, or for a number that is no block's
+    /// with `__GFP_COMP`; those of [`PageAllocator::alloc`], and those of
     /// [`BuddySystem::alloc_contig_range`] for the flags.
     pub fn alloc_contig_pages(
         &self,
@@ -216,6 +216,11 @@ where
     ) -> Result<Pfn> {
         let mask = pages.0.checked_sub(1).ok_or(Error::OrderTooLarge)?;
         gfp_for_moving(gfp)?;
+        if gfp.has(gfp::__GFP_COMP) {
+            // What is no block at its own alignment is none anywhere.
+            let (start, end) = (Pfn(0), Pfn(pages.0));
+            block_of_range(PfnRange { start, end })?;
+        }
         let highest = gfp.zone()?;
         let zonelist = self.zones.node_zonelist(self.platform, nid, gfp)?;
         for zref in zonelist.iter(highest) {
@@ -235,12 +240,11 @@ where
                     start,
                     end: start + pages,
                 };
-                if self.could_be_had(zref.zone, id, range) {
-                    match self.try_contig_range(range, gfp, ContigFor::Other) {
-                        Ok(()) => return Ok(start),
-                        Err(Error::OrderTooLarge) => return Err(Error::OrderTooLarge),
-                        Err(_) => {}
-                    }
+                // Whatever is in the way, it need not be so at the next place.
+                if self.could_be_had(zref.zone, id, range)
+                    && self.try_contig_range(range, gfp, ContigFor::Other).is_ok()
+                {
+                    return Ok(start);
                 }
                 start = start + pages;
             }

@@ -269,6 +269,32 @@ fn a_place_for_many_pages_is_found() {
 }
 
 #[test]
+fn a_block_is_looked_for_behind_where_more_is_free() {
+    let (world, owner) = machine(4);
+    fill(world, owner, 100, |pfn| pfn < 1024);
+    // The first page block is free in one piece, which is more than is wanted.
+    let first = world.page(512).state_and_order();
+    assert_eq!(first, (PageState::Buddy, PageOrder::PAGEBLOCK));
+    let comp = GFP_KERNEL | __GFP_COMP;
+    let find = |pages| {
+        world
+            .buddy()
+            .alloc_contig_pages(Pages(pages), comp, NODE, None)
+    };
+    let pfn = find(64).unwrap();
+    assert!(pfn.0 >= 1024);
+    assert!(world.page(pfn.0).is_allocated(order_of(6)));
+    world.buddy().validate().unwrap();
+    owner.check_all(world);
+    world.buddy().free(pfn, order_of(6)).unwrap();
+    // No place has a block of these.
+    for pages in [96, 2048] {
+        assert_eq!(find(pages), Err(Error::OrderTooLarge));
+    }
+    world.buddy().validate().unwrap();
+}
+
+#[test]
 fn pages_of_cma_are_for_cma() {
     let (world, owner) = machine(4);
     for pfn in (1024..1536).step_by(512) {
