@@ -126,6 +126,12 @@ impl Daemons {
         self.kswapd_works.load(Relaxed)
     }
 
+    /// Counts that the node could not be balanced once more.
+    pub(super) fn note_failure(&self) {
+        let more = |failures: u32| Some(failures.saturating_add(1));
+        let _ = self.kswapd_failures.fetch_update(Relaxed, Relaxed, more);
+    }
+
     /// Whether the node is left to direct reclaim (`kswapd_test_hopeless`).
     pub fn is_hopeless(&self) -> bool {
         self.kswapd_failures() >= MAX_RECLAIM_RETRIES

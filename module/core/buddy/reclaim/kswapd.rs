@@ -243,7 +243,9 @@ where
             }
         }
         if !balanced && sc.nr_reclaimed.is_zero() && !boosted {
-            self.note_failure(nid);
+            if let Some(daemons) = self.zones.daemons(nid) {
+                daemons.note_failure();
+            }
         }
         if boosted {
             self.end_boosts(nid, highest, &boosts);
@@ -260,14 +262,6 @@ where
             }
         });
         sc.order
-    }
-
-    fn note_failure(&self, nid: NodeId) {
-        let Some(daemons) = self.zones.daemons(nid) else {
-            return;
-        };
-        let failures = daemons.kswapd_failures.load(Relaxed).saturating_add(1);
-        daemons.kswapd_failures.store(failures, Relaxed);
     }
 
     /// Takes back what the watermarks were boosted by when the reclaim began.
