@@ -262,6 +262,7 @@ where
             let order = PageOrder::ZERO;
             if zone_watermark_ok(&zone.free_counts, order, mark, reserve, flags) {
                 self.set_below_high(zone, id, false);
+                self.clear_hopeless_beside_others(zone.nid);
             }
         }
     }

@@ -21,6 +21,7 @@ use crate::buddy::Gfp;
 use crate::buddy::MemMap;
 use crate::buddy::ZoneTable;
 use crate::nodemask::NodeMask;
+use crate::page::ZoneId;
 use crate::page::ZoneType;
 use crate::page::NR_ZONE_TYPES;
 use crate::phys::NodeId;
@@ -130,6 +131,11 @@ impl Daemons {
     pub(super) fn note_failure(&self) {
         let more = |failures: u32| Some(failures.saturating_add(1));
         let _ = self.kswapd_failures.fetch_update(Relaxed, Relaxed, more);
+    }
+
+    /// Gives the node its background reclaim back (`kswapd_clear_hopeless`).
+    fn clear_hopeless(&self) {
+        self.kswapd_failures.store(0, Relaxed);
     }
 
     /// Whether the node is left to direct reclaim (`kswapd_test_hopeless`).
@@ -253,6 +259,28 @@ where
         if !self.pgdat_balanced(nid, order, highest) {
             return;
         }
-        daemons.kswapd_failures.store(0, Relaxed);
+        daemons.clear_hopeless();
+    }
+
+    /// Memory is no longer short in a zone of the node, without any reclaim: a
+    /// hopeless node gets its background reclaim back. Where requests can go to a
+    /// node behind it, none may come to reclaim here (the end of
+    /// `free_frozen_page_commit`).
+    #[cold]
+    #[inline(never)]
+    pub(in crate::buddy) fn clear_hopeless_beside_others(&self, nid: NodeId) {
+        let Some(daemons) = self.zones.daemons(nid) else {
+            return;
+        };
+        if daemons.is_hopeless() && self.has_memory_behind(nid) {
+            daemons.clear_hopeless();
+        }
+    }
+
+    /// Whether a node of a higher number has memory (`next_memory_node`).
+    fn has_memory_behind(&self, nid: NodeId) -> bool {
+        let behind = NodeMask::ALL.iter().filter(|other| other.0 > nid.0);
+        let mut zones = behind.flat_map(|nid| ZoneType::ALL.map(|kind| ZoneId::new(nid, kind)));
+        zones.any(|id| self.zones.zone(id).is_some_and(Zone::is_populated))
     }
 }

@@ -210,6 +210,46 @@ fn a_node_that_can_not_be_balanced_is_left_to_direct_reclaim() {
 }
 
 #[test]
+fn a_hopeless_node_is_not_so_when_its_owners_free_and_others_are_behind_it() {
+    let nodes = [
+        (0, ZoneType::Normal, 0, 1024),
+        (1, ZoneType::Normal, 1024, 2048),
+    ];
+    let world = World::new(&nodes, false);
+    world.platform.has_kswapd.store(true, Relaxed);
+    for (nid, kind, start, end) in nodes {
+        world.hand_off(start, end);
+        let zone = world.zone(nid, kind);
+        zone.set_watermark(Watermark::Min, Pages(64));
+        zone.set_watermark(Watermark::Low, Pages(80));
+        zone.set_watermark(Watermark::High, Pages(96));
+    }
+    let buddy = world.buddy();
+    for (nid, behind) in [(NodeId(0), true), (NodeId(1), false)] {
+        let mut kswapd = Kswapd::new(nid);
+        kswapd.step(&buddy, false);
+        kswapd.step(&buddy, false);
+        let here = request(GFP_NOWAIT | __GFP_THISNODE, 0).on(nid);
+        let mut held = vec![];
+        while let Ok(pfn) = buddy.alloc(&here) {
+            held.push(pfn);
+        }
+        while kswapd.step(&buddy, true) == Rest::No {}
+        let daemons = buddy.zones.daemons(nid).unwrap();
+        assert!(daemons.is_hopeless());
+        // Up to the high watermark nothing changes.
+        for pfn in held.drain(..32) {
+            buddy.free(pfn, PageOrder::ZERO).unwrap();
+            assert!(daemons.is_hopeless());
+        }
+        for pfn in held {
+            buddy.free(pfn, PageOrder::ZERO).unwrap();
+        }
+        assert_eq!(daemons.is_hopeless(), !behind);
+    }
+}
+
+#[test]
 fn a_boost_ends_with_the_round_that_saw_it() {
     let (world, _) = machine(16);
     world.world.platform.has_kswapd.store(true, Relaxed);
