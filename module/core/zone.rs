@@ -193,7 +193,8 @@ impl<P: Platform> Zone<P> {
         self.set_floor();
     }
 
-    /// Takes the boost back, as background reclaim does when it is through.
+    /// Takes the boost back, as background reclaim does when it is through. For
+    /// the holder of the zone's lock.
     pub(crate) fn end_boost(&self) {
         self.watermark_boost.store(0, Relaxed);
         self.set_floor();
@@ -211,7 +212,8 @@ impl<P: Platform> Zone<P> {
         self.flags.load(Relaxed) & BOOSTED != 0
     }
 
-    /// Notes whether a boost awaits background reclaim.
+    /// Notes whether a boost awaits background reclaim. For the holder of the
+    /// zone's lock.
     pub(crate) fn set_boosted(&self, boosted: bool) {
         self.set_flag(BOOSTED, boosted);
         self.set_floor();
@@ -240,7 +242,7 @@ impl<P: Platform> Zone<P> {
     /// Sets how many free pages are so many that no check of a single page could
     /// fail, nor do anything but succeed: the high watermark with all that may
     /// come to it, and no end where a boost is still to be told to background
-    /// reclaim.
+    /// reclaim. Whoever may not be alone holds the zone's lock.
     fn set_floor(&self) {
         let reserves = self.lowmem_reserve.iter();
         let reserve = reserves.map(|reserve| reserve.load(Relaxed)).max();

@@ -451,7 +451,7 @@ where
             pfn = self.rmqueue_buddy(zone, id, context, flags);
         }
         if flags.has(AllocFlags::KSWAPD) && zone.is_boosted() {
-            zone.set_boosted(false);
+            self.clear_boosted(zone, id);
             self.wakeup_kswapd(zone, Gfp::NONE, PageOrder::ZERO, id.kind());
         }
         pfn

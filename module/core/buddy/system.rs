@@ -412,6 +412,7 @@ where
         }
         let zone = self.map.page(pfn).map(|page| page.zone_id());
         if let Some(zone) = zone.and_then(|id| self.zones.zone(id)) {
+            let _areas = zone.free.lock();
             zone.add_cma(PageOrder::PAGEBLOCK.pages());
         }
         Ok(())

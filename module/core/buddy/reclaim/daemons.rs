@@ -26,6 +26,7 @@ use crate::page::ZoneType;
 use crate::page::NR_ZONE_TYPES;
 use crate::phys::NodeId;
 use crate::phys::PageOrder;
+use crate::platform::Lock;
 use crate::platform::Platform;
 use crate::report::NodeStat;
 use crate::trace::tell;
@@ -192,7 +193,7 @@ where
     ) {
         let nid = zone.nid;
         let Some(daemons) = self.zones.daemons(nid) else {
-            return zone.end_boost();
+            return self.end_boost(zone);
         };
         if zone.managed().is_zero() {
             return;
@@ -205,7 +206,7 @@ where
         if !daemons.kswapd_waits.load(SeqCst) {
             // Busy, and it will see; or not there.
             if !self.platform.has_kswapd(nid) {
-                zone.end_boost();
+                self.end_boost(zone);
             }
             return;
         }
@@ -230,6 +231,26 @@ where
             }
         });
         self.platform.wake_kswapd(nid);
+    }
+
+    /// Notes that a boost was told to background reclaim. Whoever changes what a
+    /// zone's floor is made of holds its lock, so that no older one comes last.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::buddy) fn clear_boosted(&self, zone: &Zone<P>, id: ZoneId) {
+        let mut areas = zone.free.lock();
+        let _locked = self.locked(zone, id, &mut areas);
+        zone.set_boosted(false);
+    }
+
+    /// Takes the whole boost back.
+    fn end_boost(&self, zone: &Zone<P>) {
+        if !zone.boost().is_zero() {
+            let mut areas = zone.free.lock();
+            let id = ZoneId::new(zone.nid, zone.kind);
+            let _locked = self.locked(zone, id, &mut areas);
+            zone.end_boost();
+        }
     }
 
     /// Asks each node of a request for background reclaim once
