@@ -33,6 +33,7 @@ use crate::page::NR_ZONE_TYPES;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::PAGE_SHIFT;
+use crate::platform::Lock;
 use crate::platform::Platform;
 use crate::tunables::Tunable;
 use crate::tunables::Tunables;
@@ -266,6 +267,7 @@ pub fn setup_per_zone_wmarks<P: Platform>(
     for zone in nodes.zones() {
         let factor = tunables.watermark_scale_factor;
         let marks = zone_marks(zone.kind, zone.managed(), lowmem, min_free_kbytes, factor);
+        let _areas = zone.free.lock();
         zone.set_watermark(Watermark::Min, marks.min);
         zone.set_watermark(Watermark::Low, marks.low);
         zone.set_watermark(Watermark::High, marks.high);
@@ -318,6 +320,8 @@ pub fn setup_per_zone_lowmem_reserve<P: Platform>(nodes: &Nodes<'_, P>, tunables
         }
         for zone in node.zones() {
             let reserve = lowmem_reserve(zone.kind, &managed, &tunables.lowmem_reserve_ratio);
+            // Linux needs none: there nothing is kept that is made of these.
+            let _areas = zone.free.lock();
             for (highest, pages) in ZoneType::ALL.into_iter().zip(reserve) {
                 zone.set_lowmem_reserve(highest, pages);
             }
