@@ -210,6 +210,16 @@ pub(super) struct Taken {
     pub(super) preferred: ZoneId,
 }
 
+/// How a walk of the zonelist ends.
+enum Walk {
+    /// With a block.
+    Taken(Taken),
+    /// Types were kept apart, and the next zone is another node's.
+    Remote,
+    /// No zone has room.
+    End,
+}
+
 impl<P, M, Z> BuddySystem<'_, P, M, Z>
 where
     P: Platform,
@@ -342,29 +352,44 @@ where
     }
 
     /// Walks the zonelist and takes a block from the first zone that has room
-    /// (`get_page_from_freelist`). A walk that keeps types apart is repeated
-    /// without that when it finds nothing, or would have to leave the node.
+    /// (`get_page_from_freelist`). A walk that passes over nodes whose kswapd is at
+    /// work is repeated without that when it finds nothing; one that keeps types
+    /// apart is, when it finds nothing even so, or would have to leave the node.
     #[inline]
     pub(super) fn get_page_from_freelist(
         &self,
         context: &AllocContext<'_, P>,
-        flags: AllocFlags,
+        mut flags: AllocFlags,
         nodes: Option<NodeMask>,
     ) -> Option<Taken> {
-        let taken = self.walk_zonelist(context, flags, nodes);
-        if taken.is_some() || !flags.has(AllocFlags::NOFRAGMENT) {
-            return taken;
+        let mut skip_kswapd_nodes = self.zones.nr_online_nodes() > 1;
+        let mut skipped_kswapd_nodes = false;
+        loop {
+            let skipped = skip_kswapd_nodes.then_some(&mut skipped_kswapd_nodes);
+            match self.walk_zonelist(context, flags, nodes, skipped) {
+                Walk::Taken(taken) => return Some(taken),
+                Walk::Remote => flags = flags.without(AllocFlags::NOFRAGMENT),
+                Walk::End if skip_kswapd_nodes && skipped_kswapd_nodes => {
+                    skip_kswapd_nodes = false;
+                }
+                Walk::End if flags.has(AllocFlags::NOFRAGMENT) => {
+                    flags = flags.without(AllocFlags::NOFRAGMENT);
+                }
+                Walk::End => return None,
+            }
         }
-        self.walk_zonelist(context, flags.without(AllocFlags::NOFRAGMENT), nodes)
     }
 
+    /// One walk. With `skipped` it passes over nodes whose kswapd is at work, and
+    /// notes that it did: others may be idle, where requests are bound to some.
     #[inline]
     fn walk_zonelist(
         &self,
         context: &AllocContext<'_, P>,
         flags: AllocFlags,
         nodes: Option<NodeMask>,
-    ) -> Option<Taken> {
+        mut skipped: Option<&mut bool>,
+    ) -> Walk {
         let mut preferred = None;
         for zref in context.zonelist.iter(context.highest) {
             if nodes.is_some_and(|nodes| !nodes.contains(zref.nid())) {
@@ -375,20 +400,26 @@ where
             let preferred = *preferred.get_or_insert(id);
             if flags.has(AllocFlags::NOFRAGMENT) && id.nid() != preferred.nid() {
                 // To be near matters more than to be tidy.
-                return None;
+                return Walk::Remote;
+            }
+            if let Some(skipped) = &mut skipped {
+                if self.is_kswapd_busy(id.nid()) {
+                    **skipped = true;
+                    continue;
+                }
             }
             if !self.has_room(zone, id, context, flags) {
                 continue;
             }
             if let Some(pfn) = self.rmqueue(zone, id, context, flags) {
-                return Some(Taken {
+                return Walk::Taken(Taken {
                     pfn,
                     zone: id,
                     preferred,
                 });
             }
         }
-        None
+        Walk::End
     }
 
     /// Whether the request may take from this zone. A zone that is found below

@@ -167,6 +167,15 @@ where
     M: MemMap,
     Z: ZoneTable<P>,
 {
+    /// Whether the node's background reclaim is awake (`waitqueue_active` of
+    /// `kswapd_wait`, the other way round); not where there is none.
+    #[inline]
+    pub(in crate::buddy) fn is_kswapd_busy(&self, nid: NodeId) -> bool {
+        let daemons = self.zones.daemons(nid);
+        daemons.is_some_and(|daemons| !daemons.kswapd_waits.load(Relaxed))
+            && self.platform.has_kswapd(nid)
+    }
+
     /// Whether a zone of the node is above its high watermark, and could give
     /// out a block of `order` (`pgdat_balanced`).
     pub fn pgdat_balanced(&self, nid: NodeId, order: PageOrder, highest: ZoneType) -> bool {

@@ -250,6 +250,46 @@ fn a_hopeless_node_is_not_so_when_its_owners_free_and_others_are_behind_it() {
 }
 
 #[test]
+fn nodes_whose_kswapd_is_awake_are_passed_over_as_long_as_others_have_room() {
+    let nodes = [
+        (0, ZoneType::Normal, 0, 1024),
+        (1, ZoneType::Normal, 1024, 2048),
+    ];
+    let world = World::new(&nodes, false);
+    for (_, _, start, end) in nodes {
+        world.hand_off(start, end);
+    }
+    let buddy = world.buddy();
+    let node_of = |gfp| {
+        let pfn = buddy.alloc(&request(gfp, 0).on(NODE)).unwrap();
+        buddy.free(pfn, PageOrder::ZERO).unwrap();
+        world.page(pfn.0).nid().0
+    };
+    // Nobody is awake where there is nobody.
+    assert_eq!(node_of(GFP_KERNEL), 0);
+    world.platform.has_kswapd.store(true, Relaxed);
+    // Both are awake still, so none is better than the other.
+    assert_eq!(node_of(GFP_KERNEL), 0);
+    let mut kswapd = Kswapd::new(NodeId(1));
+    assert_eq!(kswapd.step(&buddy, false), Rest::Nap(100));
+    assert_eq!(node_of(GFP_KERNEL), 1);
+    assert_eq!(node_of(GFP_KERNEL | __GFP_THISNODE), 0);
+    // With no room there, it is the first again.
+    let there = request(GFP_NOWAIT | __GFP_THISNODE, 0).on(NodeId(1));
+    let held: Vec<_> = std::iter::from_fn(|| buddy.alloc(&there).ok()).collect();
+    assert_eq!(held.len(), 1024);
+    assert_eq!(node_of(GFP_KERNEL), 0);
+    for pfn in held {
+        buddy.free(pfn, PageOrder::ZERO).unwrap();
+    }
+    // And when it waits, the first is the better one.
+    assert_eq!(node_of(GFP_KERNEL), 1);
+    let mut kswapd = Kswapd::new(NODE);
+    assert_eq!(kswapd.step(&buddy, false), Rest::Nap(100));
+    assert_eq!(node_of(GFP_KERNEL), 0);
+}
+
+#[test]
 fn a_boost_ends_with_the_round_that_saw_it() {
     let (world, _) = machine(16);
     world.world.platform.has_kswapd.store(true, Relaxed);

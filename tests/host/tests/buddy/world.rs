@@ -204,6 +204,10 @@ impl ZoneTable<Threads> for Zones {
         let (_, lists) = self.nodes.iter().find(|(node, _)| *node == nid)?;
         Some(lists[kind as usize])
     }
+
+    fn nr_online_nodes(&self) -> usize {
+        self.nodes.len()
+    }
 }
 
 /// Where a zone lies: node, kind, first page, page behind the last.
