@@ -61,6 +61,26 @@ pub const NR_WATERMARKS: usize = 4;
 const BELOW_HIGH: u32 = 1 << 0;
 /// The boost of the watermarks awaits reclaim (`ZONE_BOOSTED_WATERMARK`).
 const BOOSTED: u32 = 1 << 1;
+/// kswapd may be at work on it (`ZONE_RECLAIM_ACTIVE`).
+const RECLAIM_ACTIVE: u32 = 1 << 2;
+
+/// What of a zone's state lowers how many pages CPUs keep.
+#[derive(Clone, Copy)]
+pub(crate) struct Pressure(u32);
+
+impl Pressure {
+    /// See [`Zone::is_below_high`].
+    #[inline]
+    pub(crate) const fn is_below_high(self) -> bool {
+        self.0 & BELOW_HIGH != 0
+    }
+
+    /// See [`Zone::set_reclaim_active`].
+    #[inline]
+    pub(crate) const fn is_reclaim_active(self) -> bool {
+        self.0 & RECLAIM_ACTIVE != 0
+    }
+}
 
 /// One zone of one node.
 pub struct Zone<P: Platform> {
@@ -229,6 +249,17 @@ impl<P: Platform> Zone<P> {
     /// Notes whether the zone is below its high watermark.
     pub(crate) fn set_below_high(&self, below: bool) {
         self.set_flag(BELOW_HIGH, below);
+    }
+
+    /// Notes whether kswapd is at work on the zone.
+    pub(crate) fn set_reclaim_active(&self, active: bool) {
+        self.set_flag(RECLAIM_ACTIVE, active);
+    }
+
+    /// Whether it is short, and whether kswapd is at work on it, in one load.
+    #[inline]
+    pub(crate) fn pressure(&self) -> Pressure {
+        Pressure(self.flags.load(Relaxed))
     }
 
     fn set_flag(&self, flag: u32, set: bool) {

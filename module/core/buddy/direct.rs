@@ -179,7 +179,7 @@ where
         set.unsettle();
         let index = pageset::index_of(order, mt);
         set.push_head(index, &map, pfn, page);
-        let surplus = set.note_free(order, zone.is_below_high());
+        let surplus = set.note_free(order, zone.pressure());
         if surplus > 0 {
             self.free_surplus(zone, back.zone, set, surplus, index);
         }

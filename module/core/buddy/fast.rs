@@ -18,6 +18,11 @@
 //!         not reached its limit           surplus in sight
 //! ```
 //!
+//! While kswapd reclaims from a zone its gate is closed: few pages may be kept then,
+//! and requests look at other nodes first. Linux's look there from the moment that it
+//! is woken; here a page of a zone that has far more than its watermarks is given
+//! out until it begins.
+//!
 //! Where one answer is another, nothing has been done, and the page goes the way
 //! of `alloc.rs` and `pcp.rs`, which takes the same decisions step by step.
 

@@ -63,6 +63,7 @@ use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::phys::PAGEBLOCK_ORDER;
 use crate::tunables::MIN_PERCPU_PAGELIST_HIGH_FRACTION;
+use crate::zone::Pressure;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicI32;
 use core::sync::atomic::AtomicU32;
@@ -171,6 +172,8 @@ const TIGHT: u32 = 1 << 14;
 const BELOW_HIGH: u32 = 1 << 13;
 /// Somebody wants to be told of every page.
 const TOLD: u32 = 1 << 11;
+/// kswapd is at work on the zone.
+const RECLAIM_ACTIVE: u32 = 1 << 10;
 /// No pages are kept here.
 const DISABLED: u32 = 1 << 12;
 /// How many pages are put into an empty magazine: not as many as it has room
@@ -281,6 +284,12 @@ impl Pageset {
     /// that. For the holder of the zone's lock.
     pub(super) fn set_below_high(&self, below: bool) {
         self.set_gate(BELOW_HIGH, below);
+    }
+
+    /// Closes the gate for a zone that kswapd is at work on, or ends that. For the
+    /// holder of the zone's lock.
+    pub(super) fn set_reclaim_active(&self, active: bool) {
+        self.set_gate(RECLAIM_ACTIVE, active);
     }
 
     /// Closes the gate for somebody who wants to be told of every page, or ends
@@ -513,7 +522,7 @@ impl Pageset {
     /// nobody asks for (the first half of `free_frozen_page_commit`). The block is
     /// on its list already.
     #[inline]
-    pub(super) fn note_free(&self, order: PageOrder, is_below_high: bool) -> i32 {
+    pub(super) fn note_free(&self, order: PageOrder, pressure: Pressure) -> i32 {
         self.alloc_factor
             .store(self.alloc_factor.load(Relaxed) >> 1, Relaxed);
         let pages = 1i32 << (order.get() & 15);
@@ -535,7 +544,7 @@ impl Pageset {
             let more = free_count.wrapping_add(pages) as i16;
             self.free_count.store(i32::from(more), Relaxed);
         }
-        let high = self.nr_high(batch, free_high, is_below_high);
+        let high = self.nr_high(batch, free_high, pressure);
         if count < high {
             return 0;
         }
@@ -544,7 +553,7 @@ impl Pageset {
 
     /// Up to how many pages may stay, and tunes that (`nr_pcp_high`).
     #[inline]
-    fn nr_high(&self, batch: i32, free_high: bool, is_below_high: bool) -> i32 {
+    fn nr_high(&self, batch: i32, free_high: bool, pressure: Pressure) -> i32 {
         let min = self.high_min.load(Relaxed);
         let max = self.high_max.load(Relaxed);
         let high = clamp(self.high.load(Relaxed), min, max);
@@ -557,12 +566,17 @@ impl Pageset {
                 .store((high - (batch << BATCH_SCALE_MAX)).max(min), Relaxed);
             return 0;
         }
+        let free_count = self.free_count.load(Relaxed);
+        if pressure.is_reclaim_active() {
+            let high = (high - free_count.max(batch)).max(min);
+            self.high.store(high, Relaxed);
+            return high.min(batch << 2);
+        }
         if min == max {
             return high;
         }
         let count = self.total();
-        let free_count = self.free_count.load(Relaxed);
-        if is_below_high {
+        if pressure.is_below_high() {
             self.high
                 .store((high - free_count.max(batch)).max(min), Relaxed);
             return count.max(min);

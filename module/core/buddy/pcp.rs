@@ -202,7 +202,7 @@ where
         let index = pageset::index_of(order, mt);
         page.set_count(1);
         pageset.push_head(index, self.map, pfn, page);
-        let to_free = pageset.note_free(order, zone.is_below_high());
+        let to_free = pageset.note_free(order, zone.pressure());
         if to_free > 0 {
             self.free_surplus(zone, id, pageset, to_free, index);
         }
@@ -470,6 +470,18 @@ where
         zone.set_below_high(below);
         self.stats
             .for_each_pageset(id, |pageset| pageset.set_below_high(below));
+    }
+
+    /// Notes whether kswapd is at work on a zone, and has the CPUs look at every page
+    /// that comes back meanwhile: they may keep few then (`nr_pcp_high`).
+    #[cold]
+    #[inline(never)]
+    pub(super) fn set_reclaim_active(&self, zone: &Zone<P>, id: ZoneId, active: bool) {
+        // As above.
+        let _areas = zone.free.lock();
+        zone.set_reclaim_active(active);
+        self.stats
+            .for_each_pageset(id, |pageset| pageset.set_reclaim_active(active));
     }
 
     /// All zones that there are.

@@ -212,6 +212,7 @@ where
         let boosted = !boost.is_zero();
         let mut sc = ScanControl::new(gfp::GFP_KERNEL, order, highest);
         sc.is_kswapd = true;
+        self.update_reclaim_active(nid, highest, true);
         let mut balanced = false;
         while sc.priority >= 1 {
             let before = sc.nr_reclaimed;
@@ -247,6 +248,7 @@ where
                 daemons.note_failure();
             }
         }
+        self.update_reclaim_active(nid, highest, false);
         if boosted {
             self.end_boosts(nid, highest, &boosts);
             self.wakeup_kcompactd(nid, PageOrder::PAGEBLOCK, highest);
@@ -262,6 +264,14 @@ where
             }
         });
         sc.order
+    }
+
+    /// Notes whether reclaim is at work on the node's zones
+    /// (`update_reclaim_active`).
+    fn update_reclaim_active(&self, nid: NodeId, highest: ZoneType, active: bool) {
+        for (id, zone) in self.managed_zones(nid, highest) {
+            self.set_reclaim_active(zone, id, active);
+        }
     }
 
     /// Takes back what the watermarks were boosted by when the reclaim began.

@@ -9,12 +9,15 @@ use crate::world::*;
 use shadowmm_core::buddy::gfp::*;
 use shadowmm_core::buddy::*;
 use shadowmm_core::error::Error;
+use shadowmm_core::page::ZoneId;
 use shadowmm_core::page::ZoneType;
 use shadowmm_core::phys::*;
 use shadowmm_core::report::NodeStat;
 use shadowmm_core::trace::TraceEvent;
 use shadowmm_core::zone::Watermark;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Mutex;
 
 const NODE: NodeId = NodeId(0);
 
@@ -320,6 +323,93 @@ fn a_boost_ends_with_the_round_that_saw_it() {
     assert!(world.zone().boost().is_zero());
     let daemons = ZoneTable::<Threads>::daemons(&world.world.zones, NODE).unwrap();
     assert_eq!(daemons.kswapd_failures(), 0);
+}
+
+/// Gives pages back when it is asked, and notes how many the CPU keeps then.
+struct Watcher {
+    world: &'static TypedWorld,
+    stats: &'static Statistics<'static>,
+    held: Mutex<Vec<Pfn>>,
+    most: AtomicU32,
+    deferred: Deferred,
+}
+
+impl Watcher {
+    fn pageset(&self) -> &Pageset {
+        let id = ZoneId::new(NODE, ZoneType::Normal);
+        self.stats.pageset(CpuId(0), id).unwrap()
+    }
+
+    /// Frees so many, and says how many the CPU had at most meanwhile.
+    fn free(&self, pages: u64) -> u32 {
+        self.most.store(0, Relaxed);
+        for _ in 0..pages {
+            let Some(pfn) = self.held.lock().unwrap().pop() else {
+                break;
+            };
+            let buddy = self.world.buddy_with(self.stats);
+            buddy.free(pfn, PageOrder::ZERO).unwrap();
+            self.most.fetch_max(self.pageset().count(), Relaxed);
+        }
+        self.most.load(Relaxed)
+    }
+}
+
+impl Shrinker for Watcher {
+    fn name(&self) -> &'static str {
+        "watcher"
+    }
+
+    fn count(&self, _control: &ShrinkControl) -> u64 {
+        self.held.lock().unwrap().len() as u64
+    }
+
+    fn scan(&self, control: &mut ShrinkControl) -> Option<u64> {
+        self.free(control.nr_to_scan);
+        control.reclaimed += Pages(control.nr_to_scan);
+        Some(control.nr_to_scan)
+    }
+
+    fn deferred(&self) -> &Deferred {
+        &self.deferred
+    }
+}
+
+#[test]
+fn while_kswapd_is_at_work_cpus_keep_few_pages() {
+    for short in [false, true] {
+        let (world, _) = machine(64);
+        let stats: &'static _ = Box::leak(Box::new(world.own_pagesets(short)));
+        let buddy = world.buddy_with(stats);
+        buddy.setup_pagesets(|_| 1);
+        let get = |_| buddy.alloc(&request(GFP_KERNEL, 0)).unwrap();
+        let watcher: &'static Watcher = Box::leak(Box::new(Watcher {
+            world,
+            stats,
+            held: Mutex::new((0..20_000).map(get).collect()),
+            most: AtomicU32::new(0),
+            deferred: Deferred::new(),
+        }));
+        let shrinkers = &world.world.platform.shrinkers;
+        shrinkers.lock().unwrap().push(watcher);
+        let limits = watcher.pageset().limits();
+        let few = limits.batch << 2;
+        assert!(few < limits.high_min, "{limits:?}");
+        assert!(watcher.free(300) > few);
+        // The zone is short from now on, though no request has seen it.
+        let free = world.zone().free_counts.free_pages();
+        let high = |pages| world.zone().set_watermark(Watermark::High, pages);
+        high(free + Pages(2000));
+        buddy.balance_pgdat(NODE, PageOrder::ZERO, ZoneType::Normal);
+        let id = ZoneId::new(NODE, ZoneType::Normal);
+        assert!(!buddy.zone_state(id).unwrap().below_high);
+        assert!(world.zone().free_counts.free_pages() > free + Pages(2000));
+        // What it was asked for last found few at all times.
+        assert!(watcher.most.load(Relaxed) <= few);
+        high(Pages(96));
+        assert!(watcher.free(300) > few);
+        buddy.validate().unwrap();
+    }
 }
 
 #[test]
