@@ -145,10 +145,10 @@ raced() {
 }
 
 # quiet: the kernel has complained of nothing since it was booted, but for KCSAN, whose races may be of the kernel's own, and of
-# memory that a test has it take for broken (MADV_HWPOISON).
+# memory that a test has it take for broken (MADV_HWPOISON), and of what a suite does `on_purpose`.
 quiet() {
     local bad='WARNING: |BUG: |Oops|soft lockup|hung task|blocked for more than|detected stalls|possible .* detected|refcount_t|Bad page|corruption|general protection|held blocks? could not|thread of node .* could not|UBSAN:'
-    ! dmesg | grep -vF -e 'BUG: KCSAN:' -e 'hardware memory corruption' | grep -E "$bad"
+    ! dmesg | grep -vF -e 'BUG: KCSAN:' -e 'hardware memory corruption' ${on_purpose:+-e "$on_purpose"} | grep -E "$bad"
 }
 
 # areas: the pages of each CMA area that are nobody's.

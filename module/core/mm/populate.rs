@@ -91,9 +91,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             let faults = !there.is_present() || (write && !there.is_writable());
             match self.fault_in(host, vma.cells(), VirtAddr(*at), access, false) {
                 Ok(mapped) => {
-                    self.cells
-                        .populated
-                        .fetch_add(u64::from(faults), Relaxed);
+                    self.cells.populated.fetch_add(u64::from(faults), Relaxed);
                     if mapped.major {
                         self.cells.maj_flt.fetch_add(1, Relaxed);
                     }
