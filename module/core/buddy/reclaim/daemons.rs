@@ -168,7 +168,8 @@ where
     Z: ZoneTable<P>,
 {
     /// Whether the node's background reclaim is awake (`waitqueue_active` of
-    /// `kswapd_wait`, the other way round); not where there is none.
+    /// `kswapd_wait`, the other way round); not where there is none. Who was woken
+    /// waits until he runs; in Linux he is off the queue at once.
     #[inline]
     pub(in crate::buddy) fn is_kswapd_busy(&self, nid: NodeId) -> bool {
         let daemons = self.zones.daemons(nid);
