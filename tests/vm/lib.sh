@@ -86,6 +86,9 @@ sound() { shadowmm validate | grep 'All invariants hold'; }
 # vmstat NAME: a counter of /proc/shadowmm/vmstat.
 vmstat() { awk -v name="$1" '$1 == name { print $2 }' /proc/shadowmm/vmstat; }
 
+# held_pages: how many pages open files have.
+held_pages() { shadowmm status --json | sed -nE 's/.*"held_pages": ([0-9]+).*/\1/p'; }
+
 # nothing_held: nobody has a page, nor the device open, but who asks.
 nothing_held() {
     [[ $(shadowmm status --json | sed -nE 's/.*"(held_pages|open_files)": ([0-9]+).*/\1 \2/p' | sort) == $'held_pages 0\nopen_files 1' ]]
