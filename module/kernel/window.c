@@ -116,7 +116,7 @@ static vm_fault_t serve(struct vm_fault *vmf)
 	else if (vmf->flags & FAULT_FLAG_INSTRUCTION)
 		access = SHADOWMM_EXECUTE;
 	switch (shadowmm_window_fault(vmf->vma->vm_private_data, &table, vmf->real_address,
-				      access, user, &unread)) {
+				      access, vmf->flags & FAULT_FLAG_TRIED, &unread)) {
 	case SHADOWMM_FAULT_DONE:
 		return VM_FAULT_NOPAGE;
 	case SHADOWMM_FAULT_ACCERR:

@@ -75,8 +75,6 @@ pub struct Mapped {
     pub writable: bool,
     /// Whether it was entered as part of 2 MiB.
     pub huge: bool,
-    /// Whether its content had to be read from a file (`VM_FAULT_MAJOR`).
-    pub major: bool,
 }
 
 impl Mapped {
@@ -86,7 +84,6 @@ impl Mapped {
             pfn: entry.pfn(),
             writable: entry.is_writable() && entry.has(Entry::DIRTY),
             huge: false,
-            major: false,
         }
     }
 }
@@ -149,15 +146,16 @@ pub(super) fn is_allowed(flags: VmFlags, access: Access) -> bool {
 }
 
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
-    /// Serves a fault of a process. Whoever comes has one of the host's locks, so that
-    /// the window stays where it is.
+    /// Serves a fault of a process, who has `tried` before if the page was to be read first
+    /// (`FAULT_FLAG_TRIED`, which makes the fault a major one). Whoever comes has one of the
+    /// host's locks, so that the window stays where it is.
     #[inline]
     pub fn fault<H: HostTable + ?Sized>(
         &self,
         host: &H,
         addr: VirtAddr,
         access: Access,
-        _user: bool,
+        tried: bool,
     ) -> FaultResult {
         let cells = self.cells;
         let vma_lock = [&cells.faults_vma_lock, &cells.failed_vma_lock];
@@ -175,7 +173,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         match done {
             Ok(mapped) => {
                 served.fetch_add(1, Relaxed);
-                if mapped.major {
+                if tried {
                     cells.maj_flt.fetch_add(1, Relaxed);
                 }
                 FaultResult::Mapped(mapped)

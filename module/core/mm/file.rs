@@ -69,10 +69,6 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         self.space.cells.add_rss(kind, 1);
         self.note_locked(entry);
         self.tell_page(FaultKind::File, entry);
-        let mapped = self.enter(entry)?;
-        Ok(Mapped {
-            major: true,
-            ..mapped
-        })
+        self.enter(entry)
     }
 }

@@ -14,8 +14,8 @@
 //! page that was asked for.
 //!
 //! Memory that is read first gets single zero pages: there is no huge one
-//! ([`zero`](super::zero)). And nobody makes 2 MiB of pages that are there already
-//! (`khugepaged`).
+//! ([`zero`](super::zero)). Pages that are there already become 2 MiB where their process asks
+//! for it ([`collapse`](super::collapse)).
 
 use super::fault::Mapped;
 use super::fault::Stop;
@@ -49,12 +49,12 @@ use crate::trace::FaultKind;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Pages in 2 MiB (`HPAGE_PMD_NR`).
-const HUGE_PAGES: u64 = HUGE_SIZE / PAGE_SIZE;
+pub(super) const HUGE_PAGES: u64 = HUGE_SIZE / PAGE_SIZE;
 
 /// As `defrag` is `madvise`: no effort, but for those who have asked for 2 MiB
 /// (`vma_thp_gfp_mask`).
 const LIGHT: AllocRequest = AllocRequest::new(gfp::GFP_TRANSHUGE_LIGHT, PageOrder::PAGEBLOCK);
-const DIRECT: AllocRequest = AllocRequest::new(gfp::GFP_TRANSHUGE, PageOrder::PAGEBLOCK);
+pub(super) const DIRECT: AllocRequest = AllocRequest::new(gfp::GFP_TRANSHUGE, PageOrder::PAGEBLOCK);
 
 /// Who gets 2 MiB (`/sys/kernel/mm/transparent_hugepage/enabled`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl<P: Platform> AddressSpaces<'_, '_, P> {
 
 /// The 2 MiB around an address.
 #[inline]
-fn around(addr: VirtAddr) -> VirtRange {
+pub(super) fn around(addr: VirtAddr) -> VirtRange {
     let start = addr.0 & !(HUGE_SIZE - 1);
     VirtRange::new(start, start.saturating_add(HUGE_SIZE))
 }
@@ -245,7 +245,6 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
             pfn,
             writable,
             huge,
-            major: false,
         })
     }
 }

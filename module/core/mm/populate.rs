@@ -24,6 +24,8 @@ use core::sync::atomic::Ordering::Relaxed;
 pub struct Populate {
     pub(super) range: VirtRange,
     pub(super) told: Told,
+    /// Whether the first page was read for it.
+    pub(super) tried: bool,
 }
 
 /// What the caller is told of pages that could not be made.
@@ -90,11 +92,8 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             let there = self.page_at(VirtAddr(*at)).leaf;
             let faults = !there.is_present() || (write && !there.is_writable());
             match self.fault_in(host, vma.cells(), VirtAddr(*at), access, false) {
-                Ok(mapped) => {
+                Ok(_) => {
                     self.cells.populated.fetch_add(u64::from(faults), Relaxed);
-                    if mapped.major {
-                        self.cells.maj_flt.fetch_add(1, Relaxed);
-                    }
                     done = done.wrapping_add(1);
                     *at = at.wrapping_add(PAGE_SIZE);
                     rounds = 0;
@@ -133,7 +132,8 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         range: VirtRange,
         told: Told,
     ) -> Result<()> {
-        self.go_on(host, Populate { range, told })
+        let tried = false;
+        self.go_on(host, Populate { range, told, tried })
     }
 
     /// Goes on with what was left until a page was read.
@@ -145,6 +145,9 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         let mm = self.read();
         let mut at = populate.range.start.0;
         let end = populate.range.end.0;
+        if populate.tried {
+            self.cells.maj_flt.fetch_add(1, Relaxed);
+        }
         let done = match populate.told {
             Told::Nothing | Told::Mlock => mm.space.populate_mapped(host, &mut at, populate),
             Told::Read => mm.space.populate_all(host, &mut at, end, false),
@@ -153,7 +156,8 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         match done {
             Err(Error::FileNotRead) => {
                 let range = VirtRange::new(at, end);
-                host.populate_later(Populate { range, ..populate });
+                let (told, tried) = (populate.told, true);
+                host.populate_later(Populate { range, told, tried });
                 Ok(())
             }
             Err(error) => populate.refused(error),
@@ -173,14 +177,13 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         error: Error,
     ) -> Result<()> {
         populate.refused(error)?;
-        let Populate { range, .. } = populate;
+        let Populate { range, told, .. } = populate;
         let next = {
             let mm = self.read();
             let vma = mm.space.find_vma(range.start.0);
             vma.map_or(range.end.0, |vma| vma.end().min(range.end.0))
         };
-        let range = VirtRange::new(next, range.end.0);
-        self.go_on(host, Populate { range, ..populate })
+        self.mm_populate(host, VirtRange::new(next, range.end.0), told)
     }
 
     /// The mapped parts of a range, as their VMAs are to be (`__mm_populate`). Where
@@ -245,6 +248,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             host.populate_later(Populate {
                 range: VirtRange::new(at, end),
                 told: Told::Nothing,
+                tried: true,
             });
         }
     }

@@ -25,14 +25,14 @@ const TRIES: u32 = 16;
 /// # Safety
 ///
 /// Called by window.c with a VMA's window and the fault in it, with the VMA's lock or
-/// the mmap lock, and with room for the page that it is to read.
+/// the mmap lock, and with room for the page that it is to read; `tried` where it has done so.
 #[no_mangle]
 unsafe extern "C" fn shadowmm_window_fault(
     window: *mut c_void,
     table: *mut bindings::shadowmm_table,
     addr: usize,
     access: u32,
-    user: bool,
+    tried: bool,
     unread: *mut bindings::shadowmm_unread,
 ) -> u32 {
     // SAFETY: By this function's own.
@@ -46,7 +46,7 @@ unsafe extern "C" fn shadowmm_window_fault(
     // SAFETY: The caller's lock is held until this returns.
     let result = unsafe {
         window.with_table(table, &notes, |space, table| {
-            let result = space.fault(table, VirtAddr(addr as u64), access, user);
+            let result = space.fault(table, VirtAddr(addr as u64), access, tried);
             window.count_pages(|| space.cells().charged());
             Ok(result)
         })
@@ -92,20 +92,20 @@ unsafe extern "C" fn shadowmm_window_access(
         false => Access::Read,
     };
     let notes = Notes::default();
-    let (mut done, mut tries) = (0, 0);
+    let (mut done, mut tries, mut tried) = (0, 0, false);
     while done < len && tries < TRIES {
         let at = addr + done;
         let part = (len - done).min(PAGE_SIZE as usize - at % PAGE_SIZE as usize);
         // SAFETY: `buf` has as many bytes; the VMA stays while its lock is held.
         if unsafe { bindings::shadowmm_window_copy(table, at, buf.add(done).cast(), part, write) } {
-            (done, tries) = (done + part, 0);
+            (done, tries, tried) = (done + part, 0, false);
             continue;
         }
         // The entry is not there, or not any more.
         // SAFETY: The caller's lock is held until this returns.
         let result = unsafe {
             window.with_table(table, &notes, |space, table| {
-                let result = space.fault(table, VirtAddr(at as u64), access, false);
+                let result = space.fault(table, VirtAddr(at as u64), access, tried);
                 window.count_pages(|| space.cells().charged());
                 Ok(result)
             })
@@ -114,7 +114,7 @@ unsafe extern "C" fn shadowmm_window_access(
             Ok(FaultResult::Mapped(_) | FaultResult::Retry) => tries += 1,
             // Nobody waits for the caller but who changes the process's mappings.
             Ok(FaultResult::NotRead) if notes.unread().is_some_and(|page| page.read().is_ok()) => {
-                tries += 1
+                (tries, tried) = (tries + 1, true)
             }
             _ => break,
         }

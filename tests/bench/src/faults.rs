@@ -68,7 +68,7 @@ type Space<'m> = AddressSpace<'m, 'static, Threads>;
 
 fn touch(space: &Space<'_>, access: Access, step: u64) {
     for page in (0..PAGES).step_by(step as usize) {
-        let done = space.fault(&Nowhere, VirtAddr(BASE + page * PAGE), access, true);
+        let done = space.fault(&Nowhere, VirtAddr(BASE + page * PAGE), access, false);
         assert!(matches!(done, FaultResult::Mapped(_)));
     }
 }

@@ -5,13 +5,17 @@
 use crate::leaked_pages;
 use crate::HostPlatform;
 use shadowmm_core::boot::Boot;
+use shadowmm_core::boot::Mm;
 use shadowmm_core::boot::Text;
+use shadowmm_core::buddy::UserStat;
 use shadowmm_core::firmware;
 use shadowmm_core::firmware::FirmwareMap;
+use shadowmm_core::page::ZoneId;
 use shadowmm_core::phys::Backing;
 use shadowmm_core::phys::BackingRun;
 use shadowmm_core::phys::NodeId;
 use shadowmm_core::phys::Pages;
+use shadowmm_core::platform::Platform;
 
 /// Backing with one run of so many MiB on each node.
 pub fn backing(mib: &[usize]) -> Backing<'static> {
@@ -47,4 +51,11 @@ pub fn text(boot: &Boot<'_, HostPlatform>, text: Text) -> String {
     let mut out = String::new();
     boot.write(text, &mut out).unwrap();
     out
+}
+
+/// Pages of address spaces, in all zones.
+pub fn pages_of<P: Platform>(mm: &Mm<'_, P>, stat: UserStat) -> u64 {
+    let zones = mm.nodes.populated_zones();
+    let ids = zones.map(|zone| ZoneId::new(zone.nid, zone.kind));
+    ids.map(|id| mm.stats.user(id, stat).0).sum()
 }

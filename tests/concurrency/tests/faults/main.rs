@@ -134,7 +134,7 @@ fn mapped<'h, 'a, 'm>(machine: &'h Machine<'a, 'm>) -> (Space<'h, 'm>, Host<'h, 
 /// Touches a page until that has come to something; whether it is there.
 fn touch(space: &Space<'_, '_>, host: &Host<'_, '_, '_>, page: u64, access: Access) -> bool {
     loop {
-        match space.fault(host, at(page), access, true) {
+        match space.fault(host, at(page), access, false) {
             FaultResult::Mapped(_) => return true,
             FaultResult::Retry => thread::yield_now(),
             FaultResult::Segv(_) => return false,

@@ -38,6 +38,12 @@ fn must_read(process: &Process, pages: &[u64]) {
     *process.host.unread.lock().unwrap() = pages.iter().copied().collect();
 }
 
+/// Those that waited for nothing, and those that did.
+fn faults(process: &Process) -> (u64, u64) {
+    let numbers = process.space.numbers();
+    (numbers.min_flt, numbers.maj_flt)
+}
+
 /// How many pages of the file are there.
 fn pages(process: &Process) -> u64 {
     process.rss()[0]
@@ -58,13 +64,16 @@ fn a_fault_comes_again_when_the_page_is_read() {
         // It is nobody's but the fault's to say which.
         assert_eq!(process.host.read_noted(), Some((10 + page, None)));
         assert_eq!(process.host.read_noted(), None);
-        assert!(matches!(
-            process.fault(at + page * PAGE, access),
-            FaultResult::Mapped(mapped) if mapped.major
-        ));
+        let done = process.fault_again(at + page * PAGE, access);
+        assert!(matches!(done, FaultResult::Mapped(_)));
     }
     assert_eq!((process.read(at), process.read(at + PAGE)), (11, 12));
     assert_eq!(process.rss(), [1, 1, 0]);
+    assert_eq!(faults(&process), (0, 2));
+    // What the host has in its page cache is not waited for.
+    assert_eq!(process.read(at + 2 * PAGE), 13);
+    process.write(at + 3 * PAGE, 1);
+    assert_eq!(faults(&process), (2, 2));
     process.exit();
     machine.finish();
 }
@@ -81,6 +90,7 @@ fn what_is_populated_goes_on_behind_each_page_that_is_read() {
     assert_eq!(process.space.cells().resident(), 8);
     // Nothing was touched twice.
     assert_eq!(process.host.enters.load(Relaxed), 8);
+    assert_eq!(faults(&process), (5, 3));
     process.munmap(at, 8);
     process.exit();
     machine.finish();

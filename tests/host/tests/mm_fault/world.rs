@@ -10,6 +10,7 @@ mod slab;
 use shadowmm_core::buddy::gfp;
 use shadowmm_core::buddy::AllocRequest;
 use shadowmm_core::buddy::PageAllocator;
+use shadowmm_core::buddy::UserStat;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result;
 use shadowmm_core::mm::Access;
@@ -31,6 +32,7 @@ use shadowmm_core::page::PageState;
 use shadowmm_core::phys::PageOrder;
 use shadowmm_core::phys::Pfn;
 use shadowmm_core::phys::PhysAddr;
+use shadowmm_host_tests::machine::pages_of;
 pub use slab::run_on;
 pub use slab::Cpus;
 pub use slab::TestMm;
@@ -324,6 +326,11 @@ impl Machine {
         spaces(&self.world)
     }
 
+    /// Pages of address spaces, in all zones.
+    pub fn pages(&self, stat: UserStat) -> u64 {
+        pages_of(self.world.mm, stat)
+    }
+
     pub fn process(&self) -> Process {
         self.process_with(&MmConfig {
             pid: 1,
@@ -448,6 +455,11 @@ impl Process {
     }
 
     pub fn fault(&self, addr: u64, access: Access) -> FaultResult {
+        self.space.fault(&self.host, VirtAddr(addr), access, false)
+    }
+
+    /// The same by who has waited for the page to be read.
+    pub fn fault_again(&self, addr: u64, access: Access) -> FaultResult {
         self.space.fault(&self.host, VirtAddr(addr), access, true)
     }
 

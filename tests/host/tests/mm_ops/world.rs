@@ -27,6 +27,7 @@ use shadowmm_core::phys::Pfn;
 use shadowmm_core::slab::ObjectAllocator;
 use shadowmm_host_tests::machine::backing;
 use shadowmm_host_tests::machine::builtin;
+use shadowmm_host_tests::machine::pages_of;
 use shadowmm_host_tests::HostPlatform;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -144,9 +145,7 @@ fn check_counts(mm: &TestMm) {
 impl World {
     /// Pages of address spaces, in all zones.
     pub fn pages(&self, stat: UserStat) -> u64 {
-        let zones = self.mm.nodes.populated_zones();
-        let ids = zones.map(|zone| ZoneId::new(zone.nid, zone.kind));
-        ids.map(|id| self.mm.stats.user(id, stat).0).sum()
+        pages_of(self.mm, stat)
     }
 
     pub fn new() -> Self {
