@@ -6,12 +6,12 @@
 //! ```text
 //! the flags of VMAs     NORMAL RANDOM SEQUENTIAL DONTFORK DOFORK WIPEONFORK KEEPONFORK
 //!                       DONTDUMP DODUMP HUGEPAGE NOHUGEPAGE MERGEABLE UNMERGEABLE
-//! pages go              DONTNEED DONTNEED_LOCKED
+//! pages go              DONTNEED DONTNEED_LOCKED, and for all who have them REMOVE
 //! pages and guards      GUARD_INSTALL GUARD_REMOVE (guard.rs)
 //! pages are clean       FREE: nobody takes them, but so they are told
 //! pages come            POPULATE_READ POPULATE_WRITE
 //! checked, no more      WILLNEED COLD PAGEOUT: nothing is reclaimed here
-//! not to be had         REMOVE COLLAPSE HWPOISON SOFT_OFFLINE
+//! not to be had         COLLAPSE HWPOISON SOFT_OFFLINE
 //! ```
 
 use super::flags::VmFlags;
@@ -154,7 +154,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// # Errors
     ///
     /// [`Error::BadAdvice`], [`Error::NotPageAligned`], [`Error::BadRange`],
-    /// [`Error::NotMapped`], [`Error::TryAgain`], [`Error::NotSupported`], and of
+    /// [`Error::NotMapped`], [`Error::TryAgain`], and of
     /// POPULATE those of [`AddressSpace::populate`], of GUARD_INSTALL those of the page
     /// allocator and [`Error::UserLimit`].
     pub fn madvise(
@@ -232,7 +232,10 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             Advice::Remove if !flags.has(VmFlags::SHARED.with(VmFlags::MAYWRITE)) => {
                 Err(Error::AccessDenied)
             }
-            Advice::Remove => Err(Error::NotSupported),
+            Advice::Remove => {
+                self.remove_shared(host, vma, part);
+                Ok(())
+            }
             // is_valid_guard_vma(): guards may go where memory is locked, but not come, since
             // pages would go.
             Advice::GuardInstall if flags.has(VmFlags::LOCKED) => Err(Error::BadAdvice),

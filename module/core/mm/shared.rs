@@ -14,21 +14,28 @@
 //! (`zap_present_folio_ptes`), since the CPU has told the entry alone.
 //!
 //! A page has a reference from its object and one from each entry that maps it, and goes
-//! when the object does and nobody maps it (`shmem`, without files or swap).
+//! when the object does and nobody maps it (`shmem`, without files or swap). Where it is to go
+//! before (`MADV_REMOVE`) while others map it, it is emptied and stays: what maps an object is
+//! not known to it (`i_mmap`), and who reads the page finds the same zeroes in it.
 
 use super::fault::Mapped;
 use super::fault::Stop;
 use super::flags::VmFlags;
 use super::handle::Fault;
 use super::host::HostTable;
+use super::page_table::entries_of;
 use super::page_table::Entry;
 use super::page_table::Level;
 use super::page_table::Table;
 use super::page_table::Tables;
 use super::rss::Rss;
+use super::system::AddressSpace;
 use super::system::AddressSpaces;
 use super::system::CacheOf;
 use super::types::VirtAddr;
+use super::types::VirtRange;
+use super::vma::Vma;
+use super::zap::Guards;
 use super::zap::Puts;
 use crate::buddy::gfp;
 use crate::buddy::PageAllocator;
@@ -36,6 +43,7 @@ use crate::buddy::UserStat;
 use crate::error::Error;
 use crate::error::Result;
 use crate::phys::cells;
+use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::phys::PAGE_SHIFT;
@@ -44,6 +52,8 @@ use crate::platform::Platform;
 use crate::slab::ObjAddr;
 use crate::slab::ObjRequest;
 use crate::trace::FaultKind;
+use core::convert::Infallible;
+use core::ops::Range;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::AcqRel;
@@ -128,6 +138,53 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     pub fn shared_page(&self, object: ObjAddr, index: u64) -> Option<Pfn> {
         let cells = self.cells::<ShmCells>(object).ok()?;
         self.tables_of(cells).page_at(place_of(index)?).pfn
+    }
+
+    /// The pages of an object from `first` on go, or are zeroes where somebody maps them
+    /// (`shmem_truncate_range`).
+    fn punch_hole(&self, cells: &'m ShmCells, first: u64, pages: Pages) {
+        let Some((start, end)) = place_of(first).zip(place_of(first.saturating_add(pages.0))) else {
+            return;
+        };
+        let mut gone = 0u64;
+        let Ok(()) = self.tables_of(cells).for_each_pmd(start.0, end.0, |pmd, range| {
+            for part in Level::Pmd.parts(range) {
+                let entry = Some(pmd.get(Level::Pmd.index(part.start))).filter(|it| it.is_table());
+                if let Some(table) = entry.and_then(|it| self.table_in(it.pfn()).ok()) {
+                    gone = gone.wrapping_add(self.empty_pages(table, entries_of(part)));
+                }
+                self.platform().cond_resched();
+            }
+            Ok::<(), Infallible>(())
+        });
+        cells.pages.fetch_sub(gone, Relaxed);
+        if cells.promised.load(Relaxed) == 0 {
+            self.account(-(gone as i64));
+        }
+    }
+
+    /// The same in a table: how many have gone.
+    fn empty_pages(&self, table: Table<'m>, which: Range<usize>) -> u64 {
+        let mut puts = Puts::new(self);
+        let mut gone = 0u64;
+        // Nobody finds a page there meanwhile, so one that is the object's alone stays that.
+        let _lock = table.lock(self.platform());
+        for index in which {
+            let entry = table.get(index);
+            let Some(page) = self.mm.sparse.page(entry.pfn()).filter(|_| !entry.is_none()) else {
+                continue;
+            };
+            match page.count() {
+                1 => {
+                    table.set(index, Entry::NONE);
+                    puts.put(entry);
+                    gone = gone.wrapping_add(1);
+                }
+                // It is a page of this memory, which is all that could be refused.
+                _ => drop(self.zero_pages(entry.pfn(), PageOrder::ZERO)),
+            }
+        }
+        gone
     }
 
     /// How large an object is.
@@ -228,6 +285,32 @@ fn place_of(index: u64) -> Option<VirtAddr> {
     (index < 1 << (48 - PAGE_SHIFT)).then_some(VirtAddr(index << PAGE_SHIFT))
 }
 
+impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
+    /// Has shared memory forget a part of `vma`, for all who have it. The caller has the mmap
+    /// lock, and a writable VMA of shared memory (`madvise_remove`).
+    pub(super) fn remove_shared(&self, host: &dyn HostTable, vma: Vma<'m>, part: VirtRange) {
+        self.zap(host, vma.cells(), part, Guards::Stay);
+        let Ok(cells) = self.system.cells::<ShmCells>(ObjAddr::new(vma.file())) else {
+            return;
+        };
+        let first = vma.pgoff_at(part.start.0);
+        self.system.punch_hole(cells, first, Pages(part.pages()));
+        self.charge_shared(cells);
+    }
+
+    /// Who touches a page first is charged with it (`shmem_alloc_and_add_folio`), and with the
+    /// tables that it needs; who has it go, with so many fewer. Of two at once one may be charged
+    /// with what the other has made.
+    fn charge_shared(&self, cells: &ShmCells) {
+        let taken = cells.taken();
+        if cells.charged.load(Relaxed) != taken {
+            let before = cells.charged.swap(taken, Relaxed);
+            let more = taken.wrapping_sub(before);
+            self.cells.object_pages.fetch_add(more, Relaxed);
+        }
+    }
+}
+
 impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
     /// The first access to a page (`do_shared_fault`, and `do_read_fault` of shared
     /// memory).
@@ -238,7 +321,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         let cells = cells.map_err(|_: Error| Stop::Bus)?;
         let index = Level::Pte.index(self.addr);
         let page = spaces.page_of_shared(cells, self.page_index(), || self.room_in(cells));
-        self.charge_shared(cells);
+        self.space.charge_shared(cells);
         let pfn = match page {
             Ok(pfn) => pfn,
             Err(stop) => {
@@ -286,17 +369,6 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         }
         self.space.charge(1).map_err(|_| Stop::Bus)?;
         Ok(Some(Promise(&self.space.system)))
-    }
-
-    /// Who touches a page first is charged with it (`shmem_alloc_and_add_folio`), and with the
-    /// tables that it needs. Of two at once one may be charged with what the other has made.
-    fn charge_shared(&self, cells: &ShmCells) {
-        let taken = cells.taken();
-        if cells.charged.load(Relaxed) != taken {
-            let before = cells.charged.swap(taken, Relaxed);
-            let more = taken.wrapping_sub(before);
-            self.space.cells.object_pages.fetch_add(more, Relaxed);
-        }
     }
 
     /// Maps neighbours that the object has. The caller has the table's lock.

@@ -3,6 +3,8 @@
 //! Shared memory, and files.
 
 use crate::world::*;
+use shadowmm_core::buddy::UserStat;
+use shadowmm_core::error::Error;
 use shadowmm_core::mm::Advice;
 use shadowmm_core::mm::FaultResult;
 use shadowmm_core::mm::MmKnob;
@@ -39,6 +41,68 @@ fn what_one_writes_the_other_reads() {
     child.exit();
     assert_eq!(grandchild.read(at + PAGE), 2);
     grandchild.exit();
+    machine.finish();
+}
+
+#[test]
+fn what_is_removed_is_zeroes_for_all() {
+    let machine = Machine::two_nodes();
+    let parent = machine.process();
+    let at = parent.map(40, RW, MAP_SHARED);
+    for page in 0..40 {
+        parent.write(at + page * PAGE, page + 1);
+    }
+    let child = parent.fork();
+    assert_eq!(child.read(at + 5 * PAGE), 6);
+    let shmem = || machine.pages(UserStat::Shmem);
+    let (before, charged) = (shmem(), parent.space.cells().charged());
+    // The child has mapped what is around the fifth page: that is emptied, the others go.
+    let there = (2..30u64).filter(|page| child.space.page_at(VirtAddr(at + page * PAGE)).pfn.is_some()).count() as u64;
+    assert_eq!(there, 14);
+    parent.advise(at + 2 * PAGE, 28, Advice::Remove);
+    assert_eq!(parent.rss(), [0, 0, 12]);
+    assert_eq!(shmem(), before - (28 - there));
+    assert_eq!(
+        parent.space.cells().charged(),
+        charged - (28 - there) as i64
+    );
+    for process in [&child, &parent] {
+        for page in 0..40 {
+            let expected = if (2..30).contains(&page) { 0 } else { page + 1 };
+            assert_eq!(process.read(at + page * PAGE), expected, "{page}");
+        }
+        process.check();
+    }
+    // It is one memory still.
+    child.write(at + 3 * PAGE, 7);
+    child.write(at + 25 * PAGE, 8);
+    assert_eq!(parent.read(at + 3 * PAGE), 7);
+    assert_eq!(parent.read(at + 25 * PAGE), 8);
+    child.exit();
+    // Now nobody else has it.
+    parent.advise(at, 40, Advice::Remove);
+    assert_eq!((parent.rss(), shmem()), ([0; 3], before - 40));
+    parent.exit();
+    machine.finish();
+}
+
+#[test]
+fn who_may_remove_is_asked_first() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let remove = |at| {
+        let space = &process.space;
+        space.madvise(&process.host, VirtAddr(at), PAGE, Advice::Remove)
+    };
+    let own = process.anon(1);
+    let read_only = process.map(1, PROT_READ, MAP_SHARED);
+    let locked = process.map(1, RW, MAP_SHARED);
+    process.space.mlock(&process.host, VirtAddr(locked), PAGE, 0).unwrap();
+    assert_eq!(remove(own), Err(Error::BadAdvice));
+    assert_eq!(remove(locked), Err(Error::BadAdvice));
+    // It could be made writable, which is what is asked (`vma_is_shared_maywrite`).
+    assert_eq!(remove(read_only), Ok(()));
+    process.exit();
     machine.finish();
 }
 
