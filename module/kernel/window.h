@@ -87,6 +87,7 @@ struct shadowmm_file {
 	bool append;	/* nothing is written but at its end */
 	bool noexec;
 	bool huge;	/* of hugetlbfs */
+	bool zero;	/* /dev/zero */
 	bool pages;	/* private copies of them can be had */
 };
 /* What came of copying a page. */
@@ -124,7 +125,7 @@ int shadowmm_proc_pagemap(unsigned int id, u64 page, u64 *entries, size_t nr, bo
 
 /* mm/: what the host's mm wants of a window. */
 unsigned int shadowmm_window_fault(void *window, struct shadowmm_table *table, unsigned long addr,
-				   unsigned int access, bool user, struct shadowmm_unread *unread);
+				   unsigned int access, bool tried, struct shadowmm_unread *unread);
 void *shadowmm_window_fork(void *window, struct shadowmm_table *parent, struct mm_struct *child);
 void shadowmm_window_close(void *window);
 int shadowmm_window_access(void *window, struct shadowmm_table *table, unsigned long addr, u8 *buf,

@@ -6,12 +6,16 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/hugetlb.h>
+#include <linux/major.h>
 #include <linux/mm.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
 #include <linux/shmem_fs.h>
 
 #include "bindings.h"
+
+/* Of /dev/zero (devlist of drivers/char/mem.c). */
+#define ZERO_MINOR 5
 
 /* Takes a reference to an open file of the caller's; false where there is none. */
 bool shadowmm_file_get(int fd, struct shadowmm_file *found)
@@ -29,6 +33,8 @@ bool shadowmm_file_get(int fd, struct shadowmm_file *found)
 	found->noexec = (file->f_path.mnt->mnt_flags & MNT_NOEXEC) ||
 			(file_inode(file)->i_sb->s_iflags & SB_I_NOEXEC);
 	found->huge = is_file_hugepages(file);
+	found->zero = S_ISCHR(file_inode(file)->i_mode) && can_mmap_file(file) &&
+		      file_inode(file)->i_rdev == MKDEV(MEM_MAJOR, ZERO_MINOR);
 	found->pages = S_ISREG(file_inode(file)->i_mode) && can_mmap_file(file) &&
 		       (shmem_mapping(mapping) || mapping->a_ops->read_folio);
 	return true;

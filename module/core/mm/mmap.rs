@@ -75,6 +75,8 @@ pub enum FileKind {
     Pages,
     /// Huge pages, of which there are none here (`is_file_hugepages`).
     Huge,
+    /// Zeroes: a mapping of it is one of no file (`/dev/zero`, `mmap_zero_prepare`).
+    Zero,
     /// Nothing that can be had here: it is a directory, a device or the like.
     Other,
 }
@@ -258,7 +260,8 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
             addr: hint,
             len,
             flags,
-            is_anonymous: file.is_none() && flags & MAP_SHARED == 0,
+            is_anonymous: file.is_none_or(|file| file.kind == FileKind::Zero)
+                && flags & MAP_SHARED == 0,
         })?;
         let range = VirtRange::new(addr.0, addr.0 + len);
         if flags & MAP_FIXED_NOREPLACE != 0
@@ -275,7 +278,7 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
             return Err(Error::LockLimit);
         }
         let (mut vm_flags, pgoff) = match &file {
-            Some(file) => self.file_flags(file, request, flags, vm_flags, len)?,
+            Some(file) => self.file_flags(file, request, flags, vm_flags, addr, len)?,
             None => anonymous_flags(flags, vm_flags, addr)?,
         };
         if flags & MAP_NORESERVE != 0
@@ -283,8 +286,12 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         {
             vm_flags = vm_flags.with(VmFlags::NORESERVE);
         }
-        let file = file.map_or(0, |file| file.number);
-        self.map_region(host, range, vm_flags, pgoff, file)?;
+        let (number, zero) = match file {
+            Some(file) if file.kind == FileKind::Zero => (0, file.number),
+            file => (file.map_or(0, |file| file.number), 0),
+        };
+        self.map_region(host, range, vm_flags, pgoff, number)?;
+        space.system.put_file(zero);
         let populates =
             vm_flags.has(VmFlags::LOCKED) || flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE;
         Ok(Mapped {
@@ -293,20 +300,21 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         })
     }
 
-    /// The flags and the first page of a file's mapping. Files are mapped privately
-    /// alone.
+    /// The flags and the first page of a file's mapping at `addr`. Files are mapped privately
+    /// alone, but for zeroes.
     fn file_flags(
         &self,
         file: &MmapFile,
         request: &MmapRequest,
         flags: u32,
         vm_flags: VmFlags,
+        addr: VirtAddr,
         len: u64,
     ) -> Result<(VmFlags, u64)> {
         // `file_mmap_ok`: most of what is no regular file has no such end.
         let last = (i64::MAX as u64).checked_sub(len);
         let is_behind = last.is_none_or(|bytes| request.pgoff > bytes >> PAGE_SHIFT);
-        if is_behind && file.kind != FileKind::Other {
+        if is_behind && !matches!(file.kind, FileKind::Other | FileKind::Zero) {
             return Err(Error::OffsetOverflow);
         }
         let is_shared = match flags & MAP_TYPE {
@@ -329,7 +337,7 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         }
         let is_mappable = match file.kind {
             FileKind::Pages => !is_shared,
-            FileKind::Huge => true,
+            FileKind::Huge | FileKind::Zero => true,
             FileKind::Other => false,
         };
         if !is_mappable {
@@ -343,7 +351,15 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
             // MAP_NORESERVE Linux promises nothing, and every touch is SIGBUS.
             return Err(Error::NoMemory);
         }
-        Ok((vm_flags, request.pgoff))
+        match (file.kind, is_shared) {
+            (FileKind::Zero, true) if file.is_writable => {
+                Ok((vm_flags.with(VmFlags::SHARED).with(VmFlags::MAYSHARE), 0))
+            }
+            // Nobody can ever write there, so it is nobody else's, either.
+            (FileKind::Zero, true) => Ok((vm_flags.without(VmFlags::MAYWRITE), addr.page())),
+            (FileKind::Zero, false) => Ok((vm_flags, addr.page())),
+            _ => Ok((vm_flags, request.pgoff)),
+        }
     }
 
     /// Maps a range whose place and flags are settled (`mmap_region`).

@@ -32,10 +32,11 @@ pub(super) fn open(fd: i32) -> CoreResult<MmapFile> {
         is_writable: found.writable,
         is_append_only: found.append,
         is_noexec: found.noexec,
-        kind: match (found.huge, found.pages) {
-            (true, _) => FileKind::Huge,
-            (false, true) => FileKind::Pages,
-            (false, false) => FileKind::Other,
+        kind: match found {
+            found if found.huge => FileKind::Huge,
+            found if found.zero => FileKind::Zero,
+            found if found.pages => FileKind::Pages,
+            _ => FileKind::Other,
         },
     })
 }

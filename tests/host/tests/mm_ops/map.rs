@@ -3,6 +3,7 @@
 //! `mmap` and `munmap`: ranges come, are merged, split and go.
 
 use super::world::*;
+use shadowmm_core::buddy::UserStat;
 use shadowmm_core::error::Errno;
 use shadowmm_core::error::Error;
 use shadowmm_core::mm::FileKind;
@@ -224,6 +225,48 @@ fn shared_files_are_refused_where_linux_says_what_can_not_be_mapped() {
     assert_eq!(map(FILE, READ, flags), Some(Errno::EOPNOTSUPP));
     world.map(0, 1, READ);
     assert_eq!(map(FILE, READ, flags), Some(Errno::EEXIST));
+    world.finish();
+}
+
+#[test]
+fn zeroes_of_a_device_are_memory_of_no_file() {
+    let world = World::new();
+    let zero = MmapFile {
+        kind: FileKind::Zero,
+        ..FILE
+    };
+    let read_only = MmapFile {
+        is_writable: false,
+        ..zero
+    };
+    let map = |page, file, prot, flags| {
+        let request = MmapRequest {
+            addr: at(page),
+            len: 4 * PAGE,
+            prot,
+            flags: flags | FIXED,
+            file: Some(file),
+            // There is no end that it could lie behind.
+            pgoff: 1 << 51,
+        };
+        let mapped = world.space.mmap(&world.host, &request);
+        assert_eq!(mapped, Ok(at(page)));
+    };
+    world.map(0, 4, READ | WRITE);
+    map(4, zero, READ | WRITE, PRIVATE);
+    map(16, zero, READ | WRITE, SHARED);
+    map(32, read_only, READ, SHARED);
+    assert_eq!(world.maps(), "0+8 rw-p\n16+4 rw-s\n32+4 r--p\n");
+    world.touch(0, 8);
+    world.touch(16, 4);
+    let kinds = [UserStat::Anon, UserStat::Shmem, UserStat::File];
+    assert_eq!(kinds.map(|kind| world.pages(kind)), [8, 4, 0]);
+    assert_eq!(world.protect(32, 4, READ | WRITE), Err(Error::AccessDenied));
+    // What may not be asked for of a file may not of this one.
+    let refused = |file, prot, flags| file_errno(&world, file, prot, flags);
+    assert_eq!(refused(zero, READ, PRIVATE | GROWSDOWN), Some(Errno::EINVAL));
+    assert_eq!(refused(zero, READ, PRIVATE | HUGETLB), Some(Errno::EINVAL));
+    assert_eq!(refused(read_only, WRITE, SHARED), Some(Errno::EACCES));
     world.finish();
 }
 
