@@ -11,7 +11,8 @@
 //! pages are clean       FREE: nobody takes them, but so they are told
 //! pages come            POPULATE_READ POPULATE_WRITE
 //! checked, no more      WILLNEED COLD PAGEOUT: nothing is reclaimed here
-//! not to be had         COLLAPSE HWPOISON SOFT_OFFLINE
+//! pages become 2 MiB    COLLAPSE (collapse.rs)
+//! not to be had         HWPOISON SOFT_OFFLINE
 //! ```
 
 use super::flags::VmFlags;
@@ -154,7 +155,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// # Errors
     ///
     /// [`Error::BadAdvice`], [`Error::NotPageAligned`], [`Error::BadRange`],
-    /// [`Error::NotMapped`], [`Error::TryAgain`], and of
+    /// [`Error::NotMapped`], [`Error::TryAgain`], of COLLAPSE [`Error::NoMemory`], and of
     /// POPULATE those of [`AddressSpace::populate`], of GUARD_INSTALL those of the page
     /// allocator and [`Error::UserLimit`].
     pub fn madvise(
@@ -179,6 +180,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         match advice {
             Advice::PopulateRead => self.mm_populate(host, range, Told::Read),
             Advice::PopulateWrite => self.mm_populate(host, range, Told::Write),
+            Advice::Collapse => self.collapse(host, range),
             advice if advice.changes_flags() => self.write().advise_flags(host, range, advice),
             advice => self.advise_pages(host, range, advice),
         }
@@ -249,7 +251,6 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
                 self.remove_guards(part);
                 Ok(())
             }
-            Advice::Collapse => Err(Error::BadAdvice),
             _ => Ok(()),
         }
     }

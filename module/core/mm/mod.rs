@@ -39,6 +39,7 @@ mod around;
 mod backing;
 mod brk;
 mod cells;
+mod collapse;
 mod counted;
 mod cow;
 mod dup_mmap;

@@ -117,6 +117,10 @@ vm_events! {
     ThpFaultAlloc = Event::ThpFaultAlloc,
     /// First writes that were to get 2 MiB, and there were none.
     ThpFaultFallback = Event::ThpFaultFallback,
+    /// Blocks of 2 MiB that were to take the place of pages, because somebody asked for it.
+    ThpCollapseAlloc = Event::ThpCollapseAlloc,
+    /// Those that there were not.
+    ThpCollapseAllocFailed = Event::ThpCollapseAllocFailed,
     /// Blocks of 2 MiB that became single pages.
     ThpSplitPage = Event::ThpSplitPage,
     /// Entries of 2 MiB that became tables.

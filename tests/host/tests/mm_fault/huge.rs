@@ -3,6 +3,9 @@
 //! Memory by 2 MiB, and what becomes of it piece by piece.
 
 use crate::world::*;
+use shadowmm_core::buddy::UserStat;
+use shadowmm_core::buddy::VmEvent;
+use shadowmm_core::error::Error;
 use shadowmm_core::mm::Advice;
 use shadowmm_core::mm::ThpMode;
 use shadowmm_core::mm::Usage;
@@ -384,4 +387,152 @@ fn entries_of_all_of_it_count_beside_those_of_pages() {
         check_unmapped(&machine, head);
         machine.finish();
     }
+}
+
+fn collapse(process: &Process, at: u64, pages: u64) -> Result<(), Error> {
+    let space = &process.space;
+    space.madvise(&process.host, VirtAddr(at), pages * PAGE, Advice::Collapse)
+}
+
+#[test]
+fn pages_become_two_mib_where_somebody_asks() {
+    for can_huge in [false, true] {
+        let machine = machine();
+        machine.spaces().set_thp(ThpMode::Never);
+        let process = machine.process();
+        process.host.can_huge.store(can_huge, Relaxed);
+        let at = map(&process, 2);
+        for page in (0..PAGES).filter(|page| page % 3 == 0) {
+            process.write(at + page * PAGE, page + 1);
+        }
+        process.read(at + PAGE);
+        let tables = process.tables();
+        // What nobody has touched has no table, and the other half is done.
+        assert_eq!(collapse(&process, at, 2 * PAGES), Err(Error::BadAdvice));
+        assert!(is_huge(&process, at) && !is_huge(&process, at + HUGE));
+        assert_eq!(collapse(&process, at, PAGES), Ok(()));
+        assert_eq!((process.rss(), process.tables()), ([0, PAGES, 0], tables));
+        let counts = [UserStat::Anon, UserStat::AnonHuge].map(|stat| machine.pages(stat));
+        assert_eq!(counts, [PAGES, PAGES]);
+        let event = |event| process.mm.stats.vm_event(event);
+        assert_eq!(event(VmEvent::ThpCollapseAlloc), 1);
+        for page in 0..PAGES {
+            let expected = if page % 3 == 0 { page + 1 } else { 0 };
+            assert_eq!(process.read(at + page * PAGE), expected);
+            process.write(at + page * PAGE, page);
+        }
+        process.check();
+        // And pages again.
+        process.munmap(at + 7 * PAGE, 1);
+        assert_eq!(process.rss(), [0, PAGES - 1, 0]);
+        assert_eq!(process.read(at + 8 * PAGE), 8);
+        process.exit();
+        machine.finish();
+    }
+}
+
+#[test]
+fn what_a_fork_shares_is_copied_to_become_two_mib() {
+    let machine = machine();
+    let parent = machine.process();
+    // 2 MiB that are in pages in the child, and single pages.
+    let at = map(&parent, 2);
+    parent.write(at, 1);
+    parent.advise(at + HUGE, PAGES, Advice::NoHugePage);
+    parent.write(at + HUGE, 2);
+    parent.advise(at + HUGE, PAGES, Advice::HugePage);
+    let child = parent.fork();
+    child.write(at + PAGE, 3);
+    assert!(!is_huge(&child, at));
+    assert_eq!(collapse(&child, at, 2 * PAGES), Ok(()));
+    assert!(is_huge(&child, at) && is_huge(&child, at + HUGE));
+    assert!(!is_huge(&parent, at + HUGE));
+    child.write(at, 4);
+    child.write(at + HUGE, 5);
+    assert_eq!((parent.read(at), parent.read(at + HUGE)), (1, 2));
+    assert_eq!(child.read(at + PAGE), 3);
+    assert_eq!(child.rss(), [0, 2 * PAGES, 0]);
+    parent.check();
+    child.check();
+    child.exit();
+    parent.write(at, 6);
+    assert!(is_huge(&parent, at));
+    parent.exit();
+    machine.finish();
+}
+
+#[test]
+fn what_can_not_become_two_mib_says_so() {
+    let machine = machine();
+    machine.spaces().set_thp(ThpMode::Never);
+    let process = machine.process();
+    let at = map(&process, 2);
+    // Nobody has written to it, so it has no region.
+    assert_eq!(collapse(&process, at, PAGES), Err(Error::BadAdvice));
+    process.write(at, 1);
+    // No 2 MiB lie in the range.
+    assert_eq!(collapse(&process, at + PAGE, PAGES), Ok(()));
+    assert!(!is_huge(&process, at));
+    process.advise(at + 9 * PAGE, 1, Advice::GuardInstall);
+    assert_eq!(collapse(&process, at, PAGES), Err(Error::BadAdvice));
+    assert_eq!(process.read(at), 1);
+    process.advise(at + 9 * PAGE, 1, Advice::GuardRemove);
+    process.advise(at, 2 * PAGES, Advice::NoHugePage);
+    assert_eq!(collapse(&process, at, PAGES), Err(Error::BadAdvice));
+    process.advise(at, 2 * PAGES, Advice::HugePage);
+    // None of them may be written to, so neither may the 2 MiB.
+    process.protect(at, 2 * PAGES, PROT_READ);
+    assert_eq!(collapse(&process, at, PAGES), Ok(()));
+    assert!(is_huge(&process, at) && process.try_write(at, 2).is_err());
+    assert_eq!(process.read(at), 1);
+    // Less than 2 MiB, shared memory, a file, a hole.
+    let small = process.anon(8);
+    process.write(small, 1);
+    let shared = process.map_at(at + 4 * HUGE, PAGES, RW, MAP_SHARED | MAP_FIXED);
+    process.write(shared, 1);
+    let file = process.map_file(4, RW, 0, 4 * PAGE);
+    process.write(file, 1);
+    for (at, pages) in [(small, 8), (shared, PAGES), (file, 4)] {
+        assert_eq!(collapse(&process, at, pages), Err(Error::BadAdvice));
+    }
+    assert_eq!(collapse(&process, at + 8 * HUGE, PAGES), Err(Error::NotMapped));
+    assert_eq!(collapse(&process, at + PAGE, 4 * PAGES), Err(Error::BadAdvice));
+    process.check();
+    process.exit();
+    machine.finish();
+}
+
+#[test]
+fn locked_memory_stays_locked_as_two_mib() {
+    let machine = machine();
+    machine.spaces().set_thp(ThpMode::Never);
+    let process = machine.process();
+    let at = map(&process, 1);
+    let (space, host) = (&process.space, &process.host);
+    space.mlock(host, VirtAddr(at), HUGE, 0).unwrap();
+    assert_eq!(machine.pages(UserStat::Locked), PAGES);
+    assert_eq!(collapse(&process, at, PAGES), Ok(()));
+    assert!(is_huge(&process, at));
+    assert_eq!(machine.pages(UserStat::Locked), PAGES);
+    space.munlock(host, VirtAddr(at), HUGE).unwrap();
+    assert_eq!(machine.pages(UserStat::Locked), 0);
+    process.exit();
+    machine.finish();
+}
+
+#[test]
+fn without_a_block_pages_stay_pages() {
+    let machine = machine();
+    machine.spaces().set_thp(ThpMode::Never);
+    let process = machine.process();
+    let at = map(&process, 1);
+    process.write(at, 1);
+    let held = machine.hold_all_but(64);
+    assert_eq!(collapse(&process, at, PAGES), Err(Error::NoMemory));
+    drop(held);
+    assert_eq!(process.read(at), 1);
+    assert_eq!(collapse(&process, at, PAGES), Ok(()));
+    assert_eq!(process.read(at), 1);
+    process.exit();
+    machine.finish();
 }
