@@ -151,6 +151,12 @@ pub trait Platform: Send + Sync + 'static {
     /// One less has it (`fput`). May be called with the mmap lock held; may sleep.
     fn put_file(&self, _file: u64) {}
 
+    /// Whether the surroundings have a page of a file in memory, as the calling process may be told
+    /// it (`mincore_page`; `can_do_mincore`: of another's file it is told so of all).
+    fn is_file_resident(&self, _file: u64, _index: u64) -> bool {
+        false
+    }
+
     /// Whether the CPUs have keys of protection (`arch_pkeys_enabled`): then Linux gives
     /// memory that is for execution alone a key with which nobody reads it.
     fn has_pkeys(&self) -> bool {

@@ -375,6 +375,10 @@ impl Platform for Kernel {
         files::get(file);
     }
 
+    fn is_file_resident(&self, file: u64, index: u64) -> bool {
+        files::is_resident(file, index)
+    }
+
     fn put_file(&self, file: u64) {
         files::put(file);
     }

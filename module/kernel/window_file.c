@@ -98,6 +98,40 @@ unsigned int shadowmm_file_copy(u64 number, u64 index, unsigned long pfn)
 }
 
 /*
+ * Whether the caller may know which pages of a file are in memory (can_do_mincore()). A filesystem
+ * that would have to be waited for is not asked: its answer is no.
+ */
+static bool may_know_pages(struct file *file)
+{
+	struct inode *inode = file_inode(file);
+	int err;
+
+	if (inode_owner_or_capable(file_mnt_idmap(file), inode))
+		return true;
+	rcu_read_lock();
+	err = inode_permission(file_mnt_idmap(file), inode, MAY_WRITE | MAY_NOT_BLOCK);
+	rcu_read_unlock();
+	return !err;
+}
+
+/* Whether a page of a file is in memory; who may not know it is told that of all. */
+bool shadowmm_file_resident(u64 number, u64 index)
+{
+	struct file *file = (struct file *)(unsigned long)number;
+	struct folio *folio;
+	bool resident;
+
+	if (!may_know_pages(file))
+		return true;
+	folio = filemap_get_folio(file->f_mapping, index);
+	if (IS_ERR(folio))
+		return false;
+	resident = folio_test_uptodate(folio);
+	folio_put(folio);
+	return resident;
+}
+
+/*
  * Waits until nobody reads a page of a file any more: who comes second waits in
  * read_mapping_folio() for as long as the first, and can't be killed. What comes between
  * this and that are a few instructions.

@@ -192,13 +192,6 @@ static void refused(const char *name, int prot, int flags, off_t offset, int wan
 	close(file);
 }
 
-#define FAILS(name, want, call)                                 \
-	do {                                                    \
-		errno = 0;                                      \
-		long done_ = (long)(call);                      \
-		same(name, want, done_ == -1 ? errno : 0);      \
-	} while (0)
-
 static void part_windows(void)
 {
 	refused("a private window", RW, MAP_PRIVATE, 0, EINVAL);
@@ -272,18 +265,6 @@ static void part_windows(void)
 	window = open_window(fd, WINDOW);
 	expect("another one can be had", w_mmap(fd, NULL, PAGE, RW, PRIVATE) != MAP_FAILED);
 }
-
-/* What the window answers beside what the host does about memory of the same shape. */
-#define BOTH(name, in_window, of_host)                                                    \
-	do {                                                                              \
-		errno = 0;                                                                \
-		long host_ = (long)(of_host) == -1 ? errno : 0;                           \
-		errno = 0;                                                                \
-		long shadow_ = (long)(in_window) == -1 ? errno : 0;                       \
-		same(name, host_, shadow_);                                               \
-	} while (0)
-
-#define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
 
 static void part_errno(void)
 {
@@ -386,10 +367,6 @@ static void part_errno(void)
 	same("brk to nonsense", (long)brk, (long)w_brk(fd, 1));
 	munmap(q, 48 * PAGE);
 }
-
-/* A page of a file, mapped by the window and by the host. */
-#define BOTH_OF(name, len, prot, flags, file) \
-	BOTH(name, w_mmap_of(fd, NULL, len, prot, flags, file, 0), mmap(NULL, len, prot, flags, file, 0))
 
 static void file_errno(const char *name)
 {

@@ -27,6 +27,8 @@
 #define RW (PROT_READ | PROT_WRITE)
 /* Of a window's memory; that it is anonymous goes without saying. */
 #define PRIVATE MAP_PRIVATE
+/* Of the host's. */
+#define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
 
 static int failures;
 
@@ -47,6 +49,24 @@ static inline void same(const char *name, long want, long got)
 	fflush(stdout);
 	failures += want != got;
 }
+
+/* A call that fails so, or with 0 does not. */
+#define FAILS(name, want, call)                                 \
+	do {                                                    \
+		errno = 0;                                      \
+		long done_ = (long)(call);                      \
+		same(name, want, done_ == -1 ? errno : 0);      \
+	} while (0)
+
+/* What the window answers beside what the host does about memory of the same shape. */
+#define BOTH(name, in_window, of_host)                                                    \
+	do {                                                                              \
+		errno = 0;                                                                \
+		long host_ = (long)(of_host) == -1 ? errno : 0;                           \
+		errno = 0;                                                                \
+		long shadow_ = (long)(in_window) == -1 ? errno : 0;                       \
+		same(name, host_, shadow_);                                               \
+	} while (0)
 
 /* What a request has left in head.reason. */
 static unsigned int reason;
@@ -106,6 +126,10 @@ static inline void *w_mmap(int fd, void *addr, size_t len, int prot, int flags)
 {
 	return w_mmap_of(fd, addr, len, prot, flags | MAP_ANONYMOUS, -1, 0);
 }
+
+/* A page of a file, mapped by the window and by the host. */
+#define BOTH_OF(name, len, prot, flags, file) \
+	BOTH(name, w_mmap_of(fd, NULL, len, prot, flags, file, 0), mmap(NULL, len, prot, flags, file, 0))
 
 static inline int w_range(int fd, unsigned int number, void *addr, size_t len, int arg)
 {

@@ -69,13 +69,12 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         if self.page_at(at).leaf.is_present() {
             return true;
         }
-        let is_shared = vma.flags().has(VmFlags::MAYSHARE);
-        let object = ObjAddr::new(vma.file());
-        is_shared
-            && self
-                .system
-                .shared_page(object, vma.pgoff_at(at.0))
-                .is_some()
+        let (spaces, index) = (&self.system, vma.pgoff_at(at.0));
+        match (vma.file(), vma.flags().has(VmFlags::MAYSHARE)) {
+            (0, _) => false,
+            (object, true) => spaces.shared_page(ObjAddr::new(object), index).is_some(),
+            (file, false) => spaces.platform().is_file_resident(file, index),
+        }
     }
 
     /// Looks whether a range could be written back; nothing of the shadow's is written

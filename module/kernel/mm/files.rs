@@ -53,6 +53,12 @@ pub(crate) fn put(number: u64) {
     unsafe { bindings::shadowmm_file_put(number) };
 }
 
+/// Whether the host has a page of a file in memory, for all that the caller may know.
+pub(crate) fn is_resident(number: u64, index: u64) -> bool {
+    // SAFETY: As above.
+    unsafe { bindings::shadowmm_file_resident(number, index) }
+}
+
 /// What came of copying a page.
 pub(super) enum Copied {
     /// It is there.
