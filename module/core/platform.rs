@@ -12,6 +12,7 @@ use crate::buddy::Migrate;
 use crate::buddy::Shrinker;
 use crate::mm::OomTask;
 use crate::mm::Rlimit;
+use crate::mm::VirtRange;
 use crate::phys::CpuId;
 use crate::phys::NodeId;
 use crate::phys::Pfn;
@@ -305,6 +306,10 @@ pub trait Platform: Send + Sync + 'static {
     ) -> bool {
         false
     }
+
+    /// Zaps what the host has entered of a range of an address space, whose process need not be
+    /// the running one (`unmap_mapping_range`). The caller may hold a page table's lock.
+    fn zap_window(&self, _mm: u32, _range: VirtRange) {}
 
     /// Of whom an address space is now; `None` where nobody has it any more. The caller
     /// holds the lock of their list.

@@ -28,6 +28,7 @@ use shadowmm_core::buddy::Migrate;
 use shadowmm_core::buddy::Shrinker;
 use shadowmm_core::mm::OomTask;
 use shadowmm_core::mm::Rlimit;
+use shadowmm_core::mm::VirtRange;
 use shadowmm_core::mm::CAP_IPC_LOCK;
 use shadowmm_core::mm::CAP_SYS_ADMIN;
 use shadowmm_core::mm::CAP_SYS_RAWIO;
@@ -428,6 +429,10 @@ impl Platform for Kernel {
         report: &dyn Fn(&mut dyn fmt::Write) -> fmt::Result,
     ) -> bool {
         mm::oom_kill(victim, report, self.now_ns())
+    }
+
+    fn zap_window(&self, mm: u32, range: VirtRange) {
+        mm::zap_window(mm, range);
     }
 
     fn process_of(&self, mm: u32) -> Option<Process> {

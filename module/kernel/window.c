@@ -340,6 +340,20 @@ void shadowmm_window_zap(const struct shadowmm_table *table, unsigned long addr,
 		zap_vma_range(vma, addr, end - addr);
 }
 
+struct address_space *shadowmm_mapping_of(struct vm_area_struct *vma)
+{
+	return vma->vm_file->f_mapping;
+}
+
+/*
+ * The same, by anybody: offsets of windows are addresses, so that others who have the same there
+ * lose it, too, which costs them a fault.
+ */
+void shadowmm_mapping_zap(struct address_space *mapping, u64 addr, u64 size)
+{
+	unmap_mapping_range(mapping, addr, size, 1);
+}
+
 /*
  * Copies from or to a page that is entered; false where none is, or not for writing.
  * It stays while its entry's lock is held: nobody frees a page whose entry is there.

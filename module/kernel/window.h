@@ -55,6 +55,9 @@ bool shadowmm_window_enter_huge(const struct shadowmm_table *table, unsigned lon
 void shadowmm_window_zap(const struct shadowmm_table *table, unsigned long addr,
 			 unsigned long size);
 
+struct address_space *shadowmm_mapping_of(struct vm_area_struct *vma);
+void shadowmm_mapping_zap(struct address_space *mapping, u64 addr, u64 size);
+
 bool shadowmm_window_copy(const struct shadowmm_table *table, unsigned long addr, void *buf,
 			  size_t len, bool write);
 

@@ -292,6 +292,9 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         };
         self.map_region(host, range, vm_flags, pgoff, number)?;
         space.system.put_file(zero);
+        if vm_flags.has(VmFlags::DROPPABLE) {
+            space.system.note_unneeded();
+        }
         let populates =
             vm_flags.has(VmFlags::LOCKED) || flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE;
         Ok(Mapped {

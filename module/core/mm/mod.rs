@@ -69,6 +69,7 @@ pub mod page_table;
 mod placement;
 mod populate;
 mod protect;
+mod reclaim;
 mod resident;
 mod rlimit;
 mod rss;

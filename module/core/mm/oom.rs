@@ -3,6 +3,7 @@
 //! Memory is out: the process is killed whose end helps most (`out_of_memory`).
 //!
 //! ```text
+//! somebody has pages that he would not miss they go (reclaim.rs), and nobody is killed
 //! somebody is about to die already          wait for that, but not for ever
 //! badness   resident pages, pages of tables, oom_score_adj thousandths of all memory
 //! the worst that may be killed              the surroundings kill it, and write the report
@@ -41,7 +42,7 @@ const PATIENCE_NS: u64 = 3_000_000_000;
 /// Whether there will be memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Relief {
-    /// Somebody is about to die.
+    /// Pages have come back, or somebody is about to die.
     Expected,
     /// There is nobody who could be killed.
     None,
@@ -251,6 +252,9 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         // they are gone, nothing, either (`oom_reserves_allowed`, `VM_FAULT_OOM`).
         if self.cells.is_oom_victim() && platform.is_exiting() {
             return Relief::None;
+        }
+        if spaces.drop_unneeded() != 0 {
+            return Relief::Expected;
         }
         let asking = OomTask::of(self.cells);
         let mut failed = None;

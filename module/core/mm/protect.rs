@@ -70,6 +70,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             page.is_some_and(|page| page.count() == 1)
         };
         self.change_range(host, range, alone, &Entry::lazily_freed);
+        self.system.note_unneeded();
     }
 
     /// Changes the entries in a range: of 2 MiB those that are `wanted`.

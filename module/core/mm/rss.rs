@@ -50,6 +50,11 @@ impl RssDelta {
             *count = count.wrapping_add(pages);
         }
     }
+
+    /// All of them.
+    pub(super) fn all(&self) -> u64 {
+        self.0.iter().fold(0, |sum, count| sum.wrapping_add(*count))
+    }
 }
 
 impl VmaCells {

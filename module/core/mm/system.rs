@@ -38,6 +38,8 @@ pub struct SpacesTable {
     pub(super) first: AtomicU64,
     /// What the user has said.
     pub(super) knobs: Knobs,
+    /// Whether there may be pages that nobody would miss.
+    pub(super) unneeded: AtomicU32,
     /// Promised pages (`vm_committed_as`).
     pub(super) committed: AtomicU64,
     /// Faults of those that are gone, and how many of them had to read something.
@@ -91,6 +93,7 @@ impl SpacesTable {
             caches: [const { AtomicU32::new(0) }; NR_CACHES],
             first: AtomicU64::new(0),
             knobs: Knobs::new(),
+            unneeded: AtomicU32::new(0),
             committed: AtomicU64::new(0),
             past_faults: [const { AtomicU64::new(0) }; 2],
             next_id: AtomicU32::new(1),

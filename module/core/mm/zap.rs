@@ -8,7 +8,7 @@
 //!                         the pages lose the references that were these
 //! ```
 //!
-//! Guards go with their VMA alone.
+//! Guards go with their VMA alone, and sometimes only pages go that nobody would miss.
 //!
 //! The host's table takes no reference to what is in it, hence the order; and nobody
 //! enters a page there while the lock is held.
@@ -27,6 +27,7 @@ use super::system::AddressSpace;
 use super::system::AddressSpaces;
 use super::types::VirtAddr;
 use super::types::VirtRange;
+use super::vma::Vma;
 use crate::buddy::PageAllocator;
 use crate::buddy::PageRef;
 use crate::buddy::UserStat;
@@ -34,6 +35,7 @@ use crate::phys::PageOrder;
 use crate::phys::Pfn;
 use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
+use core::cell::Cell;
 use core::convert::Infallible;
 use core::ops::Range;
 
@@ -55,8 +57,6 @@ struct Zap<'h> {
     host: &'h dyn HostTable,
     /// The VMA's.
     flags: VmFlags,
-    /// Bits of entries that stay.
-    stay: u64,
 }
 
 /// Pages that lose a reference soon.
@@ -177,49 +177,109 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// has the mmap lock, or the VMA's (`zap_vma_range`, `unmap_vmas`).
     pub fn zap(&self, host: &dyn HostTable, vma: &VmaCells, range: VirtRange, guards: Guards) {
         self.cells.note_hiwater_rss();
-        let zap = Zap {
-            host,
-            flags: vma.vm_flags(),
-            stay: match guards {
-                Guards::Stay => Entry::GUARDED,
-                Guards::Go => 0,
-            },
+        let flags = vma.vm_flags();
+        let zap = Zap { host, flags };
+        let stay = match guards {
+            Guards::Stay => Entry::GUARDED,
+            Guards::Go => 0,
         };
         let mut gone = RssDelta::default();
         let tables = self.tables();
         let Ok(()) = tables.for_each_pmd(range.start.0, range.end.0, |pmd, part| {
-            self.zap_pmds(zap, pmd, part, &mut gone);
+            self.zap_pmds(zap, pmd, part, &mut gone, &|entry| entry.has(stay));
             Ok::<(), Infallible>(())
         });
         self.cells.sub_all_rss(&gone);
     }
 
-    fn zap_pmds(&self, zap: Zap<'_>, pmd: Table<'m>, range: VirtRange, gone: &mut RssDelta) {
+    /// Takes those pages of private anonymous memory that nobody would miss
+    /// ([`reclaim`](super::reclaim)), until `gone` has `enough`; `left` is told of those that
+    /// others have, too. The caller has the mmap lock.
+    pub(super) fn zap_unneeded(
+        &self,
+        host: &dyn HostTable,
+        vma: Vma<'m>,
+        enough: u64,
+        gone: &mut u64,
+        left: &mut bool,
+    ) {
+        self.cells.note_hiwater_rss();
+        let (range, flags) = (vma.range(), vma.flags());
+        let zap = Zap { host, flags };
+        let needed = match flags.has(VmFlags::DROPPABLE) {
+            true => 0,
+            false => Entry::DIRTY,
+        } | Entry::ZERO
+            | Entry::FILE
+            | Entry::PART
+            | Entry::GUARDED;
+        let others = Cell::new(false);
+        let stays = |entry: Entry| {
+            if !entry.is_present() || entry.has(needed) {
+                return true;
+            }
+            let page = self.system.mm.sparse.page(entry.pfn());
+            let is_alone = page.is_some_and(|page| page.count() == 1);
+            others.set(others.get() | !is_alone);
+            !is_alone
+        };
+        // Where there is enough, the rest is left.
+        *left |= self
+            .tables()
+            .for_each_pmd(range.start.0, range.end.0, |pmd, part| {
+                let mut pages = RssDelta::default();
+                self.zap_pmds(zap, pmd, part, &mut pages, &stays);
+                self.cells.sub_all_rss(&pages);
+                *gone = gone.wrapping_add(pages.all());
+                match *gone >= enough {
+                    true => Err(()),
+                    false => Ok(()),
+                }
+            })
+            .is_err();
+        *left |= others.get();
+    }
+
+    fn zap_pmds(
+        &self,
+        zap: Zap<'_>,
+        pmd: Table<'m>,
+        range: VirtRange,
+        gone: &mut RssDelta,
+        stays: &impl Fn(Entry) -> bool,
+    ) {
         for part in Level::Pmd.parts(range) {
             let index = Level::Pmd.index(part.start);
-            if pmd.get(index).is_huge() && !self.zap_huge(zap, pmd, part, gone) {
+            if pmd.get(index).is_huge() && !self.zap_huge(zap, pmd, part, gone, stays) {
                 self.split_huge(zap.host, pmd, part.start);
             }
             let entry = pmd.get(index);
             if entry.is_table() {
                 if let Ok(table) = self.system.table_in(entry.pfn()) {
-                    self.zap_pages(zap, table, part, gone);
+                    self.zap_pages(zap, table, part, gone, stays);
                 }
             }
             self.system.platform().cond_resched();
         }
     }
 
-    /// Takes a huge entry away; `false` where only a part of it is to go
+    /// Takes a huge entry away, unless it stays; `false` where only a part of it is to go
     /// (`zap_huge_pmd`).
-    fn zap_huge(&self, zap: Zap<'_>, pmd: Table<'m>, part: VirtRange, gone: &mut RssDelta) -> bool {
+    fn zap_huge(
+        &self,
+        zap: Zap<'_>,
+        pmd: Table<'m>,
+        part: VirtRange,
+        gone: &mut RssDelta,
+        stays: &impl Fn(Entry) -> bool,
+    ) -> bool {
         if part.len() != HUGE_SIZE {
             return false;
         }
         let _lock = pmd.lock(self.system.platform());
         let index = Level::Pmd.index(part.start);
         let entry = pmd.get(index);
-        if !entry.is_huge() {
+        if !entry.is_huge() || stays(entry) {
             return true;
         }
         zap.host.zap(part);
@@ -239,10 +299,17 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     }
 
     /// Takes single pages away (`zap_pte_range`).
-    fn zap_pages(&self, zap: Zap<'_>, table: Table<'m>, part: VirtRange, gone: &mut RssDelta) {
+    fn zap_pages(
+        &self,
+        zap: Zap<'_>,
+        table: Table<'m>,
+        part: VirtRange,
+        gone: &mut RssDelta,
+        stays: &impl Fn(Entry) -> bool,
+    ) {
         let Range { start, end } = entries_of(part);
         let _lock = table.lock(self.system.platform());
-        let stays = |entry: Entry| entry.is_none() || entry.has(zap.stay);
+        let stays = |entry: Entry| entry.is_none() || stays(entry);
         let is_there = |index: &usize| !stays(table.get(*index));
         let Some(from) = (start..end).find(is_there) else {
             return;

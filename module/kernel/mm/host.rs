@@ -95,6 +95,40 @@ impl Drop for HostMm {
     }
 }
 
+/// The device's file, as what windows are mapped of (`struct address_space`).
+#[derive(Clone, Copy)]
+pub(super) struct Mapping(*mut kernel::bindings::address_space);
+
+// SAFETY: It is a number for whoever has it, but for what is unsafe to call.
+unsafe impl Send for Mapping {}
+// SAFETY: As above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// That of a window's VMA, and of its copies.
+    ///
+    /// # Safety
+    ///
+    /// The VMA is there, and has a file.
+    pub(super) unsafe fn of(vma: *mut kernel::bindings::vm_area_struct) -> Self {
+        // SAFETY: By this function's own.
+        Self(unsafe { bindings::shadowmm_mapping_of(vma) })
+    }
+
+    /// Zaps a range of addresses in all windows.
+    ///
+    /// # Safety
+    ///
+    /// A VMA of this mapping has its file still.
+    pub(super) unsafe fn zap(self, range: VirtRange) {
+        let (start, len) = (range.start.0, range.len());
+        if len != 0 {
+            // SAFETY: By this function's own.
+            unsafe { bindings::shadowmm_mapping_zap(self.0, start, len) };
+        }
+    }
+}
+
 /// The calling process's mmap lock is held for reading, and the window there while this
 /// lives.
 ///

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory is out, and core has chosen whose process is to be killed.
+//! Memory is out, and core has chosen what is to go, or whose process is to be killed.
 
 use super::window::Window;
 use crate::failure::Text;
 use crate::shadow;
 use core::fmt;
 use shadowmm_core::mm::OomTask;
+use shadowmm_core::mm::VirtRange;
 use shadowmm_core::platform::Process;
 use shadowmm_core::report::RateLimit;
 
@@ -17,6 +18,14 @@ static LOGGED: RateLimit = RateLimit::of_log();
 pub(crate) fn process_of(mm: u32) -> Option<Process> {
     let shadow = shadow::current()?;
     shadow.windows.look(mm, |window| window.mm.process())
+}
+
+/// Zaps what the host has entered of a window, whose process may do anything meanwhile. One that
+/// is unmapped has nothing entered any more.
+pub(crate) fn zap_window(mm: u32, range: VirtRange) {
+    if let Some(shadow) = shadow::current() {
+        shadow.windows.look(mm, |window| window.zap(range));
+    }
 }
 
 /// Kills a process, and tells it in the log; whether there was one

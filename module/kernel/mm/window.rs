@@ -15,7 +15,8 @@
 //! the host's mmap lock, or the VMA's lock
 //!   the shadow's state, for reading
 //!     the locks of core/mm
-//!   FileWindows::of, Windows::by_id       nothing is taken under them
+//!   FileWindows::of                       nothing is taken under it
+//!   Windows::by_id                        nothing but what zaps in all windows (i_mmap_rwsem)
 //! ```
 //!
 //! A fork comes with the host's mmap lock held for writing. So nobody takes that lock
@@ -25,6 +26,7 @@
 use super::host::Gone;
 use super::host::HostMm;
 use super::host::Locked;
+use super::host::Mapping;
 use super::host::Notes;
 use super::host::Table;
 use super::proc::Directory;
@@ -168,6 +170,7 @@ pub(crate) struct Window {
     pub(super) pinned: Pinned,
     file: Arc<FileWindows>,
     pub(super) mm: HostMm,
+    mapping: Mapping,
     pub(super) range: VirtRange,
     /// A reference is the window's.
     space: ObjAddr,
@@ -187,7 +190,7 @@ impl Window {
     fn new(
         pinned: Pinned,
         file: &Arc<FileWindows>,
-        mm: HostMm,
+        (mm, mapping): (HostMm, Mapping),
         range: VirtRange,
         vmas: u64,
         make: impl FnOnce(&Mm<'_>) -> CoreResult<(ObjAddr, u32)>,
@@ -209,6 +212,7 @@ impl Window {
                 pinned,
                 file: file.clone(),
                 mm,
+                mapping,
                 range,
                 space,
                 id,
@@ -233,6 +237,14 @@ impl Window {
         shadow.windows.by_id.lock().insert(by_id);
         window.refresh();
         Ok(window)
+    }
+
+    /// Zaps what the host has entered of a range. The window is in [`Windows`], and stays there
+    /// meanwhile ([`Windows::look`]).
+    pub(super) fn zap(&self, range: VirtRange) {
+        let part = range.intersect(self.range);
+        // SAFETY: The window is taken out of `Windows` before its VMA gives its file up.
+        unsafe { self.mapping.zap(part) };
     }
 
     /// Whether no page may come any more: its user has as many as he may.
@@ -445,9 +457,11 @@ pub(crate) fn map(shadow: &Arc<Shadow>, file: &Arc<FileWindows>, vma: &VmaNew) -
         return Err(Error::WindowTaken);
     }
     let mm = HostMm::current().ok_or(Error::NoWindow)?;
+    // SAFETY: The VMA is being made, and has the device's file.
+    let mapping = unsafe { Mapping::of(vma.as_ptr()) };
     let range = VirtRange::new(vma.start() as u64, vma.end() as u64);
     let (options, process) = (*file.options.lock(), mm.process());
-    let window = Window::new(Pinned::new(shadow), file, mm, range, 0, |mm| {
+    let window = Window::new(Pinned::new(shadow), file, (mm, mapping), range, 0, |mm| {
         let config = requests::config(&mm.platform, options, &process);
         let space = mm.spaces().create(range, &config)?;
         Ok((space.addr(), space.cells().id()))
@@ -475,7 +489,8 @@ unsafe extern "C" fn shadowmm_window_fork(
     let vmas = window.vmas.load(Relaxed);
     // A fork touches nothing.
     let notes = Notes::default();
-    let forked = Window::new(pinned, &window.file, mm, window.range, vmas, |mm| {
+    let host = (mm, window.mapping);
+    let forked = Window::new(pinned, &window.file, host, window.range, vmas, |mm| {
         // SAFETY: The mmap lock is held, by this function's own.
         let table = unsafe { Table::new(parent, mm.region, window, &notes) };
         // Whose it is, the host does not know yet: `refresh` notes it.

@@ -111,6 +111,9 @@ vm_events! {
     CompactDaemonMigrateScanned = Event::CompactDaemonMigrateScanned,
     /// Pages that its free scanner looked at.
     CompactDaemonFreeScanned = Event::CompactDaemonFreeScanned,
+    /// Pages that nobody had written to since they were freed lazily, and that went for want of
+    /// memory, those of droppable memory among them.
+    Pglazyfreed = Event::Pglazyfreed,
     /// Processes that were killed to have memory.
     OomKill = Event::OomKill,
     /// First writes that got 2 MiB.

@@ -3,11 +3,14 @@
 //! No memory: whatever was asked for fails as a whole, and nothing is lost.
 
 use crate::world::*;
+use shadowmm_core::buddy::VmEvent;
 use shadowmm_core::mm::Access;
+use shadowmm_core::mm::Advice;
 use shadowmm_core::mm::FaultResult;
 use shadowmm_core::mm::MmConfig;
 use shadowmm_core::mm::OomTask;
 use shadowmm_core::mm::ThpMode;
+use shadowmm_core::mm::VirtAddr;
 use shadowmm_core::platform::Process as Owner;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
@@ -365,4 +368,111 @@ fn who_is_killed_does_not_wait_for_his_own_end() {
     shortage.touch(FaultResult::Retry, &[12]);
     exits.store(false, Relaxed);
     shortage.finish();
+}
+
+/// MAP_DROPPABLE.
+const DROPPABLE: u32 = 8;
+
+/// The pages of a range that are there.
+fn there(process: &Process, at: u64, pages: u64) -> Vec<u64> {
+    let is_there = |page: &u64| process.space.page_at(VirtAddr(at + page * PAGE)).pfn.is_some();
+    (0..pages).filter(is_there).collect()
+}
+
+/// A page that nobody has touched, beside one that somebody has: what goes is of no use for tables.
+fn place_with_tables(process: &Process) -> u64 {
+    let at = process.anon(2);
+    process.write(at, 1);
+    at + PAGE
+}
+
+#[test]
+fn what_nobody_would_miss_goes_before_anybody_is_killed() {
+    let machine = Machine::two_nodes();
+    assert!(machine.world.mm.platform.kill_by(|_, _| panic!("somebody is killed")));
+    let owner = machine.process();
+    let asking = machine.process();
+    let at = owner.anon(8);
+    (0..8).for_each(|page| owner.write(at + page * PAGE, page + 1));
+    owner.advise(at, 6, Advice::Free);
+    // Who writes to it wants it; who reads it does not say so.
+    owner.write(at + PAGE, 20);
+    assert_eq!(owner.read(at + 2 * PAGE), 3);
+    // What a fork shares stays.
+    let shared = owner.anon(1);
+    owner.write(shared, 30);
+    let child = owner.fork();
+    owner.advise(shared, 1, Advice::Free);
+    child.space.munmap(&child.host, VirtAddr(at), 8 * PAGE).unwrap();
+    let droppable = owner.map(4, RW, DROPPABLE);
+    (0..3).for_each(|page| owner.write(droppable + page * PAGE, 40));
+    owner.read(droppable + 3 * PAGE);
+    let wanted = place_with_tables(&asking);
+    let held = machine.hold_all_but(0);
+    assert_eq!(asking.fault(wanted, Access::Write), FaultResult::Retry);
+    assert_eq!(there(&owner, at, 8), [1, 6, 7]);
+    assert_eq!(there(&owner, droppable, 4), [3]);
+    assert_eq!(there(&owner, shared, 1), [0]);
+    owner.check();
+    assert_eq!(owner.rss(), [0, 4, 0]);
+    assert_eq!(owner.mm.stats.vm_event(VmEvent::Pglazyfreed), 8);
+    asking.write(wanted, 1);
+    // It is as if nobody had ever written to them.
+    drop(held);
+    let found: Vec<u64> = (0..8).map(|page| owner.read(at + page * PAGE)).collect();
+    assert_eq!(found, [0, 20, 0, 0, 0, 0, 7, 8]);
+    assert_eq!((owner.read(droppable), owner.read(shared)), (0, 30));
+    for process in [child, asking, owner] {
+        process.exit();
+    }
+    machine.finish();
+}
+
+#[test]
+fn two_mib_that_nobody_would_miss_go_as_a_whole() {
+    let machine = Machine::two_nodes();
+    machine.spaces().set_thp(ThpMode::Always);
+    let owner = machine.process();
+    let asking = machine.process();
+    let at = WINDOW.start.0 + 64 * HUGE;
+    owner.map_at(at, 2 * HUGE / PAGE, RW, MAP_PRIVATE | MAP_FIXED);
+    owner.write(at, 1);
+    owner.write(at + HUGE, 2);
+    owner.advise(at, HUGE / PAGE, Advice::Free);
+    let wanted = place_with_tables(&asking);
+    let held = machine.hold_all_but(0);
+    assert_eq!(asking.fault(wanted, Access::Write), FaultResult::Retry);
+    assert_eq!(owner.rss(), [0, HUGE / PAGE, 0]);
+    owner.check();
+    asking.write(wanted, 1);
+    drop(held);
+    assert_eq!((owner.read(at), owner.read(at + HUGE)), (0, 2));
+    owner.exit();
+    asking.exit();
+    machine.finish();
+}
+
+#[test]
+fn locked_memory_and_spaces_at_work_are_passed_over() {
+    let machine = Machine::two_nodes();
+    let owner = machine.process();
+    let asking = machine.process();
+    let at = owner.anon(2);
+    (0..2).for_each(|page| owner.write(at + page * PAGE, page + 1));
+    owner.advise(at, 2, Advice::Free);
+    owner.space.mlock(&owner.host, VirtAddr(at), PAGE, 0).unwrap();
+    let wanted = place_with_tables(&asking);
+    let held = machine.hold_all_but(0);
+    {
+        let _changing = owner.space.write();
+        assert_eq!(asking.fault(wanted, Access::Write), FaultResult::Oom);
+    }
+    assert_eq!(there(&owner, at, 2), [0, 1]);
+    assert_eq!(asking.fault(wanted, Access::Write), FaultResult::Retry);
+    assert_eq!(there(&owner, at, 2), [0]);
+    asking.write(wanted, 1);
+    drop(held);
+    owner.exit();
+    asking.exit();
+    machine.finish();
 }

@@ -69,15 +69,21 @@ pub fn spaces(world: &World) -> AddressSpaces<'static, 'static, Cpus> {
     world.mm.spaces()
 }
 
-/// All that is entered anywhere: how often each page is.
+/// The entries of a host's table, by address: the page, and whether it may be written to.
+type Entries = Mutex<BTreeMap<u64, (Pfn, bool)>>;
+
+/// All that is entered anywhere: how often each page is, and by which space's table.
 #[derive(Default)]
-pub struct Entered(Mutex<BTreeMap<u64, u64>>);
+pub struct Entered {
+    pages: Mutex<BTreeMap<u64, u64>>,
+    tables: Mutex<BTreeMap<u32, Arc<Entries>>>,
+}
 
 impl Entered {
     /// No page of a block that is about to be free is entered anywhere.
     #[track_caller]
     pub fn check_freed(&self, pfn: Pfn, order: PageOrder) {
-        let entered = self.0.lock().unwrap();
+        let entered = self.pages.lock().unwrap();
         let end = pfn.0 + order.pages().0;
         if let Some((pfn, _)) = entered.range(pfn.0..end).next() {
             panic!("page {pfn} is freed, and the host has it");
@@ -85,16 +91,35 @@ impl Entered {
     }
 
     fn add(&self, pfn: Pfn) {
-        *self.0.lock().unwrap().entry(pfn.0).or_default() += 1;
+        *self.pages.lock().unwrap().entry(pfn.0).or_default() += 1;
     }
 
     fn remove(&self, pfn: Pfn) {
-        let mut entered = self.0.lock().unwrap();
+        let mut entered = self.pages.lock().unwrap();
         let count = entered.get_mut(&pfn.0).expect("an entry");
         *count -= 1;
         if *count == 0 {
             entered.remove(&pfn.0);
         }
+    }
+
+    /// Takes a range out of a table.
+    fn zap_in(&self, entries: &Entries, range: VirtRange) {
+        let mut entries = entries.lock().unwrap();
+        let gone: Vec<u64> = entries
+            .range(range.start.0..range.end.0)
+            .map(|(&addr, _)| addr)
+            .collect();
+        for addr in gone {
+            let (pfn, _) = entries.remove(&addr).unwrap();
+            self.remove(pfn);
+        }
+    }
+
+    /// The same of a space, by whoever wants it.
+    fn zap_of(&self, space: u32, range: VirtRange) {
+        let entries = self.tables.lock().unwrap().get(&space).cloned();
+        self.zap_in(&entries.expect("a process"), range);
     }
 }
 
@@ -102,7 +127,7 @@ impl Entered {
 pub struct Host {
     mm: &'static TestMm,
     entered: Arc<Entered>,
-    entries: Mutex<BTreeMap<u64, (Pfn, bool)>>,
+    entries: Arc<Entries>,
     /// Whether 2 MiB can be entered at once.
     pub can_huge: AtomicBool,
     /// How many more entries there is memory for.
@@ -122,11 +147,14 @@ pub struct Host {
 }
 
 impl Host {
-    fn new(mm: &'static TestMm, entered: &Arc<Entered>) -> Self {
+    fn new(mm: &'static TestMm, entered: &Arc<Entered>, space: &Space) -> Self {
+        let entries = Arc::<Entries>::default();
+        let mut tables = entered.tables.lock().unwrap();
+        tables.insert(space.cells().id(), entries.clone());
         Self {
             mm,
             entered: entered.clone(),
-            entries: Mutex::default(),
+            entries,
             can_huge: AtomicBool::new(false),
             room: AtomicU64::new(u64::MAX),
             limit: AtomicU64::new(u64::MAX),
@@ -239,15 +267,7 @@ impl HostTable for Host {
 
     fn zap(&self, range: VirtRange) {
         self.zaps.fetch_add(1, Relaxed);
-        let mut entries = self.entries.lock().unwrap();
-        let gone: Vec<u64> = entries
-            .range(range.start.0..range.end.0)
-            .map(|(&addr, _)| addr)
-            .collect();
-        for addr in gone {
-            let (pfn, _) = entries.remove(&addr).unwrap();
-            self.entered.remove(pfn);
-        }
+        self.entered.zap_in(&self.entries, range);
     }
 
     fn read_file(&self, file: u64, index: u64, into: Pfn) -> Result<bool> {
@@ -311,6 +331,9 @@ impl Machine {
             .platform
             .tell_frees(move |pfn, order| frees.check_freed(pfn, order));
         assert!(told);
+        let zaps = entered.clone();
+        let zap = move |space, range| zaps.zap_of(space, range);
+        assert!(world.mm.platform.zap_by(zap));
         // Every page that goes back is told.
         world.mm.buddy().refresh_told();
         spaces(&world).set_thp(shadowmm_core::mm::ThpMode::Never);
@@ -340,11 +363,9 @@ impl Machine {
 
     pub fn process_with(&self, config: &MmConfig) -> Process {
         let mm = self.world.mm;
-        Process {
-            mm,
-            space: mm.spaces().create(WINDOW, config).unwrap(),
-            host: Host::new(mm, &self.entered),
-        }
+        let space = mm.spaces().create(WINDOW, config).unwrap();
+        let host = Host::new(mm, &self.entered, &space);
+        Process { mm, space, host }
     }
 
     /// Takes all pages that ordinary requests can have but so many, until what is returned is dropped.
@@ -377,7 +398,7 @@ impl Machine {
     /// No process is left: every page is where it was.
     #[track_caller]
     pub fn finish(&self) {
-        assert!(self.entered.0.lock().unwrap().is_empty());
+        assert!(self.entered.pages.lock().unwrap().is_empty());
         self.spaces().shut_down().unwrap();
         self.world.finish();
     }
@@ -527,7 +548,7 @@ impl Process {
         Ok(Process {
             mm: self.mm,
             space,
-            host: Host::new(self.mm, &self.host.entered),
+            host: Host::new(self.mm, &self.host.entered, &space),
         })
     }
 

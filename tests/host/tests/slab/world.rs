@@ -10,6 +10,7 @@ use shadowmm_core::buddy::gfp;
 use shadowmm_core::buddy::FreeReport;
 use shadowmm_core::buddy::PageAllocator;
 use shadowmm_core::mm::OomTask;
+use shadowmm_core::mm::VirtRange;
 use shadowmm_core::page::ZoneId;
 use shadowmm_core::phys::CpuId;
 use shadowmm_core::phys::NodeId;
@@ -73,11 +74,13 @@ pub struct Cpus {
     on_free: OnceLock<OnFree>,
     on_oom: OnceLock<OnOom>,
     on_owner: OnceLock<OnOwner>,
+    on_zap: OnceLock<OnZap>,
 }
 
 type OnAsk = Box<dyn Fn() + Send + Sync>;
 type OnFree = Box<dyn Fn(Pfn, PageOrder) + Send + Sync>;
 type OnOom = Box<dyn Fn(&OomTask, &str) -> bool + Send + Sync>;
+type OnZap = Box<dyn Fn(u32, VirtRange) + Send + Sync>;
 type OnOwner = Box<dyn Fn(u32) -> Option<Process> + Send + Sync>;
 
 impl Cpus {
@@ -98,6 +101,12 @@ impl Cpus {
     #[allow(dead_code)] // As above.
     pub fn owned_by(&self, who: impl Fn(u32) -> Option<Process> + Send + Sync + 'static) -> bool {
         self.on_owner.set(Box::new(who)).is_ok()
+    }
+
+    /// Somebody zaps what the host has of any address space, from now on.
+    #[allow(dead_code)] // As above.
+    pub fn zap_by(&self, who: impl Fn(u32, VirtRange) + Send + Sync + 'static) -> bool {
+        self.on_zap.set(Box::new(who)).is_ok()
     }
 
     /// Something happens just after it was asked whether somebody listens for objects.
@@ -198,6 +207,10 @@ impl Platform for Cpus {
         let mut text = String::new();
         report(&mut text).unwrap();
         self.on_oom.get().is_some_and(|kill| kill(victim, &text))
+    }
+
+    fn zap_window(&self, mm: u32, range: VirtRange) {
+        self.on_zap.get().expect("somebody")(mm, range);
     }
 
     fn process_of(&self, mm: u32) -> Option<Process> {
