@@ -18,6 +18,9 @@
 #include "passing.h"
 
 #define HUGE (2UL << 20)
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 8
+#endif
 
 static int fd;
 static char *window;
@@ -125,6 +128,42 @@ static int leave(size_t mib)
 			return 4;
 	pthread_barrier_wait(&all_there);
 	return eat(mib, NULL);
+}
+
+/*
+ * Memory that nobody would miss, filled, of another process than the one that needs some then: how much of
+ * it has gone when that has what it wants. It has `flags` and is given `advice`.
+ */
+static int unneeded(size_t mib, int flags, int advice)
+{
+	size_t len = mib << 20, gone = 0;
+	char *p = w_mmap(fd, NULL, len, RW, flags | MAP_NORESERVE);
+	int status;
+
+	if (p == MAP_FAILED)
+		return 3;
+	w_madvise(fd, p, len, MADV_NOHUGEPAGE);
+	for (size_t i = 0; i < len; i += PAGE)
+		p[i] = 1;
+	if (advice && w_madvise(fd, p, len, advice))
+		return 4;
+	pid_t child = fork();
+
+	if (child == 0) {
+		/* What a fork shares stays. */
+		w_munmap(fd, p, len);
+		char *q = w_mmap(fd, NULL, len, RW, PRIVATE | MAP_NORESERVE);
+
+		for (size_t i = 0; q != MAP_FAILED && i < len; i += PAGE)
+			q[i] = 1;
+		_exit(q == MAP_FAILED);
+	}
+	if (waitpid(child, &status, 0) != child || status)
+		return 5;
+	for (size_t i = 0; i < len; i += PAGE)
+		gone += !p[i];
+	printf("%zu of %zu have gone\n", gone, len / PAGE);
+	return gone ? 0 : 6;
 }
 
 static int huge(const char *advice)
@@ -296,6 +335,10 @@ int main(int argc, char **argv)
 		return eat(strtoul(first, NULL, 10), argc > 3 ? argv[3] : NULL);
 	if (!strcmp(what, "leave"))
 		return leave(strtoul(first, NULL, 10));
+	if (!strcmp(what, "droppable"))
+		return unneeded(strtoul(first, NULL, 10), MAP_DROPPABLE, 0);
+	if (!strcmp(what, "free"))
+		return unneeded(strtoul(first, NULL, 10), MAP_PRIVATE, MADV_FREE);
 	if (!strcmp(what, "huge"))
 		return huge(first);
 	if (!strcmp(what, "split"))
