@@ -3,11 +3,9 @@
  * What becomes of pages by advice, and what is told of those that are there: in a window, and in
  * memory of the same shape that is the host's.
  */
-#include <sys/resource.h>
-#include <sys/stat.h>
-
 #include "mm.h"
-#include "children.h"
+
+#include <sys/stat.h>
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
@@ -57,7 +55,7 @@ static long remove_in(char *p, bool window)
 		p[i * PAGE] = 1;
 	if (pipe(go))
 		return -1;
-	pid_t child = fork_child();
+	pid_t child = fork();
 
 	if (child == 0) {
 		int wrong = 0;
@@ -133,7 +131,7 @@ static void part_collapse(void)
 	ADVISE("MADV_COLLAPSE of both", at, 0, 2 * HUGE, MADV_COLLAPSE);
 	at.shadow[5 * PAGE] = at.host[5 * PAGE] = 6;
 	fflush(stdout);
-	pid_t child = fork_child();
+	pid_t child = fork();
 	int status;
 
 	if (child == 0) {
@@ -166,7 +164,7 @@ static void part_zero(void)
 	same("there are zeroes", 0, p[0] | q[0]);
 	p[PAGE] = q[PAGE] = 1;
 	fflush(stdout);
-	pid_t child = fork_child();
+	pid_t child = fork();
 
 	if (child == 0) {
 		p[PAGE] = q[PAGE] = 2;
@@ -216,7 +214,7 @@ static void part_cached(void)
 	expect("but there were faults", now.min_flt - before.min_flt >= 1);
 	same("anybody may read it", 0, fchmod(file, 0644));
 	fflush(stdout);
-	pid_t child = fork_child();
+	pid_t child = fork();
 
 	if (child == 0) {
 		int wrong = setresuid(65534, 65534, 65534);

@@ -8,9 +8,9 @@
 //!                       DONTDUMP DODUMP HUGEPAGE NOHUGEPAGE MERGEABLE UNMERGEABLE
 //! pages go              DONTNEED DONTNEED_LOCKED, and for all who have them REMOVE
 //! pages and guards      GUARD_INSTALL GUARD_REMOVE (guard.rs)
-//! pages are clean       FREE: nobody takes them, but so they are told
+//! pages are clean       FREE: they may go when memory is out (reclaim.rs)
 //! pages come            POPULATE_READ POPULATE_WRITE
-//! checked, no more      WILLNEED COLD PAGEOUT: nothing is reclaimed here
+//! checked, no more      WILLNEED COLD PAGEOUT: nothing that is needed is reclaimed here
 //! pages become 2 MiB    COLLAPSE (collapse.rs)
 //! not to be had         HWPOISON SOFT_OFFLINE
 //! ```
