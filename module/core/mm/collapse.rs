@@ -199,7 +199,11 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             }
         }
         // Of several with as many the first.
-        let most = pages.iter().enumerate().rev().max_by_key(|(_, pages)| **pages);
+        let most = pages
+            .iter()
+            .enumerate()
+            .rev()
+            .max_by_key(|(_, pages)| **pages);
         match most {
             Some((nid, 1..)) => NodeId(nid as i32),
             _ => NodeId::NONE,
@@ -261,7 +265,9 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
             }
         }
         pmd.lay_by(table);
-        self.space.cells.add_rss(Rss::Anon, HUGE_PAGES.saturating_sub(were));
+        self.space
+            .cells
+            .add_rss(Rss::Anon, HUGE_PAGES.saturating_sub(were));
         spaces.count_huge(first.zone_id(), 1);
         if locked {
             spaces.count_pages(first.zone_id(), UserStat::Locked, HUGE_PAGES as i64);

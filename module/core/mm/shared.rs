@@ -143,20 +143,24 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     /// The pages of an object from `first` on go, or are zeroes where somebody maps them
     /// (`shmem_truncate_range`).
     fn punch_hole(&self, cells: &'m ShmCells, first: u64, pages: Pages) {
-        let Some((start, end)) = place_of(first).zip(place_of(first.saturating_add(pages.0))) else {
+        let Some((start, end)) = place_of(first).zip(place_of(first.saturating_add(pages.0)))
+        else {
             return;
         };
         let mut gone = 0u64;
-        let Ok(()) = self.tables_of(cells).for_each_pmd(start.0, end.0, |pmd, range| {
-            for part in Level::Pmd.parts(range) {
-                let entry = Some(pmd.get(Level::Pmd.index(part.start))).filter(|it| it.is_table());
-                if let Some(table) = entry.and_then(|it| self.table_in(it.pfn()).ok()) {
-                    gone = gone.wrapping_add(self.empty_pages(table, entries_of(part)));
+        let Ok(()) = self
+            .tables_of(cells)
+            .for_each_pmd(start.0, end.0, |pmd, range| {
+                for part in Level::Pmd.parts(range) {
+                    let entry =
+                        Some(pmd.get(Level::Pmd.index(part.start))).filter(|it| it.is_table());
+                    if let Some(table) = entry.and_then(|it| self.table_in(it.pfn()).ok()) {
+                        gone = gone.wrapping_add(self.empty_pages(table, entries_of(part)));
+                    }
+                    self.platform().cond_resched();
                 }
-                self.platform().cond_resched();
-            }
-            Ok::<(), Infallible>(())
-        });
+                Ok::<(), Infallible>(())
+            });
         cells.pages.fetch_sub(gone, Relaxed);
         if cells.promised.load(Relaxed) == 0 {
             self.account(-(gone as i64));
@@ -171,7 +175,12 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         let _lock = table.lock(self.platform());
         for index in which {
             let entry = table.get(index);
-            let Some(page) = self.mm.sparse.page(entry.pfn()).filter(|_| !entry.is_none()) else {
+            let Some(page) = self
+                .mm
+                .sparse
+                .page(entry.pfn())
+                .filter(|_| !entry.is_none())
+            else {
                 continue;
             };
             match page.count() {

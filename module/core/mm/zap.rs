@@ -220,7 +220,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             }
             let page = self.system.mm.sparse.page(entry.pfn());
             let is_alone = page.is_some_and(|page| page.count() == 1);
-            others.set(others.get() | !is_alone);
+            others.set(others.get() || !is_alone);
             !is_alone
         };
         // Where there is enough, the rest is left.

@@ -495,8 +495,14 @@ fn what_can_not_become_two_mib_says_so() {
     for (at, pages) in [(small, 8), (shared, PAGES), (file, 4)] {
         assert_eq!(collapse(&process, at, pages), Err(Error::BadAdvice));
     }
-    assert_eq!(collapse(&process, at + 8 * HUGE, PAGES), Err(Error::NotMapped));
-    assert_eq!(collapse(&process, at + PAGE, 4 * PAGES), Err(Error::BadAdvice));
+    assert_eq!(
+        collapse(&process, at + 8 * HUGE, PAGES),
+        Err(Error::NotMapped)
+    );
+    assert_eq!(
+        collapse(&process, at + PAGE, 4 * PAGES),
+        Err(Error::BadAdvice)
+    );
     process.check();
     process.exit();
     machine.finish();

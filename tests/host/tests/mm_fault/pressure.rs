@@ -375,7 +375,13 @@ const DROPPABLE: u32 = 8;
 
 /// The pages of a range that are there.
 fn there(process: &Process, at: u64, pages: u64) -> Vec<u64> {
-    let is_there = |page: &u64| process.space.page_at(VirtAddr(at + page * PAGE)).pfn.is_some();
+    let is_there = |page: &u64| {
+        process
+            .space
+            .page_at(VirtAddr(at + page * PAGE))
+            .pfn
+            .is_some()
+    };
     (0..pages).filter(is_there).collect()
 }
 
@@ -389,7 +395,11 @@ fn place_with_tables(process: &Process) -> u64 {
 #[test]
 fn what_nobody_would_miss_goes_before_anybody_is_killed() {
     let machine = Machine::two_nodes();
-    assert!(machine.world.mm.platform.kill_by(|_, _| panic!("somebody is killed")));
+    assert!(machine
+        .world
+        .mm
+        .platform
+        .kill_by(|_, _| panic!("somebody is killed")));
     let owner = machine.process();
     let asking = machine.process();
     let at = owner.anon(8);
@@ -403,7 +413,10 @@ fn what_nobody_would_miss_goes_before_anybody_is_killed() {
     owner.write(shared, 30);
     let child = owner.fork();
     owner.advise(shared, 1, Advice::Free);
-    child.space.munmap(&child.host, VirtAddr(at), 8 * PAGE).unwrap();
+    child
+        .space
+        .munmap(&child.host, VirtAddr(at), 8 * PAGE)
+        .unwrap();
     let droppable = owner.map(4, RW, DROPPABLE);
     (0..3).for_each(|page| owner.write(droppable + page * PAGE, 40));
     owner.read(droppable + 3 * PAGE);
@@ -460,7 +473,10 @@ fn locked_memory_and_spaces_at_work_are_passed_over() {
     let at = owner.anon(2);
     (0..2).for_each(|page| owner.write(at + page * PAGE, page + 1));
     owner.advise(at, 2, Advice::Free);
-    owner.space.mlock(&owner.host, VirtAddr(at), PAGE, 0).unwrap();
+    owner
+        .space
+        .mlock(&owner.host, VirtAddr(at), PAGE, 0)
+        .unwrap();
     let wanted = place_with_tables(&asking);
     let held = machine.hold_all_but(0);
     {

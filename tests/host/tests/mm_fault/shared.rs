@@ -57,7 +57,15 @@ fn what_is_removed_is_zeroes_for_all() {
     let shmem = || machine.pages(UserStat::Shmem);
     let (before, charged) = (shmem(), parent.space.cells().charged());
     // The child has mapped what is around the fifth page: that is emptied, the others go.
-    let there = (2..30u64).filter(|page| child.space.page_at(VirtAddr(at + page * PAGE)).pfn.is_some()).count() as u64;
+    let there = (2..30u64)
+        .filter(|page| {
+            child
+                .space
+                .page_at(VirtAddr(at + page * PAGE))
+                .pfn
+                .is_some()
+        })
+        .count() as u64;
     assert_eq!(there, 14);
     parent.advise(at + 2 * PAGE, 28, Advice::Remove);
     assert_eq!(parent.rss(), [0, 0, 12]);
@@ -97,7 +105,10 @@ fn who_may_remove_is_asked_first() {
     let own = process.anon(1);
     let read_only = process.map(1, PROT_READ, MAP_SHARED);
     let locked = process.map(1, RW, MAP_SHARED);
-    process.space.mlock(&process.host, VirtAddr(locked), PAGE, 0).unwrap();
+    process
+        .space
+        .mlock(&process.host, VirtAddr(locked), PAGE, 0)
+        .unwrap();
     assert_eq!(remove(own), Err(Error::BadAdvice));
     assert_eq!(remove(locked), Err(Error::BadAdvice));
     // It could be made writable, which is what is asked (`vma_is_shared_maywrite`).

@@ -264,7 +264,10 @@ fn zeroes_of_a_device_are_memory_of_no_file() {
     assert_eq!(world.protect(32, 4, READ | WRITE), Err(Error::AccessDenied));
     // What may not be asked for of a file may not of this one.
     let refused = |file, prot, flags| file_errno(&world, file, prot, flags);
-    assert_eq!(refused(zero, READ, PRIVATE | GROWSDOWN), Some(Errno::EINVAL));
+    assert_eq!(
+        refused(zero, READ, PRIVATE | GROWSDOWN),
+        Some(Errno::EINVAL)
+    );
     assert_eq!(refused(zero, READ, PRIVATE | HUGETLB), Some(Errno::EINVAL));
     assert_eq!(refused(read_only, WRITE, SHARED), Some(Errno::EACCES));
     world.finish();
