@@ -200,15 +200,17 @@ pub enum Command {
     /// Free all that is kept only as long as nobody needs the memory
     #[command(after_long_help = "JSON: freed_pages.")]
     Shrink,
-    /// Show the page allocator's knobs of /proc/shadowmm/vm beside the host's, or turn one
+    /// Show the knobs of /proc/shadowmm/vm beside the host's, or turn one
     ///
-    /// They are named as those of /proc/sys/vm, take the same values, and have the same effects, at
-    /// once. A boot starts with what the module's parameters of the same names say.
+    /// Those of the page allocator, and those of address spaces: overcommit_memory, max_map_count and
+    /// so on. They are named as those of /proc/sys/vm, take the same values, and have the same
+    /// effects, at once. A boot starts with what the module's parameters of the names of the page
+    /// allocator's say; what is promised and mapped in address spaces already stays so.
     #[command(
-        after_long_help = "JSON: tunables: [{name, values, host_values, least, most}], one value, or one for each kind of zone (lowmem_reserve_ratio); host_values null where the host has no such file."
+        after_long_help = "JSON: tunables: [{name, values, host_values, least, most, text}], one value, or one for each kind of zone (lowmem_reserve_ratio); host_values null where the host does not show it; text: what it is, and its unit."
     )]
     Tune {
-        /// Which one, and where it is to be: min_free_kbytes=20000, lowmem_reserve_ratio=256,256,64
+        /// Which one, and where it is to be: min_free_kbytes=20000, overcommit_memory=2, lowmem_reserve_ratio=256,256,64
         #[arg(value_name = "NAME[=VALUE]")]
         what: Option<String>,
     },
