@@ -159,9 +159,13 @@ pub enum Command {
     },
     /// Where the memory went, from what dmidecode would say to what free says
     #[command(
-        after_long_help = "JSON: accounts: [{key, text, depth, bytes}]. Those of depth 0 are sums: each is what is left of the one before after those of depth 1 between them."
+        after_long_help = "JSON: accounts: [{key, text, depth, bytes}]. Those of depth 0 are sums: each is what is left of the one before after those of depth 1 between them. With --host the keys are installed (where the firmware tells it), firmware, usable, crash_kernel and kernel_image (where /proc/iomem shows addresses), page_descriptors, other and managed, of which page_descriptors is computed and other the rest; iomem_addresses: whether addresses are shown; exceeds: by how many bytes all that was found is more than there is, which memory that came after the boot is."
     )]
-    Accounting,
+    Accounting {
+        /// Of the machine that this runs on: why free shows less than dmidecode
+        #[arg(long)]
+        host: bool,
+    },
     /// Allocate, split, merge, share, free and look at pages
     #[command(subcommand)]
     Page(Page),

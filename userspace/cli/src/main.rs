@@ -101,7 +101,7 @@ fn run(context: &Context, command: &Command) -> Result<()> {
         Command::Fragmentation => commands::fragmentation::run(context),
         Command::Numastat => commands::numastat::run(context),
         Command::Vmstat { all } => commands::vmstat::run(context, *all),
-        Command::Accounting => commands::accounting::run(context),
+        Command::Accounting { host } => commands::accounting::run(context, *host),
         Command::Page(page) => commands::page::run(context, page),
         Command::Slab(slab) => commands::slab::run(context, slab),
         Command::Mm(mm) => commands::mm::run(context, mm),

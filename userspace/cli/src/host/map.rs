@@ -54,7 +54,8 @@ pub fn host(root: &Path) -> Result<Map> {
     Ok(map)
 }
 
-fn firmware_ranges(root: &Path) -> Result<Vec<E820Range>> {
+/// The e820 table as the firmware gave it, by address.
+pub fn firmware_ranges(root: &Path) -> Result<Vec<E820Range>> {
     let directory = "sys/firmware/memmap";
     let numbers = numbered(root, directory, "").map_err(|error| {
         error.with_advice(

@@ -7,13 +7,15 @@
 //! dmesg.rs      another machine's firmware map: its boot log
 //! map.rs        the host's firmware map: /sys/firmware/memmap, /sys/devices/system/node
 //! buddyinfo.rs  the host's free blocks: /proc/buddyinfo
-//! machine.rs    what the machine is: kernel, memory, CMA areas
+//! machine.rs    what the machine is: kernel, memory, CMA areas, clock
+//! memory.rs     what the host's memory went to: /proc/iomem, SMBIOS
 //! ```
 
 pub mod buddyinfo;
 pub mod dmesg;
 pub mod machine;
 pub mod map;
+pub mod memory;
 
 use crate::error::Error;
 use crate::error::Result;
