@@ -12,12 +12,17 @@ use crate::render::Table;
 use serde::Serialize;
 use shadowmm_client::Device;
 use shadowmm_client::Node;
+use shadowmm_client::Zone;
+use std::cmp::Reverse;
 
 /// The nodes.
 #[derive(Debug, Serialize)]
 pub struct NodesReport {
     /// By number.
     pub nodes: Vec<Node>,
+    /// Their zones.
+    #[serde(skip)]
+    zones: Vec<Zone>,
 }
 
 impl NodesReport {
@@ -25,6 +30,7 @@ impl NodesReport {
     pub fn read(device: &Device) -> Result<Self> {
         Ok(Self {
             nodes: device.nodes()?,
+            zones: device.zones()?,
         })
     }
 
@@ -56,6 +62,19 @@ impl NodesReport {
         }
         table
     }
+
+    /// A node's zonelist: of each node in the order of fallback, the zones that
+    /// have RAM, the highest kind first (`build_zonelists`).
+    fn zonelist(&self, node: &Node) -> String {
+        let mut entries = Vec::new();
+        for &nid in &node.fallback {
+            let its = |zone: &&Zone| zone.nid == nid && zone.present_pages > 0;
+            let mut zones: Vec<&Zone> = self.zones.iter().filter(its).collect();
+            zones.sort_by_key(|zone| Reverse(zone.zone));
+            entries.extend(zones.iter().map(|zone| format!("{nid}:{}", zone.name)));
+        }
+        entries.join(" ")
+    }
 }
 
 fn join(numbers: &[impl ToString]) -> String {
@@ -66,6 +85,17 @@ fn join(numbers: &[impl ToString]) -> String {
 impl Report for NodesReport {
     fn print(&self, screen: &mut Screen) {
         self.table().print(screen);
+        screen.blank();
+        screen.para("A distance of 10 is the node's own memory; the others are to be read beside it (20: twice as far) and are no times.");
+        screen.blank();
+        screen
+            .heading("Zonelists: the zones in the order in which a request on the node tries them");
+        let mut table = Table::new([Column::number("node"), Column::text("zonelist")]);
+        for node in &self.nodes {
+            table.row([node.nid.to_string(), self.zonelist(node)]);
+        }
+        table.print(screen);
+        screen.para("A request begins at the highest kind of zone that it may use; one with __GFP_THISNODE stays on its node.");
     }
 }
 
@@ -91,6 +121,11 @@ pub mod tests {
                 distances: vec![10, 20],
                 fallback: vec![0, 1],
             }],
+            zones: testing::zones()
+                .into_iter()
+                .zip([0, 2, 3, 0])
+                .map(|(zone, kind)| Zone { zone: kind, ..zone })
+                .collect(),
         }
     }
 
@@ -98,6 +133,10 @@ pub mod tests {
     fn it_fits_and_its_keys_stay() {
         let report = sample();
         testing::fits(&report);
+        // The nearest node's first, of each the highest kind first, and none without memory.
+        let zonelist = "0:Normal 0:DMA 1:Movable";
+        assert_eq!(report.zonelist(&report.nodes[0]), zonelist);
+        assert!(testing::text(&report, 80).contains(zonelist));
         testing::keys(
             &report,
             "nodes nodes[].distances nodes[].fallback nodes[].host_nid nodes[].nid \
