@@ -89,7 +89,7 @@ frame number; addresses are numbers, not texts; null stands for what is unknown.
 pub enum Command {
     /// One look at everything important
     #[command(
-        after_long_help = "JSON: abi, release, kernel; stage, map_source, region_source, nr_nodes, backing_pages, ram_pages, original_ram_bytes, metadata_bytes, descriptor_bytes, managed_pages, free_pages, held_pages, open_files, section_order, descriptor_size, host_descriptor_size, stage_ns; crash_refusal (why there is no crash kernel, or null); refusals: [{name, value, text}] of those that happened."
+        after_long_help = "JSON: abi, release, kernel; stage, map_source, region_source, nr_nodes, backing_pages, ram_pages, original_ram_bytes, metadata_bytes, descriptor_bytes, managed_pages, free_pages, held_pages, open_files, section_order, descriptor_size, host_descriptor_size, stage_ns; allocator (buddy or cosmos) and objects (slab or kmsob), null before the last stage; crash_refusal (why there is no crash kernel, or null); refusals: [{name, value, text}] of those that happened."
     )]
     Status,
     /// Show the boot's stage and run the stages that are left, or boot another map
@@ -223,9 +223,11 @@ pub enum Command {
         after_long_help = "JSON: users: [{uid, files, pages, objects, spaces, vmas}]. Limits are parameters of the module: user_pages=, file_pages= and so on."
     )]
     Users,
-    /// The areas of the other page allocator, after Cosmos, where it was chosen at load
+    /// The other page allocator's areas and containers of objects, after Cosmos
+    ///
+    /// They are there where they were chosen at load: allocator=cosmos, objects=kmsob.
     #[command(
-        after_long_help = "JSON: allocator (buddy or cosmos); areas: [{nid, zone, zone_name, kind, start_pfn, end_pfn, max_pages, allocated_pages, free_pages, divisions, merges, lists: [{block_pages, objects, free, allocs, frees}]}], none with the buddy system."
+        after_long_help = "JSON: allocator (buddy or cosmos); areas: [{nid, zone, zone_name, kind, start_pfn, end_pfn, max_pages, allocated_pages, free_pages, divisions, merges, lists: [{block_pages, objects, free, allocs, frees}]}], none with the buddy system; objects (slab or kmsob); kmsob: null with the slab layer, else {containers, large_blocks, large_pages, caches, sizes: [{size_bytes, containers, extensions, pages, objects, used, free, allocs, frees, created, destroyed}], list: [{address, size_bytes, own_pages, extensions, objects, free, blocks: [{pages, count}]}]}, list being the containers."
     )]
     Cosmos,
     /// The shadow's free memory beside the host's

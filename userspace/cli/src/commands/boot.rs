@@ -3,6 +3,7 @@
 //! `shadowmm boot`: runs the stages, or takes another map and starts anew.
 
 use super::buddy::BuddyReport;
+use super::cosmos;
 use super::e820::E820Report;
 use super::iomem::IomemReport;
 use super::memblock::MemblockReport;
@@ -14,9 +15,9 @@ use crate::context::Report;
 use crate::error::Error;
 use crate::error::Result;
 use crate::host;
+use crate::host::machine::Clock;
 use crate::render::address;
 use crate::render::bytes;
-use crate::render::duration;
 use crate::render::pages;
 use crate::render::plural;
 use crate::render::Column;
@@ -28,6 +29,7 @@ use shadowmm_client::Device;
 use shadowmm_client::Map;
 use shadowmm_client::Reason;
 use shadowmm_client::Stage;
+use shadowmm_core::allocator::AllocatorKind;
 use std::collections::BTreeSet;
 
 /// Where the boot is, and what the stages that were run have made.
@@ -38,6 +40,11 @@ pub struct BootReport {
     stages: Vec<StageReport>,
     #[serde(skip)]
     step: bool,
+    /// Who has the pages, once they are handed over.
+    #[serde(skip)]
+    allocator: Option<&'static str>,
+    #[serde(skip)]
+    clock: Clock,
 }
 
 /// What a stage has made.
@@ -151,8 +158,8 @@ impl Report for BootReport {
             screen.heading(&format!(
                 "{number}. {}: {} ({})",
                 report.stage.name(),
-                report.stage.text(),
-                duration(report.ns)
+                cosmos::stage_text(report.stage, self.allocator),
+                self.clock.tell(report.ns)
             ));
             screen.para(&format!("{}.", report.summary));
             if self.step {
@@ -175,8 +182,8 @@ impl Report for BootReport {
             for (stage, ns) in Stage::ALL.into_iter().zip(self.stage_ns) {
                 table.row([
                     stage.name().to_owned(),
-                    duration(ns),
-                    stage.text().to_owned(),
+                    self.clock.tell(ns),
+                    cosmos::stage_text(stage, self.allocator).to_owned(),
                 ]);
             }
             table.print(screen);
@@ -191,7 +198,7 @@ impl Report for BootReport {
                 )),
                 None => screen.para(&format!(
                     "The boot is done, in {}.",
-                    duration(self.stage_ns.iter().sum())
+                    self.clock.tell(self.stage_ns.iter().sum())
                 )),
             }
         }
@@ -326,6 +333,8 @@ pub fn run(context: &Context, args: &args::Boot) -> Result<()> {
         stage_ns: boot.ns,
         stages,
         step: args.step,
+        allocator: cosmos::allocator(&device)?.map(AllocatorKind::name),
+        clock: Clock::read(&context.root),
     })
 }
 
@@ -351,11 +360,11 @@ mod tests {
                 stage: Stage::Zones,
                 ns: 4_000,
                 summary: "3 zones: 0 DMA, 0 Normal, 1 Movable".to_owned(),
-                report: Made::Zones(ZonesReport {
-                    zones: testing::zones(),
-                }),
+                report: Made::Zones(super::super::zones::tests::sample()),
             }],
             step,
+            allocator: None,
+            clock: Clock::Emulator,
         }
     }
 
@@ -367,6 +376,7 @@ mod tests {
             stages: Vec::new(),
             ..sample(false)
         });
+        assert!(testing::text(&sample(false), 80).contains("4.0 µs under emulation"));
         assert!(testing::text(&sample(true), 80).contains("first page"));
         assert!(!testing::text(&sample(false), 80).contains("first page"));
     }
@@ -378,7 +388,7 @@ mod tests {
                 stage: Stage::Handoff,
                 ns: 1,
                 summary: String::new(),
-                report: Made::Buddy(BuddyReport { zones: Vec::new() }),
+                report: Made::Buddy(BuddyReport::from_zones(&[])),
             }],
             ..sample(false)
         };

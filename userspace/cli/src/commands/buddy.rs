@@ -2,6 +2,7 @@
 
 //! `shadowmm buddy`: free blocks by order.
 
+use super::cosmos;
 use crate::context::Context;
 use crate::context::Report;
 use crate::error::Result;
@@ -15,12 +16,16 @@ use serde::Serialize;
 use shadowmm_client::Device;
 use shadowmm_client::Zone;
 use shadowmm_client::NR_ORDERS;
+use shadowmm_core::allocator::AllocatorKind;
 
 /// The free blocks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BuddyReport {
     /// Of each zone that has memory.
     pub zones: Vec<ZoneBlocks>,
+    /// Whose blocks they are, where that is known.
+    #[serde(skip)]
+    allocator: Option<AllocatorKind>,
 }
 
 /// The free blocks of one zone.
@@ -37,7 +42,10 @@ pub struct ZoneBlocks {
 impl BuddyReport {
     /// Asks for the zones.
     pub fn read(device: &Device) -> Result<Self> {
-        Ok(Self::from_zones(&device.zones()?))
+        Ok(Self {
+            allocator: cosmos::allocator(device)?,
+            ..Self::from_zones(&device.zones()?)
+        })
     }
 
     /// The free blocks of these zones.
@@ -55,6 +63,7 @@ impl BuddyReport {
                 .filter(|zone| zone.present_pages > 0)
                 .map(blocks)
                 .collect(),
+            allocator: None,
         }
     }
 
@@ -86,6 +95,11 @@ impl Report for BuddyReport {
     fn print(&self, screen: &mut Screen) {
         screen.heading("Free blocks by order: a block of order n is 2^n pages of 4 KiB");
         self.table().print(screen);
+        cosmos::note(
+            self.allocator,
+            "these are the free blocks of its areas, added up for each zone. Linux's free lists are empty.",
+            screen,
+        );
     }
 }
 
@@ -110,5 +124,19 @@ mod tests {
             "zones zones[].free_pages zones[].largest_free_order zones[].name zones[].nid \
              zones[].nr_free",
         );
+    }
+
+    #[test]
+    fn blocks_of_the_other_manager_are_not_taken_for_linuxs() {
+        let report = |allocator| BuddyReport {
+            allocator,
+            ..BuddyReport::from_zones(&testing::zones())
+        };
+        let cosmos = report(Some(AllocatorKind::Cosmos));
+        testing::fits(&cosmos);
+        assert!(testing::text(&cosmos, 80).contains("Linux's free lists are empty"));
+        for allocator in [None, Some(AllocatorKind::Buddy)] {
+            assert!(!testing::text(&report(allocator), 80).contains("Cosmos"));
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 //! `shadowmm pagesets`: the pages that CPUs keep at hand.
 
+use super::cosmos;
 use crate::context::Context;
 use crate::context::Report;
 use crate::error::Result;
@@ -11,11 +12,15 @@ use crate::render::Table;
 use serde::Serialize;
 use shadowmm_client::Device;
 use shadowmm_client::Pageset;
+use shadowmm_core::allocator::AllocatorKind;
 
 /// The pagesets.
 #[derive(Debug, Serialize)]
 pub struct PagesetsReport {
     pagesets: Vec<Pageset>,
+    /// Who has the pages, where that is known.
+    #[serde(skip)]
+    allocator: Option<AllocatorKind>,
 }
 
 impl PagesetsReport {
@@ -23,6 +28,7 @@ impl PagesetsReport {
     pub fn read(device: &Device) -> Result<Self> {
         Ok(Self {
             pagesets: device.pagesets()?,
+            allocator: cosmos::allocator(device)?,
         })
     }
 }
@@ -57,6 +63,13 @@ impl Report for PagesetsReport {
         }
         table.print(screen);
         screen.para(&format!("In all, {kept} pages are kept."));
+        if self.pagesets.iter().any(|set| set.high > 0) {
+            screen.blank();
+            screen.para("A page that is freed is kept by its CPU, without a lock, and merges with its neighbours only later: when the CPU has more than high, batch pages at a time go back to the zone, and as many come from it when the CPU has none. high moves between high_min and high_max, and 'shadowmm drain' gives the zones all pages back.");
+        } else if self.allocator != Some(AllocatorKind::Cosmos) {
+            screen.para("Every page that is freed goes to its zone and merges at once.");
+        }
+        cosmos::note(self.allocator, "it keeps no page for a CPU.", screen);
     }
 }
 
@@ -85,9 +98,26 @@ mod tests {
         };
         let report = PagesetsReport {
             pagesets: vec![pageset(0, 0), pageset(0, 1), pageset(1, 0)],
+            allocator: Some(AllocatorKind::Buddy),
         };
         testing::fits(&report);
-        assert!(testing::text(&report, 80).contains("In all, 558 pages"));
+        let text = testing::text(&report, 400);
+        assert!(text.contains("In all, 558 pages"), "{text}");
+        assert!(
+            text.contains("'shadowmm drain'") && !text.contains("Cosmos"),
+            "{text}"
+        );
+        let none = |allocator| PagesetsReport {
+            pagesets: Vec::new(),
+            allocator,
+        };
+        let text = testing::text(&none(Some(AllocatorKind::Cosmos)), 400);
+        assert!(
+            text.contains("keeps no page") && !text.contains("drain"),
+            "{text}"
+        );
+        let text = testing::text(&none(Some(AllocatorKind::Buddy)), 400);
+        assert!(text.contains("merges at once"), "{text}");
         testing::keys(
             &report,
             "pagesets pagesets[].batch pagesets[].count pagesets[].cpu pagesets[].high \

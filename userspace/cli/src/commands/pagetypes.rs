@@ -3,6 +3,7 @@
 //! `shadowmm pagetypes`: free blocks and page blocks by migrate type.
 
 use super::buddy::ORDERS;
+use super::cosmos;
 use crate::context::Context;
 use crate::context::Report;
 use crate::error::Result;
@@ -14,11 +15,15 @@ use crate::render::Table;
 use serde::Serialize;
 use shadowmm_client::Device;
 use shadowmm_client::PageType;
+use shadowmm_core::allocator::AllocatorKind;
 
 /// What pages are for.
 #[derive(Debug, Serialize)]
 pub struct PageTypesReport {
     types: Vec<PageType>,
+    /// Who has the pages, where that is known.
+    #[serde(skip)]
+    allocator: Option<AllocatorKind>,
 }
 
 impl PageTypesReport {
@@ -26,6 +31,7 @@ impl PageTypesReport {
     pub fn read(device: &Device) -> Result<Self> {
         Ok(Self {
             types: device.page_types()?,
+            allocator: cosmos::allocator(device)?,
         })
     }
 }
@@ -55,6 +61,15 @@ impl Report for PageTypesReport {
             table.row(row);
         }
         table.print(screen);
+        if self.allocator != Some(AllocatorKind::Cosmos) {
+            screen.blank();
+            screen.para("Pages are grouped by mobility, so that what can't be moved does not sit everywhere: each page block of 2 MiB has a type, and a request takes from blocks of its own. A fallback is a request that finds none there and takes from another type, the whole page block where it may ('shadowmm fragmentation' counts them).");
+        }
+        cosmos::note(
+            self.allocator,
+            "it knows no types, and Linux's free lists are empty: free blocks are in 'shadowmm cosmos' and 'shadowmm buddy'.",
+            screen,
+        );
     }
 }
 
@@ -79,13 +94,25 @@ mod tests {
         };
         let report = PageTypesReport {
             types: vec![of("Unmovable", 3), of("Movable", 100), of("Isolate", 0)],
+            allocator: Some(AllocatorKind::Buddy),
         };
         testing::fits(&report);
+        assert!(testing::text(&report, 400).contains("A fallback is"));
         // A type that has nothing is not shown, but JSON has it.
         assert!(!testing::text(&report, 100).contains("Isolate"));
         testing::keys(
             &report,
             "types types[].blocks types[].migratetype types[].name types[].nid types[].nr_free",
+        );
+        let cosmos = PageTypesReport {
+            allocator: Some(AllocatorKind::Cosmos),
+            ..report
+        };
+        testing::fits(&cosmos);
+        let text = testing::text(&cosmos, 400);
+        assert!(
+            text.contains("knows no types") && !text.contains("A fallback is"),
+            "{text}"
         );
     }
 }

@@ -2,12 +2,13 @@
 
 //! `shadowmm status`: one look at everything important.
 
+use super::cosmos;
 use crate::context::Context;
 use crate::context::Report;
 use crate::error::Result;
+use crate::host::machine::Clock;
 use crate::render::bytes;
 use crate::render::count;
-use crate::render::duration;
 use crate::render::pages;
 use crate::render::percent;
 use crate::render::plural;
@@ -17,13 +18,14 @@ use crate::render::Screen;
 use crate::render::Table;
 use serde::Serialize;
 use shadowmm_client::Counter;
-use shadowmm_client::Device;
+use shadowmm_client::ObjectsBy;
 use shadowmm_client::Reason;
 use shadowmm_client::RegionSource;
 use shadowmm_client::Stage;
 use shadowmm_client::Status;
 use shadowmm_client::Version;
 use shadowmm_client::PAGE_SIZE;
+use shadowmm_core::allocator::AllocatorKind;
 
 /// Who is there, how it is, and what it has refused.
 #[derive(Debug, Serialize)]
@@ -32,7 +34,13 @@ pub struct StatusReport {
     version: Version,
     #[serde(flatten)]
     status: Status,
+    /// Who has the pages, once the boot has handed them over.
+    allocator: Option<&'static str>,
+    /// Who makes objects of them, from then on.
+    objects: Option<&'static str>,
     refusals: Vec<Refusal>,
+    #[serde(skip)]
+    clock: Clock,
 }
 
 /// An error that has been the answer.
@@ -44,11 +52,15 @@ struct Refusal {
 }
 
 impl StatusReport {
-    fn read(device: &Device) -> Result<Self> {
+    fn read(context: &Context) -> Result<Self> {
+        let device = context.open()?;
         let refusals = device.refusals()?;
         Ok(Self {
             version: device.version()?,
             status: device.status()?,
+            allocator: cosmos::allocator(&device)?.map(AllocatorKind::name),
+            objects: cosmos::objects(&device)?.map(ObjectsBy::name),
+            clock: Clock::read(&context.root),
             refusals: refusals
                 .into_iter()
                 .filter(|counter| counter.value > 0)
@@ -84,8 +96,8 @@ impl Report for StatusReport {
             format!(
                 "{} ({}), in {}",
                 status.stage.name(),
-                status.stage.text(),
-                duration(status.stage_ns.iter().sum())
+                cosmos::stage_text(status.stage, self.allocator),
+                self.clock.tell(status.stage_ns.iter().sum())
             ),
         );
         fields.add(
@@ -133,6 +145,12 @@ impl Report for StatusReport {
         if status.stage >= Stage::Zones {
             fields.add("nodes", status.nr_nodes.to_string());
         }
+        if let Some(allocator) = self.allocator {
+            fields.add("pages by", who(allocator));
+        }
+        if let Some(objects) = self.objects {
+            fields.add("objects by", who(objects));
+        }
         if status.stage == Stage::Handoff {
             fields.add("managed", size(status.managed_pages));
             fields.add("free", size(status.free_pages));
@@ -172,6 +190,18 @@ impl Report for StatusReport {
     }
 }
 
+/// An allocator by its name, as the module's parameter has it, and whose it is.
+fn who(name: &str) -> String {
+    let whose = match name {
+        "buddy" => "the buddy system, as in Linux",
+        "slab" => "the slab layer, as in Linux",
+        "cosmos" => "Cosmos's division and merging ('shadowmm cosmos')",
+        "kmsob" => "Cosmos's containers ('shadowmm cosmos')",
+        _ => return name.to_owned(),
+    };
+    format!("{name}: {whose}")
+}
+
 /// Where the region's memory comes from, as in "from …".
 pub fn source_text(source: RegionSource) -> &'static str {
     match source {
@@ -186,7 +216,7 @@ fn size(number: u64) -> String {
 
 /// Shows the status.
 pub fn run(context: &Context) -> Result<()> {
-    context.show(&StatusReport::read(&context.open()?)?)
+    context.show(&StatusReport::read(context)?)
 }
 
 #[cfg(test)]
@@ -202,6 +232,9 @@ pub mod tests {
                 kernel: "7.3.4".to_owned(),
             },
             status: testing::status(),
+            allocator: Some(AllocatorKind::Cosmos.name()),
+            objects: Some(ObjectsBy::Slab.name()),
+            clock: Clock::Emulator,
             refusals: vec![Refusal {
                 counter: Counter {
                     name: "NotOwner".to_owned(),
@@ -219,13 +252,36 @@ pub mod tests {
     }
 
     #[test]
+    fn both_allocators_are_named_once_they_are_at_work() {
+        let text = testing::text(&sample(), 200);
+        assert!(text.contains("\npages by     cosmos: Cosmos's"), "{text}");
+        assert!(
+            text.contains("\nobjects by   slab: the slab layer"),
+            "{text}"
+        );
+        assert!(text.contains("in 366.0 µs under emulation"), "{text}");
+        let early = StatusReport {
+            allocator: None,
+            objects: None,
+            ..sample()
+        };
+        assert!(!testing::text(&early, 80).contains("\npages by"));
+        for kind in AllocatorKind::ALL {
+            assert!(who(kind.name()).contains(": "), "{kind:?}");
+        }
+        for by in [ObjectsBy::Slab, ObjectsBy::Kmsob] {
+            assert!(who(by.name()).contains(": "), "{by:?}");
+        }
+    }
+
+    #[test]
     fn it_fits_and_its_keys_stay() {
         testing::fits(&sample());
         testing::keys(
             &sample(),
-            "abi backing_pages crash_refusal descriptor_bytes descriptor_size free_pages held_pages \
+            "abi allocator backing_pages crash_refusal descriptor_bytes descriptor_size free_pages held_pages \
              host_descriptor_size kernel managed_pages map_source metadata_bytes nr_nodes \
-             open_files original_ram_bytes ram_pages refusals refusals[].name refusals[].text \
+             objects open_files original_ram_bytes ram_pages refusals refusals[].name refusals[].text \
              refusals[].value region_source release section_order stage stage_ns",
         );
     }

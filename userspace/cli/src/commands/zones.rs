@@ -2,6 +2,7 @@
 
 //! `shadowmm zones`: spans, watermarks and protection.
 
+use super::cosmos;
 use crate::context::Context;
 use crate::context::Report;
 use crate::error::Result;
@@ -11,12 +12,16 @@ use crate::render::Table;
 use serde::Serialize;
 use shadowmm_client::Device;
 use shadowmm_client::Zone;
+use shadowmm_core::allocator::AllocatorKind;
 
 /// The zones.
 #[derive(Debug, Serialize)]
 pub struct ZonesReport {
     /// By node and kind.
     pub zones: Vec<Zone>,
+    /// Who has their pages, where that is known.
+    #[serde(skip)]
+    allocator: Option<AllocatorKind>,
 }
 
 impl ZonesReport {
@@ -24,6 +29,7 @@ impl ZonesReport {
     pub fn read(device: &Device) -> Result<Self> {
         Ok(Self {
             zones: device.zones()?,
+            allocator: cosmos::allocator(device)?,
         })
     }
 
@@ -91,7 +97,13 @@ impl Report for ZonesReport {
         screen.heading("What they keep back, in pages");
         self.reserves().print(screen);
         screen.blank();
+        screen.para("min: below it only those get a page who free memory, and requests that must not wait. low: below it kswapd is woken, and it sleeps again above high. promo: above it pages of slower memory may be moved here.");
         screen.para("protection: what is kept, above the watermark, from requests that could also be served by DMA, DMA32, Normal, Movable.");
+        cosmos::note(
+            self.allocator,
+            "it asks for no watermark and keeps nothing back: its hardware areas are for devices instead.",
+            screen,
+        );
         let empty: Vec<String> = self
             .zones
             .iter()
@@ -118,7 +130,22 @@ pub mod tests {
     pub fn sample() -> ZonesReport {
         ZonesReport {
             zones: testing::zones(),
+            allocator: None,
         }
+    }
+
+    #[test]
+    fn watermarks_are_explained_and_nobody_is_told_that_cosmos_heeds_them() {
+        let report = sample();
+        let text = testing::text(&report, 200);
+        assert!(text.contains("low: below it kswapd is woken"), "{text}");
+        assert!(!text.contains("Cosmos"), "{text}");
+        let cosmos = ZonesReport {
+            allocator: Some(AllocatorKind::Cosmos),
+            ..report
+        };
+        testing::fits(&cosmos);
+        assert!(testing::text(&cosmos, 200).contains("no watermark"));
     }
 
     #[test]

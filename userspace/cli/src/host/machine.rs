@@ -2,6 +2,8 @@
 
 //! What the machine is that the shadow runs in.
 
+use crate::render::duration;
+use crate::render::plural;
 use procfs::FromRead;
 use serde::Serialize;
 use std::fs;
@@ -77,6 +79,42 @@ pub fn accelerator(root: &Path) -> String {
     accelerator.to_owned()
 }
 
+/// What the machine's clock counts: spans of time are told with that beside them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// Nanoseconds of a processor.
+    Processor,
+    /// Nanoseconds of an emulator, which tell nothing of a processor.
+    Emulator,
+    /// Instructions: one counts as a nanosecond.
+    Instructions,
+}
+
+impl Clock {
+    /// That of the machine.
+    pub fn read(root: &Path) -> Self {
+        Self::of(&accelerator(root))
+    }
+
+    /// That of a machine with this accelerator.
+    fn of(accelerator: &str) -> Self {
+        match accelerator {
+            "icount" => Self::Instructions,
+            "tcg" => Self::Emulator,
+            _ => Self::Processor,
+        }
+    }
+
+    /// A span of time: "4.5 ms", "4.5 ms under emulation", "4,500,000 instructions".
+    pub fn tell(self, ns: u64) -> String {
+        match self {
+            Self::Processor => duration(ns),
+            Self::Emulator => format!("{} under emulation", duration(ns)),
+            Self::Instructions => plural(ns, "instruction"),
+        }
+    }
+}
+
 fn cma_areas(root: &Path) -> Option<Vec<CmaArea>> {
     let directory = "sys/kernel/mm/cma";
     let mut areas = Vec::new();
@@ -98,4 +136,17 @@ fn cma_areas(root: &Path) -> Option<Vec<CmaArea>> {
     }
     areas.sort_by(|a, b| a.name.cmp(&b.name));
     Some(areas)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_says_whose_it_is() {
+        assert_eq!(Clock::of("kvm").tell(4_500_000), "4.5 ms");
+        assert_eq!(Clock::of("none").tell(4_500_000), "4.5 ms");
+        assert_eq!(Clock::of("tcg").tell(4_500_000), "4.5 ms under emulation");
+        assert_eq!(Clock::of("icount").tell(4_500), "4,500 instructions");
+    }
 }
