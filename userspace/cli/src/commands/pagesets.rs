@@ -63,7 +63,7 @@ impl Report for PagesetsReport {
         }
         table.print(screen);
         screen.para(&format!("In all, {kept} pages are kept."));
-        if self.pagesets.iter().any(|set| set.high > 0) {
+        if self.pagesets.iter().any(|set| set.high_max > 0) {
             screen.blank();
             screen.para("A page that is freed is kept by its CPU, without a lock, and merges with its neighbours only later: when the CPU has more than high, batch pages at a time go back to the zone, and as many come from it when the CPU has none. high moves between high_min and high_max, and 'shadowmm drain' gives the zones all pages back.");
         } else if self.allocator != Some(AllocatorKind::Cosmos) {
@@ -107,6 +107,16 @@ mod tests {
             text.contains("'shadowmm drain'") && !text.contains("Cosmos"),
             "{text}"
         );
+        // A CPU that has kept nothing yet.
+        let fresh = PagesetsReport {
+            pagesets: vec![Pageset {
+                high: 0,
+                count: 0,
+                ..pageset(0, 0)
+            }],
+            allocator: Some(AllocatorKind::Buddy),
+        };
+        assert!(testing::text(&fresh, 400).contains("merges with its neighbours only later"));
         let none = |allocator| PagesetsReport {
             pagesets: Vec::new(),
             allocator,
