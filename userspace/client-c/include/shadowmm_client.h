@@ -12,7 +12,8 @@
  * Calls have the arguments, results and errno of the system calls that they are named
  * for; shadowmm_error() tells more. A child of fork() has a copy of the window, and calls
  * through the same handle there are its own. Calls on a handle may come from any thread
- * at any time; only shadowmm_close() and shadowmm_window() must be alone with it.
+ * at any time; only shadowmm_close(), shadowmm_window() and shadowmm_window_close() must
+ * be alone with it.
  *
  * Link with -lshadowmm_client_c (pkg-config shadowmm-client). docs/windows.md says what
  * windows are, and where they differ from a process's own memory.

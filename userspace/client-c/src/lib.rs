@@ -190,7 +190,7 @@ pub unsafe extern "C" fn shadowmm_window(
 ///
 /// # Safety
 ///
-/// As above, and nobody has anything in it.
+/// `s` is a handle that nobody else uses meanwhile, and nobody has anything in the window.
 #[no_mangle]
 pub unsafe extern "C" fn shadowmm_window_close(s: *mut Shadowmm) -> c_int {
     // SAFETY: By this function's own.

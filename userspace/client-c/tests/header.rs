@@ -54,3 +54,31 @@ fn each_function_is_in_both_with_as_many_arguments() {
     assert!(declared.len() > 20, "{declared:?}");
     assert_eq!(declared, exported);
 }
+
+/// What has the handle to itself, a `*mut`, can't be called while others use it.
+#[test]
+fn what_must_be_alone_with_the_handle_is_named() {
+    let words: Vec<&str> = HEADER
+        .split_whitespace()
+        .filter(|&word| word != "*")
+        .collect();
+    let text = words.join(" ");
+    let (_, text) = text.split_once("at any time; only ").expect("who is alone");
+    let (text, _) = text.split_once(" must be alone").expect("what they must");
+    let named: BTreeSet<&str> = text
+        .split_whitespace()
+        .map(name)
+        .filter(|word| word.starts_with("shadowmm_"))
+        .collect();
+    let alone: BTreeSet<&str> = SOURCES
+        .iter()
+        .flat_map(|source| source.split("extern \"C\" fn ").skip(1))
+        .filter(|text| {
+            let arguments = text.split(')').next().unwrap_or_default();
+            arguments.contains("s: *mut Shadowmm")
+        })
+        .map(name)
+        .collect();
+    assert_eq!(alone.len(), 3, "{alone:?}");
+    assert_eq!(named, alone);
+}
