@@ -48,6 +48,7 @@ layout! {
     }
     shadowmm_report = 40 { kind: 16, record_size: 20, capacity: 24, count: 28, buf: 32 }
     shadowmm_validate = 136 { checks: 16, what: 24 }
+    shadowmm_misuse = 32 { head: 0, addr: 16, byte: 24, how: 28 }
     shadowmm_reclaim = 32 { op: 16, nid: 20, pages: 24 }
     shadowmm_bulk = 48 { op: 16, gfp: 20, nid: 24, count: 28, done: 32, stopped: 36, pfns: 40 }
     shadowmm_exact = 56 {
@@ -117,6 +118,25 @@ layout! {
         shadow: 56, what: 64,
     }
     shadowmm_diff_state = 40 { side: 16, capacity: 20, size: 24, buf: 32 }
+    shadowmm_diff_cache = 96 {
+        name: 0, object_size: 64, align: 68, flags: 72, options: 76, useroffset: 80, usersize: 84,
+        freeptr_offset: 88, sheaf_capacity: 92,
+    }
+    shadowmm_diff_geometry = 56 {
+        asked: 0, object_size: 4, size: 8, inuse: 12, offset: 16, align: 20, red_left_pad: 24,
+        flags: 28, order: 32, objects: 36, min_order: 40, min_objects: 44, min_partial: 48,
+        sheaf_capacity: 52,
+    }
+    shadowmm_diff_caches = 40 { head: 0, op: 16, nr: 20, caches: 24, geometries: 32 }
+    shadowmm_diff_objects_step = 16 { op: 0, cache: 4, slot: 8, count: 12 }
+    shadowmm_diff_objects = 40 {
+        head: 0, nr: 16, failed: 20, steps: 24, shadow_short: 32, shadow_refused: 36,
+    }
+    shadowmm_diff_look = 120 {
+        head: 0, cache: 16, fallbacks: 20, live: 24, host_used: 32, shadow_used: 40, slabs: 48,
+        partial: 56, empty: 64, total: 72, objects: 80, cached: 88, active: 96, pages: 104,
+        apart: 112,
+    }
     shadowmm_rec_status = 144 {
         stage: 0, map_source: 4, region_source: 8, nr_nodes: 12, backing_pages: 16, ram_pages: 24,
         original_ram: 32, metadata_bytes: 40, descriptor_bytes: 48, managed_pages: 56,
