@@ -5,6 +5,7 @@
 //! Nothing is added here but what has to hold: that every layout is the same
 //! for 32-bit and 64-bit callers. The sizes and offsets below are written down
 //! by hand, so that a change of the header that moves a field does not compile.
+//! [`stats`] is no part of the device: two of our programs share it.
 
 #![no_std]
 #![allow(
@@ -14,6 +15,8 @@
     clippy::undocumented_unsafe_blocks,
     reason = "generated; the header has the documentation"
 )]
+
+pub mod stats;
 
 include!(concat!(env!("OUT_DIR"), "/abi.rs"));
 

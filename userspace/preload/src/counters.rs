@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What was redirected and what was not. `SHADOWMM_STATS=PATH` names a file of
-//! [`SLOTS`] slots, a name and a number in each, which all processes of `shadowmm run`
+//! [`SLOTS`] slots ([`shadowmm_abi::stats`]), which all processes of `shadowmm run`
 //! have mapped: what one has counted is there, however it ends. What is read from the
 //! window and from the allocator is added when a process ends by itself.
 
 use crate::kernel;
 use crate::window;
 use nix::libc;
+use shadowmm_abi::stats::NAME;
+use shadowmm_abi::stats::SIZE;
+use shadowmm_abi::stats::SLOT;
+use shadowmm_abi::stats::SLOTS;
+use std::mem::offset_of;
 use std::ptr;
 use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::AtomicU64;
@@ -50,10 +55,6 @@ counters! {
     LibcHeapBytes = "libc_heap_bytes",
 }
 
-/// How many the file has.
-const SLOTS: usize = 128;
-const NAME: usize = 24;
-
 /// One in the file.
 #[repr(C)]
 struct Slot {
@@ -62,6 +63,7 @@ struct Slot {
 }
 
 const _: () = assert!(ALL.len() <= SLOTS);
+const _: () = assert!(size_of::<Slot>() == SLOT && offset_of!(Slot, value) == NAME);
 
 /// Those of the file, or null.
 static SHARED: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
@@ -96,8 +98,7 @@ pub(crate) fn begin() {
         return;
     };
     let prot = (libc::PROT_READ | libc::PROT_WRITE) as u64;
-    let size = (SLOTS * size_of::<Slot>()) as u64;
-    let map = [0, size, prot, libc::MAP_SHARED as u64, file, 0];
+    let map = [0, SIZE as u64, prot, libc::MAP_SHARED as u64, file, 0];
     // SAFETY: The kernel chooses a place where nothing is.
     let place = unsafe { kernel::syscall(libc::SYS_mmap, map) };
     kernel::close(file);

@@ -7,6 +7,9 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::error::Result;
 use nix::unistd::mkdtemp;
+use shadowmm_abi::stats::NAME;
+use shadowmm_abi::stats::SIZE as STATS_SIZE;
+use shadowmm_abi::stats::SLOT;
 use std::env;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -15,11 +18,6 @@ use std::process;
 use std::process::Command;
 
 const LIBRARY: &str = "libshadowmm_preload.so";
-
-/// What the processes count in: a name and a number in each of its slots.
-const STATS_SIZE: usize = 4096;
-const SLOT: usize = 32;
-const NAME: usize = 24;
 
 /// The file that the processes count in, which goes with this.
 ///
