@@ -9,6 +9,7 @@ use crate::cpus::Cpus;
 use crate::generate::Generator;
 use crate::quiet;
 use crate::quiet::Quiet;
+use crate::signals;
 use crate::told;
 use crate::Result;
 use serde::Serialize;
@@ -216,6 +217,7 @@ impl Run<'_> {
     }
 
     fn play(&mut self, steps: &[Step]) -> Result<Option<First>> {
+        signals::check()?;
         let (outcomes, divergence) = self.diff.play(steps).map_err(told)?;
         for (step, outcome) in steps.iter().zip(&outcomes) {
             self.count(step, *outcome);

@@ -8,6 +8,7 @@
 //! random.rs      numbers by a seed
 //! cpus.rs        the CPUs that a test runs on
 //! quiet.rs       the kernel's periodic work, put off
+//! signals.rs     those that end it, put off meanwhile
 //! buddy.rs       the page allocator: the run, and what is said of it
 //!   generate.rs  the steps
 //! slab/          the slab layer
@@ -27,6 +28,7 @@ mod generate;
 mod mm;
 mod quiet;
 mod random;
+mod signals;
 mod slab;
 
 use args::Cli;
@@ -44,6 +46,10 @@ fn main() -> ExitCode {
         Command::Slab(args) => slab::run(&cli, args),
         Command::Mm(args) => mm::run(&cli, args),
     };
+    // What was changed of the kernel is as it was.
+    if let Some(signal) = signals::asked() {
+        signals::end_by(signal);
+    }
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -3,6 +3,7 @@
 //! The kernel's periodic work on a zone, put off while the test runs: what it
 //! does depends on when it runs, which no seed can tell.
 
+use crate::signals;
 use crate::Result;
 use std::fs;
 use std::thread;
@@ -22,7 +23,8 @@ const SYSCTLS: [(&str, &str); 4] = [
 /// Work that was waiting for its old time has run after this.
 const SETTLE: Duration = Duration::from_millis(2500);
 
-/// The sysctls as they were; they are so again when this is dropped.
+/// The sysctls as they were; they are so again when this is dropped, for which signals are put
+/// off ([`signals`]).
 #[derive(Debug)]
 pub struct Quiet(Vec<(String, String)>);
 
@@ -31,6 +33,7 @@ impl Quiet {
     /// later.
     pub fn new() -> Result<Self> {
         write("/proc/sys/vm/drop_caches", "3")?;
+        signals::put_off();
         let mut quiet = Self(Vec::new());
         let mut changed = false;
         for (name, value) in SYSCTLS {

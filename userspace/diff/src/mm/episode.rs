@@ -20,6 +20,7 @@ use super::side::Side;
 use super::side::Who;
 use super::touch;
 use super::window::Window;
+use crate::signals;
 use crate::Result;
 use nix::libc;
 use std::ffi::CStr;
@@ -100,6 +101,7 @@ impl Stage<'_> {
             pids[side] = self.start(self.kinds[side], shape, plans[side], &memories[side])?;
         }
         let ends = wait(&memories, pids);
+        signals::check()?;
         if let Some(why) = memories.iter().find_map(Memory::failure) {
             return Err(why);
         }
@@ -168,10 +170,12 @@ impl Stage<'_> {
         plan: Plan<'_>,
         memory: &Memory,
     ) -> Result<libc::pid_t> {
+        let parent = std::process::id();
         // SAFETY: This program has one thread; the child goes on as a player, which ends
         // without giving up what is its parent's.
         match unsafe { libc::fork() } {
             0 => {
+                player::end_with(parent);
                 self.be_player(kind, shape, plan, memory);
             }
             ..0 => Err("no player could be started".to_owned()),
@@ -185,6 +189,7 @@ impl Stage<'_> {
     }
 
     fn be_player(&self, kind: Kind, shape: &Shape, plan: Plan<'_>, memory: &Memory) -> ! {
+        signals::let_through();
         touch::handle_signals();
         let mut looker = Looker::new();
         let room = looker.room();
@@ -220,8 +225,9 @@ fn grow_stack() {
     std::hint::black_box(&room);
 }
 
-/// Waits for both players; why one did not come to the end.
-fn wait(memories: &[Memory; 2], pids: [libc::pid_t; 2]) -> [Option<String>; 2] {
+/// Waits for both players; why one did not come to the end. Both are ended where this command is
+/// to end.
+fn wait(memories: &[Memory; 2], pids: [libc::pid_t; 2], patience: Duration) -> [Option<String>; 2] {
     let mut ends = [None, None];
     let mut is_running = [true; 2];
     let mut last = [(u64::MAX, Instant::now()); 2];
@@ -236,6 +242,10 @@ fn wait(memories: &[Memory; 2], pids: [libc::pid_t; 2]) -> [Option<String>; 2] {
             if got == pids[side] {
                 is_running[side] = false;
                 ends[side] = how_ended(&memories[side], status);
+                continue;
+            }
+            if signals::asked().is_some() {
+                stop(pids[side]);
                 continue;
             }
             let at = memories[side].at();

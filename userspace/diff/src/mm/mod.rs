@@ -30,6 +30,7 @@ mod window;
 use crate::args::Cli;
 use crate::args::Mm;
 use crate::random::Random;
+use crate::signals;
 use crate::Result;
 use episode::Kind;
 use episode::Stage;
@@ -83,7 +84,8 @@ pub fn run(cli: &Cli, args: &Mm) -> Result<bool> {
     Ok(report.is_equal())
 }
 
-/// What both do more than what is compared, put off meanwhile: huge pages.
+/// What both do more than what is compared, put off meanwhile: huge pages. It is as it was when
+/// this is dropped, for which signals are put off ([`signals`]).
 struct Plain(Vec<(&'static str, String)>);
 
 /// The files, and what is written to them.
@@ -94,6 +96,7 @@ const PLAIN: [(&str, &str); 2] = [
 
 impl Plain {
     fn new() -> Result<Self> {
+        signals::put_off();
         let mut plain = Self(Vec::new());
         for (path, value) in PLAIN {
             let old = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;

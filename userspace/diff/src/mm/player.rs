@@ -220,11 +220,26 @@ enum Fork {
 }
 
 fn fork() -> Fork {
+    let parent = std::process::id();
     // SAFETY: The only thread of this process goes on in both, and allocates in neither.
     match super::arena::answer(i64::from(unsafe { libc::fork() })) {
-        0 => Fork::Child,
+        0 => {
+            end_with(parent);
+            Fork::Child
+        }
         error @ ..0 => Fork::Refused(error),
         child => Fork::Parent(child as libc::pid_t),
+    }
+}
+
+/// Has this process end as soon as its parent has, which may have been a moment ago.
+pub fn end_with(parent: u32) {
+    // SAFETY: Nothing in memory changes.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        if libc::getppid() as u32 != parent {
+            end(false);
+        }
     }
 }
 
