@@ -100,7 +100,7 @@ impl Stage<'_> {
         for side in 0..2 {
             pids[side] = self.start(self.kinds[side], shape, plans[side], &memories[side])?;
         }
-        let ends = wait(&memories, pids);
+        let ends = wait(&memories, pids, PATIENCE);
         signals::check()?;
         if let Some(why) = memories.iter().find_map(Memory::failure) {
             return Err(why);
@@ -241,7 +241,9 @@ fn wait(memories: &[Memory; 2], pids: [libc::pid_t; 2], patience: Duration) -> [
             let got = unsafe { libc::waitpid(pids[side], &mut status, libc::WNOHANG) };
             if got == pids[side] {
                 is_running[side] = false;
-                ends[side] = how_ended(&memories[side], status);
+                if ends[side].is_none() {
+                    ends[side] = how_ended(&memories[side], status);
+                }
                 continue;
             }
             if signals::asked().is_some() {
@@ -251,9 +253,9 @@ fn wait(memories: &[Memory; 2], pids: [libc::pid_t; 2], patience: Duration) -> [
             let at = memories[side].at();
             if at != last[side].0 {
                 last[side] = (at, Instant::now());
-            } else if last[side].1.elapsed() > PATIENCE {
+            } else if last[side].1.elapsed() > patience {
                 stop(pids[side]);
-                ends[side] = Some(format!("it hung for {} s", PATIENCE.as_secs()));
+                ends[side] = Some(format!("it hung for {} s", patience.as_secs()));
                 last[side].1 = Instant::now();
             }
         }
@@ -287,8 +289,8 @@ fn how_ended(memory: &Memory, status: i32) -> Option<String> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_player_without_a_group_is_ended_too() {
+    /// A process that gets no further.
+    fn idler() -> libc::pid_t {
         // SAFETY: The child does nothing but wait.
         let player = match unsafe { libc::fork() } {
             0 => loop {
@@ -298,6 +300,22 @@ mod tests {
             player => player,
         };
         assert!(player > 0);
+        player
+    }
+
+    #[test]
+    fn a_player_that_hung_is_not_told_to_have_got_the_signal_that_ended_it() {
+        let memories = [(); 2].map(|()| Memory::new(1).unwrap());
+        let ends = wait(&memories, [idler(), idler()], Duration::from_millis(20));
+        for end in ends {
+            let end = end.unwrap();
+            assert!(end.starts_with("it hung"), "{end}");
+        }
+    }
+
+    #[test]
+    fn a_player_without_a_group_is_ended_too() {
+        let player = idler();
         stop(player);
         let begin = Instant::now();
         let mut status = 0;
