@@ -7,6 +7,7 @@ use crate::args::Cli;
 use crate::cpus::numbers;
 use crate::cpus::Cpus;
 use crate::generate::Generator;
+use crate::output;
 use crate::quiet;
 use crate::quiet::Quiet;
 use crate::signals;
@@ -22,6 +23,8 @@ use shadowmm_client::Side;
 use shadowmm_client::Step;
 use shadowmm_client::Verdict;
 use std::fs;
+use std::io;
+use std::io::Write;
 
 /// Steps that are played at once.
 const BATCH: u64 = 1000;
@@ -123,12 +126,7 @@ pub fn run(cli: &Cli, args: &Buddy) -> Result<bool> {
         counts: run.counts,
         divergence,
     };
-    if cli.json {
-        let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
-        println!("{text}");
-    } else {
-        print(&report);
-    }
+    output::show(cli, &report, |out| print(out, &report))?;
     Ok(report.divergence.is_none())
 }
 
@@ -281,9 +279,10 @@ impl Run<'_> {
     }
 }
 
-fn print(report: &Report) {
+fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     let counts = &report.counts;
-    println!(
+    writeln!(
+        out,
         "seed {}, node {}: {} zone(s), {} pages, {} CPU(s), {} pagesets",
         report.seed,
         report.node,
@@ -291,8 +290,9 @@ fn print(report: &Report) {
         report.pages,
         report.cpus,
         if report.pagesets { "with" } else { "without" }
-    );
-    println!(
+    )?;
+    writeln!(
+        out,
         "{} blocks allocated, {} requests refused, {} blocks freed, {} split; {} pages taken and {} given back in bulk; {} steps had nothing to do",
         counts.allocated,
         counts.refused,
@@ -301,31 +301,34 @@ fn print(report: &Report) {
         counts.bulk_pages,
         counts.bulk_freed,
         counts.skipped
-    );
-    println!(
+    )?;
+    writeln!(
+        out,
         "{} looks at all lists and page blocks, {} list entries compared; {} refreshes of the statistics; disturbed {} times",
         counts.looks, counts.blocks_compared, counts.refreshes, counts.disturbed
-    );
+    )?;
     let Some(first) = &report.divergence else {
-        println!("{} steps, all equal", report.equal_steps);
-        return;
+        writeln!(out, "{} steps, all equal", report.equal_steps)?;
+        return Ok(());
     };
-    println!("{} steps were equal; then:", report.equal_steps);
-    println!(
+    writeln!(out, "{} steps were equal; then:", report.equal_steps)?;
+    writeln!(
+        out,
         "  {:?}: {}: the kernel has {:#x}, the shadow {:#x}",
         first.divergence.verdict,
         first.divergence.what,
         first.divergence.host,
         first.divergence.shadow
-    );
-    println!("the steps before:");
+    )?;
+    writeln!(out, "the steps before:")?;
     for step in &first.steps_before {
-        println!("  {step:x?}");
+        writeln!(out, "  {step:x?}")?;
     }
     match &first.step {
-        Some(step) => println!("the step: {step:x?}"),
-        None => println!("there was no step"),
+        Some(step) => writeln!(out, "the step: {step:x?}")?,
+        None => writeln!(out, "there was no step")?,
     }
-    println!("the kernel after it:\n{}", first.host_state);
-    println!("the shadow after it:\n{}", first.shadow_state);
+    writeln!(out, "the kernel after it:\n{}", first.host_state)?;
+    writeln!(out, "the shadow after it:\n{}", first.shadow_state)?;
+    Ok(())
 }

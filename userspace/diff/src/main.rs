@@ -7,6 +7,7 @@
 //! args.rs        the command line
 //! random.rs      numbers by a seed
 //! cpus.rs        the CPUs that a test runs on
+//! output.rs      the result, as text or JSON
 //! quiet.rs       the kernel's periodic work, put off
 //! signals.rs     those that end it, put off meanwhile
 //! buddy.rs       the page allocator: the run, and what is said of it
@@ -26,6 +27,7 @@ mod buddy;
 mod cpus;
 mod generate;
 mod mm;
+mod output;
 mod quiet;
 mod random;
 mod signals;

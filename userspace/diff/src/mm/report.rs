@@ -11,6 +11,7 @@ use super::op::Op;
 use super::side::Outcome;
 use crate::args::Cli;
 use crate::args::Mm;
+use crate::output;
 use crate::Result;
 use nix::errno::Errno;
 use serde::Deserialize;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::fmt::Write;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 use std::time::Instant;
@@ -174,48 +176,47 @@ impl Report {
             let text = serde_json::to_string_pretty(saved).map_err(|error| error.to_string())?;
             fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
         }
-        if cli.json {
-            let text = serde_json::to_string_pretty(self).map_err(|error| error.to_string())?;
-            println!("{text}");
-            return Ok(());
-        }
+        output::show(cli, self, |out| self.write(out))
+    }
+
+    fn write(&self, out: &mut dyn io::Write) -> io::Result<()> {
         let Some(first) = &self.divergence else {
-            println!(
+            writeln!(
+                out,
                 "{} steps in {} episodes, all equal",
                 self.equal_steps, self.episodes
-            );
+            )?;
             let counted = |(name, Calls { made, refused }): (&String, &Calls)| {
                 format!("{name} {made} ({refused} refused)")
             };
             let calls: Vec<String> = self.calls.iter().map(counted).collect();
-            println!("{}", calls.join(", "));
+            writeln!(out, "{}", calls.join(", "))?;
             let looks = self
                 .looks
                 .iter()
                 .map(|(name, count)| format!("{name} {count} times"));
-            println!("compared: {}", looks.collect::<Vec<_>>().join(", "));
-            return Ok(());
+            return writeln!(out, "compared: {}", looks.collect::<Vec<_>>().join(", "));
         };
-        println!("{} steps were equal", self.equal_steps);
-        println!(
+        writeln!(out, "{} steps were equal", self.equal_steps)?;
+        writeln!(
+            out,
             "episode {}, step {}: {} differs: {}",
             first.episode,
             first.step,
             first.op,
             first.aspects.join(", ")
-        );
-        println!("the fewest steps that were found:");
+        )?;
+        writeln!(out, "the fewest steps that were found:")?;
         let left_out = first.steps.len().saturating_sub(LAST);
         if left_out > 0 {
-            println!("    ... {left_out} steps (--save has all of them)");
+            writeln!(out, "    ... {left_out} steps (--save has all of them)")?;
         }
         for step in &first.steps[left_out..] {
-            println!("    {step}");
+            writeln!(out, "    {step}")?;
         }
-        println!("host:   {}", first.host);
-        println!("shadow: {}", first.shadow);
-        print!("{}", first.text);
-        Ok(())
+        writeln!(out, "host:   {}", first.host)?;
+        writeln!(out, "shadow: {}", first.shadow)?;
+        write!(out, "{}", first.text)
     }
 }
 

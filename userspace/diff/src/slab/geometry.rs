@@ -10,6 +10,7 @@ use super::sysfs;
 use super::sysfs::SlabInfo;
 use crate::args::Cli;
 use crate::args::Slab;
+use crate::output;
 use crate::random::Random;
 use crate::told;
 use crate::Result;
@@ -26,6 +27,8 @@ use shadowmm_core::slab::KmallocName;
 use shadowmm_core::slab::KmallocType;
 use shadowmm_core::slab::SlabFlags;
 use shadowmm_core::slab::Surroundings;
+use std::io;
+use std::io::Write;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -160,12 +163,7 @@ pub fn run(cli: &Cli, args: &Slab) -> Result<bool> {
     }
     report.cpus = around.nr_cpus;
     report.seconds = began.elapsed().as_secs_f64();
-    if cli.json {
-        let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
-        println!("{text}");
-    } else {
-        print(&report, &table);
-    }
+    output::show(cli, &report, |out| print(out, &report, &table))?;
     Ok(report.difference.is_none())
 }
 
@@ -328,8 +326,9 @@ fn first_difference(kernel: &Geometry, ours: &Geometry) -> Option<&'static str> 
     differs.map(|(name, _)| name)
 }
 
-fn print(report: &Report, table: &Table) {
-    println!(
+fn print(out: &mut dyn Write, report: &Report, table: &Table) -> io::Result<()> {
+    writeln!(
+        out,
         "{} sizes x {} alignments x {} kinds, {} of them, sized for {} CPU(s); {:.1} s",
         table.sizes.len(),
         table.aligns.len(),
@@ -337,22 +336,25 @@ fn print(report: &Report, table: &Table) {
         table.chosen.len(),
         report.cpus,
         report.seconds
-    );
-    println!(
+    )?;
+    writeln!(
+        out,
         "{} requests that both have refused, {} that the kernel was not asked for; {} numbers of sysfs and slabinfo besides",
         report.refused, report.not_asked, report.shown
-    );
+    )?;
     let Some(first) = &report.difference else {
-        println!("{} caches, all equal", report.equal);
-        return;
+        writeln!(out, "{} caches, all equal", report.equal)?;
+        return Ok(());
     };
-    println!("{} caches were equal; then:", report.equal);
-    println!(
+    writeln!(out, "{} caches were equal; then:", report.equal)?;
+    writeln!(
+        out,
         "  {}, size {}, alignment {}: {} differs",
         first.case, first.size, first.align, first.what
-    );
-    println!("  the kernel: {}", first.kernel);
-    println!("  core:       {}", first.core);
+    )?;
+    writeln!(out, "  the kernel: {}", first.kernel)?;
+    writeln!(out, "  core:       {}", first.core)?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::args::Cli;
 use crate::args::Slab;
 use crate::cpus::numbers;
 use crate::cpus::Cpus;
+use crate::output;
 use crate::random::Random;
 use crate::told;
 use crate::Result;
@@ -32,6 +33,8 @@ use shadowmm_core::slab::geometry;
 use shadowmm_core::slab::CacheArgs;
 use shadowmm_core::slab::Geometry;
 use std::fs;
+use std::io;
+use std::io::Write;
 
 /// Caches that a run has; each has its own slots.
 const PAIRS: u32 = 8;
@@ -221,12 +224,7 @@ pub fn run(cli: &Cli, args: &Slab) -> Result<bool> {
     if report.flaw.is_none() && !report.is_about_something() {
         return Err("no object could be had on both sides: nothing was compared".to_owned());
     }
-    if cli.json {
-        let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
-        println!("{text}");
-    } else {
-        print(&report);
-    }
+    output::show(cli, &report, |out| print(out, &report))?;
     Ok(report.flaw.is_none())
 }
 
@@ -407,39 +405,45 @@ fn run_of(list: &mut Vec<u32>, most: u32, order: Order, random: &mut Random) -> 
     (slot, count as u32)
 }
 
-fn print(report: &Report) {
-    println!(
+fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    writeln!(
+        out,
         "seed {}: {} CPU(s), {} node(s), {} pairs of caches; {} moves to another CPU, {} times shrunk",
         report.seed, report.cpus, report.nodes, PAIRS, report.moves, report.shrunk
-    );
-    println!(
+    )?;
+    writeln!(
+        out,
         "{} objects taken and {} given back on both sides, {} could not be had, {} of them for lack of the shadow's memory",
         report.taken, report.given, report.failed, report.shadow_short
-    );
-    println!(
+    )?;
+    writeln!(
+        out,
         "{} looks, at {} of them both had the same slabs and objects ({} of {} without per-CPU caching)",
         report.looks, report.equal_looks, report.equal_debug_looks, report.debug_looks
-    );
+    )?;
     if report.smaller_looks != 0 {
-        println!(
+        writeln!(
+            out,
             "{} looks were judged without the size of the shadow's slabs: some were smaller, as memory was short",
             report.smaller_looks
-        );
+        )?;
     }
-    println!(
+    writeln!(
+        out,
         "slabs of all looks: the kernel {}, the shadow {}; farthest apart by {} of {}",
         report.host_slabs, report.shadow_slabs, report.slabs_apart, report.slabs_then
-    );
+    )?;
     let Some(flaw) = &report.flaw else {
-        println!("{} steps, all within the bounds", report.steps);
-        return;
+        writeln!(out, "{} steps, all within the bounds", report.steps)?;
+        return Ok(());
     };
     let cache = flaw.cache.as_deref().unwrap_or("one of the caches");
-    println!("after {} steps, {cache}: {}", flaw.step, flaw.what);
+    writeln!(out, "after {} steps, {cache}: {}", flaw.step, flaw.what)?;
     if let Some(look) = &flaw.look {
-        println!("  the kernel: {:?}", look.host);
-        println!("  the shadow: {:?}", look.shadow);
+        writeln!(out, "  the kernel: {:?}", look.host)?;
+        writeln!(out, "  the shadow: {:?}", look.shadow)?;
     }
+    Ok(())
 }
 
 #[cfg(test)]
