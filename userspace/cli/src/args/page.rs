@@ -93,7 +93,10 @@ quit.
 JSON: blocks: [{pfn, order, nid, zone, zone_name}]. With --bulk or --bytes: pages, stopped (null, or \
 the name of the reason why there are no more), runs: [{pfn, pages, nid, zone, zone_name}] of pages \
 that follow one another. Each line of --interactive is answered by an object on a line, with the \
-keys of the command of that name.";
+keys of the command of that name; one that is refused with error (the name of the reason, as \
+NotOwner, or of the errno; BadLine where the line makes no sense) and text.
+
+Exit status 1 also where stdin is no terminal and a line was refused.";
 
 /// Options of `page alloc`.
 #[derive(Args, Debug)]

@@ -95,7 +95,10 @@ BYTE..., for which OBJECT need be none.
 
 JSON: cache, name, objects: [{object, nid}]; with --bulk nid is null. Each line of --interactive is \
 answered by an object on a line: alloc as this command; free with cache, object, freed; read with object, \
-bytes; write with object, offset, written.";
+bytes; write with object, offset, written; one that is refused with error (the name of the reason, as \
+ObjectNotHeld, or of the errno; BadLine where the line makes no sense) and text.
+
+Exit status 1 also where stdin is no terminal and a line was refused.";
 
 const KMALLOC_HELP: &str = "\
 Lines of --interactive: realloc OBJECT SIZE, free OBJECT, size OBJECT, write OBJECT OFFSET BYTE..., quit. \
@@ -104,7 +107,8 @@ before that goes beyond what was asked for, for debugging to find.
 
 JSON: size; objects: [{object, usable_bytes, nid}]. Each line of --interactive is answered by an object on \
 a line: realloc with object, usable_bytes, nid; free with object, freed; size with object, usable_bytes; \
-write with object, offset, written.";
+write with object, offset, written; one that is refused with error and text, and with the exit status, \
+as of slab alloc.";
 
 /// What the caches are sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

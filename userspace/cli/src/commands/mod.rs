@@ -11,6 +11,7 @@ pub mod cosmos;
 pub mod e820;
 pub mod fragmentation;
 pub mod iomem;
+mod lines;
 pub mod memblock;
 pub mod mm;
 pub mod nodes;

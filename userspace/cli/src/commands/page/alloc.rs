@@ -258,11 +258,7 @@ fn blocks<'d>(device: &'d Device, request: &AllocRequest, count: u32) -> Result<
         match device.alloc(request) {
             Ok(block) => blocks.push(block),
             Err(error) if number > 1 => {
-                let advice = error.advice().map(str::to_owned);
-                return Err(Error::Failed {
-                    what: format!("block {number} of {count}: {error}"),
-                    advice,
-                });
+                return Err(Error::of_one(&format!("block {number} of {count}"), error));
             }
             Err(error) => return Err(error.into()),
         }

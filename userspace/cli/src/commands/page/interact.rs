@@ -9,14 +9,13 @@ use super::held::Put;
 use super::held::Split;
 use super::PageReport;
 use crate::args;
+use crate::commands::lines;
 use crate::context::Context;
 use crate::error::Error;
 use crate::error::Result;
 use shadowmm_client::Device;
 use shadowmm_client::PageOwner;
 use shadowmm_client::PageState;
-use std::io;
-use std::io::BufRead;
 
 /// What a line may be.
 pub const LINES: &str =
@@ -25,25 +24,11 @@ pub const LINES: &str =
 /// Does what the lines of stdin say, until there are no more. What the device
 /// holds then goes back with it.
 pub fn run(context: &Context, device: &Device) -> Result<()> {
-    for line in io::stdin().lock().lines() {
-        let line = line.map_err(|error| Error::failed(format!("could not read stdin: {error}")))?;
-        let words: Vec<&str> = line.split_whitespace().collect();
-        if let ["quit" | "q"] = words[..] {
-            break;
-        }
-        match obey(context, device, &words) {
-            Ok(()) => {}
-            Err(Error::Output(error)) => return Err(Error::Output(error)),
-            // Whoever types goes on typing.
-            Err(error) => eprintln!("shadowmm: {error}"),
-        }
-    }
-    Ok(())
+    lines::obey_stdin(context, |words| obey(context, device, words))
 }
 
 fn obey(context: &Context, device: &Device, words: &[&str]) -> Result<()> {
     match *words {
-        [] => Ok(()),
         ["show", pfn] => context.show_line(&PageReport::from(device.page(number(pfn)?)?)),
         ["free", pfn] => {
             let pfn = number(pfn)?;
@@ -65,10 +50,7 @@ fn obey(context: &Context, device: &Device, words: &[&str]) -> Result<()> {
             context.show_line(&got)
         }
         ["put", pfn] => context.show_line(&Put::of(device, number(pfn)?)?),
-        _ => Err(Error::failed(format!(
-            "{:?} is not one of: {LINES}",
-            words.join(" ")
-        ))),
+        _ => Err(lines::unknown(words, LINES)),
     }
 }
 

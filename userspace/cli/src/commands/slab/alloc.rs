@@ -15,6 +15,7 @@ use crate::render::Screen;
 use crate::render::Table;
 use serde::Serialize;
 use shadowmm_client::Device;
+use shadowmm_client::Object;
 use shadowmm_client::ObjectRequest;
 use shadowmm_client::MAX_OBJECTS;
 use std::thread;
@@ -50,7 +51,7 @@ struct TakenObject {
 }
 
 impl Taken {
-    /// Takes so many, which the device keeps.
+    /// Takes so many, which the device keeps; or none.
     pub fn of(
         device: &Device,
         cache: u32,
@@ -61,14 +62,16 @@ impl Taken {
         let mut objects = Vec::new();
         for number in 1..=count {
             let object = device.alloc_object(cache, request);
-            let object = object.map_err(|error| nth("object", number, count, error))?;
-            objects.push(TakenObject {
-                object: object.address(),
-                nid: Some(object.nid()),
-            });
-            object.leave();
+            objects.push(object.map_err(|error| nth(number, count, error))?);
         }
-        Ok(Self::new(cache, name, objects))
+        // Nobody would be told of what was left before one could not be had.
+        let told = objects.iter().map(|object| TakenObject {
+            object: object.address(),
+            nid: Some(object.nid()),
+        });
+        let told = told.collect();
+        objects.into_iter().for_each(Object::leave);
+        Ok(Self::new(cache, name, told))
     }
 
     /// Takes so many at once, or some thousands at a time.
@@ -104,15 +107,11 @@ impl Taken {
     }
 }
 
-/// An error that says which of several it was.
-fn nth(what: &str, number: u32, count: u32, error: shadowmm_client::Error) -> Error {
-    if number == 1 {
-        return error.into();
-    }
-    let advice = error.advice().map(str::to_owned);
-    Error::Failed {
-        what: format!("{what} {number} of {count}: {error}"),
-        advice,
+/// An error that says of which of several objects it is.
+fn nth(number: u32, count: u32, error: shadowmm_client::Error) -> Error {
+    match number {
+        1 => error.into(),
+        _ => Error::of_one(&format!("object {number} of {count}"), error),
     }
 }
 
@@ -305,7 +304,7 @@ pub fn kmalloc(context: &Context, args: &args::Kmalloc) -> Result<()> {
     let mut objects = Vec::new();
     for number in 1..=args.take.count {
         let object = device.kmalloc(args.size, &request);
-        let object = object.map_err(|error| nth("object", number, args.take.count, error))?;
+        let object = object.map_err(|error| nth(number, args.take.count, error))?;
         objects.push(SizedObject::from(object));
     }
     let report = Sized {

@@ -7,6 +7,7 @@ use super::alloc::Freed;
 use super::alloc::SizedObject;
 use super::alloc::Taken;
 use crate::args;
+use crate::commands::lines;
 use crate::context::Context;
 use crate::context::Report;
 use crate::error::Error;
@@ -16,8 +17,6 @@ use crate::render::Screen;
 use serde::Serialize;
 use shadowmm_client::Device;
 use shadowmm_client::ObjectRequest;
-use std::io;
-use std::io::BufRead;
 
 /// What a line may be.
 pub const LINES: &str = "alloc [COUNT], free OBJECT, read OBJECT, write OBJECT OFFSET BYTE..., \
@@ -101,7 +100,7 @@ pub fn run(
     name: &str,
     request: &ObjectRequest,
 ) -> Result<()> {
-    each_line(|words| match *words {
+    lines::obey_stdin(context, |words| match *words {
         ["alloc"] => context.show_line(&Taken::of(device, cache, name, request, 1)?),
         ["alloc", count] => {
             let count = u32::try_from(number(count)?).unwrap_or(u32::MAX);
@@ -132,17 +131,17 @@ pub fn run(
             let cache = super::find(device, of)?;
             context.show_line(&Freed::forced(device, cache, number(object)?)?)
         }
-        _ => Err(unknown(words, LINES)),
+        _ => Err(lines::unknown(words, LINES)),
     })
 }
 
 /// What a line says is to be written: to which object, from where on, and what.
-fn bytes_to_write(words: &[&str], place: &[&str], lines: &str) -> Result<(u64, i64, Vec<u8>)> {
+fn bytes_to_write(words: &[&str], place: &[&str], usage: &str) -> Result<(u64, i64, Vec<u8>)> {
     let [object, offset, bytes @ ..] = place else {
-        return Err(unknown(words, lines));
+        return Err(lines::unknown(words, usage));
     };
     if bytes.is_empty() {
-        return Err(unknown(words, lines));
+        return Err(lines::unknown(words, usage));
     }
     let offset = match offset.strip_prefix('-') {
         Some(back) => i64::try_from(number(back)?)
@@ -156,7 +155,7 @@ fn bytes_to_write(words: &[&str], place: &[&str], lines: &str) -> Result<(u64, i
 
 /// The same with objects that have sizes.
 pub fn run_sized(context: &Context, device: &Device, request: &ObjectRequest) -> Result<()> {
-    each_line(|words| match *words {
+    lines::obey_stdin(context, |words| match *words {
         ["realloc", object, size] => {
             let object = Some(number(object)?).filter(|&object| object != 0);
             let object = device.krealloc(object, number(size)?, request)?;
@@ -176,31 +175,8 @@ pub fn run_sized(context: &Context, device: &Device, request: &ObjectRequest) ->
             device.write_object(object, offset, &bytes)?;
             context.show_line(&Written::of(object, offset, &bytes))
         }
-        _ => Err(unknown(words, SIZED_LINES)),
+        _ => Err(lines::unknown(words, SIZED_LINES)),
     })
-}
-
-fn each_line(obey: impl Fn(&[&str]) -> Result<()>) -> Result<()> {
-    for line in io::stdin().lock().lines() {
-        let line = line.map_err(|error| Error::failed(format!("could not read stdin: {error}")))?;
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let done = match words[..] {
-            [] => Ok(()),
-            ["quit" | "q"] => break,
-            _ => obey(&words),
-        };
-        match done {
-            Ok(()) => {}
-            Err(Error::Output(error)) => return Err(Error::Output(error)),
-            // Whoever types goes on typing.
-            Err(error) => eprintln!("shadowmm: {error}"),
-        }
-    }
-    Ok(())
-}
-
-fn unknown(words: &[&str], lines: &str) -> Error {
-    Error::failed(format!("{:?} is not one of: {lines}", words.join(" ")))
 }
 
 fn number(text: &str) -> Result<u64> {
