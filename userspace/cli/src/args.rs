@@ -366,8 +366,9 @@ measured, and forbidden elsewhere.
 JSON: accelerator, kernel, unit (instructions or ns), host_options: {init_on_alloc, init_on_free, \
 page_poison, debug_pagealloc}; faults: those of the windows, faults_mmap_lock: of these, those that \
 took the lock of the whole address space; rows: [{bench, shape, per, unit, blocks, shadow, host, \
-ratio}], shadow and host {min, median} of one operation, ratio shadow to host of the minima; \
-missing: [{shape, why}]; differences: what the host does that the shadow does not.";
+ratio, ratio_of}], shadow and host {min, median} of one operation, ratio shadow to host, ratio_of \
+min: of the minima; missing: [{shape, why}]; differences: what the host does that the shadow does \
+not.";
 
 const BENCH_SLAB_HELP: &str = "\
 As 'bench page', of objects; and the pages that the same objects take on both sides, with all that \
@@ -375,9 +376,10 @@ is kept for later. Each side has a cache of its own, which is merged with no oth
 
 JSON: accelerator, kernel, unit (instructions or ns), magazine: objects of 256 bytes that a CPU of \
 the shadow keeps, host_options: {init_on_alloc, init_on_free, page_poison, debug_pagealloc}; rows: \
-[{bench, shape, per, unit, blocks, shadow, host, ratio}], unit also pages, shadow and host {min, \
-median} of one operation, ratio shadow to host of the minima; missing: [{shape, why}]; differences: \
-what the host does that the shadow does not.";
+[{bench, shape, per, unit, blocks, shadow, host, ratio, ratio_of}], unit also pages, shadow and host \
+{min, median} of one operation, ratio shadow to host, ratio_of min or, where CPUs work at once, \
+median: of which of them; missing: [{shape, why}]; differences: what the host does that the shadow \
+does not.";
 
 const BENCH_HELP: &str = "\
 A block of operations of the shadow and one of the host in turn, on one CPU, many of each; shown \
@@ -387,13 +389,14 @@ run; under emulation without it nothing is shown. Nothing stays allocated.
 
 JSON: accelerator, kernel, unit (instructions or ns), pagesets, host_options: {init_on_alloc, \
 init_on_free, page_poison, debug_pagealloc}; rows: [{bench, shape, per, unit, blocks, shadow, host, \
-ratio}], shadow and host {min, median} of one operation, ratio shadow to host of the minima; \
-missing: [{shape, why}]; differences: what the host does that the shadow does not.";
+ratio, ratio_of}], shadow and host {min, median} of one operation, ratio shadow to host, ratio_of \
+min or, where CPUs work at once, median: of which of them; missing: [{shape, why}]; differences: \
+what the host does that the shadow does not.";
 
 /// Options of `bench`.
 #[derive(Args, Debug)]
 pub struct BenchOptions {
-    /// A twentieth of the blocks: rougher medians
+    /// A twentieth of the blocks, at least 5: rougher medians
     #[arg(long)]
     pub quick: bool,
 }

@@ -8,12 +8,15 @@
 //! and the ioctl in place of the system call.
 
 use super::costs;
+use super::few;
 use super::footer;
 use super::together;
 use super::BenchSubject;
-use super::Cost;
 use super::Missing;
+use super::RatioOf;
 use super::Row;
+use super::Subject;
+use super::Ticks;
 use super::Unit;
 use crate::args::BenchOptions;
 use crate::context::Context;
@@ -25,6 +28,7 @@ use crate::render::Screen;
 use areas::Area;
 use areas::Own;
 use areas::Shadowed;
+use nix::errno::Errno;
 use nix::sys::mman::MmapAdvise;
 use nix::sys::mman::ProtFlags;
 use serde::Serialize;
@@ -35,6 +39,10 @@ use shadowmm_client::BenchSides;
 use shadowmm_client::Device;
 use shadowmm_client::HostOptions;
 use shadowmm_client::LookupMeasured;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
 
 mod areas;
 
@@ -156,6 +164,8 @@ const LOOKUPS: [(&str, usize, u32); 3] = [
 
 /// How many faults a touch may make at once (`fault_around_bytes`), in the guest's file.
 const AROUND: &str = "proc/shadowmm/vm/fault_around_bytes";
+/// What it is in the rows about it; a page in all others.
+const AROUND_PAGES: usize = 16;
 
 impl Shape {
     /// Operations in a block.
@@ -263,9 +273,51 @@ impl Report for MmReport {
     }
 }
 
-/// Sets how much a fault makes; whether that can be set.
-fn set_around(context: &Context, bytes: usize) -> bool {
-    std::fs::write(context.root.join(AROUND), bytes.to_string()).is_ok()
+/// How much a fault makes: what it was again, when this is dropped.
+struct FaultAround {
+    path: PathBuf,
+    was: String,
+}
+
+impl FaultAround {
+    /// A page from now on; or why that can't be set.
+    fn new(root: &Path) -> Result<Self, String> {
+        let path = root.join(AROUND);
+        let was = fs::read_to_string(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => "the module has no fault_around_bytes".to_owned(),
+            _ => format!("could not read {}: {error}", path.display()),
+        })?;
+        let around = Self { path, was };
+        around.set(PAGE)?;
+        Ok(around)
+    }
+
+    fn set(&self, bytes: usize) -> Result<(), String> {
+        self.write(&bytes.to_string())
+    }
+
+    fn write(&self, text: &str) -> Result<(), String> {
+        fs::write(&self.path, text)
+            .map_err(|error| format!("could not write to {}: {error}", self.path.display()))
+    }
+}
+
+impl Drop for FaultAround {
+    fn drop(&mut self) {
+        if let Err(why) = self.write(self.was.trim()) {
+            eprintln!("shadowmm: {why}");
+        }
+    }
+}
+
+/// Why a fork could not be measured, and what helps.
+fn no_fork(error: &Error) -> String {
+    match error {
+        Error::Device(refused) if refused.errno() == Errno::ENOMEM => {
+            format!("{error} (make guest MEM=4G CMA=1G)")
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// Measures address spaces.
@@ -282,24 +334,21 @@ pub fn mm(context: &Context, args: &BenchOptions) -> Result<()> {
         fragmented: false,
         sides: BenchSides::Both,
     })?;
-    let scale = unit.scale(clock.tsc_khz);
     // What is measured is all that is there.
     device.configure_windows(&WindowConfig {
         bare: true,
         ..WindowConfig::default()
     })?;
+    let fault_around = FaultAround::new(&context.root);
     let mut rows = Vec::new();
     let mut missing = Vec::new();
     let mut faults = [0; 2];
     for (shape, per, what, blocks) in ROWS {
-        let blocks = match args.quick {
-            true => (blocks / 20).max(2),
-            false => blocks,
-        };
+        let blocks = few(blocks, args.quick);
         if what == Shape::Threads && other.is_none() {
             missing.push(Missing {
                 shape,
-                why: together::ONE_CPU,
+                why: together::ONE_CPU.into(),
             });
             continue;
         }
@@ -307,43 +356,47 @@ pub fn mm(context: &Context, args: &BenchOptions) -> Result<()> {
             what,
             Shape::Touch { around: true, .. } | Shape::Read { around: true }
         );
-        if around && !set_around(context, 16 * PAGE) {
+        let set = match (&fault_around, around) {
+            (Ok(fault_around), true) => fault_around.set(AROUND_PAGES * PAGE),
+            (Ok(fault_around), false) => fault_around.set(PAGE),
+            (Err(why), true) => Err(why.clone()),
+            // It is what it is.
+            (Err(_), false) => Ok(()),
+        };
+        if let Err(why) = set {
             missing.push(Missing {
                 shape,
-                why: "the module has no fault_around_bytes",
+                why: why.into(),
             });
             continue;
         }
-        let measured = measure(&device, what, blocks, other, &mut faults);
-        if around {
-            set_around(context, PAGE);
-        }
-        match measured {
+        match measure(&device, what, blocks, other, &mut faults) {
             Ok([shadow, host]) => {
-                let cost = |blocks: &[u64]| Cost::of(blocks, what.operations() as u32, scale);
-                let (Some(ours), Some(theirs)) = (cost(&shadow), cost(&host)) else {
-                    return Err(Error::failed("nothing was measured"));
+                let ticks = Ticks {
+                    shadow: &shadow,
+                    host: &host,
+                    operations: what.operations() as u32,
+                    tsc_khz: clock.tsc_khz,
                 };
-                rows.push(Row::new("mm", shape, per, unit, blocks, ours, theirs));
+                rows.push(Row::of(subject(shape, per, unit), &ticks)?);
             }
-            Err(_) if what == Shape::Fork => missing.push(Missing {
+            Err(error) if what == Shape::Fork => missing.push(Missing {
                 shape,
-                why: "the shadow has too little memory (make guest MEM=4G CMA=1G)",
+                why: no_fork(&error).into(),
             }),
             Err(error) => return Err(error),
         }
     }
+    drop(fault_around);
     for (shape, vmas, blocks) in LOOKUPS {
-        let blocks = match args.quick {
-            true => blocks / 20,
-            false => blocks,
+        let measured = lookups(&device, vmas, few(blocks, args.quick))?;
+        let ticks = Ticks {
+            shadow: &measured.shadow,
+            host: &measured.host,
+            operations: measured.operations,
+            tsc_khz: clock.tsc_khz,
         };
-        let measured = lookups(&device, vmas, blocks)?;
-        let cost = |blocks: &[u64]| Cost::of(blocks, measured.operations, scale);
-        let (Some(ours), Some(theirs)) = (cost(&measured.shadow), cost(&measured.host)) else {
-            return Err(Error::failed("nothing was measured"));
-        };
-        rows.push(Row::new("mm", shape, "lookup", unit, blocks, ours, theirs));
+        rows.push(Row::of(subject(shape, "lookup", unit), &ticks)?);
     }
     context.show(&MmReport {
         accelerator,
@@ -356,6 +409,17 @@ pub fn mm(context: &Context, args: &BenchOptions) -> Result<()> {
         missing,
         differences: DIFFERENCES,
     })
+}
+
+/// What a row is about.
+fn subject(shape: &'static str, per: &'static str, unit: Unit) -> Subject {
+    Subject {
+        bench: "mm",
+        shape,
+        per,
+        unit,
+        ratio_of: RatioOf::Min,
+    }
 }
 
 /// Blocks of the shadow and of the host in turn.
@@ -404,13 +468,14 @@ mod tests {
     use crate::testing;
 
     fn sample() -> MmReport {
-        let cost = |min| Cost {
-            min,
-            median: min + 2.0,
-        };
-        let row = |(shape, per, _, blocks)| {
-            let unit = Unit::Instructions;
-            Row::new("mm", shape, per, unit, blocks, cost(900.0), cost(1800.0))
+        let row = |(shape, per, _, _)| {
+            let ticks = Ticks {
+                shadow: &[900, 902, 904],
+                host: &[1800, 1802, 1804],
+                operations: 1,
+                tsc_khz: 1,
+            };
+            Row::of(subject(shape, per, Unit::Instructions), &ticks).unwrap()
         };
         MmReport {
             accelerator: "icount".to_owned(),
@@ -422,7 +487,7 @@ mod tests {
             rows: ROWS.map(row).into(),
             missing: vec![Missing {
                 shape: ROWS[9].0,
-                why: "there is too little memory",
+                why: "there is too little memory".into(),
             }],
             differences: DIFFERENCES,
         }
@@ -438,9 +503,42 @@ mod tests {
              host_options.debug_pagealloc host_options.init_on_alloc host_options.init_on_free \
              host_options.page_poison kernel missing missing[].shape missing[].why rows \
              rows[].bench rows[].blocks rows[].host rows[].host.median rows[].host.min rows[].per \
-             rows[].ratio rows[].shadow rows[].shadow.median rows[].shadow.min rows[].shape \
+             rows[].ratio rows[].ratio_of rows[].shadow rows[].shadow.median rows[].shadow.min rows[].shape \
              rows[].unit unit",
         );
+    }
+
+    #[test]
+    fn what_a_fault_makes_is_what_it_was_afterwards() {
+        let root = tempfile::tempdir().unwrap();
+        let why = FaultAround::new(root.path()).err().unwrap();
+        assert_eq!(why, "the module has no fault_around_bytes");
+        let path = root.path().join(AROUND);
+        fs::create_dir_all(&path).unwrap();
+        let why = FaultAround::new(root.path()).err().unwrap();
+        assert!(why.contains("directory"), "{why}");
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, "8192\n").unwrap();
+        let is = || fs::read_to_string(&path).unwrap();
+        let around = FaultAround::new(root.path()).unwrap();
+        assert_eq!(is(), "4096");
+        around.set(AROUND_PAGES * PAGE).unwrap();
+        assert_eq!(is(), "65536");
+        drop(around);
+        assert_eq!(is(), "8192");
+    }
+
+    #[test]
+    fn why_there_was_no_fork_is_told() {
+        let failed = |errno| {
+            no_fork(&Error::Device(shadowmm_client::Error::Failed {
+                what: "give advice about memory",
+                errno,
+            }))
+        };
+        assert!(failed(Errno::ENOMEM).contains("make guest MEM=4G"));
+        let text = failed(Errno::EPERM);
+        assert!(text.contains("EPERM") && !text.contains("MEM="), "{text}");
     }
 
     #[test]

@@ -25,6 +25,7 @@ use shadowmm_client::BenchShape;
 use shadowmm_client::BenchSides;
 use shadowmm_client::HostOptions;
 use shadowmm_client::Measured;
+use std::borrow::Cow;
 
 /// What the time-stamp counter counts here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -75,18 +76,54 @@ struct Cost {
 }
 
 impl Cost {
-    /// Of blocks of `operations` each; `scale` makes units of ticks.
-    fn of(blocks: &[u64], operations: u32, scale: f64) -> Option<Self> {
+    /// Of blocks; of an even number the middle is between the two in the middle.
+    fn of(blocks: &[u64]) -> Option<Self> {
         let mut blocks = blocks.to_vec();
         blocks.sort_unstable();
-        let each = |ticks: u64| {
-            let cost = ticks as f64 * scale / f64::from(operations.max(1));
+        let above = *blocks.get(blocks.len() / 2)? as f64;
+        let below = *blocks.get((blocks.len() - 1) / 2)? as f64;
+        Some(Self {
+            min: *blocks.first()? as f64,
+            median: (below + above) / 2.0,
+        })
+    }
+
+    /// What is shown of it where each block had `operations`; `scale` makes units of ticks.
+    fn each(self, operations: u32, scale: f64) -> Self {
+        let each = |ticks: f64| {
+            let cost = ticks * scale / f64::from(operations.max(1));
             (cost * 100.0).round() / 100.0
         };
-        Some(Self {
-            min: each(*blocks.first()?),
-            median: each(*blocks.get(blocks.len() / 2)?),
-        })
+        Self {
+            min: each(self.min),
+            median: each(self.median),
+        }
+    }
+
+    fn get(self, which: RatioOf) -> f64 {
+        match which {
+            RatioOf::Min => self.min,
+            RatioOf::Median => self.median,
+        }
+    }
+}
+
+/// Which blocks the ratio is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum RatioOf {
+    /// The smallest: what disturbs only adds.
+    Min,
+    /// Those in the middle: where CPUs work at once, the smallest are those of a CPU that has
+    /// begun before the others, or goes on after them.
+    Median,
+}
+
+/// How often what takes so many blocks is done with `--quick`, or without it.
+fn few(blocks: u32, quick: bool) -> u32 {
+    match quick {
+        true => (blocks / 20).max(5).min(blocks),
+        false => blocks,
     }
 }
 
@@ -98,33 +135,63 @@ struct Row {
     /// What an operation is: a pair or a page.
     per: &'static str,
     unit: Unit,
+    /// Those of the shadow that were measured.
     blocks: u32,
     shadow: Cost,
     host: Cost,
-    /// Shadow to host, of the minima.
+    /// Shadow to host.
     ratio: f64,
+    ratio_of: RatioOf,
+}
+
+/// What a row is about.
+#[derive(Clone, Copy)]
+struct Subject {
+    bench: &'static str,
+    shape: &'static str,
+    per: &'static str,
+    unit: Unit,
+    ratio_of: RatioOf,
+}
+
+/// What was measured of it: ticks of blocks.
+struct Ticks<'a> {
+    shadow: &'a [u64],
+    host: &'a [u64],
+    operations: u32,
+    tsc_khz: u32,
 }
 
 impl Row {
-    fn new(
-        bench: &'static str,
-        shape: &'static str,
-        per: &'static str,
-        unit: Unit,
-        blocks: u32,
-        shadow: Cost,
-        host: Cost,
-    ) -> Self {
-        Self {
+    /// The row.
+    ///
+    /// # Errors
+    ///
+    /// Where a side has no block.
+    fn of(subject: Subject, ticks: &Ticks<'_>) -> Result<Self> {
+        let Subject {
             bench,
             shape,
             per,
             unit,
-            blocks,
-            shadow,
-            host,
-            ratio: (shadow.min / host.min * 10_000.0).round() / 10_000.0,
-        }
+            ratio_of,
+        } = subject;
+        let (Some(shadow), Some(host)) = (Cost::of(ticks.shadow), Cost::of(ticks.host)) else {
+            return Err(Error::failed(format!("nothing was measured of: {shape}")));
+        };
+        let scale = unit.scale(ticks.tsc_khz);
+        let ratio = shadow.get(ratio_of) / host.get(ratio_of);
+        Ok(Self {
+            bench,
+            shape,
+            per,
+            unit,
+            blocks: ticks.shadow.len() as u32,
+            shadow: shadow.each(ticks.operations, scale),
+            host: host.each(ticks.operations, scale),
+            ratio: (ratio * 10_000.0).round() / 10_000.0,
+            ratio_of,
+        })
     }
 }
 
@@ -132,7 +199,7 @@ impl Row {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Missing {
     shape: &'static str,
-    why: &'static str,
+    why: Cow<'static, str>,
 }
 
 /// The measurements.
@@ -284,18 +351,27 @@ const ROWS: [(&str, &str, BenchShape, u32, bool); 17] = [
 ];
 
 impl BenchReport {
-    fn row(name: &'static str, per: &'static str, unit: Unit, measured: &Measured) -> Option<Row> {
-        let scale = unit.scale(measured.tsc_khz);
-        let cost = |blocks: &[u64]| Cost::of(blocks, measured.operations, scale);
-        Some(Row::new(
-            "page",
-            name,
+    fn row(
+        shape: &'static str,
+        per: &'static str,
+        unit: Unit,
+        ratio_of: RatioOf,
+        measured: &Measured,
+    ) -> Result<Row> {
+        let subject = Subject {
+            bench: "page",
+            shape,
             per,
             unit,
-            measured.shadow.len() as u32,
-            cost(&measured.shadow)?,
-            cost(&measured.host)?,
-        ))
+            ratio_of,
+        };
+        let ticks = Ticks {
+            shadow: &measured.shadow,
+            host: &measured.host,
+            operations: measured.operations,
+            tsc_khz: measured.tsc_khz,
+        };
+        Row::of(subject, &ticks)
     }
 }
 
@@ -330,6 +406,7 @@ impl BenchSubject<'_> {
 
 /// The table of what operations cost, and how it came.
 fn costs<'a>(screen: &mut Screen, rows: impl IntoIterator<Item = &'a Row>) {
+    let mut at_once = false;
     let mut table = Table::new([
         Column::text("shape"),
         Column::text("per"),
@@ -341,12 +418,17 @@ fn costs<'a>(screen: &mut Screen, rows: impl IntoIterator<Item = &'a Row>) {
     ])
     .tight();
     for row in rows {
+        at_once |= row.ratio_of == RatioOf::Median;
+        let min = |cost: Cost| match row.ratio_of {
+            RatioOf::Min => format!("{:.1}", cost.min),
+            RatioOf::Median => "-".to_owned(),
+        };
         table.row([
             row.shape.to_owned(),
             row.per.to_owned(),
-            format!("{:.1}", row.shadow.min),
+            min(row.shadow),
             format!("{:.1}", row.shadow.median),
-            format!("{:.1}", row.host.min),
+            min(row.host),
             format!("{:.1}", row.host.median),
             format!("{:.1} %", row.ratio * 100.0),
         ]);
@@ -355,9 +437,15 @@ fn costs<'a>(screen: &mut Screen, rows: impl IntoIterator<Item = &'a Row>) {
     screen.blank();
     screen.para(
         "Blocks of shadow and host in turn, on one CPU; the smallest block and the one in the \
-         middle; the ratio is that of the smallest. Where CPUs work at once, each side has its \
-         turn.",
+         middle; the ratio is that of the smallest.",
     );
+    if at_once {
+        screen.para(
+            "Where CPUs work at once, each side has its turn, and the ratio is that of the blocks \
+             in the middle: the smallest are of a CPU that begins before the others, or goes on \
+             after them.",
+        );
+    }
 }
 
 /// What the figures do not say.
@@ -441,18 +529,13 @@ pub fn page(context: &Context, args: &BenchOptions) -> Result<()> {
     let mut pagesets = false;
     let mut host_options = HostOptions::default();
     for (name, per, shape, blocks, fragmented) in ROWS {
-        let blocks = match args.quick {
-            true => (blocks / 20).max(4),
-            false => blocks,
-        };
         let measured = device.bench(&Bench {
             shape,
-            blocks,
+            blocks: few(blocks, args.quick),
             fragmented,
             sides: BenchSides::Both,
         })?;
-        let row = BenchReport::row(name, per, unit, &measured);
-        rows.push(row.ok_or_else(|| Error::failed("nothing was measured"))?);
+        rows.push(BenchReport::row(name, per, unit, RatioOf::Min, &measured)?);
         pagesets = measured.pagesets;
         host_options = measured.host_options;
     }
@@ -484,11 +567,11 @@ mod tests {
             host: vec![64 * 1000, 64 * 980, 64 * 979],
         };
         let rows = ROWS.map(|(name, per, ..)| {
-            BenchReport::row(name, per, Unit::Instructions, &measured).unwrap()
+            BenchReport::row(name, per, Unit::Instructions, RatioOf::Min, &measured).unwrap()
         });
         let missing = Missing {
             shape: "CPUs at once",
-            why: "there is one",
+            why: "there is one".into(),
         };
         BenchReport {
             accelerator: "icount".to_owned(),
@@ -512,7 +595,7 @@ mod tests {
              host_options.init_on_alloc host_options.init_on_free host_options.page_poison kernel \
              missing missing[].shape missing[].why pagesets rows rows[].bench rows[].blocks \
              rows[].host rows[].host.median rows[].host.min rows[].per rows[].ratio \
-             rows[].shadow rows[].shadow.median rows[].shadow.min rows[].shape rows[].unit unit",
+             rows[].ratio_of rows[].shadow rows[].shadow.median rows[].shadow.min rows[].shape rows[].unit unit",
         );
     }
 
@@ -538,17 +621,80 @@ mod tests {
         assert_eq!(row.blocks, 3);
     }
 
+    fn row_of(ratio_of: RatioOf, shadow: &[u64], host: &[u64]) -> Result<Row> {
+        let subject = Subject {
+            bench: "page",
+            shape: "a shape",
+            per: "pair",
+            unit: Unit::Ns,
+            ratio_of,
+        };
+        let ticks = Ticks {
+            shadow,
+            host,
+            operations: 64,
+            tsc_khz: 2_000_000,
+        };
+        Row::of(subject, &ticks)
+    }
+
     #[test]
     fn ticks_become_nanoseconds_by_the_counters_rate() {
-        let cost = Cost::of(&[6400], 64, 1e6 / 2_000_000.0).unwrap();
-        assert_eq!(
-            cost,
-            Cost {
-                min: 50.0,
-                median: 50.0
-            }
+        let row = row_of(RatioOf::Min, &[6400], &[6400]).unwrap();
+        let cost = Cost {
+            min: 50.0,
+            median: 50.0,
+        };
+        assert_eq!((row.shadow, row.host), (cost, cost));
+        assert!(row_of(RatioOf::Min, &[], &[1]).is_err());
+        assert!(row_of(RatioOf::Min, &[1], &[]).is_err());
+    }
+
+    #[test]
+    fn the_middle_of_an_even_number_is_between_the_two_in_the_middle() {
+        let median = |blocks: &[u64]| Cost::of(blocks).map(|cost| cost.median);
+        assert_eq!(median(&[9, 1, 3, 5]), Some(4.0));
+        assert_eq!(median(&[2, 1]), Some(1.5));
+        assert_eq!(median(&[9, 1, 3]), Some(3.0));
+        assert_eq!(median(&[7]), Some(7.0));
+        assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn the_ratio_is_that_of_the_ticks_and_not_of_what_is_shown() {
+        // 0.01 ns each is shown of both.
+        let row = row_of(RatioOf::Min, &[1], &[2]).unwrap();
+        assert_eq!((row.shadow.min, row.host.min), (0.01, 0.02));
+        let row = row_of(RatioOf::Min, &[100], &[301]).unwrap();
+        assert_eq!(row.ratio, 0.3322);
+    }
+
+    #[test]
+    fn where_cpus_work_at_once_the_blocks_in_the_middle_count() {
+        // The first and the last of a CPU are measured while the others do nothing.
+        let (shadow, host) = ([10, 400, 400, 400, 11], [100, 800, 800, 800, 101]);
+        let alone = row_of(RatioOf::Min, &shadow, &host).unwrap();
+        let at_once = row_of(RatioOf::Median, &shadow, &host).unwrap();
+        assert_eq!((alone.ratio, at_once.ratio), (0.1, 0.5));
+        let report = BenchReport {
+            rows: vec![at_once],
+            ..sample()
+        };
+        testing::fits(&report);
+        let text = testing::text(&report, 1000);
+        assert!(
+            text.contains("50.0 %") && text.contains("Where CPUs work at once"),
+            "{text}"
         );
-        assert_eq!(Cost::of(&[], 64, 1.0), None);
+        assert!(!testing::text(&sample(), 1000).contains("Where CPUs work at once"));
+    }
+
+    #[test]
+    fn quick_is_a_twentieth_but_has_a_middle() {
+        assert_eq!(few(2000, true), 100);
+        assert_eq!(few(20, true), 5);
+        assert_eq!(few(4, true), 4);
+        assert_eq!(few(20, false), 20);
     }
 
     #[test]

@@ -4,16 +4,18 @@
 //! and how many pages it needs for the same objects.
 
 use super::costs;
+use super::few;
 use super::together;
 use super::BenchSubject;
-use super::Cost;
 use super::Missing;
+use super::RatioOf;
 use super::Row;
+use super::Subject;
+use super::Ticks;
 use super::Unit;
 use crate::args::BenchOptions;
 use crate::context::Context;
 use crate::context::Report;
-use crate::error::Error;
 use crate::error::Result;
 use crate::host;
 use crate::render::Column;
@@ -190,22 +192,26 @@ impl SlabReport {
         per: &'static str,
         shape: Shape,
         unit: Unit,
+        ratio_of: RatioOf,
         measured: &SlabMeasured,
-    ) -> Option<Row> {
-        let (unit, scale) = match shape {
-            Shape::Pages | Shape::PagesLeft => (Unit::Pages, 1.0),
-            _ => (unit, unit.scale(measured.tsc_khz)),
-        };
-        let cost = |blocks: &[u64]| Cost::of(blocks, measured.operations, scale);
-        Some(Row::new(
-            "slab",
-            name,
+    ) -> Result<Row> {
+        let subject = Subject {
+            bench: "slab",
+            shape: name,
             per,
-            unit,
-            measured.shadow.len() as u32,
-            cost(&measured.shadow)?,
-            cost(&measured.host)?,
-        ))
+            unit: match shape {
+                Shape::Pages | Shape::PagesLeft => Unit::Pages,
+                _ => unit,
+            },
+            ratio_of,
+        };
+        let ticks = Ticks {
+            shadow: &measured.shadow,
+            host: &measured.host,
+            operations: measured.operations,
+            tsc_khz: measured.tsc_khz,
+        };
+        Row::of(subject, &ticks)
     }
 }
 
@@ -268,22 +274,15 @@ struct Bencher<'a> {
 }
 
 impl Bencher<'_> {
-    fn blocks(&self, blocks: u32) -> u32 {
-        match self.quick {
-            true => (blocks / 20).max(4),
-            false => blocks,
-        }
-    }
-
     fn push(
         &mut self,
         name: &'static str,
         per: &'static str,
         shape: Shape,
+        ratio_of: RatioOf,
         measured: &SlabMeasured,
     ) -> Result<()> {
-        let row = SlabReport::row(name, per, shape, self.unit, measured);
-        let row = row.ok_or_else(|| Error::failed("nothing was measured"))?;
+        let row = SlabReport::row(name, per, shape, self.unit, ratio_of, measured)?;
         self.rows.push(row);
         Ok(())
     }
@@ -299,20 +298,20 @@ impl Bencher<'_> {
         let measured = self.device.bench_slab(&SlabBench {
             shape,
             size,
-            blocks: self.blocks(blocks),
+            blocks: few(blocks, self.quick),
             sides: BenchSides::Both,
         })?;
         self.host_options = measured.host_options;
         if size == 256 {
             self.magazine = measured.magazine;
         }
-        self.push(name, per, shape, &measured)
+        self.push(name, per, shape, RatioOf::Min, &measured)
     }
 
     /// All CPUs do the same at once, on one side after the other.
     fn at_once(&mut self, context: &Context, cpus: &[u32]) -> Result<()> {
         for (name, shape, size, blocks) in AT_ONCE {
-            let blocks = self.blocks(blocks);
+            let blocks = few(blocks, self.quick);
             let side = |sides| {
                 together::on_all(context, cpus, |device| {
                     Ok(device.bench_slab(&SlabBench {
@@ -336,7 +335,7 @@ impl Bencher<'_> {
             } else {
                 "pair"
             };
-            self.push(name, per, shape, &measured)?;
+            self.push(name, per, shape, RatioOf::Median, &measured)?;
         }
         Ok(())
     }
@@ -365,7 +364,10 @@ pub fn slab(context: &Context, args: &BenchOptions) -> Result<()> {
         for (name, shape) in rows {
             match cpu {
                 Some(cpu) => bencher.measure(name, "object", shape(cpu), 256, BULKS)?,
-                None => missing.push(Missing { shape: name, why }),
+                None => missing.push(Missing {
+                    shape: name,
+                    why: why.into(),
+                }),
             }
         }
     }
@@ -377,7 +379,10 @@ pub fn slab(context: &Context, args: &BenchOptions) -> Result<()> {
     };
     match why {
         None => bencher.at_once(context, &cpus)?,
-        Some(why) => missing.extend(AT_ONCE.map(|(shape, ..)| Missing { shape, why })),
+        Some(why) => missing.extend(AT_ONCE.map(|(shape, ..)| Missing {
+            shape,
+            why: why.into(),
+        })),
     }
     context.show(&SlabReport {
         accelerator,
@@ -406,7 +411,15 @@ mod tests {
             host: vec![numbers[1] + 5, numbers[1], numbers[1] + 1],
         };
         let row = |(name, per, shape, ..): (&'static str, &'static str, Shape, u32, u32)| {
-            SlabReport::row(name, per, shape, Unit::Instructions, &measured([40, 200])).unwrap()
+            SlabReport::row(
+                name,
+                per,
+                shape,
+                Unit::Instructions,
+                RatioOf::Min,
+                &measured([40, 200]),
+            )
+            .unwrap()
         };
         SlabReport {
             accelerator: "icount".to_owned(),
@@ -417,7 +430,7 @@ mod tests {
             rows: ROWS.into_iter().chain(LEFT).map(row).collect(),
             missing: vec![Missing {
                 shape: SAME_NODE[0].0,
-                why: NO_SAME,
+                why: NO_SAME.into(),
             }],
             differences: DIFFERENCES,
         }
@@ -433,7 +446,7 @@ mod tests {
              host_options.init_on_alloc host_options.init_on_free host_options.page_poison kernel \
              magazine missing missing[].shape missing[].why rows rows[].bench rows[].blocks \
              rows[].host rows[].host.median rows[].host.min rows[].per rows[].ratio \
-             rows[].shadow rows[].shadow.median rows[].shadow.min rows[].shape rows[].unit unit",
+             rows[].ratio_of rows[].shadow rows[].shadow.median rows[].shadow.min rows[].shape rows[].unit unit",
         );
     }
 

@@ -3,8 +3,10 @@
 //! What takes more than one CPU: pages that one takes and another frees, and
 //! CPUs that are busy at once, of one node or of several.
 
+use super::few;
 use super::BenchReport;
 use super::Missing;
+use super::RatioOf;
 use super::Row;
 use super::Unit;
 use crate::context::Context;
@@ -95,10 +97,7 @@ pub fn measure(
     quick: bool,
     rows: &mut Vec<Row>,
 ) -> Result<Vec<Missing>> {
-    let blocks = |blocks: u32| match quick {
-        true => (blocks / 20).max(4),
-        false => blocks,
-    };
+    let blocks = |blocks| few(blocks, quick);
     let mut missing = Vec::new();
     let cpus = online(&context.root)?;
     match cpus.get(1) {
@@ -110,7 +109,8 @@ pub fn measure(
                 fragmented: false,
                 sides: BenchSides::Both,
             })?;
-            rows.extend(BenchReport::row(EXCHANGE, "page", unit, &measured));
+            let row = BenchReport::row(EXCHANGE, "page", unit, RatioOf::Min, &measured);
+            rows.push(row?);
         }
     }
     let nodes = nodes(&context.root);
@@ -141,11 +141,21 @@ pub fn measure(
             let mut measured = at_once(context, &cpus, shape, blocks(many), BenchSides::Shadow)?;
             let host = at_once(context, &cpus, shape, blocks(many), BenchSides::Host)?;
             measured.host = host.host;
-            rows.extend(BenchReport::row(name, per, unit, &measured));
+            rows.push(BenchReport::row(
+                name,
+                per,
+                unit,
+                RatioOf::Median,
+                &measured,
+            )?);
         }
     }
     let missing = missing.into_iter();
-    Ok(missing.map(|(shape, why)| Missing { shape, why }).collect())
+    let missing = missing.map(|(shape, why)| Missing {
+        shape,
+        why: why.into(),
+    });
+    Ok(missing.collect())
 }
 
 /// All these CPUs do `shape` at once, on one side: the blocks of all of them.
