@@ -4,6 +4,7 @@
 //! what it says on which stream, and what needs no device.
 
 use assert_cmd::Command;
+use std::collections::BTreeSet;
 use std::fs;
 
 /// The command, on a machine without the module.
@@ -31,59 +32,124 @@ fn stdout(command: &mut Command) -> String {
     String::from_utf8(output).expect("UTF-8")
 }
 
+/// Every command that the module is needed for, with arguments that are right.
+const NEED_THE_MODULE: &[&[&str]] = &[
+    &["status"],
+    &["boot"],
+    &["boot", "--step"],
+    &["boot", "--builtin"],
+    &["e820"],
+    &["iomem"],
+    &["memblock"],
+    &["sections"],
+    &["nodes"],
+    &["zones"],
+    &["buddy"],
+    &["accounting"],
+    &["page", "alloc"],
+    &["page", "alloc", "--bulk", "--count", "100"],
+    &["page", "alloc", "--bytes", "10K"],
+    &["page", "alloc", "--policy", "interleave:0,1"],
+    &["page", "free", "1"],
+    &["page", "split", "8", "--order", "3"],
+    &["page", "merge", "8", "--order", "3"],
+    &["page", "contig", "5000"],
+    &["page", "get", "1"],
+    &["page", "put", "1"],
+    &["page", "show", "1"],
+    &["slab", "list"],
+    &["slab", "show", "inodes"],
+    &["slab", "create", "inodes", "--size", "600"],
+    &["slab", "alloc", "inodes", "--count", "10"],
+    &["slab", "kmalloc", "100"],
+    &["slab", "free", "inodes", "0x1000"],
+    &["slab", "shrink"],
+    &["slab", "validate", "inodes"],
+    &["slab", "destroy", "inodes"],
+    &["slab", "top"],
+    &["cosmos"],
+    &["compare"],
+    &["compare", "--watch"],
+    &["tour"],
+    &["validate"],
+    &["drain"],
+    &["bench", "page"],
+    &["compact"],
+    &["shrink"],
+    &["tune"],
+    &["tune", "min_free_kbytes=1"],
+    &["users"],
+    &["pagesets"],
+    &["pagetypes"],
+    &["fragmentation"],
+    &["numastat"],
+    &["vmstat"],
+    &["vmstat", "--all"],
+    &["bench", "slab"],
+    &["bench", "mm"],
+    &["mm", "list"],
+    &["mm", "walk", "1", "0x1000"],
+    &["mm", "touch", "1M"],
+    &["run", "--", "true"],
+    &["status", "--json"],
+];
+
+/// Those that it is not needed for.
+const NEED_NONE: &[&str] = &["completions", "man"];
+
+/// Those that read files of the module's before they open the device, and tell of the file that is
+/// not there: to be tried above once they open it first.
+const TELL_OF_A_FILE: &[&str] = &["mm-maps", "mm-smaps", "mm-status", "mm-fault-trace"];
+
 #[test]
 fn without_the_module_every_command_says_so_and_what_to_do() {
-    for arguments in [
-        &["status"][..],
-        &["boot"],
-        &["boot", "--step"],
-        &["boot", "--builtin"],
-        &["e820"],
-        &["iomem"],
-        &["memblock"],
-        &["sections"],
-        &["nodes"],
-        &["zones"],
-        &["buddy"],
-        &["accounting"],
-        &["page", "alloc"],
-        &["page", "alloc", "--bulk", "--count", "100"],
-        &["page", "alloc", "--bytes", "10K"],
-        &["page", "alloc", "--policy", "interleave:0,1"],
-        &["page", "free", "1"],
-        &["page", "split", "8", "--order", "3"],
-        &["page", "merge", "8", "--order", "3"],
-        &["page", "contig", "5000"],
-        &["page", "get", "1"],
-        &["page", "put", "1"],
-        &["page", "show", "1"],
-        &["slab", "list"],
-        &["slab", "show", "inodes"],
-        &["slab", "create", "inodes", "--size", "600"],
-        &["slab", "alloc", "inodes", "--count", "10"],
-        &["slab", "kmalloc", "100"],
-        &["slab", "free", "inodes", "0x1000"],
-        &["slab", "shrink"],
-        &["slab", "validate", "inodes"],
-        &["slab", "destroy", "inodes"],
-        &["slab", "top"],
-        &["cosmos"],
-        &["compare"],
-        &["compare", "--watch"],
-        &["tour"],
-        &["validate"],
-        &["drain"],
-        &["bench", "page"],
-        &["compact"],
-        &["shrink"],
-        &["tune"],
-        &["tune", "min_free_kbytes=1"],
-        &["status", "--json"],
-    ] {
+    for arguments in NEED_THE_MODULE {
         let said = stderr(arguments, 1);
         assert!(said.contains("not loaded"), "{arguments:?}: {said}");
         assert!(said.contains("modprobe shadowmm"), "{arguments:?}: {said}");
     }
+}
+
+/// What there is a manual page of, as in `page-alloc`: all commands, and groups of them.
+fn commands() -> BTreeSet<String> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().to_str().expect("UTF-8");
+    shadowmm(&["man", "--dir", path]).assert().success();
+    let pages = fs::read_dir(directory.path()).expect("pages");
+    let names = pages.map(|page| {
+        let name = page.expect("a page").file_name();
+        name.into_string().expect("UTF-8")
+    });
+    let commands = names.filter_map(|name| {
+        let command = name.strip_prefix("shadowmm-")?.strip_suffix(".1")?;
+        Some(command.to_owned())
+    });
+    commands.collect()
+}
+
+#[test]
+fn no_command_is_forgotten_above() {
+    let commands = commands();
+    let is_within = |inner: &str, outer: &str| {
+        let rest = inner.strip_prefix(outer);
+        rest.is_some_and(|rest| rest.starts_with('-'))
+    };
+    let tried: Vec<String> = NEED_THE_MODULE
+        .iter()
+        .map(|words| words.join("-"))
+        .collect();
+    let forgotten: Vec<&String> = commands
+        .iter()
+        .filter(|command| !commands.iter().any(|other| is_within(other, command)))
+        .filter(|command| !NEED_NONE.contains(&command.as_str()))
+        .filter(|command| !TELL_OF_A_FILE.contains(&command.as_str()))
+        .filter(|command| {
+            let mut tried = tried.iter();
+            !tried.any(|tried| tried == *command || is_within(tried, command))
+        })
+        .collect();
+    assert!(commands.len() > 40, "{commands:?}");
+    assert!(forgotten.is_empty(), "{forgotten:?}");
 }
 
 #[test]

@@ -85,6 +85,8 @@ const PATH: &str = "proc/shadowmm/users";
 
 /// Shows who has what.
 pub fn run(context: &Context) -> Result<()> {
+    // Says what is amiss where the module is not there.
+    context.open()?;
     let text = host::read(&context.root, PATH)?;
     let strange = || {
         let path = context.root.join(PATH);
