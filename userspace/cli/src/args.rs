@@ -34,12 +34,7 @@ pub use slab::Top;
 /// shows each stage, from the firmware's map to the buddy system, and sets it beside the host's.
 /// It needs the module loaded and, because the device is root's, root.
 #[derive(Debug, Parser)]
-#[command(
-    name = "shadowmm",
-    version,
-    propagate_version = true,
-    max_term_width = 100
-)]
+#[command(name = "shadowmm", version, propagate_version = true)]
 #[command(after_long_help = AFTER_HELP)]
 pub struct Cli {
     /// Print JSON; each command's help names the keys
@@ -77,8 +72,8 @@ const AFTER_HELP: &str = "\
 Exit status: 0 done; 1 it could not be done, and stderr says why and what helps; 2 the command \
 line is wrong.
 
-Environment: COLUMNS sets the width of the output; NO_COLOR turns colours off, which only a \
-terminal gets anyway.
+Environment: COLUMNS sets the width of the output; NO_COLOR, unless it is empty, turns colours off, \
+which only a terminal gets anyway.
 
 JSON: every report is one object. Its keys are stable: new ones may come, none goes away or \
 changes its meaning. Keys that end in _pages, _bytes, _ns or _ms have that unit; pfn is a page \

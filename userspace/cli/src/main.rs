@@ -29,7 +29,6 @@ mod testing;
 
 use args::Cli;
 use args::Command;
-use clap::ColorChoice;
 use clap::CommandFactory;
 use clap::FromArgMatches;
 use context::Context;
@@ -39,7 +38,11 @@ use nix::sys::signal::SigHandler;
 use nix::sys::signal::Signal;
 use render::Look;
 use std::io;
+use std::io::Write;
 use std::process::ExitCode;
+
+/// Wider than this help is not read well.
+const HELP_WIDTH: usize = 100;
 
 fn main() -> ExitCode {
     // Rust's run time ignores SIGPIPE; a command whose reader has gone ends
@@ -51,18 +54,12 @@ fn main() -> ExitCode {
     debug_assert!(restored.is_ok());
 
     let look = Look::of_stdout();
-    let no_color = std::env::var_os("NO_COLOR").is_some();
     let matches = Cli::command()
-        .term_width(look.width)
-        .color(if no_color {
-            ColorChoice::Never
-        } else {
-            ColorChoice::Auto
-        })
-        .get_matches();
-    let cli = match Cli::from_arg_matches(&matches) {
+        .term_width(look.width.min(HELP_WIDTH))
+        .try_get_matches();
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) => error.exit(),
+        Err(told) => return tell(&told),
     };
     let context = Context {
         device: cli.device,
@@ -70,7 +67,12 @@ fn main() -> ExitCode {
         json: cli.json,
         look,
     };
-    match run(&context, &cli.command) {
+    end(run(&context, &cli.command))
+}
+
+/// Says what went wrong, if anything has.
+fn end(result: Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error::Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::FAILURE
@@ -82,6 +84,16 @@ fn main() -> ExitCode {
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints what clap has to say: help where it was asked for, or what is wrong with the command line.
+fn tell(told: &clap::Error) -> ExitCode {
+    let written = told.print().and_then(|()| io::stdout().flush());
+    match told.use_stderr() {
+        // Who can't be told has the exit status.
+        true => ExitCode::from(2),
+        false => end(written.map_err(error::Error::Output)),
     }
 }
 

@@ -152,6 +152,25 @@ fn no_command_is_forgotten_above() {
     assert!(forgotten.is_empty(), "{forgotten:?}");
 }
 
+/// What is asked for, and has no place to go to.
+#[test]
+fn help_that_can_not_be_written_is_an_error() {
+    for argument in ["--help", "--version"] {
+        let full = fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("it");
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_shadowmm"))
+            .arg(argument)
+            .stdout(full)
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(1), "{argument}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("could not write the output"), "{said}");
+    }
+}
+
 #[test]
 fn a_wrong_command_line_exits_with_2() {
     for arguments in [
@@ -213,6 +232,15 @@ fn help_names_every_command_and_fits() {
         assert!(line.chars().count() <= 60, "{line:?}");
     }
     assert!(!help.contains('\x1b'));
+    // Where there is room for more, more than so much is not read well.
+    for columns in ["400", "18446744073709551615"] {
+        let help = stdout(shadowmm(&["--help"]).env("COLUMNS", columns));
+        let widest = help.lines().map(|line| line.chars().count()).max();
+        assert!(
+            widest > Some(60) && widest <= Some(100),
+            "{columns}: {widest:?}"
+        );
+    }
 }
 
 #[test]

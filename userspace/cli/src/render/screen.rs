@@ -5,6 +5,7 @@
 use anstyle::AnsiColor;
 use anstyle::Style;
 use std::env;
+use std::ffi::OsStr;
 use std::io;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
@@ -13,6 +14,8 @@ use std::os::fd::AsFd;
 const DEFAULT_WIDTH: usize = 80;
 /// Narrower than this nothing can be read.
 const MIN_WIDTH: usize = 20;
+/// Wider than this nothing is read either.
+const MAX_WIDTH: usize = 1000;
 
 /// What the output looks like: how wide it is and whether it has colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,18 +30,14 @@ impl Look {
     /// The look of stdout.
     pub fn of_stdout() -> Self {
         let stdout = io::stdout();
-        let terminal = stdout.is_terminal();
         let size = terminal_size::terminal_size_of(stdout.as_fd());
+        let no_color = env::var_os("NO_COLOR");
         Self {
             width: width(
                 env::var("COLUMNS").ok().as_deref(),
                 size.map(|(width, _)| usize::from(width.0)),
             ),
-            colour: colour(
-                terminal,
-                env::var_os("NO_COLOR").is_some(),
-                env::var_os("TERM").is_some_and(|term| term == "dumb"),
-            ),
+            colour: colour(stdout.is_terminal(), no_color.as_deref(), is_dumb()),
         }
     }
 }
@@ -47,15 +46,20 @@ impl Look {
 fn width(columns: Option<&str>, terminal: Option<usize>) -> usize {
     columns
         .and_then(|columns| columns.trim().parse().ok())
-        .or(terminal)
         .filter(|&width| width > 0)
+        .or(terminal)
         .unwrap_or(DEFAULT_WIDTH)
-        .max(MIN_WIDTH)
+        .clamp(MIN_WIDTH, MAX_WIDTH)
 }
 
-/// Colour only on a terminal that can show it, and never with NO_COLOR.
-fn colour(terminal: bool, no_color: bool, dumb: bool) -> bool {
-    terminal && !no_color && !dumb
+/// Whether the terminal takes characters alone.
+fn is_dumb() -> bool {
+    env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+/// Colour only on a terminal that can show it, and never with NO_COLOR, unless that is empty.
+fn colour(terminal: bool, no_color: Option<&OsStr>, dumb: bool) -> bool {
+    terminal && !dumb && no_color.is_none_or(OsStr::is_empty)
 }
 
 /// A screen of text that grows line by line.
@@ -180,16 +184,22 @@ mod tests {
         assert_eq!(width(Some("wide"), Some(100)), 100);
         assert_eq!(width(Some(""), None), 80);
         assert_eq!(width(Some("0"), None), 80);
+        assert_eq!(width(Some("0"), Some(132)), 132);
         assert_eq!(width(Some("-1"), None), 80);
         assert_eq!(width(Some("3"), None), MIN_WIDTH);
+        assert_eq!(width(Some("18446744073709551615"), None), MAX_WIDTH);
+        assert_eq!(width(Some("99999999999999999999"), Some(100)), 100);
     }
 
     #[test]
     fn colour_needs_a_terminal_and_no_objection() {
-        assert!(colour(true, false, false));
-        assert!(!colour(false, false, false));
-        assert!(!colour(true, true, false));
-        assert!(!colour(true, false, true));
+        let set = Some(OsStr::new("1"));
+        assert!(colour(true, None, false));
+        assert!(!colour(false, None, false));
+        assert!(!colour(true, set, false));
+        assert!(!colour(true, None, true));
+        // As no-color.org has it.
+        assert!(colour(true, Some(OsStr::new("")), false));
     }
 
     #[test]
