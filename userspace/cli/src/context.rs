@@ -4,12 +4,12 @@
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::render::Live;
 use crate::render::Look;
 use crate::render::Screen;
 use serde::Serialize;
 use shadowmm_client::Device;
 use std::io;
-use std::io::IsTerminal;
 use std::io::Write;
 use std::path::PathBuf;
 use std::thread;
@@ -73,17 +73,23 @@ impl Context {
         count: Option<u64>,
         read: impl Fn() -> Result<R>,
     ) -> Result<()> {
-        let clear = !self.json && io::stdout().is_terminal();
         let mut looks = 0;
         loop {
             let report = read()?;
-            if clear {
-                // Home, and away with what was there.
-                self.write("\x1b[H\x1b[2J")?;
-            } else if looks > 0 && !self.json {
-                self.write("\n")?;
+            match Live::of_stdout() {
+                Some(live) if !self.json => {
+                    // It may have another width than at first.
+                    let mut screen = Screen::new(Look::of_stdout());
+                    report.print(&mut screen);
+                    self.write(&live.frame(&screen))?;
+                }
+                _ => {
+                    if looks > 0 && !self.json {
+                        self.write("\n")?;
+                    }
+                    self.show_line(&report)?;
+                }
             }
-            self.show_line(&report)?;
             looks += 1;
             if count == Some(looks) {
                 return Ok(());

@@ -7,6 +7,7 @@ mod screen;
 mod table;
 mod units;
 
+pub use screen::Live;
 pub use screen::Look;
 pub use screen::Screen;
 pub use table::Column;

@@ -2,6 +2,7 @@
 
 //! A screen of text: what a command has to say, before it is written.
 
+use super::plural;
 use anstyle::AnsiColor;
 use anstyle::Style;
 use std::env;
@@ -61,6 +62,65 @@ fn is_dumb() -> bool {
 fn colour(terminal: bool, no_color: Option<&OsStr>, dumb: bool) -> bool {
     terminal && !dumb && no_color.is_none_or(OsStr::is_empty)
 }
+
+/// A terminal that a text can be put on anew, in the place of the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// Lines, where it says how many it has.
+    height: Option<usize>,
+}
+
+impl Live {
+    /// Stdout, if it is such a terminal. It may have another size the next time.
+    pub fn of_stdout() -> Option<Self> {
+        let stdout = io::stdout();
+        let size = terminal_size::terminal_size_of(stdout.as_fd());
+        (stdout.is_terminal() && !is_dumb()).then(|| Self {
+            height: size.map(|(_, height)| usize::from(height.0)),
+        })
+    }
+
+    /// What puts the screen there, at once and with nothing between: its first lines where the
+    /// terminal has no room for all, and how many are not there.
+    pub fn frame(self, screen: &Screen) -> String {
+        let all: Vec<&str> = screen.text().lines().collect();
+        let mut note = Screen::new(screen.look);
+        // The last line is the cursor's.
+        let room = self
+            .height
+            .map_or(all.len(), |height| height.saturating_sub(1));
+        let mut shown = all.len();
+        if shown > room {
+            let least = all.len() - room;
+            // The note takes lines, too, and its number may take more of them.
+            for left_out in least..=all.len() {
+                note = Screen::new(screen.look);
+                note.para(&format!(
+                    "… and {} that the terminal has no room for.",
+                    plural(left_out as u64, "line")
+                ));
+                shown = all.len() - left_out;
+                if shown + note.text().lines().count() <= room {
+                    break;
+                }
+            }
+        }
+        let mut frame = HOME.to_owned();
+        for line in all[..shown].iter().copied().chain(note.text().lines()) {
+            frame.push_str(line);
+            frame.push_str(END_OF_LINE);
+        }
+        frame.push_str(BELOW);
+        frame
+    }
+}
+
+/// To the first line.
+const HOME: &str = "\x1b[H";
+/// Away with what stands behind, and to the next line.
+const END_OF_LINE: &str = "\x1b[K\n";
+/// Away with what stands below.
+const BELOW: &str = "\x1b[J";
 
 /// A screen of text that grows line by line.
 #[derive(Debug)]
@@ -200,6 +260,52 @@ mod tests {
         assert!(!colour(true, None, true));
         // As no-color.org has it.
         assert!(colour(true, Some(OsStr::new("")), false));
+    }
+
+    fn lines(count: usize, width: usize) -> Screen {
+        let mut screen = Screen::new(Look {
+            width,
+            colour: false,
+        });
+        (1..=count).for_each(|number| screen.line(&format!("line {number}")));
+        screen
+    }
+
+    #[test]
+    fn a_frame_takes_the_place_of_the_one_before() {
+        let frame = Live { height: Some(24) }.frame(&lines(2, 80));
+        assert_eq!(frame, "\x1b[Hline 1\x1b[K\nline 2\x1b[K\n\x1b[J");
+        assert_eq!(
+            Live { height: None }.frame(&lines(100, 80)).lines().count(),
+            101
+        );
+    }
+
+    #[test]
+    fn what_the_terminal_has_no_room_for_is_counted() {
+        let frame = Live { height: Some(10) }.frame(&lines(30, 80));
+        assert!(frame.starts_with("\x1b[Hline 1\x1b[K\n"), "{frame}");
+        assert!(
+            frame.contains("line 8\x1b[K\n… and 22 lines that"),
+            "{frame}"
+        );
+        for width in [20, 40, 80] {
+            for height in 2..40 {
+                let screen = lines(30, width);
+                let frame = Live {
+                    height: Some(height),
+                }
+                .frame(&screen);
+                let shown = frame.matches(END_OF_LINE).count();
+                // A note that needs the whole terminal is shown all the same.
+                let note = match width {
+                    20 => 3,
+                    40 => 2,
+                    _ => 1,
+                };
+                assert!(shown < height.max(note + 1), "{width} {height}: {frame}");
+            }
+        }
     }
 
     #[test]
