@@ -16,6 +16,7 @@ use super::Unit;
 use crate::args::BenchOptions;
 use crate::context::Context;
 use crate::context::Report;
+use crate::error::Error;
 use crate::error::Result;
 use crate::host;
 use crate::render::Column;
@@ -325,9 +326,9 @@ impl Bencher<'_> {
             let ours = side(BenchSides::Shadow)?;
             let theirs = side(BenchSides::Host)?;
             let mut all = ours.into_iter();
-            let Some(mut measured) = all.next() else {
-                continue;
-            };
+            let mut measured = all
+                .next()
+                .ok_or_else(|| Error::failed("there are no CPUs"))?;
             measured.shadow.extend(all.flat_map(|one| one.shadow));
             measured.host = theirs.into_iter().flat_map(|one| one.host).collect();
             let per = if shape == Shape::Shuffled {
