@@ -7,6 +7,7 @@ use crate::args::Cli;
 use crate::cpus::numbers;
 use crate::cpus::Cpus;
 use crate::generate::Generator;
+use crate::generate::AREA;
 use crate::output;
 use crate::quiet;
 use crate::quiet::Quiet;
@@ -103,7 +104,13 @@ pub fn run(cli: &Cli, args: &Buddy) -> Result<bool> {
     let diff = device.diff(&options).map_err(told)?;
     let (zones, pages) = (diff.zones(), diff.managed());
     let mut run = Run {
-        generator: Generator::new(args.seed, diff.free(), diff.slots(), diff.zones()),
+        generator: Generator::new(
+            args.seed,
+            diff.free(),
+            diff.slots(),
+            diff.zones(),
+            bulk_most(&fs::read_to_string("/proc/cmdline").unwrap_or_default()),
+        ),
         look: args.look,
         since_look: 0,
         counts: Counts::default(),
@@ -331,4 +338,25 @@ fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     writeln!(out, "the kernel after it:\n{}", first.host_state)?;
     writeln!(out, "the shadow after it:\n{}", first.shadow_state)?;
     Ok(())
+}
+
+/// How many pages a kernel with such parameters gives in bulk: where it writes down who has each
+/// page, one at a time (`alloc_pages_bulk_noprof` with `page_owner_inited`).
+fn bulk_most(parameters: &str) -> u32 {
+    match parameters.split_whitespace().any(|one| one == "page_owner=on") {
+        true => 1,
+        false => AREA,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_notes_owners_gives_pages_one_by_one() {
+        assert_eq!(bulk_most("quiet page_owner=on no5lvl\n"), 1);
+        assert_eq!(bulk_most("quiet page_owner=off\n"), AREA);
+        assert_eq!(bulk_most(""), AREA);
+    }
 }

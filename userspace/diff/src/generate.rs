@@ -24,7 +24,7 @@ use shadowmm_core::buddy::Gfp;
 use std::collections::VecDeque;
 
 /// Slots in an area.
-const AREA: u32 = 512;
+pub const AREA: u32 = 512;
 
 /// Which blocks are freed.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +88,8 @@ pub struct Generator {
     capacity: u64,
     /// Whether there are several zones.
     zones: bool,
+    /// How many pages the kernel gives in bulk at most.
+    bulk_most: u32,
     phase: Phase,
     freeing: bool,
     run_left: usize,
@@ -107,8 +109,8 @@ fn pages(order: u32) -> u64 {
 
 impl Generator {
     /// The steps of a seed, for zones with so many free pages and a number of
-    /// slots.
-    pub fn new(seed: u64, capacity: u64, slots: u64, zones: u32) -> Self {
+    /// slots, and a kernel that gives so many pages in bulk.
+    pub fn new(seed: u64, capacity: u64, slots: u64, zones: u32, bulk_most: u32) -> Self {
         let half = u32::try_from(slots / 2).unwrap_or(u32::MAX) / AREA * AREA;
         let mut random = Random::new(seed);
         let zones = zones > 1;
@@ -117,6 +119,7 @@ impl Generator {
             random,
             capacity,
             zones,
+            bulk_most,
             phase,
             freeing: false,
             run_left: 0,
@@ -205,7 +208,8 @@ impl Generator {
                 let count = match self.random.chance(50) {
                     true => self.random.within(1, 16),
                     false => self.random.within(1, AREA as usize),
-                } as u32;
+                };
+                let count = (count as u32).min(self.bulk_most);
                 self.areas[area] = Area::Wanted(count);
                 self.held += u64::from(count);
                 let slot = self.area_slot(area);
@@ -450,7 +454,7 @@ mod tests {
     #[test]
     fn what_is_held_is_known_and_a_seed_gives_the_same_steps() {
         let room = 4096;
-        let mut generators = [(); 2].map(|()| Generator::new(7, room, 1 << 14, 1));
+        let mut generators = [(); 2].map(|()| Generator::new(7, room, 1 << 14, 1, AREA));
         let mut held = HashMap::new();
         let (mut most, mut failures) = (0, 0);
         for _ in 0..60 {
