@@ -20,6 +20,14 @@ pub enum Tree {
 }
 
 impl Tree {
+    /// Its name, as `--json` and the tables have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Maple => "maple",
+            Self::Rbtree => "rbtree",
+        }
+    }
+
     pub(super) fn number(self) -> u32 {
         match self {
             Self::Maple => abi::SHADOWMM_MM_TREE_MAPLE,
@@ -29,7 +37,7 @@ impl Tree {
 }
 
 /// An address space.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Space {
     /// Its number, under which it is in `/proc/shadowmm/mm`.
     pub id: u32,

@@ -7,12 +7,14 @@
 //! calls.rs    mmap, munmap, brk and the like, in it, named and typed as nix has them
 //! raw.rs      the same with plain numbers
 //! look.rs     address spaces, VMAs and translations, as plain data
+//! badness.rs  whom the OOM killer would choose
 //! ```
 //!
 //! Calls deal in addresses, and are safe: nothing of this process's own lies in a
 //! window. To read and write there is for whoever knows what he has mapped, by
 //! pointers, as with any memory of mmap(2).
 
+mod badness;
 mod calls;
 mod look;
 mod raw;
