@@ -8,13 +8,22 @@ use clap::Args;
 use clap::Subcommand;
 use std::ffi::OsString;
 
+const LIST_HELP: &str = "\
+badness is what the OOM killer ranks by: resident pages and pages of tables, and oom_score_adj \
+thousandths of all pages.
+
+JSON: spaces: [{id, pid, comm, window_start, window_end, mmap_base, start_brk, brk, start_stack, \
+total_vm_pages, locked_vm_pages, data_vm_pages, stack_vm_pages, hiwater_vm_pages, \
+hiwater_rss_pages, rss_file_pages, rss_anon_pages, rss_shmem_pages, pgtables_bytes, min_flt, \
+maj_flt, faults_vma_lock, faults_mmap_lock, map_count, tree, oom_score_adj, badness (null: never \
+killed)}]; next_victim (an id, or null), managed_pages, committed_bytes, commit_limit_bytes, \
+overcommit_memory, oom_kills.";
+
 /// What to do with address spaces.
 #[derive(Debug, Subcommand)]
 pub enum Mm {
     /// The address spaces: whose they are, how large, what of them is there
-    #[command(
-        after_long_help = "JSON: spaces: [{id, pid, comm, window_start, window_end, mmap_base, start_brk, brk, start_stack, total_vm_pages, locked_vm_pages, data_vm_pages, stack_vm_pages, hiwater_vm_pages, hiwater_rss_pages, rss_file_pages, rss_anon_pages, rss_shmem_pages, pgtables_bytes, min_flt, maj_flt, faults_vma_lock, faults_mmap_lock, map_count, tree, oom_score_adj}]."
-    )]
+    #[command(after_long_help = LIST_HELP)]
     List,
     /// The VMAs of an address space, as /proc/PID/maps has them
     #[command(after_long_help = "JSON: id; vmas: [{start, end, flags, pgoff, file, anon}].")]

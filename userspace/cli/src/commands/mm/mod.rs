@@ -25,7 +25,7 @@ pub use run::run as run_program;
 /// Does what is to be done with address spaces.
 pub fn run(context: &Context, command: &Mm) -> Result<()> {
     match command {
-        Mm::List => context.show(&list::Spaces::read(&context.open()?)?),
+        Mm::List => context.show(&list::Spaces::read(context)?),
         Mm::Maps { id } => list::maps(context, *id),
         Mm::Smaps { id } => context.show(&list::Text::read(context, *id, "smaps")?),
         Mm::Status { id } => context.show(&list::Text::read(context, *id, "status")?),
