@@ -19,6 +19,14 @@ maj_flt, faults_vma_lock, faults_mmap_lock, map_count, tree, oom_score_adj, badn
 killed)}]; next_victim (an id, or null), managed_pages, committed_bytes, commit_limit_bytes, \
 overcommit_memory, oom_kills.";
 
+const WALK_HELP: &str = "\
+JSON: addr, vma ({start, end, flags, pgoff, file, anon}, that which holds it or the next one), \
+mapped, levels: [{name, table_pfn, index, entry}], pfn; page: the keys of page show, or null; \
+next: what the next access meets, one of outside (not the window's), unmapped, no_access, guard \
+(SIGSEGV), stack (it grows, or SIGSEGV), file_end (SIGBUS), anonymous, file, object (a page comes), \
+writable, read_only, and of what is not writable yet zero_page, file_page, part (of 2 MiB), copied, \
+alone, shared.";
+
 /// What to do with address spaces.
 #[derive(Debug, Subcommand)]
 pub enum Mm {
@@ -44,9 +52,7 @@ pub enum Mm {
         id: u32,
     },
     /// Every level of an address's translation, down to the page, its zone and its node
-    #[command(
-        after_long_help = "JSON: addr, vma ({start, end, flags, pgoff, file, anon}, that which holds it or the next one), mapped, levels: [{name, table_pfn, index, entry}], pfn; page: the keys of page show, or null."
-    )]
+    #[command(after_long_help = WALK_HELP)]
     Walk {
         /// The address space's number in the list
         id: u32,

@@ -5,12 +5,16 @@
 //! ```text
 //! list.rs    all of them; the texts of one
 //! walk.rs    how an address is translated
+//! entry.rs   the bits of an entry
+//! next.rs    what the next access meets
 //! touch.rs   a window of this command's own
 //! trace.rs   the stages of faults
 //! run.rs     a program whose memory goes into a window
 //! ```
 
+mod entry;
 mod list;
+mod next;
 mod run;
 mod touch;
 mod trace;
@@ -29,7 +33,7 @@ pub fn run(context: &Context, command: &Mm) -> Result<()> {
         Mm::Maps { id } => list::maps(context, *id),
         Mm::Smaps { id } => context.show(&list::Text::read(context, *id, "smaps")?),
         Mm::Status { id } => context.show(&list::Text::read(context, *id, "status")?),
-        Mm::Walk { id, addr } => context.show(&walk::Walked::read(&context.open()?, *id, *addr)?),
+        Mm::Walk { id, addr } => context.show(&walk::Walked::read(context, *id, *addr)?),
         Mm::FaultTrace => trace::run(context),
         Mm::Touch(args) => context.show(&touch::Touched::run(&context.open()?, args)?),
     }

@@ -1,33 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `shadowmm mm walk`: how an address is translated.
+//! `shadowmm mm walk`: how an address is translated, and what the next access meets.
 
+use super::entry;
+use super::next;
+use super::next::Next;
 use crate::commands::page::zone_name;
+use crate::context::Context;
 use crate::context::Report;
 use crate::error::Result;
+use crate::render::plural;
 use crate::render::Column;
 use crate::render::Screen;
 use crate::render::Table;
 use serde::Serialize;
+use shadowmm_client::mm::Space;
 use shadowmm_client::mm::Walk;
-use shadowmm_client::Device;
 use shadowmm_client::Page;
-
-/// The bits of an entry that are shown, as x86-64 has them.
-const BITS: [(u32, &str); 9] = [
-    (0, "P"),
-    (1, "RW"),
-    (2, "US"),
-    (5, "A"),
-    (6, "D"),
-    (7, "PS"),
-    (9, "soft"),
-    (GUARD, "guard"),
-    (63, "NX"),
-];
-
-/// The bit of an entry that is a guard.
-const GUARD: u32 = 11;
 
 /// A translation.
 #[derive(Debug, Serialize)]
@@ -35,22 +24,39 @@ pub struct Walked {
     #[serde(flatten)]
     walk: Walk,
     page: Option<Page>,
+    #[serde(serialize_with = "next::name")]
+    next: Next,
 }
 
 impl Walked {
     /// Asks for it.
-    pub fn read(device: &Device, id: u32, addr: u64) -> Result<Self> {
+    pub fn read(context: &Context, id: u32, addr: u64) -> Result<Self> {
+        let device = context.open()?;
         let walk = device.walk(id, addr)?;
         let page = walk.pfn.map(|pfn| device.page(pfn)).transpose()?;
-        Ok(Self { walk, page })
+        let spaces = device.spaces()?;
+        let space = spaces.iter().find(|space| space.id == id);
+        let file_bytes = space.and_then(|space| next::file_bytes(context, space, walk.vma?));
+        Ok(Self::new(walk, page, space, file_bytes))
     }
-}
 
-/// An entry's bits by name.
-fn bits(entry: u64) -> String {
-    let set = BITS.iter().filter(|&&(bit, _)| (entry >> bit) & 1 != 0);
-    let names: Vec<_> = set.map(|&(_, name)| name).collect();
-    names.join(" ")
+    fn new(walk: Walk, page: Option<Page>, space: Option<&Space>, file: Option<u64>) -> Self {
+        Self {
+            next: Next::of(&walk, page.as_ref(), space, file),
+            walk,
+            page,
+        }
+    }
+
+    /// What the bits are that occur, and where the fifth level is.
+    fn legend(&self) -> String {
+        let all = self.walk.levels.iter().fold(0, |all, it| all | it.entry);
+        let mut text = format!("{}.", entry::legend(all));
+        if self.walk.levels.iter().all(|level| level.name != "p4d") {
+            text.push_str(" With four levels the P4D is folded into the PGD.");
+        }
+        text
+    }
 }
 
 impl Report for Walked {
@@ -70,42 +76,153 @@ impl Report for Walked {
             )),
             (None, _) => screen.para(&format!("{:#x} is in no VMA.", walk.addr)),
         }
-        let mut table = Table::new([
-            Column::text("level"),
-            Column::number("table's PFN"),
-            Column::number("index"),
-            Column::number("entry"),
-            Column::text("bits"),
-        ]);
-        for level in &walk.levels {
-            table.row([
-                level.name.to_owned(),
-                level.table_pfn.to_string(),
-                level.index.to_string(),
-                format!("{:#x}", level.entry),
-                bits(level.entry),
+        if walk.levels.is_empty() {
+            screen.para("The address space has no table yet.");
+        } else {
+            let mut table = Table::new([
+                Column::text("level"),
+                Column::number("table's PFN"),
+                Column::number("index"),
+                Column::number("entry"),
+                Column::text("bits"),
             ]);
+            for level in &walk.levels {
+                table.row([
+                    level.name.to_owned(),
+                    level.table_pfn.to_string(),
+                    level.index.to_string(),
+                    format!("{:#x}", level.entry),
+                    entry::bits(level.entry),
+                ]);
+            }
+            table.print(screen);
+            screen.para(&self.legend());
         }
-        table.print(screen);
-        match (&walk.pfn, &self.page) {
-            (Some(pfn), Some(page)) => screen.para(&format!(
-                "The page is PFN {pfn}, node {}, zone {}, {} {} to it.",
+        if let (Some(pfn), Some(page)) = (&walk.pfn, &self.page) {
+            screen.para(&format!(
+                "The page is PFN {pfn}, node {}, zone {}, {} to it.",
                 page.nid,
                 zone_name(page.zone),
-                page.count,
-                match page.count {
-                    1 => "reference",
-                    _ => "references",
-                }
-            )),
-            _ if walk
-                .levels
-                .last()
-                .is_some_and(|level| (level.entry >> GUARD) & 1 != 0) =>
-            {
-                screen.para("A guard is there: whoever touches it gets SIGSEGV.")
-            }
-            _ => screen.para("No page is there: the first access brings one."),
+                plural(page.count.into(), "reference")
+            ));
         }
+        screen.para(&self.next.sentence());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+    use shadowmm_client::mm::Vma;
+    use shadowmm_client::mm::VmaFlags;
+    use shadowmm_client::mm::WalkLevel;
+    use shadowmm_client::PageOwner;
+    use shadowmm_client::PageState;
+
+    const TABLE: u64 = 0x67;
+
+    /// A translation that ends with this entry in a VMA of these flags.
+    fn sample(flags: u64, last: u64, count: u32) -> Walked {
+        let level = |name, entry| WalkLevel {
+            name,
+            table_pfn: 130_943,
+            index: 511,
+            entry,
+        };
+        let pfn = (last != 0 && !entry::is_guard(last)).then_some(130_000);
+        let walk = Walk {
+            addr: 0x7fff_ffff_e123,
+            vma: Some(Vma {
+                start: 0x7fff_ffff_0000,
+                end: 0x7fff_ffff_f000,
+                flags: VmaFlags(flags),
+                pgoff: 0,
+                file: 0,
+                anon: 0,
+            }),
+            mapped: true,
+            levels: vec![
+                level("pgd", TABLE),
+                level("pud", TABLE),
+                level("pmd", TABLE),
+                level("pte", last),
+            ],
+            pfn,
+        };
+        let page = pfn.map(|pfn| Page {
+            pfn,
+            state: PageState::Allocated,
+            head_pfn: pfn,
+            head_state: PageState::Allocated,
+            order: 0,
+            nid: 1,
+            zone: 3,
+            section: 7,
+            count,
+            owner: PageOwner::Kernel,
+            host_pfn: None,
+        });
+        Walked::new(walk, page, None, None)
+    }
+
+    const RW: u64 = 0x3;
+    const WRITTEN: u64 = entry::P | entry::RW | 0x64 | entry::NX;
+
+    #[test]
+    fn they_fit_and_their_keys_stay() {
+        for walked in [sample(RW, WRITTEN, 1), sample(RW, 0, 0)] {
+            testing::fits(&walked);
+        }
+        testing::keys(
+            &sample(RW, WRITTEN, 1),
+            "addr levels levels[].entry levels[].index levels[].name levels[].table_pfn mapped next \
+             page page.count page.head_pfn page.head_state page.host_pfn page.nid page.order \
+             page.owner page.pfn page.section page.state page.zone pfn vma vma.anon vma.end vma.file \
+             vma.flags vma.pgoff vma.start",
+        );
+    }
+
+    #[test]
+    fn the_bits_that_occur_are_told_and_no_others() {
+        let text = testing::text(&sample(RW, WRITTEN, 1), 80).replace('\n', " ");
+        for part in [
+            "P present",
+            "RW writable",
+            "D written to",
+            "NX not to be executed",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        for part in ["PS 2 MiB", "zero the zero", "guard no page", "part of"] {
+            assert!(!text.contains(part), "{part}: {text}");
+        }
+        assert!(text.contains("the P4D is folded into the PGD"));
+        assert!(text.contains("The page is PFN 130000, node 1, zone Movable, 1 reference to it."));
+        let guard = testing::text(&sample(RW, entry::GUARD | entry::ZERO, 0), 80);
+        assert!(
+            guard.contains("  guard\n") && guard.contains("SIGSEGV"),
+            "{guard}"
+        );
+    }
+
+    #[test]
+    fn json_names_what_is_next() {
+        let next = |walked: &Walked| {
+            let value = serde_json::to_value(walked).expect("JSON");
+            value["next"].as_str().map(str::to_owned)
+        };
+        assert_eq!(next(&sample(RW, WRITTEN, 1)).as_deref(), Some("writable"));
+        assert_eq!(next(&sample(RW, 0, 0)).as_deref(), Some("anonymous"));
+        assert_eq!(next(&sample(0, 0, 0)).as_deref(), Some("no_access"));
+    }
+
+    #[test]
+    fn without_tables_there_is_no_table() {
+        let mut walked = sample(RW, 0, 0);
+        walked.walk.levels.clear();
+        testing::fits(&walked);
+        let text = testing::text(&walked, 80);
+        assert!(text.contains("has no table yet") && !text.contains("P4D"));
     }
 }
