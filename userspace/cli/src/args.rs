@@ -15,6 +15,7 @@ use std::path::PathBuf;
 pub use mm::Mm;
 pub use mm::Run;
 pub use mm::Touch;
+pub use mm::TreeName;
 pub use page::Alloc;
 pub use page::Contig;
 pub use page::Page;

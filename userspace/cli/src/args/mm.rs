@@ -3,9 +3,10 @@
 //! The command lines of `mm` and `run`.
 
 use super::address;
-use super::page::size;
+use super::page::large_size;
 use clap::Args;
 use clap::Subcommand;
+use clap::ValueEnum;
 use std::ffi::OsString;
 
 const LIST_HELP: &str = "\
@@ -26,6 +27,12 @@ next: what the next access meets, one of outside (not the window's), unmapped, n
 (SIGSEGV), stack (it grows, or SIGSEGV), file_end (SIGBUS), anonymous, file, object (a page comes), \
 writable, read_only, and of what is not writable yet zero_page, file_page, part (of 2 MiB), copied, \
 alone, shared.";
+
+const TOUCH_HELP: &str = "\
+JSON: bytes, write, addr, ns (null under emulation, where time tells nothing); mapped, touched: \
+{total_vm_pages, rss_pages, pgtables_bytes, faults, faults_mmap_lock}, what each has added; \
+zero_page_pfn (null where the first page is not the zero page); space: the keys of mm list but \
+badness, after the touch.";
 
 /// What to do with address spaces.
 #[derive(Debug, Subcommand)]
@@ -63,21 +70,34 @@ pub enum Mm {
     /// The stages of each fault, as they happen, until Ctrl-C (SIGINT) or SIGTERM
     FaultTrace,
     /// Map memory in a window of this command's own, touch it, and tell what that was
-    #[command(
-        after_long_help = "JSON: bytes, write, ns; space: the keys of mm list, after the touch."
-    )]
+    #[command(after_long_help = TOUCH_HELP)]
     Touch(Touch),
 }
 
 /// Options of `touch`.
 #[derive(Args, Debug)]
 pub struct Touch {
-    /// How much, like 64M
-    #[arg(value_parser = size)]
+    /// How much, like 64M or 1G
+    #[arg(value_parser = large_size)]
     pub size: u64,
     /// Only read it
     #[arg(long)]
     pub read: bool,
+    /// How VMAs are found; the module's own choice where none is named
+    #[arg(long, value_enum)]
+    pub tree: Option<TreeName>,
+    /// Keep the window for this many seconds
+    #[arg(long, value_name = "SECS")]
+    pub hold: Option<u64>,
+}
+
+/// How VMAs are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TreeName {
+    /// By a maple tree
+    Maple,
+    /// By a red-black tree and a list, as before Linux 6.1
+    Rbtree,
 }
 
 /// Options of `run`.

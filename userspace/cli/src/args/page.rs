@@ -263,18 +263,24 @@ fn nodes(text: &str) -> Result<Nodes, String> {
     Ok(Nodes(nodes))
 }
 
-/// A number of bytes, with K or M for its unit.
+/// A number of bytes, with K or M for its unit: blocks and objects end at a few MiB.
 pub(super) fn size(text: &str) -> Result<u64, String> {
-    let (digits, unit) = match text.strip_suffix(['K', 'k']) {
-        Some(digits) => (digits, 1 << 10),
-        None => match text.strip_suffix(['M', 'm']) {
-            Some(digits) => (digits, 1 << 20),
-            None => (text, 1),
-        },
+    in_units(text, "KM").ok_or_else(|| "it is a number of bytes, K or M".to_owned())
+}
+
+/// The same of an address space, which may be as large as it likes.
+pub(super) fn large_size(text: &str) -> Result<u64, String> {
+    in_units(text, "KMGT").ok_or_else(|| "it is a number of bytes, K, M, G or T".to_owned())
+}
+
+/// A number with one of these units behind it, each 1024 of the one before, or none.
+fn in_units(text: &str, units: &str) -> Option<u64> {
+    let last = text.chars().last()?.to_ascii_uppercase();
+    let (digits, shift) = match units.find(last) {
+        Some(at) => (&text[..text.len() - 1], 10 * (at + 1)),
+        None => (text, 0),
     };
-    let number = digits.parse::<u64>().ok();
-    let bytes = number.and_then(|number| number.checked_mul(unit));
-    bytes.ok_or_else(|| "it is a number of bytes, K or M".to_owned())
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 #[cfg(test)]
@@ -340,6 +346,12 @@ mod tests {
         assert_eq!(size("4m"), Ok(4 << 20));
         for text in ["", "K", "-1", "1G", "1.5M", "18446744073709551615K"] {
             assert!(size(text).is_err(), "{text}");
+        }
+        assert_eq!(large_size("100K"), Ok(102_400));
+        assert_eq!(large_size("1G"), Ok(1 << 30));
+        assert_eq!(large_size("2t"), Ok(2 << 40));
+        for text in ["", "G", "1P", "1.5G", "-1G", "16777216T", "1é"] {
+            assert!(large_size(text).is_err(), "{text}");
         }
     }
 }

@@ -35,6 +35,6 @@ pub fn run(context: &Context, command: &Mm) -> Result<()> {
         Mm::Status { id } => context.show(&list::Text::read(context, *id, "status")?),
         Mm::Walk { id, addr } => context.show(&walk::Walked::read(context, *id, *addr)?),
         Mm::FaultTrace => trace::run(context),
-        Mm::Touch(args) => context.show(&touch::Touched::run(&context.open()?, args)?),
+        Mm::Touch(args) => touch::run(context, args),
     }
 }
