@@ -12,6 +12,7 @@ use clap::Parser;
 use clap::Subcommand;
 use std::path::PathBuf;
 
+pub use mm::FaultTrace;
 pub use mm::Mm;
 pub use mm::Run;
 pub use mm::Touch;

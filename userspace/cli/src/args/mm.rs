@@ -34,6 +34,17 @@ JSON: bytes, write, addr, ns (null under emulation, where time tells nothing); m
 zero_page_pfn (null where the first page is not the zero page); space: the keys of mm list but \
 badness, after the touch.";
 
+const TRACE_HELP: &str = "\
+It has a tracing instance of its own, and takes no event from anybody else's trace_pipe.
+
+JSON, an object on a line: kind. fault: pid, comm, cpu, mm (the address space's id), addr; \
+access (read, write, or null where the events don't tell), vma ({start, end, flags}, or null), \
+lock (vma, mmap, or null), rounds; grown ({start, was}) of a stack, or null; levels: [{name, \
+table_pfn, entry}] as they were found, missing: the names of those that were not there, or null; \
+outcome (zero, anonymous, huge, file, shared, cow, reuse, spurious, denied, none, lost), pfn, \
+entry; allocator: [{event, pfn, order, text}], with --pages. allocator: the same of what belongs to no \
+fault, with pid, comm, cpu. lost: cpu, events.";
+
 /// What to do with address spaces.
 #[derive(Debug, Subcommand)]
 pub enum Mm {
@@ -67,11 +78,23 @@ pub enum Mm {
         #[arg(value_parser = address)]
         addr: u64,
     },
-    /// The stages of each fault, as they happen, until Ctrl-C (SIGINT) or SIGTERM
-    FaultTrace,
+    /// What each fault finds and does, as it happens, until Ctrl-C (SIGINT) or SIGTERM
+    #[command(after_long_help = TRACE_HELP)]
+    FaultTrace(FaultTrace),
     /// Map memory in a window of this command's own, touch it, and tell what that was
     #[command(after_long_help = TOUCH_HELP)]
     Touch(Touch),
+}
+
+/// Options of `fault-trace`.
+#[derive(Args, Debug)]
+pub struct FaultTrace {
+    /// The kernel's lines as they are
+    #[arg(long)]
+    pub raw: bool,
+    /// Also what the page allocator does meanwhile: its short ways are closed then
+    #[arg(long)]
+    pub pages: bool,
 }
 
 /// Options of `touch`.

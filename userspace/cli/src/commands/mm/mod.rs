@@ -8,7 +8,7 @@
 //! entry.rs   the bits of an entry
 //! next.rs    what the next access meets
 //! touch.rs   a window of this command's own
-//! trace.rs   the stages of faults
+//! trace/     the stages of faults
 //! run.rs     a program whose memory goes into a window
 //! ```
 
@@ -34,7 +34,7 @@ pub fn run(context: &Context, command: &Mm) -> Result<()> {
         Mm::Smaps { id } => context.show(&list::Text::read(context, *id, "smaps")?),
         Mm::Status { id } => context.show(&list::Text::read(context, *id, "status")?),
         Mm::Walk { id, addr } => context.show(&walk::Walked::read(context, *id, *addr)?),
-        Mm::FaultTrace => trace::run(context),
+        Mm::FaultTrace(args) => trace::run(context, args),
         Mm::Touch(args) => touch::run(context, args),
     }
 }
