@@ -177,6 +177,9 @@ pub enum Command {
     /// A library is preloaded that sends its mmap, munmap, mprotect, mremap, madvise, brk and the
     /// like to the shadow. What it cannot redirect it leaves alone: files, shared memory (but see
     /// --shared), what is to be executed, and what the C library asks for itself.
+    #[command(
+        after_long_help = "It ends as the program does. stdout is the program's: with --stats --json one object comes on the last line of stderr.\n\nJSON: redirected (whether anything went into a window), stats: {NAME: number}."
+    )]
     Run(Run),
     /// Give the zones back the free pages that CPUs keep at hand
     ///

@@ -28,12 +28,6 @@ next: what the next access meets, one of outside (not the window's), unmapped, n
 writable, read_only, and of what is not writable yet zero_page, file_page, part (of 2 MiB), copied, \
 alone, shared.";
 
-const TOUCH_HELP: &str = "\
-JSON: bytes, write, addr, ns (null under emulation, where time tells nothing); mapped, touched: \
-{total_vm_pages, rss_pages, pgtables_bytes, faults, faults_mmap_lock}, what each has added; \
-zero_page_pfn (null where the first page is not the zero page); space: the keys of mm list but \
-badness, after the touch.";
-
 const TRACE_HELP: &str = "\
 It has a tracing instance of its own, and takes no event from anybody else's trace_pipe.
 
@@ -44,6 +38,12 @@ table_pfn, entry}] as they were found, missing: the names of those that were not
 outcome (zero, anonymous, huge, file, shared, cow, reuse, spurious, denied, none, lost), pfn, \
 entry; allocator: [{event, pfn, order, text}], with --pages. allocator: the same of what belongs to no \
 fault, with pid, comm, cpu. lost: cpu, events.";
+
+const TOUCH_HELP: &str = "\
+JSON: bytes, write, addr, ns (null under emulation, where time tells nothing); mapped, touched: \
+{total_vm_pages, rss_pages, pgtables_bytes, faults, faults_mmap_lock}, what each has added; \
+zero_page_pfn (null where the first page is not the zero page); space: the keys of mm list but \
+badness, after the touch.";
 
 /// What to do with address spaces.
 #[derive(Debug, Subcommand)]
@@ -132,7 +132,7 @@ pub struct Run {
     /// Also shared anonymous memory: processes can't wait for each other by futexes there
     #[arg(long)]
     pub shared: bool,
-    /// Tell at the end what went into the window and what did not
+    /// Tell at the end, on stderr, what went into the window and what did not
     #[arg(long)]
     pub stats: bool,
 }

@@ -3,10 +3,14 @@
 //! `shadowmm run`: a program whose anonymous private memory goes into a window.
 
 use crate::args;
+use crate::context::json;
 use crate::context::Context;
 use crate::error::Error;
 use crate::error::Result;
+use crate::render::bytes;
 use nix::unistd::mkdtemp;
+use serde::Serialize;
+use serde::Serializer;
 use shadowmm_abi::stats::NAME;
 use shadowmm_abi::stats::SIZE as STATS_SIZE;
 use shadowmm_abi::stats::SLOT;
@@ -92,13 +96,85 @@ pub fn run(context: &Context, args: &args::Run) -> Result<()> {
         ))
     })?;
     if let Some(stats) = stats {
-        for (name, value) in counters(&fs::read(stats.path()).map_err(Error::Output)?) {
-            eprintln!("shadowmm run: {name} {value}");
-        }
+        let counted = Counted::new(counters(&fs::read(stats.path()).map_err(Error::Output)?));
+        // stdout is the program's.
+        eprint!("{}", counted.text(context.json)?);
     }
     // As a shell has it, where a signal has ended it.
     let signal = || 128 + status.signal().unwrap_or(0);
     process::exit(status.code().unwrap_or_else(signal))
+}
+
+/// What went into windows, and what did not.
+#[derive(Debug, Serialize)]
+struct Counted {
+    /// Whether anything did.
+    redirected: bool,
+    /// In the library's order.
+    #[serde(serialize_with = "as_map")]
+    stats: Vec<(String, u64)>,
+}
+
+fn as_map<S: Serializer>(stats: &[(String, u64)], to: S) -> std::result::Result<S::Ok, S::Error> {
+    to.collect_map(stats.iter().map(|(name, value)| (name, value)))
+}
+
+impl Counted {
+    fn new(stats: Vec<(String, u64)>) -> Self {
+        let redirected = ["mmap", "brk"].iter().any(|name| value(&stats, name) != 0);
+        Self { redirected, stats }
+    }
+
+    /// What is written to stderr.
+    fn text(&self, as_json: bool) -> Result<String> {
+        if as_json {
+            return json(self, false);
+        }
+        let lines = self
+            .stats
+            .iter()
+            .map(|(name, value)| format!("shadowmm run: {name} {value}\n"));
+        let mut text: String = lines.collect();
+        if let Some(why) = self.why_nothing() {
+            text.push_str(&format!("shadowmm run: {why}\n"));
+        }
+        Ok(text)
+    }
+
+    /// What was left to the host, in a sentence's rest.
+    fn left(&self) -> String {
+        let left = self.stats.iter();
+        let left = left.filter(|(name, value)| name.starts_with("left_") && *value != 0);
+        let texts: Vec<_> = left
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
+        match texts.is_empty() {
+            true => String::new(),
+            false => format!("; left to the host: {}", texts.join(", ")),
+        }
+    }
+
+    /// Where nothing went into a window, a sentence about that.
+    fn why_nothing(&self) -> Option<String> {
+        let of = |name| value(&self.stats, name);
+        match () {
+            () if self.redirected => None,
+            () if of("processes") == 0 => Some("Nothing went into a window, because no process has loaded the library: the program is linked statically, or runs with other rights than its caller's.".to_owned()),
+            () => Some(format!(
+                "Nothing went into a window: by mmap and brk nothing was asked for that could{}. What malloc asks for inside the C library is not redirected (here {} mappings of {} and a heap of {}).",
+                self.left(),
+                of("libc_mmaps"),
+                bytes(of("libc_mmap_bytes")),
+                bytes(of("libc_heap_bytes"))
+            )),
+        }
+    }
+}
+
+fn value(stats: &[(String, u64)], name: &str) -> u64 {
+    let mut all = stats.iter();
+    all.find(|(own, _)| own == name)
+        .map_or(0, |&(_, value)| value)
 }
 
 /// What was counted, in the library's order.
@@ -140,5 +216,48 @@ mod tests {
         stats[SLOT + NAME + 1] = 1;
         let all = [("mmap".to_owned(), 7), ("brk".to_owned(), 256)];
         assert_eq!(counters(&stats), all);
+    }
+
+    fn counted(all: &[(&str, u64)]) -> Counted {
+        let stats = all.iter().map(|&(name, value)| (name.to_owned(), value));
+        Counted::new(stats.collect())
+    }
+
+    #[test]
+    fn where_nothing_went_into_a_window_that_is_said() {
+        let malloc = counted(&[
+            ("processes", 1),
+            ("mmap", 0),
+            ("libc_mmaps", 2),
+            ("libc_mmap_bytes", 8192),
+        ]);
+        let text = malloc.text(false).unwrap();
+        assert!(text.starts_with("shadowmm run: processes 1\nshadowmm run: mmap 0\n"));
+        assert!(
+            text.contains("Nothing went into a window: by mmap")
+                && text.contains("2 mappings of 8 KiB")
+        );
+        let left = counted(&[("processes", 1), ("left_file", 3), ("left_fixed", 0)]);
+        let text = left.text(false).unwrap();
+        assert!(text.contains("that could; left to the host: left_file 3. What malloc"));
+        let none = counted(&[]).text(false).unwrap();
+        assert!(none.contains("no process has loaded the library"));
+        for some in [
+            counted(&[("processes", 1), ("mmap", 3)]),
+            counted(&[("processes", 1), ("brk", 1)]),
+        ] {
+            assert!(!some.text(false).unwrap().contains("Nothing went"));
+        }
+    }
+
+    #[test]
+    fn as_json_it_is_one_object_on_a_line() {
+        let text = counted(&[("processes", 1), ("mmap", 3)])
+            .text(true)
+            .unwrap();
+        assert_eq!(
+            text,
+            "{\"redirected\":true,\"stats\":{\"processes\":1,\"mmap\":3}}\n"
+        );
     }
 }
