@@ -136,3 +136,46 @@ pub struct Run {
     #[arg(long)]
     pub stats: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Cli;
+    use crate::args::Command;
+    use clap::Parser;
+
+    fn mm(line: &str) -> Result<Mm, String> {
+        let words = ["shadowmm", "mm"].into_iter();
+        let cli = Cli::try_parse_from(words.chain(line.split_whitespace()));
+        match cli.map_err(|error| error.to_string())?.command {
+            Command::Mm(mm) => Ok(mm),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn touches_have_any_size_and_a_tree() {
+        let Ok(Mm::Touch(touch)) = mm("touch 1G --read --tree rbtree --hold 5") else {
+            panic!("no touch");
+        };
+        assert_eq!((touch.size, touch.read), (1 << 30, true));
+        assert_eq!((touch.tree, touch.hold), (Some(TreeName::Rbtree), Some(5)));
+        for line in ["touch", "touch much", "touch 1M --tree oak", "walk 1"] {
+            assert!(mm(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn traces_are_plain_unless_asked_otherwise() {
+        for (line, wanted) in [
+            ("fault-trace", (false, false)),
+            ("fault-trace --pages", (false, true)),
+            ("fault-trace --raw --pages", (true, true)),
+        ] {
+            let Ok(Mm::FaultTrace(trace)) = mm(line) else {
+                panic!("{line}");
+            };
+            assert_eq!((trace.raw, trace.pages), wanted, "{line}");
+        }
+    }
+}
