@@ -54,7 +54,14 @@ fn catch_signals() {
         let flags = signal::SaFlags::empty();
         let action = signal::SigAction::new(handler, flags, signal::SigSet::empty());
         // SAFETY: The handler sets a flag alone.
-        let _ = unsafe { signal::sigaction(number, &action) };
+        let old = unsafe { signal::sigaction(number, &action) };
+        // Whoever is to outlive his terminal (nohup) does.
+        if let (Signal::SIGHUP, Ok(old)) = (number, old) {
+            if matches!(old.handler(), SigHandler::SigIgn) {
+                // SAFETY: It was so before.
+                let _ = unsafe { signal::sigaction(number, &old) };
+            }
+        }
     }
 }
 
