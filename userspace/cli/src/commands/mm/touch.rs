@@ -224,12 +224,17 @@ impl Report for Touched {
         fields.add("touched", self.touched_text());
         fields.print(screen);
         match self.hold {
-            Some(seconds) => screen.para(&format!(
-                "It stays for {}, or until Ctrl-C. Next: shadowmm mm walk {} {:#x}",
-                plural(seconds, "second"),
-                self.space.id,
-                self.addr
-            )),
+            Some(seconds) => {
+                screen.para(&format!(
+                    "It stays for {}, or until Ctrl-C.",
+                    plural(seconds, "second")
+                ));
+                // On a line of its own, to be copied.
+                screen.para(&format!(
+                    "Next: shadowmm mm walk {} {:#x}",
+                    self.space.id, self.addr
+                ));
+            }
             None => screen.para("It goes now, with the end of this command; --hold SECS keeps it."),
         }
     }

@@ -105,7 +105,12 @@ impl Listening {
         Ok(())
     }
 
-    /// What was switched on, for the reader.
+    /// Nothing more is to come, if that can be had: what has come can be read to its end.
+    pub fn stop(&mut self) -> bool {
+        self.is_own && fs::write(self.dir.join("tracing_on"), "0").is_ok()
+    }
+
+    /// What has come, for the reader.
     pub fn pipe(&mut self) -> Option<&mut File> {
         self.pipe.as_mut()
     }

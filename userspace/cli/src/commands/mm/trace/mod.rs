@@ -77,23 +77,37 @@ fn wait(pipe: &fs::File) {
     unsafe { libc::poll(&raw mut wanted, 1, 200) };
 }
 
-/// Shows what comes until a signal does: `more` text, or none for a moment.
-fn read(pipe: &mut fs::File, mut more: impl FnMut(Option<&[u8]>) -> Result<()>) -> Result<()> {
+/// Shows what comes until a signal does, and what had happened by then: `more` text, or none
+/// for a moment.
+fn read(
+    listening: &mut Listening,
+    mut more: impl FnMut(Option<&[u8]>) -> Result<()>,
+) -> Result<()> {
     let mut text = [0; 4096];
-    while !ENDED.load(Relaxed) {
+    let mut is_ending = false;
+    loop {
+        if !is_ending && ENDED.load(Relaxed) {
+            is_ending = listening.stop();
+            if !is_ending {
+                return Ok(());
+            }
+        }
+        let Some(pipe) = listening.pipe() else {
+            return Ok(());
+        };
         match pipe.read(&mut text) {
-            Ok(0) => break,
+            Ok(0) => return Ok(()),
             Ok(len) => more(Some(&text[..len]))?,
             Err(error) => match error.kind() {
-                ErrorKind::WouldBlock | ErrorKind::Interrupted => {
+                ErrorKind::Interrupted => {}
+                ErrorKind::WouldBlock if !is_ending => {
                     more(None)?;
                     wait(pipe);
                 }
-                _ => break,
+                _ => return Ok(()),
             },
         }
     }
-    Ok(())
 }
 
 fn show(context: &Context, told: Vec<Told>) -> Result<()> {
@@ -108,11 +122,11 @@ fn show(context: &Context, told: Vec<Told>) -> Result<()> {
 }
 
 /// Puts lines together of what is read, and shows the faults that they tell of.
-fn tell(context: &Context, pipe: &mut fs::File) -> Result<()> {
+fn tell(context: &Context, listening: &mut Listening) -> Result<()> {
     let mut collector = Collector::default();
     let mut rest = Vec::new();
     let is_there = |pid: u32| context.root.join(format!("proc/{pid}")).exists();
-    read(pipe, |more| {
+    read(listening, |more| {
         let Some(more) = more else {
             return show(context, collector.sweep(is_there));
         };
@@ -151,14 +165,11 @@ pub fn run(context: &Context, args: &args::FaultTrace) -> Result<()> {
         Some(error) => eprintln!("shadowmm: no tracing instance could be made ({error}), so events come from the trace_pipe that all share: who else reads it misses them."),
         None => eprintln!("Listening to faults in windows, until Ctrl-C."),
     }
-    let Some(pipe) = listening.pipe() else {
-        return Ok(());
-    };
     match args.raw {
-        true => read(pipe, |more| match more {
+        true => read(&mut listening, |more| match more {
             Some(text) => context.write(&String::from_utf8_lossy(text)),
             None => Ok(()),
         }),
-        false => tell(context, pipe),
+        false => tell(context, &mut listening),
     }
 }
