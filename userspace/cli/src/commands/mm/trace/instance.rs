@@ -170,6 +170,18 @@ mod tests {
     }
 
     #[test]
+    fn an_instance_that_can_not_be_used_is_not_left() {
+        let dir = tempfile::tempdir().expect("a directory");
+        tracefs(dir.path());
+        let instances = dir.path().join("instances");
+        fs::create_dir(&instances).expect("a directory");
+        // There is no trace_pipe in it.
+        assert!(Listening::begin(dir.path(), &["mm_fault_"]).is_err());
+        assert_eq!(fs::read_dir(&instances).expect("a directory").count(), 0);
+        assert_eq!(enabled(dir.path(), "mm_fault_vma"), "0");
+    }
+
+    #[test]
     fn events_are_found_by_their_names() {
         let dir = tempfile::tempdir().expect("a directory");
         assert!(events(dir.path(), &["mm_"]).is_err());
