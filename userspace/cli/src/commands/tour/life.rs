@@ -21,8 +21,13 @@ const PLAN: [u32; 3] = [0, 3, 9];
 
 /// Free blocks by order, in all zones together, those included that the CPUs
 /// keep at hand.
-fn blocks(device: &Device) -> Result<[u64; NR_ORDERS]> {
+fn drained(device: &Device) -> Result<[u64; NR_ORDERS]> {
     device.drain(None)?;
+    blocks(device)
+}
+
+/// Free blocks by order, in all zones together, of the free lists alone.
+fn blocks(device: &Device) -> Result<[u64; NR_ORDERS]> {
     let mut sum = [0u64; NR_ORDERS];
     for zone in BuddyReport::read(device)?.zones {
         for (sum, blocks) in sum.iter_mut().zip(zone.nr_free) {
@@ -45,14 +50,17 @@ fn change(what: String, before: &[u64; NR_ORDERS], after: &[u64; NR_ORDERS]) -> 
 }
 
 /// Tells it while doing it.
-pub fn tell(device: &Device, screen: &mut Screen) -> Result<()> {
-    screen.para("alloc_pages() goes through the zonelist, asks for a zone whose watermark allows it, and takes a block off a free list. Small blocks go through the CPU's pageset, a stack of free pages of its own that needs no lock; here it is drained after each step, so that the free lists show everything. Three requests with GFP_KERNEL, of one page, of 8 and of 512, and how the free blocks of each order change:");
+pub fn tell(device: &Device, cosmos: bool, screen: &mut Screen) -> Result<()> {
+    screen.para(match cosmos {
+        true => "alloc_pages() goes to an area of the page manager after Cosmos (allocator=cosmos), not of Linux's: the smallest block that fits is taken, and halved down to the size that is wanted; what comes back merges with the block beside it, as far up as that goes. Requests of one page, of 8 and of 512, and how the free blocks change:",
+        false => "alloc_pages() goes through the zonelist, asks for a zone whose watermark allows it, and takes a block off a free list. Small ones go through the CPU's pageset, a stack of free pages of its own, which is drained after each step but the first free(). Requests (GFP_KERNEL) of 1, 8 and 512 pages, and how free blocks change:",
+    });
     screen.blank();
     let mut columns = vec![Column::text("free blocks by order")];
     columns.extend(ORDERS.map(Column::number));
     let mut table = Table::new(columns).tight();
 
-    let first = blocks(device)?;
+    let first = drained(device)?;
     let mut row = vec!["before".to_owned()];
     row.extend(first.iter().map(u64::to_string));
     table.row(row);
@@ -67,17 +75,19 @@ pub fn tell(device: &Device, screen: &mut Screen) -> Result<()> {
         };
         match device.alloc(&request) {
             Ok(block) => {
-                let after = blocks(device)?;
+                let after = drained(device)?;
                 table.row(change(format!("alloc order {order}"), &before, &after));
                 before = after;
-                let page = PageReport::from(device.page(block.pfn())?);
-                stories.push(format!(
-                    "Page {}, node {}, zone {}, is {}.",
-                    block.pfn(),
-                    block.nid(),
-                    zone_name(block.zone()),
-                    page.what()
-                ));
+                if held.is_empty() {
+                    let page = PageReport::from(device.page(block.pfn())?);
+                    stories.push(format!(
+                        "Page {}, node {}, zone {}, is {}.",
+                        block.pfn(),
+                        block.nid(),
+                        zone_name(block.zone()),
+                        page.what()
+                    ));
+                }
                 held.push(block);
             }
             Err(error) => stories.push(format!("Order {order}: {error}.")),
@@ -93,11 +103,27 @@ pub fn tell(device: &Device, screen: &mut Screen) -> Result<()> {
             stories.push(format!("Freeing that one is refused: {error}."));
         }
     }
+    // Of a page that was seen to stay in a pageset and to come out of it: whether it merged.
+    let mut kept = None;
     for block in held {
         let order = block.order();
+        let mut stayed = false;
         block.free()?;
-        let after = blocks(device)?;
-        table.row(change(format!("free order {order}"), &before, &after));
+        if order == 0 {
+            // What goes to the CPU's pageset the lists don't see.
+            let after = blocks(device)?;
+            table.row(change("free order 0".to_owned(), &before, &after));
+            stayed = after == before;
+            before = after;
+        }
+        let after = drained(device)?;
+        table.row(match order {
+            0 => change("drained".to_owned(), &before, &after),
+            _ => change(format!("free order {order}"), &before, &after),
+        });
+        if order == 0 && stayed && after != before {
+            kept = Some(after[0] <= before[0]);
+        }
         before = after;
     }
     let mut row = vec!["after".to_owned()];
@@ -108,6 +134,15 @@ pub fn tell(device: &Device, screen: &mut Screen) -> Result<()> {
     screen.blank();
     for story in stories {
         screen.para(&story);
+    }
+    if let Some(merged) = kept {
+        screen.para(&format!(
+            "The freed page stayed in the CPU's pageset, off the lists; drained, it {}.",
+            match merged {
+                true => "merged",
+                false => "came to them",
+            }
+        ));
     }
     screen.para(if before == first {
         "Every split has been merged again: the free blocks are what they were."

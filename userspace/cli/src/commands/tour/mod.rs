@@ -34,6 +34,7 @@ use crate::error::Result;
 use crate::host::machine::Machine;
 use crate::render::Screen;
 use serde::Serialize;
+use shadowmm_client::Area;
 use shadowmm_client::Device;
 use shadowmm_client::Segment;
 use shadowmm_client::Stage;
@@ -63,6 +64,8 @@ struct Facts {
     #[serde(flatten)]
     accounting: AccountingReport,
     slab: ListReport,
+    /// None, unless the pages are the manager's after Cosmos.
+    areas: Vec<Area>,
     compare: CompareReport,
 }
 
@@ -81,8 +84,14 @@ impl Facts {
             zones: ZonesReport::read(device)?,
             accounting: AccountingReport::read(device)?,
             slab: ListReport::read(device, &args::List::default())?,
+            areas: device.areas()?,
             compare: CompareReport::read(context, device)?,
         })
+    }
+
+    /// Whether the pages are the manager's after Cosmos, and not the buddy system's.
+    fn has_cosmos(&self) -> bool {
+        !self.areas.is_empty()
     }
 }
 
@@ -119,13 +128,16 @@ pub fn run(context: &Context, args: &args::Tour) -> Result<()> {
             Ok(())
         })?;
     }
-    show(8, "A page's life", &|screen| life::tell(&device, screen))?;
+    let cosmos = facts.has_cosmos();
+    show(8, "A page's life", &|screen| {
+        life::tell(&device, cosmos, screen)
+    })?;
     show(9, "Objects smaller than a page", &|screen| {
-        objects::tell(&device, screen)
+        objects::tell(&device, cosmos, screen)
     })?;
     show(10, "The shadow beside the host", &|screen| {
         // Not the look from before the pages were allocated and freed.
-        screens::comparison(&CompareReport::read(context, &device)?, screen);
+        screens::comparison(&CompareReport::read(context, &device)?, cosmos, screen);
         Ok(())
     })
 }
@@ -181,6 +193,7 @@ mod tests {
             zones: commands::zones::tests::sample(),
             accounting: commands::accounting::tests::sample(),
             slab: commands::slab::sample(),
+            areas: Vec::new(),
             compare: commands::compare::tests::sample(),
         }
     }
@@ -204,6 +217,7 @@ mod tests {
             keys,
             [
                 "accounts",
+                "areas",
                 "compare",
                 "e820",
                 "machine",

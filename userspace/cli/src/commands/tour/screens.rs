@@ -5,6 +5,7 @@
 use super::Facts;
 use crate::commands::buddy::BuddyReport;
 use crate::commands::compare::CompareReport;
+use crate::commands::page::zone_name;
 use crate::commands::status::source_text;
 use crate::context::Report;
 use crate::render::address;
@@ -19,9 +20,14 @@ use crate::render::Screen;
 use crate::render::Table;
 use shadowmm_client::Stage;
 use shadowmm_client::PAGE_SIZE;
+use shadowmm_core::sparse::SECTIONS_PER_ROOT;
+use std::cmp::Reverse;
 
 /// Rows of a table that a screen has room for.
 const ROWS: usize = 10;
+
+/// Pages of a section on x86-64 (`SECTION_SIZE_BITS`).
+const LINUX_SECTION_PAGES: u64 = (128 << 20) / PAGE_SIZE;
 
 /// A screen: its title, and who fills it.
 pub type Told = (&'static str, fn(&Facts, &mut Screen));
@@ -33,7 +39,7 @@ pub const SCREENS: [Told; 7] = [
     ("memblock: memory before there is an allocator", memblock),
     ("Sections and page descriptors", sparse),
     ("Nodes and zones", zones),
-    ("The hand-off to the buddy system", buddy),
+    ("The hand-off to the page allocator", hand_off),
     ("Where the memory went", accounting),
 ];
 
@@ -119,8 +125,8 @@ fn firmware(facts: &Facts, screen: &mut Screen) {
         pages(status.ram_pages),
     ));
     screen.blank();
-    facts.e820.table(ROWS).print(screen);
-    more(ROWS, facts.e820.len(), "e820", screen);
+    facts.e820.table(ROWS - 1).print(screen);
+    more(ROWS - 1, facts.e820.len(), "e820", screen);
     screen.blank();
     for node in &facts.nodes.nodes {
         let distances: Vec<String> = facts
@@ -141,6 +147,7 @@ fn firmware(facts: &Facts, screen: &mut Screen) {
             distances.join(", ")
         ));
     }
+    screen.para("Distances are relative, no times: 10 is local. On hardware local memory takes about 100 ns, remote about 300 ns.");
 }
 
 /// The two arrays, and who took from them.
@@ -178,15 +185,19 @@ fn sparse(facts: &Facts, screen: &mut Screen) {
     } = facts;
     let ram = status.ram_pages.saturating_mul(PAGE_SIZE);
     screen.para(&format!(
-        "Linux keeps a struct page for every page frame, of {} bytes: {} of all memory, 256 MiB of a machine with 16 GiB. Addresses have holes, so the descriptors come in sections, and only sections with memory have any.",
+        "Linux keeps a struct page for every page frame, of {} bytes: {} of all memory, 256 MiB of 16 GiB. Addresses have holes, so the descriptors come in sections, and only sections with memory have any; their array has two levels, with roots of {SECTIONS_PER_ROOT} sections.",
         status.host_descriptor_size,
         percent(u64::from(status.host_descriptor_size), PAGE_SIZE),
     ));
     screen.para(&format!(
-        "shadowmm needs {} bytes, because it links pages by 32-bit frame numbers. Here there are {} of {}; memblock gave each its descriptors on its own node:",
+        "shadowmm needs {} bytes, because it links pages by 32-bit frame numbers. Here there are {} of {}; memblock gave each its descriptors on its own node.{}",
         status.descriptor_size,
         plural(sections.len() as u64, "section"),
         pages(sections.section_pages()),
+        match sections.section_pages() < LINUX_SECTION_PAGES {
+            true => " Linux's sections on x86-64 have 128 MiB; these are smaller so that descriptors stay below 0.45 %.",
+            false => "",
+        }
     ));
     screen.blank();
     let mut table = Table::new([
@@ -225,13 +236,13 @@ fn sparse(facts: &Facts, screen: &mut Screen) {
         )
     ));
     screen.blank();
-    sections.table(ROWS / 2).print(screen);
-    more(ROWS / 2, sections.len(), "sections", screen);
+    sections.table(ROWS / 3).print(screen);
+    more(ROWS / 3, sections.len(), "sections", screen);
 }
 
 /// Spans, watermarks, and where a request falls back to.
 fn zones(facts: &Facts, screen: &mut Screen) {
-    screen.para("Memory of one node is equally far from its CPUs; a remote access takes about three times as long. Within a node, zones part it by use: DMA for ISA devices, DMA32 for devices with 32-bit addresses, Normal, and Movable for pages that can be moved away. Pages:");
+    screen.para("Memory of one node is equally far from its CPUs; a remote access may take three times as long. Within a node, zones part it by use: DMA for ISA devices, DMA32 for devices with 32-bit addresses, Normal, and Movable for pages that can be moved away. Pages:");
     screen.blank();
     let mut table = Table::new([
         Column::number("node"),
@@ -277,14 +288,69 @@ fn zones(facts: &Facts, screen: &mut Screen) {
             zone.name, zone.nid, count(kept)
         ));
     }
-    for node in facts.nodes.nodes.iter().take(4) {
-        let order: Vec<String> = node.fallback.iter().map(i32::to_string).collect();
+    for node in facts.nodes.nodes.iter().take(2) {
         screen.para(&format!(
-            "A request on node {} looks at the nodes in this order: {}.",
+            "A movable request on node {} looks at: {}.",
             node.nid,
-            order.join(", ")
+            zonelist(facts, &node.fallback)
         ));
     }
+    screen.para("One of the kernel's own (GFP_KERNEL) leaves out Movable.");
+}
+
+/// The zones of a zonelist, in order: the nodes of its fallback, in each the highest zone first
+/// (`build_zonelists`).
+fn zonelist(facts: &Facts, fallback: &[i32]) -> String {
+    let nodes = fallback.iter().filter_map(|&nid| {
+        let zones = facts.zones.zones.iter();
+        let mut zones: Vec<_> = zones
+            .filter(|zone| zone.nid == nid && zone.managed_pages > 0 && zone.present_pages > 0)
+            .collect();
+        zones.sort_by_key(|zone| Reverse(zone.zone));
+        let names: Vec<&str> = zones.iter().map(|zone| zone.name.as_str()).collect();
+        (!names.is_empty()).then(|| format!("{} of node {nid}", names.join(", ")))
+    });
+    nodes.collect::<Vec<_>>().join("; ")
+}
+
+/// Who gets the memory after memblock.
+fn hand_off(facts: &Facts, screen: &mut Screen) {
+    match facts.has_cosmos() {
+        true => areas(facts, screen),
+        false => buddy(facts, screen),
+    }
+}
+
+/// The areas of the manager after Cosmos.
+fn areas(facts: &Facts, screen: &mut Screen) {
+    screen.para(&format!(
+        "The last thing that memblock does is to give all it has left to the page allocator: {} pages. From then on it refuses requests.",
+        count(facts.status.managed_pages)
+    ));
+    screen.para("That is not Linux's here, but one after the page manager of Peng Dong's Cosmos teaching kernel (allocator=cosmos): areas by use (memarea_t), for hardware, for the kernel and for applications. Each has a list of blocks for each power of two; a request halves the smallest block that fits, and what is freed merges with the block beside it:");
+    screen.blank();
+    let mut table = Table::new([
+        Column::number("node"),
+        Column::text("zone"),
+        Column::text("area"),
+        Column::number("memory"),
+        Column::number("free"),
+        Column::number("halved"),
+        Column::number("merged"),
+    ]);
+    for area in facts.areas.iter().take(ROWS) {
+        table.row([
+            area.nid.to_string(),
+            zone_name(area.zone).to_owned(),
+            area.kind.clone(),
+            pages(area.max_pages),
+            pages(area.free_pages),
+            area.divisions.to_string(),
+            area.merges.to_string(),
+        ]);
+    }
+    table.print(screen);
+    more(ROWS, facts.areas.len(), "cosmos", screen);
 }
 
 /// The free areas.
@@ -320,9 +386,11 @@ fn accounting(facts: &Facts, screen: &mut Screen) {
 }
 
 /// The same for both.
-pub fn comparison(compare: &CompareReport, screen: &mut Screen) {
-    screen
-        .para("The host's buddy system and the shadow's, by the same rules. Free blocks by order:");
+pub fn comparison(compare: &CompareReport, cosmos: bool, screen: &mut Screen) {
+    screen.para(match cosmos {
+        true => "The host's buddy system, and the shadow's page manager after Cosmos, which has other rules and blocks of the same sizes. Free blocks by order:",
+        false => "The host's buddy system and the shadow's, by the same rules. Free blocks by order:",
+    });
     screen.blank();
     compare.blocks().print(screen);
     screen.blank();
