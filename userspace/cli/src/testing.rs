@@ -7,11 +7,16 @@ use crate::context::Report;
 use crate::render::Look;
 use crate::render::Screen;
 use serde_json::Value;
+use shadowmm_client::mm::Space;
+use shadowmm_client::mm::Tree;
+use shadowmm_client::mm::Vma;
+use shadowmm_client::mm::VmaFlags;
 use shadowmm_client::MapSource;
 use shadowmm_client::RegionSource;
 use shadowmm_client::Stage;
 use shadowmm_client::Status;
 use shadowmm_client::Zone;
+use shadowmm_client::PAGE_SIZE;
 use std::collections::BTreeSet;
 
 /// A shadow of 512 MiB on two nodes.
@@ -130,5 +135,55 @@ fn collect(value: &Value, path: &str, keys: &mut BTreeSet<String>) {
             .iter()
             .for_each(|value| collect(value, &format!("{path}[]"), keys)),
         _ => {}
+    }
+}
+
+/// An address space with nothing in it but a stack that nobody has touched.
+pub fn space(id: u32) -> Space {
+    Space {
+        id,
+        pid: 700 + id,
+        comm: "shadowmm".to_owned(),
+        window_start: 0x7f00_0000_0000,
+        window_end: 0x7f00_4000_0000,
+        mmap_base: 0x7f00_3800_0000,
+        start_brk: 0x7f00_0000_0000,
+        brk: 0x7f00_0000_0000,
+        start_stack: 0x7f00_3fff_f000,
+        total_vm_pages: 33,
+        locked_vm_pages: 0,
+        data_vm_pages: 0,
+        stack_vm_pages: 33,
+        hiwater_vm_pages: 33,
+        hiwater_rss_pages: 0,
+        rss_file_pages: 0,
+        rss_anon_pages: 0,
+        rss_shmem_pages: 0,
+        pgtables_bytes: 0,
+        min_flt: 0,
+        maj_flt: 0,
+        faults_vma_lock: 0,
+        faults_mmap_lock: 0,
+        map_count: 1,
+        tree: Some(Tree::Maple),
+        oom_score_adj: 0,
+    }
+}
+
+/// A private VMA of these permissions.
+pub fn vma(start: u64, end: u64, permissions: &str) -> Vma {
+    let bits = permissions.chars().map(|letter| match letter {
+        'r' => 1,
+        'w' => 2,
+        'x' => 4,
+        _ => 0,
+    });
+    Vma {
+        start,
+        end,
+        flags: VmaFlags(bits.sum()),
+        pgoff: start / PAGE_SIZE,
+        file: 0,
+        anon: 0,
     }
 }
