@@ -233,9 +233,10 @@ pub enum Command {
     /// The shadow's free memory beside the host's
     #[command(after_long_help = COMPARE_HELP)]
     Compare(Compare),
-    /// Physical memory's way on live numbers, from the firmware's map to objects and the comparison
+    /// The whole story on live numbers: memory from the firmware's map to objects, and from a
+    /// process's address space to the OOM killer's choice
     #[command(
-        after_long_help = "JSON: machine, version, status, segments, e820, resources, memblock, section_pages, sections, nodes, zones, accounts, slab, compare: the reports that the screens are made of."
+        after_long_help = "JSON: machine, version, status, segments, e820, resources, memblock, section_pages, sections, nodes, zones, accounts, slab, areas (none but with allocator=cosmos), compare: the reports that the screens are made of; and what is seen by doing it, or {failed, advice} where that could not be: process, touch, exec, stack, fork, malloc, promise.\n\nprocess: steps: [{what, map_count, vmas}], vmas, space, touched_pages, by_vma_lock, by_mmap_lock. touch: unmapped, byte, page, cosmos, and {space, walk} in mapped, read, written, further. exec: parts: [{segment, of, vma}], is_anywhere, interpreter, space. stack: grown: [{below, vma}], rlimit, limit, tried: [{what, ended: {status, signal}}], thread (VMAs). fork: {space_id, pfn, references, writable, table_pfn} in written, parent_forked, child_forked, child_written, parent_left, parent_written, thread. malloc: told, null where the C library does not tell: {usable_bytes, chunk_bytes, same_place, steps: [{what, in_use_bytes, heap_bytes, brk_moves, mmapped_bytes, arena_bytes}], fast_chunks, free_chunks, thread: {address, outside_heap}}. promise: managed_pages, knobs: {overcommit_memory, overcommit_ratio, commit_limit_kib} or null, steps: [{what, refused, committed_kib}], candidates: [{space, badness}], chosen. A VMA, a walk, a space and a page have the keys of mm maps, mm walk, mm list and page show."
     )]
     Tour(Tour),
     /// What the shadow costs beside the host, measured in turn
