@@ -14,7 +14,6 @@
 //! Each report is one model, which is printed as text or written as JSON.
 
 mod args;
-mod badness;
 mod commands;
 mod context;
 mod e820;

@@ -30,6 +30,13 @@ pub fn read(root: &Path, path: &str) -> Result<String> {
         .map_err(|error| Error::failed(format!("could not read {}: {error}", path.display())))
 }
 
+/// The number behind a name in a file of `/proc`, which ends with a colon if it has one.
+pub fn field(text: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().map(str::split_ascii_whitespace);
+    let mut line = lines.find_map(|mut words| (words.next()? == name).then_some(words))?;
+    line.next()?.parse().ok()
+}
+
 /// The numbers N of the entries `prefixN` of a directory, in order.
 pub fn numbered(root: &Path, directory: &str, prefix: &str) -> Result<Vec<u64>> {
     let path = root.join(directory);

@@ -55,12 +55,12 @@ impl Promised {
     fn read(root: &Path) -> Self {
         let text = |path| host::read(root, path).unwrap_or_default();
         let meminfo = text("proc/shadowmm/meminfo");
-        let kib = |name| Some(field(&meminfo, name)?.saturating_mul(1024));
+        let kib = |name| Some(host::field(&meminfo, name)?.saturating_mul(1024));
         Self {
             committed_bytes: kib("Committed_AS:"),
             commit_limit_bytes: kib("CommitLimit:"),
             overcommit_memory: text("proc/shadowmm/vm/overcommit_memory").parse().ok(),
-            oom_kills: field(&text("proc/shadowmm/vmstat"), "oom_kill"),
+            oom_kills: host::field(&text("proc/shadowmm/vmstat"), "oom_kill"),
         }
     }
 
@@ -88,13 +88,6 @@ impl Promised {
         }
         all.join(" ")
     }
-}
-
-/// The number behind a name in a file of `/proc`.
-fn field(text: &str, name: &str) -> Option<u64> {
-    let mut lines = text.lines().map(str::split_ascii_whitespace);
-    let mut line = lines.find_map(|mut words| (words.next()? == name).then_some(words))?;
-    line.next()?.parse().ok()
 }
 
 impl Spaces {
@@ -329,9 +322,9 @@ mod tests {
     #[test]
     fn files_of_proc_have_names_and_numbers() {
         let meminfo = "MemTotal:  100 kB\nCommitLimit:      51200 kB\nCommitted_AS:  7 kB\n";
-        assert_eq!(field(meminfo, "CommitLimit:"), Some(51_200));
-        assert_eq!(field(meminfo, "Committed_AS:"), Some(7));
-        assert_eq!(field(meminfo, "Committed"), None);
-        assert_eq!(field("oom_kill 2\n", "oom_kill"), Some(2));
+        assert_eq!(host::field(meminfo, "CommitLimit:"), Some(51_200));
+        assert_eq!(host::field(meminfo, "Committed_AS:"), Some(7));
+        assert_eq!(host::field(meminfo, "Committed"), None);
+        assert_eq!(host::field("oom_kill 2\n", "oom_kill"), Some(2));
     }
 }

@@ -8,8 +8,6 @@ use super::window::open;
 use super::window::poke;
 use super::window::resident;
 use super::window::Child;
-use crate::badness::badness;
-use crate::badness::chosen;
 use crate::context::Context;
 use crate::context::Report;
 use crate::error::Error;
@@ -74,11 +72,7 @@ struct Candidate {
 /// A line of meminfo, in KiB.
 fn meminfo(root: &Path, wanted: &str) -> Result<u64> {
     let text = host::read(root, "proc/shadowmm/meminfo")?;
-    let value = text.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        let value = value.trim().strip_suffix("kB")?;
-        (name == wanted).then(|| value.trim().parse().ok())?
-    });
+    let value = host::field(&text, &format!("{wanted}:"));
     value.ok_or_else(|| Error::failed(format!("meminfo has no {wanted}")))
 }
 
@@ -166,11 +160,11 @@ impl Promises {
         child.talk()?.hear::<1>()?;
         let spaces = device.spaces()?;
         child.end()?;
-        self.chosen = chosen(&spaces, self.managed_pages).map(|space| space.id);
+        self.chosen = Space::next_victim(&spaces, self.managed_pages).map(|space| space.id);
         self.candidates = spaces
             .into_iter()
             .map(|space| Candidate {
-                badness: badness(&space, self.managed_pages),
+                badness: space.badness(self.managed_pages),
                 space,
             })
             .collect();
@@ -305,7 +299,7 @@ pub mod tests {
         worst.rss_anon_pages = 512;
         worst.pgtables_bytes = 16384;
         let candidates = [worst, testing::space(17)].map(|space| Candidate {
-            badness: badness(&space, managed_pages),
+            badness: space.badness(managed_pages),
             space,
         });
         Promises {
