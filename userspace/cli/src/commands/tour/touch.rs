@@ -171,12 +171,14 @@ fn cell(level: Option<&WalkLevel>, walk: &Walk) -> String {
 impl Report for FirstTouch {
     fn print(&self, screen: &mut Screen) {
         screen.para(&format!(
-            "malloc() and mmap() give addresses, not memory. {} are mapped: what top calls VIRT grows from {} to {}, RES from {} to {}. Only a touch, by a fault, brings a page:",
+            "malloc() and mmap() give addresses, not memory. {} are mapped: what top calls VIRT grows from {} to {}, RES {}. Only a touch, by a fault, brings a page:",
             bytes(SIZE),
             pages(self.unmapped.total_vm_pages),
             pages(self.mapped.space.total_vm_pages),
-            pages(resident(&self.unmapped)),
-            pages(resident(&self.mapped.space)),
+            match (resident(&self.unmapped), resident(&self.mapped.space)) {
+                (before, after) if before == after => format!("stays {}", pages(after)),
+                (before, after) => format!("from {} to {}", pages(before), pages(after)),
+            },
         ));
         screen.blank();
         self.table().print(screen);
