@@ -263,6 +263,12 @@ pub fn run(context: &Context, what: Option<&str>) -> Result<()> {
             .with_advice("shadowmm tune shows all that there are.")
     })?;
     if let Some(value) = value {
+        // A file that nothing is written to refuses nothing.
+        if value.trim().is_empty() {
+            return Err(
+                Error::failed(format!("{name} is given no value")).with_advice(which.about())
+            );
+        }
         let path = which.file(context);
         let text = value.replace(',', " ");
         fs::write(&path, text).map_err(|error| {

@@ -186,6 +186,8 @@ pub struct Text {
 impl Text {
     /// Reads it.
     pub fn read(context: &Context, id: u32, file: &str) -> Result<Self> {
+        // Without the module there are no files to tell of.
+        drop(context.open()?);
         let path = context.root.join(format!("proc/shadowmm/mm/{id}/{file}"));
         let text = fs::read_to_string(&path);
         let text = text.map_err(|error| {

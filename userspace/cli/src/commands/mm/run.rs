@@ -8,6 +8,12 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::error::Result;
 use crate::render::bytes;
+use nix::sys::signal;
+use nix::sys::signal::SaFlags;
+use nix::sys::signal::SigAction;
+use nix::sys::signal::SigHandler;
+use nix::sys::signal::SigSet;
+use nix::sys::signal::Signal;
 use nix::unistd::mkdtemp;
 use serde::Serialize;
 use serde::Serializer;
@@ -15,11 +21,18 @@ use shadowmm_abi::stats::NAME;
 use shadowmm_abi::stats::SIZE as STATS_SIZE;
 use shadowmm_abi::stats::SLOT;
 use std::env;
+use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process;
 use std::process::Command;
+use std::process::ExitStatus;
 
 const LIBRARY: &str = "libshadowmm_preload.so";
 
@@ -65,11 +78,72 @@ fn library() -> Result<PathBuf> {
         beside.map(|dir| dir.join(LIBRARY)),
         beside.map(|dir| dir.join("../lib/shadowmm").join(LIBRARY)),
     ];
-    let found = places.into_iter().flatten().find(|path| path.exists());
-    found.ok_or_else(|| {
+    // The program, and its children, may be anywhere else.
+    let found = places
+        .into_iter()
+        .flatten()
+        .find_map(|path| path.canonicalize().ok());
+    let found = found.ok_or_else(|| {
         Error::failed(format!("there is no {LIBRARY}"))
             .with_advice("install it beside this command, or name it in SHADOWMM_PRELOAD")
+    })?;
+    if found
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .any(|byte| b" \t\n:".contains(byte))
+    {
+        let what = format!(
+            "{} can't be preloaded: its path has a space or a colon",
+            found.display()
+        );
+        return Err(Error::failed(what).with_advice("name it by another path in SHADOWMM_PRELOAD"));
+    }
+    Ok(found)
+}
+
+/// What is to be preloaded: the library, and behind it what was to be already.
+fn preloaded(library: &Path, others: Option<OsString>) -> OsString {
+    let mut all = library.as_os_str().to_owned();
+    if let Some(others) = others.filter(|others| !others.is_empty()) {
+        all.push(":");
+        all.push(others);
+    }
+    all
+}
+
+/// A program that could not be started: said here, with the exit status that env(1) has for it.
+fn not_started(program: &OsStr, error: &io::Error) -> ! {
+    eprintln!(
+        "shadowmm: could not run {}: {error}",
+        program.to_string_lossy()
+    );
+    process::exit(match error.kind() {
+        io::ErrorKind::NotFound => 127,
+        _ => 126,
     })
+}
+
+/// Runs the program and waits for it. Who ends it from the terminal, where it may stay, does not end
+/// this command before it (system(3)).
+fn wait_for(command: &mut Command) -> io::Result<ExitStatus> {
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    let [interrupt, quit] = [Signal::SIGINT, Signal::SIGQUIT].map(|number| {
+        // SAFETY: To ignore a signal runs no code.
+        unsafe { signal::sigaction(number, &ignore) }
+    });
+    let (interrupt, quit) = (interrupt?, quit?);
+    let as_before = move || {
+        // SAFETY: They are what they were when this command began, which had no handlers.
+        unsafe {
+            signal::sigaction(Signal::SIGINT, &interrupt)?;
+            signal::sigaction(Signal::SIGQUIT, &quit)?;
+        }
+        Ok(())
+    };
+    // SAFETY: Between fork and exec that calls sigaction(2) alone.
+    unsafe { command.pre_exec(as_before) };
+    command.status()
 }
 
 /// Runs the program, and ends as it does.
@@ -81,25 +155,31 @@ pub fn run(context: &Context, args: &args::Run) -> Result<()> {
         return Err(Error::failed("there is no program to run"));
     };
     let mut command = Command::new(program);
-    command.args(rest).env("LD_PRELOAD", &library);
+    command
+        .args(rest)
+        .env("LD_PRELOAD", preloaded(&library, env::var_os("LD_PRELOAD")));
     if args.shared {
         command.env("SHADOWMM_SHARED", "1");
     }
-    let stats = args.stats.then(Stats::new).transpose()?;
-    if let Some(stats) = &stats {
-        command.env("SHADOWMM_STATS", stats.path());
+    if !args.stats {
+        // Its place is taken by the program, and so is its end.
+        not_started(program, &command.exec());
     }
-    let status = command.status().map_err(|error| {
-        Error::failed(format!(
-            "could not run {}: {error}",
-            program.to_string_lossy()
-        ))
-    })?;
-    if let Some(stats) = stats {
-        let counted = Counted::new(counters(&fs::read(stats.path()).map_err(Error::Output)?));
-        // stdout is the program's.
-        eprint!("{}", counted.text(context.json)?);
+    let stats = Stats::new()?;
+    command.env("SHADOWMM_STATS", stats.path());
+    let status = match wait_for(&mut command) {
+        Ok(status) => status,
+        Err(error) => {
+            drop(stats);
+            not_started(program, &error)
+        }
+    };
+    // stdout is the program's, and so is the exit status, whatever becomes of the counters.
+    match fs::read(stats.path()) {
+        Ok(counted) => eprint!("{}", Counted::new(counters(&counted)).text(context.json)?),
+        Err(error) => eprintln!("shadowmm run: what was counted can't be read: {error}"),
     }
+    drop(stats);
     // As a shell has it, where a signal has ended it.
     let signal = || 128 + status.signal().unwrap_or(0);
     process::exit(status.code().unwrap_or_else(signal))
@@ -205,6 +285,14 @@ mod tests {
         assert!(counters(&fs::read(stats.path()).unwrap()).is_empty());
         drop(stats);
         assert!(!dir.exists() && other.path().exists());
+    }
+
+    #[test]
+    fn what_was_to_be_preloaded_still_is() {
+        let library = Path::new("/lib/own.so");
+        assert_eq!(preloaded(library, None), "/lib/own.so");
+        assert_eq!(preloaded(library, Some("".into())), "/lib/own.so");
+        assert_eq!(preloaded(library, Some("a.so".into())), "/lib/own.so:a.so");
     }
 
     #[test]

@@ -76,7 +76,14 @@ fn with_cache(device: &Device, number: u32, cosmos: bool, screen: &mut Screen) -
     let request = ObjectRequest::default();
     let mut slabs: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     for _ in 0..SLABS {
-        for object in device.alloc_objects(number, &request, per_slab)? {
+        let taken = device.alloc_objects(number, &request, per_slab);
+        let taken = taken.inspect_err(|_| {
+            // What was had goes back, or the cache could not go.
+            for objects in slabs.values() {
+                let _ = device.free_objects(Some(number), objects);
+            }
+        });
+        for object in taken? {
             slabs.entry(object / slab_bytes).or_default().push(object);
         }
     }

@@ -150,6 +150,7 @@ pub fn run(context: &Context, args: &args::FaultTrace) -> Result<()> {
             .error(Wrong::ArgumentConflict, told)
             .exit();
     }
+    drop(context.open()?);
     let tracing = context.root.join("sys/kernel/tracing");
     let failed = |error: io::Error| {
         let error = Error::failed(format!("could not trace faults: {error}"));
