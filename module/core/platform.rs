@@ -152,8 +152,13 @@ pub trait Platform: Send + Sync + 'static {
     /// One less has it (`fput`). May be called with the mmap lock held; may sleep.
     fn put_file(&self, _file: u64) {}
 
-    /// Whether the surroundings have a page of a file in memory, as the calling process may be told
-    /// it (`mincore_page`; `can_do_mincore`: of another's file it is told so of all).
+    /// Whether the calling process may know which pages of a file are in memory
+    /// (`can_do_mincore`).
+    fn may_know_file(&self, _file: u64) -> bool {
+        true
+    }
+
+    /// Whether the surroundings have a page of a file in memory (`mincore_page`).
     fn is_file_resident(&self, _file: u64, _index: u64) -> bool {
         false
     }
@@ -310,6 +315,10 @@ pub trait Platform: Send + Sync + 'static {
     /// Zaps what the host has entered of a range of an address space, whose process need not be
     /// the running one (`unmap_mapping_range`). The caller may hold a page table's lock.
     fn zap_window(&self, _mm: u32, _range: VirtRange) {}
+
+    /// Somebody else has taken pages of an address space: it is charged with so many now
+    /// ([`MmCells::charged`](crate::mm::MmCells::charged)).
+    fn tell_charged(&self, _mm: u32, _charged: i64) {}
 
     /// Of whom an address space is now; `None` where nobody has it any more. The caller
     /// holds the lock of their list.

@@ -27,6 +27,7 @@ mod window;
 
 pub(crate) use oom::oom_kill;
 pub(crate) use oom::process_of;
+pub(crate) use oom::tell_charged;
 pub(crate) use oom::zap_window;
 pub(crate) use records::report;
 pub(crate) use window::map;

@@ -376,6 +376,10 @@ impl Platform for Kernel {
         files::get(file);
     }
 
+    fn may_know_file(&self, file: u64) -> bool {
+        files::may_know(file)
+    }
+
     fn is_file_resident(&self, file: u64, index: u64) -> bool {
         files::is_resident(file, index)
     }
@@ -433,6 +437,10 @@ impl Platform for Kernel {
 
     fn zap_window(&self, mm: u32, range: VirtRange) {
         mm::zap_window(mm, range);
+    }
+
+    fn tell_charged(&self, mm: u32, charged: i64) {
+        mm::tell_charged(mm, charged);
     }
 
     fn process_of(&self, mm: u32) -> Option<Process> {

@@ -106,6 +106,7 @@ void shadowmm_file_put(u64 number);
 void shadowmm_file_info(u64 number, u32 *dev, u64 *ino);
 char *shadowmm_file_path(u64 number, char *room, size_t size);
 unsigned int shadowmm_file_copy(u64 number, u64 index, unsigned long pfn);
+bool shadowmm_file_may_know(u64 number);
 bool shadowmm_file_resident(u64 number, u64 index);
 int shadowmm_file_fetch(u64 number, u64 index);
 

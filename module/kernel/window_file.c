@@ -101,8 +101,9 @@ unsigned int shadowmm_file_copy(u64 number, u64 index, unsigned long pfn)
  * Whether the caller may know which pages of a file are in memory (can_do_mincore()). A filesystem
  * that would have to be waited for is not asked: its answer is no.
  */
-static bool may_know_pages(struct file *file)
+bool shadowmm_file_may_know(u64 number)
 {
+	struct file *file = (struct file *)(unsigned long)number;
 	struct inode *inode = file_inode(file);
 	int err;
 
@@ -114,15 +115,13 @@ static bool may_know_pages(struct file *file)
 	return !err;
 }
 
-/* Whether a page of a file is in memory; who may not know it is told that of all. */
+/* Whether a page of a file is in memory. */
 bool shadowmm_file_resident(u64 number, u64 index)
 {
 	struct file *file = (struct file *)(unsigned long)number;
 	struct folio *folio;
 	bool resident;
 
-	if (!may_know_pages(file))
-		return true;
 	folio = filemap_get_folio(file->f_mapping, index);
 	if (IS_ERR(folio))
 		return false;

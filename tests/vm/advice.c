@@ -153,6 +153,22 @@ static void part_collapse(void)
 	unmap(shared, 4 * PAGE);
 }
 
+/* How a child ends that writes to a place. */
+static int ends_at(char *place)
+{
+	int status;
+
+	fflush(stdout);
+	pid_t child = fork();
+
+	if (child == 0) {
+		*place = 1;
+		_exit(0);
+	}
+	waitpid(child, &status, 0);
+	return status;
+}
+
 static void part_zero(void)
 {
 	int zero = open("/dev/zero", O_RDWR), reads = open("/dev/zero", O_RDONLY), null = open("/dev/null", O_RDWR);
@@ -160,7 +176,9 @@ static void part_zero(void)
 	char *q = w_mmap_of(fd, NULL, 4 * PAGE, RW, MAP_SHARED, zero, PAGE);
 	int status;
 
-	expect("/dev/zero is mapped", p != MAP_FAILED && q != MAP_FAILED);
+	char *host = mmap(NULL, 4 * PAGE, RW, MAP_SHARED, zero, PAGE);
+
+	expect("/dev/zero is mapped", p != MAP_FAILED && q != MAP_FAILED && host != MAP_FAILED);
 	if (p == MAP_FAILED || q == MAP_FAILED)
 		return;
 	same("there are zeroes", 0, p[0] | q[0]);
@@ -175,6 +193,9 @@ static void part_zero(void)
 	waitpid(child, &status, 0);
 	same("a private one is everybody's own", 1, p[PAGE]);
 	same("a shared one is not", 2, q[PAGE]);
+	same("the last page of a shared one that begins behind its start", ends_at(host + 3 * PAGE), ends_at(q + 3 * PAGE));
+	same("the one before", ends_at(host + 2 * PAGE), ends_at(q + 2 * PAGE));
+	munmap(host, 4 * PAGE);
 	same("no page of it is a file's", 0, w_space(fd).rss[0]);
 	BOTH_OF("/dev/zero that is read alone, shared", PAGE, PROT_READ, MAP_SHARED, reads);
 	BOTH_OF("/dev/zero that is read alone, shared, for writing", PAGE, RW, MAP_SHARED, reads);

@@ -198,7 +198,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             Stop::HostOom => FaultResult::HostOom,
             Stop::NeedsMmapLock | Stop::Again => FaultResult::Retry,
             Stop::NotRead => FaultResult::NotRead,
-            Stop::Oom => match self.out_of_memory() {
+            Stop::Oom => match self.out_of_memory(false) {
                 Relief::Expected => FaultResult::Retry,
                 Relief::None => FaultResult::Oom,
             },

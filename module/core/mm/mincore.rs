@@ -46,14 +46,15 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         let _mm = self.read();
         let mut at = addr;
         let mut told = 0u64;
-        let mut holding: Option<Vma<'m>> = None;
+        // The VMA, and whether the process is told that all of it is there.
+        let mut holding: Option<(Vma<'m>, bool)> = None;
         for place in vec {
-            holding = match holding.filter(|vma| vma.end() > at.0) {
-                Some(vma) => Some(vma),
-                None => self.vma_lookup(at.0),
+            holding = match holding.filter(|(vma, _)| vma.end() > at.0) {
+                Some(held) => Some(held),
+                None => self.vma_lookup(at.0).map(|vma| (vma, self.is_hidden(vma))),
             };
             match holding {
-                Some(vma) => *place = self.is_resident(vma, at).into(),
+                Some((vma, hidden)) => *place = (hidden || self.is_resident(vma, at)).into(),
                 None if told == 0 => return Err(Error::NotMapped),
                 None => break,
             }
@@ -61,6 +62,15 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             at = VirtAddr(at.0.wrapping_add(PAGE_SIZE));
         }
         Ok(told)
+    }
+
+    /// Whether which of its pages are in memory is not for the process to know
+    /// (`can_do_mincore`).
+    fn is_hidden(&self, vma: Vma<'m>) -> bool {
+        match (vma.file(), vma.flags().has(VmFlags::MAYSHARE)) {
+            (0, _) | (_, true) => false,
+            (file, false) => !self.system.platform().may_know_file(file),
+        }
     }
 
     /// Whether a page is there, in the tables or behind the VMA

@@ -355,11 +355,16 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
             return Err(Error::NoMemory);
         }
         match (file.kind, is_shared) {
+            // As large as the mapping, whatever it begins with (`shmem_zero_setup_desc`).
             (FileKind::Zero, true) if file.is_writable => {
-                Ok((vm_flags.with(VmFlags::SHARED).with(VmFlags::MAYSHARE), 0))
+                let shared = vm_flags.with(VmFlags::SHARED).with(VmFlags::MAYSHARE);
+                Ok((shared, request.pgoff))
             }
             // Nobody can ever write there, so it is nobody else's, either.
-            (FileKind::Zero, true) => Ok((vm_flags.without(VmFlags::MAYWRITE), addr.page())),
+            (FileKind::Zero, true) => {
+                let read_only = vm_flags.without(VmFlags::MAYWRITE);
+                Ok((read_only.with(VmFlags::MAYSHARE), addr.page()))
+            }
             (FileKind::Zero, false) => Ok((vm_flags, addr.page())),
             _ => Ok((vm_flags, request.pgoff)),
         }

@@ -239,10 +239,10 @@ impl MmCells {
 
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// Sees to it that there will be memory, after the page allocator had none for this
-    /// space.
+    /// space, whose mmap lock the caller has or not.
     #[cold]
     #[inline(never)]
-    pub(super) fn out_of_memory(&self) -> Relief {
+    pub(super) fn out_of_memory(&self, has_lock: bool) -> Relief {
         let spaces = &self.system;
         let platform = spaces.platform();
         if platform.fatal_signal_pending() {
@@ -253,7 +253,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         if self.cells.is_oom_victim() && platform.is_exiting() {
             return Relief::None;
         }
-        if spaces.drop_unneeded() != 0 {
+        if spaces.drop_unneeded(has_lock.then_some(self.addr)) {
             return Relief::Expected;
         }
         let asking = OomTask::of(self.cells);

@@ -145,14 +145,15 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         let mm = self.read();
         let mut at = populate.range.start.0;
         let end = populate.range.end.0;
-        if populate.tried {
-            self.cells.maj_flt.fetch_add(1, Relaxed);
-        }
         let done = match populate.told {
             Told::Nothing | Told::Mlock => mm.space.populate_mapped(host, &mut at, populate),
             Told::Read => mm.space.populate_all(host, &mut at, end, false),
             Told::Write => mm.space.populate_all(host, &mut at, end, true),
         };
+        // That one was waited for (`mm_account_fault`, `FAULT_FLAG_TRIED`).
+        if populate.tried && self.page_at(populate.range.start).leaf.is_present() {
+            self.cells.maj_flt.fetch_add(1, Relaxed);
+        }
         match done {
             Err(Error::FileNotRead) => {
                 let range = VirtRange::new(at, end);
@@ -278,7 +279,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
 
     /// Somebody is killed to have memory, if there is anybody.
     fn wait_for_memory(&self) -> Result<()> {
-        match self.out_of_memory() {
+        match self.out_of_memory(true) {
             Relief::Expected => {
                 self.system.platform().relax();
                 Ok(())

@@ -9,15 +9,17 @@
 //!
 //! They go where this entry has the only reference to them, and its memory is not locked
 //! (`shrink_folio_list`, `try_to_unmap_one`). Linux takes them when it reclaims anything; here
-//! nothing else is reclaimed of processes, and that is when memory is out.
+//! nothing else is reclaimed of processes, and that is when a fault finds no memory.
 //!
 //! Whose they are is another process mostly, in the middle of anything: a space in which
-//! somebody has VMAs changed is passed over, and the host's entries are zapped from outside
-//! ([`Platform::zap_window`]).
+//! somebody has VMAs changed is waited for, but not for ever, and the host's entries are zapped
+//! from outside ([`Platform::zap_window`]). One does it at a time; who comes meanwhile, or had
+//! found no memory just before, has what the other found (`oom_lock`).
 
 use super::flags::VmFlags;
 use super::host::HostTable;
 use super::lock::ReadLock;
+use super::lock::WriteLock;
 use super::system::AddressSpace;
 use super::system::AddressSpaces;
 use super::types::VirtAddr;
@@ -27,10 +29,55 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::phys::Pfn;
 use crate::platform::Platform;
+use crate::slab::ObjAddr;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// So many pages are enough for a while.
 const ENOUGH: u64 = 512;
+
+/// Who had found no memory this long before some came back tries again.
+const RECENT_NS: u64 = 10_000_000;
+
+/// How long spaces are waited for in which somebody has VMAs changed.
+const PATIENCE_NS: u64 = 1_000_000_000;
+
+/// What is known of pages that nobody would miss.
+pub(super) struct Unneeded {
+    /// Whether there may be some.
+    any: AtomicU32,
+    /// Held by who takes some.
+    lock: AtomicU32,
+    /// When some were taken last; 0 for never.
+    taken: AtomicU64,
+    /// Since when none were, because of spaces that could not be looked at; 0 where there were
+    /// no such.
+    waiting: AtomicU64,
+}
+
+impl Unneeded {
+    /// None.
+    pub(super) const fn new() -> Self {
+        Self {
+            any: AtomicU32::new(0),
+            lock: AtomicU32::new(0),
+            taken: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
+        }
+    }
+}
+
+/// What came of a look at all spaces.
+#[derive(Default)]
+struct Found {
+    /// Pages that have gone.
+    gone: u64,
+    /// Whether others may go some day.
+    left: bool,
+    /// Whether a space could not be looked at.
+    busy: bool,
+}
 
 /// The host's table of a process that need not be the running one: nothing is entered there.
 struct Elsewhere<'p, P: Platform>(&'p P, u32);
@@ -48,51 +95,94 @@ impl<P: Platform> HostTable for Elsewhere<'_, P> {
 impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     /// Somebody has pages now, or may come to have some, that he would not miss.
     pub(super) fn note_unneeded(&self) {
-        self.table().unneeded.store(1, Relaxed);
+        self.table().unneeded.any.store(1, Relaxed);
     }
 
-    /// Takes pages that nobody would miss, as many as are enough for a while: how many.
-    pub(super) fn drop_unneeded(&self) -> u64 {
-        if self.table().unneeded.swap(0, Relaxed) == 0 {
-            return 0;
+    /// Takes pages that nobody would miss, as many as are enough for a while: whether it is
+    /// worth to try again. The caller may have the mmap lock of `own`.
+    pub(super) fn drop_unneeded(&self, own: Option<ObjAddr>) -> bool {
+        let (platform, known) = (self.platform(), &self.table().unneeded);
+        let _lock = WriteLock::lock(platform, &known.lock);
+        let now = platform.now_ns().max(1);
+        let taken = known.taken.load(Relaxed);
+        if taken != 0 && now.saturating_sub(taken) < RECENT_NS {
+            return true;
         }
-        let (mut gone, mut left, mut id) = (0, false, 0);
-        while gone < ENOUGH {
-            let Some(space) = self.next(id) else { break };
-            id = space.cells.id();
-            let host = Elsewhere(self.platform(), id);
-            space.drop_its_unneeded(&host, &mut gone, &mut left);
-            space.put(&host);
+        if known.any.load(Relaxed) == 0 {
+            return false;
         }
-        if left || gone != 0 {
+        // What is noted meanwhile stays noted.
+        known.any.store(0, Relaxed);
+        let found = self.take_unneeded(own);
+        if found.left || found.busy || found.gone != 0 {
             self.note_unneeded();
         }
+        if found.gone != 0 {
+            known.taken.store(platform.now_ns().max(1), Relaxed);
+            known.waiting.store(0, Relaxed);
+            return true;
+        }
+        if !found.busy {
+            known.waiting.store(0, Relaxed);
+            return false;
+        }
+        let first = known.waiting.compare_exchange(0, now, Relaxed, Relaxed);
+        let waits = now.saturating_sub(first.err().unwrap_or(now)) < PATIENCE_NS;
+        if waits {
+            platform.relax();
+        }
+        waits
+    }
+
+    fn take_unneeded(&self, own: Option<ObjAddr>) -> Found {
+        let (platform, mut found, mut id) = (self.platform(), Found::default(), 0);
+        while found.gone < ENOUGH {
+            let Some(space) = self.next(id) else { break };
+            id = space.cells.id();
+            let (host, before) = (Elsewhere(platform, id), found.gone);
+            space.take_its_unneeded(&host, own == Some(space.addr), &mut found);
+            if found.gone != before {
+                platform.tell_charged(id, space.cells.charged());
+            }
+            space.put(&host);
+        }
         // What a CPU keeps counts for no watermark (`__alloc_pages_direct_reclaim`).
-        if gone != 0 {
+        if found.gone != 0 {
             self.mm.buddy().drain_all_pages();
         }
-        let (cpu, _pinned) = self.platform().pin_cpu();
-        self.mm.stats.count(cpu, VmEvent::Pglazyfreed, gone);
-        gone
+        let (cpu, _pinned) = platform.pin_cpu();
+        let stats = &self.mm.stats;
+        stats.count(cpu, VmEvent::Pglazyfreed, found.gone);
+        found
     }
 }
 
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
-    /// Takes some of a space: how many `gone` has then, and whether there may be more.
-    fn drop_its_unneeded(&self, host: &dyn HostTable, gone: &mut u64, left: &mut bool) {
-        let Some(_mm) = ReadLock::try_lock(self.system.platform(), &self.cells.lock) else {
-            *left = true;
-            return;
+    /// Takes some of a space, whose mmap lock the caller may have.
+    fn take_its_unneeded(&self, host: &dyn HostTable, locked: bool, found: &mut Found) {
+        let lock = match locked {
+            true => None,
+            false => {
+                let lock = ReadLock::try_lock(self.system.platform(), &self.cells.lock);
+                found.busy |= lock.is_none();
+                lock
+            }
         };
+        if lock.is_none() && !locked {
+            return;
+        }
         for vma in self.vmas_in(VirtRange::new(0, u64::MAX)) {
             let flags = vma.flags();
-            if *gone >= ENOUGH {
-                *left = true;
+            if found.gone >= ENOUGH {
+                found.left = true;
                 return;
             }
-            if vma.is_anonymous() && !flags.has(VmFlags::LOCKED) {
-                *left |= flags.has(VmFlags::DROPPABLE);
-                self.zap_unneeded(host, vma, ENOUGH, gone, left);
+            if !vma.is_anonymous() {
+                continue;
+            }
+            found.left |= flags.any(VmFlags::DROPPABLE.with(VmFlags::LOCKED));
+            if !flags.has(VmFlags::LOCKED) {
+                self.zap_unneeded(host, vma, ENOUGH, &mut found.gone, &mut found.left);
             }
         }
     }

@@ -6,6 +6,7 @@ use super::cells::MmCells;
 use super::cells::VmaCells;
 use super::lock::ReadLock;
 use super::lock::WriteLock;
+use super::reclaim::Unneeded;
 use super::sysctl::Knobs;
 use crate::boot::Mm;
 use crate::error::Error;
@@ -38,8 +39,8 @@ pub struct SpacesTable {
     pub(super) first: AtomicU64,
     /// What the user has said.
     pub(super) knobs: Knobs,
-    /// Whether there may be pages that nobody would miss.
-    pub(super) unneeded: AtomicU32,
+    /// Pages that nobody would miss.
+    pub(super) unneeded: Unneeded,
     /// Promised pages (`vm_committed_as`).
     pub(super) committed: AtomicU64,
     /// Faults of those that are gone, and how many of them had to read something.
@@ -93,7 +94,7 @@ impl SpacesTable {
             caches: [const { AtomicU32::new(0) }; NR_CACHES],
             first: AtomicU64::new(0),
             knobs: Knobs::new(),
-            unneeded: AtomicU32::new(0),
+            unneeded: Unneeded::new(),
             committed: AtomicU64::new(0),
             past_faults: [const { AtomicU64::new(0) }; 2],
             next_id: AtomicU32::new(1),

@@ -227,14 +227,16 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         *left |= self
             .tables()
             .for_each_pmd(range.start.0, range.end.0, |pmd, part| {
-                let mut pages = RssDelta::default();
-                self.zap_pmds(zap, pmd, part, &mut pages, &stays);
-                self.cells.sub_all_rss(&pages);
-                *gone = gone.wrapping_add(pages.all());
-                match *gone >= enough {
-                    true => Err(()),
-                    false => Ok(()),
+                for piece in Level::Pmd.parts(part) {
+                    let mut pages = RssDelta::default();
+                    self.zap_pmds(zap, pmd, piece, &mut pages, &stays);
+                    self.cells.sub_all_rss(&pages);
+                    *gone = gone.wrapping_add(pages.all());
+                    if *gone >= enough {
+                        return Err(());
+                    }
                 }
+                Ok(())
             })
             .is_err();
         *left |= others.get();

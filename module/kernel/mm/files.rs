@@ -53,7 +53,13 @@ pub(crate) fn put(number: u64) {
     unsafe { bindings::shadowmm_file_put(number) };
 }
 
-/// Whether the host has a page of a file in memory, for all that the caller may know.
+/// Whether the caller may know which pages of a file the host has in memory.
+pub(crate) fn may_know(number: u64) -> bool {
+    // SAFETY: As above.
+    unsafe { bindings::shadowmm_file_may_know(number) }
+}
+
+/// Whether the host has a page of a file in memory.
 pub(crate) fn is_resident(number: u64, index: u64) -> bool {
     // SAFETY: As above.
     unsafe { bindings::shadowmm_file_resident(number, index) }

@@ -28,6 +28,15 @@ pub(crate) fn zap_window(mm: u32, range: VirtRange) {
     }
 }
 
+/// Tells a window's user how many pages it has, after another has taken some.
+pub(crate) fn tell_charged(mm: u32, charged: i64) {
+    if let Some(shadow) = shadow::current() {
+        shadow
+            .windows
+            .look(mm, |window| window.count_pages(|| charged));
+    }
+}
+
 /// Kills a process, and tells it in the log; whether there was one
 /// (`oom_kill_process`). Everybody who has the host's mm is killed, as in Linux.
 pub(crate) fn oom_kill(

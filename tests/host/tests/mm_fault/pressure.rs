@@ -466,7 +466,29 @@ fn two_mib_that_nobody_would_miss_go_as_a_whole() {
 }
 
 #[test]
-fn locked_memory_and_spaces_at_work_are_passed_over() {
+fn no_more_goes_than_is_enough_for_a_while() {
+    let machine = Machine::two_nodes();
+    let owner = machine.process();
+    let asking = machine.process();
+    let pages = 4 * HUGE / PAGE;
+    let at = owner.anon(pages);
+    (0..pages).for_each(|page| owner.write(at + page * PAGE, 1));
+    owner.advise(at, pages, Advice::Free);
+    let wanted = place_with_tables(&asking);
+    let held = machine.hold_all_but(0);
+    assert_eq!(asking.fault(wanted, Access::Write), FaultResult::Retry);
+    let gone = owner.mm.stats.vm_event(VmEvent::Pglazyfreed);
+    assert!((512..1024).contains(&gone), "{gone}");
+    assert_eq!(owner.rss(), [0, pages - gone, 0]);
+    asking.write(wanted, 1);
+    drop(held);
+    owner.exit();
+    asking.exit();
+    machine.finish();
+}
+
+#[test]
+fn locked_memory_is_passed_over_and_spaces_at_work_are_waited_for() {
     let machine = Machine::two_nodes();
     let owner = machine.process();
     let asking = machine.process();
@@ -481,6 +503,10 @@ fn locked_memory_and_spaces_at_work_are_passed_over() {
     let held = machine.hold_all_but(0);
     {
         let _changing = owner.space.write();
+        assert_eq!(asking.fault(wanted, Access::Write), FaultResult::Retry);
+        // But not for ever.
+        let clock = &machine.world.mm.platform.clock;
+        clock.fetch_add(2_000_000_000, Relaxed);
         assert_eq!(asking.fault(wanted, Access::Write), FaultResult::Oom);
     }
     assert_eq!(there(&owner, at, 2), [0, 1]);

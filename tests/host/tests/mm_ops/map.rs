@@ -10,6 +10,7 @@ use shadowmm_core::mm::FileKind;
 use shadowmm_core::mm::MmapFile;
 use shadowmm_core::mm::MmapRequest;
 use shadowmm_core::mm::VirtAddr;
+use shadowmm_core::mm::VirtRange;
 
 #[test]
 fn what_is_alike_and_side_by_side_is_one() {
@@ -239,28 +240,35 @@ fn zeroes_of_a_device_are_memory_of_no_file() {
         is_writable: false,
         ..zero
     };
-    let map = |page, file, prot, flags| {
+    let map = |page, file, prot, flags, pgoff| {
         let request = MmapRequest {
             addr: at(page),
             len: 4 * PAGE,
             prot,
             flags: flags | FIXED,
             file: Some(file),
-            // There is no end that it could lie behind.
-            pgoff: 1 << 51,
+            pgoff,
         };
         let mapped = world.space.mmap(&world.host, &request);
         assert_eq!(mapped, Ok(at(page)));
     };
     world.map(0, 4, READ | WRITE);
-    map(4, zero, READ | WRITE, PRIVATE);
-    map(16, zero, READ | WRITE, SHARED);
-    map(32, read_only, READ, SHARED);
-    assert_eq!(world.maps(), "0+8 rw-p\n16+4 rw-s\n32+4 r--p\n");
+    // There is no end that it could lie behind.
+    map(4, zero, READ | WRITE, PRIVATE, 1 << 51);
+    map(16, zero, READ | WRITE, SHARED, 1);
+    map(32, read_only, READ, SHARED, 1 << 51);
+    assert_eq!(world.maps(), "0+8 rw-p\n16+4 rw-s\n32+4 r--s\n");
     world.touch(0, 8);
-    world.touch(16, 4);
+    // Shared memory of them is as large as its mapping, which begins behind its start here.
+    world.touch(16, 3);
+    let behind = VirtRange::new(at(19).0, at(20).0);
+    let touched = {
+        let _lock = world.space.read();
+        world.space.populate(&world.host, behind, true)
+    };
+    assert_eq!(touched, Err(Error::NothingThere));
     let kinds = [UserStat::Anon, UserStat::Shmem, UserStat::File];
-    assert_eq!(kinds.map(|kind| world.pages(kind)), [8, 4, 0]);
+    assert_eq!(kinds.map(|kind| world.pages(kind)), [8, 3, 0]);
     assert_eq!(world.protect(32, 4, READ | WRITE), Err(Error::AccessDenied));
     // What may not be asked for of a file may not of this one.
     let refused = |file, prot, flags| file_errno(&world, file, prot, flags);
