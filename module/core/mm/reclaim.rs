@@ -100,6 +100,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
 
     /// Takes pages that nobody would miss, as many as are enough for a while: whether it is
     /// worth to try again. The caller may have the mmap lock of `own`.
+    #[inline(never)]
     pub(super) fn drop_unneeded(&self, own: Option<ObjAddr>) -> bool {
         let (platform, known) = (self.platform(), &self.table().unneeded);
         let _lock = WriteLock::lock(platform, &known.lock);
@@ -134,6 +135,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         waits
     }
 
+    #[inline(never)]
     fn take_unneeded(&self, own: Option<ObjAddr>) -> Found {
         let (platform, mut found, mut id) = (self.platform(), Found::default(), 0);
         while found.gone < ENOUGH {
@@ -159,6 +161,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
 
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// Takes some of a space, whose mmap lock the caller may have.
+    #[inline(never)]
     fn take_its_unneeded(&self, host: &dyn HostTable, locked: bool, found: &mut Found) {
         let lock = match locked {
             true => None,

@@ -343,7 +343,10 @@ fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {
 /// How many pages a kernel with such parameters gives in bulk: where it writes down who has each
 /// page, one at a time (`alloc_pages_bulk_noprof` with `page_owner_inited`).
 fn bulk_most(parameters: &str) -> u32 {
-    match parameters.split_whitespace().any(|one| one == "page_owner=on") {
+    match parameters
+        .split_whitespace()
+        .any(|one| one == "page_owner=on")
+    {
         true => 1,
         false => AREA,
     }
