@@ -18,6 +18,7 @@
 use super::flags::VmFlags;
 use super::host::HostTable;
 use super::huge::around;
+use super::huge::has_huge_room;
 use super::huge::DIRECT;
 use super::huge::HUGE_PAGES;
 use super::page_table::Entry;
@@ -61,11 +62,10 @@ impl Vma<'_> {
         let refused = VmFlags::NOHUGEPAGE
             .with(VmFlags::SPECIAL)
             .with(VmFlags::HUGETLB);
-        let last = (self.end() & !(HUGE_SIZE - 1)).checked_sub(HUGE_SIZE);
         self.is_anonymous()
             && self.anon() != 0
             && !self.flags().any(refused)
-            && last.is_some_and(|last| last >= self.start())
+            && has_huge_room(self.range())
     }
 }
 

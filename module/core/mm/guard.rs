@@ -19,7 +19,6 @@ use super::host::HostTable;
 use super::page_table::entries_of;
 use super::page_table::Entry;
 use super::page_table::Level;
-use super::page_table::Table;
 use super::system::AddressSpace;
 use super::types::VirtRange;
 use super::vma::Vma;
@@ -27,7 +26,6 @@ use super::zap::Guards;
 use crate::error::Error;
 use crate::error::Result;
 use crate::platform::Platform;
-use core::convert::Infallible;
 
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// Has guards all over a part of `vma`; the pages that are there go
@@ -91,7 +89,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// Takes the guards of a range away (`madvise_guard_remove`). The caller has the mmap
     /// lock for reading.
     pub(super) fn remove_guards(&self, range: VirtRange) {
-        self.for_each_table(range, |table, part| {
+        self.tables().for_each_table(range, |table, part| {
             let _lock = table.lock(self.system.platform());
             for index in entries_of(part) {
                 if table.get(index).is_guard() {
@@ -105,25 +103,9 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// Whether there is a guard in a range.
     pub(super) fn has_guards(&self, range: VirtRange) -> bool {
         let mut found = false;
-        self.for_each_table(range, |table, part| {
+        self.tables().for_each_table(range, |table, part| {
             found |= entries_of(part).any(|index| table.get(index).is_guard());
         });
         found
-    }
-
-    /// Calls `each` with every table of pages in a range and the part that it covers.
-    fn for_each_table(&self, range: VirtRange, mut each: impl FnMut(Table<'m>, VirtRange)) {
-        let tables = self.tables();
-        let Ok(()) = tables.for_each_pmd(range.start.0, range.end.0, |pmd, part| {
-            for piece in Level::Pmd.parts(part) {
-                let entry = pmd.get(Level::Pmd.index(piece.start));
-                if entry.is_table() {
-                    if let Ok(table) = self.system.table_in(entry.pfn()) {
-                        each(table, piece);
-                    }
-                }
-            }
-            Ok::<(), Infallible>(())
-        });
     }
 }

@@ -118,6 +118,12 @@ pub(super) fn around(addr: VirtAddr) -> VirtRange {
     VirtRange::new(start, start.saturating_add(HUGE_SIZE))
 }
 
+/// Whether 2 MiB that begin on a border lie in a range (`thp_vma_suitable_order` of its last ones).
+pub(super) fn has_huge_room(range: VirtRange) -> bool {
+    let last = (range.end.0 & !(HUGE_SIZE - 1)).checked_sub(HUGE_SIZE);
+    last.is_some_and(|last| last >= range.start.0)
+}
+
 impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
     /// Whether 2 MiB may be mapped here (`thp_vma_allowable_order`,
     /// `thp_vma_suitable_order`).

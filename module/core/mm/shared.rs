@@ -52,7 +52,6 @@ use crate::platform::Platform;
 use crate::slab::ObjAddr;
 use crate::slab::ObjRequest;
 use crate::trace::FaultKind;
-use core::convert::Infallible;
 use core::ops::Range;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
@@ -148,19 +147,11 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
             return;
         };
         let mut gone = 0u64;
-        let Ok(()) = self
-            .tables_of(cells)
-            .for_each_pmd(start.0, end.0, |pmd, range| {
-                for part in Level::Pmd.parts(range) {
-                    let entry =
-                        Some(pmd.get(Level::Pmd.index(part.start))).filter(|it| it.is_table());
-                    if let Some(table) = entry.and_then(|it| self.table_in(it.pfn()).ok()) {
-                        gone = gone.wrapping_add(self.empty_pages(table, entries_of(part)));
-                    }
-                    self.platform().cond_resched();
-                }
-                Ok::<(), Infallible>(())
-            });
+        let range = VirtRange::new(start.0, end.0);
+        self.tables_of(cells).for_each_table(range, |table, part| {
+            gone = gone.wrapping_add(self.empty_pages(table, entries_of(part)));
+            self.platform().cond_resched();
+        });
         cells.pages.fetch_sub(gone, Relaxed);
         if cells.promised.load(Relaxed) == 0 {
             self.account(-(gone as i64));

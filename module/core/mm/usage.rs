@@ -4,9 +4,9 @@
 //! `pagemap` tell it.
 
 use super::flags::VmFlags;
+use super::huge::has_huge_room;
 use super::page_table::Entry;
 use super::page_table::Translation;
-use super::page_table::HUGE_SIZE;
 use super::rss::Rss;
 use super::system::AddressSpace;
 use super::types::VirtAddr;
@@ -230,11 +230,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             ThpMode::Madvise => vma.flags.has(VmFlags::HUGEPAGE),
             ThpMode::Never => false,
         };
-        let last = (vma.range.end.0 & !(HUGE_SIZE - 1)).checked_sub(HUGE_SIZE);
-        wanted
-            && vma.file == 0
-            && !vma.flags.has(VmFlags::NOHUGEPAGE)
-            && last.is_some_and(|last| last >= vma.range.start.0)
+        wanted && vma.file == 0 && !vma.flags.has(VmFlags::NOHUGEPAGE) && has_huge_room(vma.range)
     }
 
     /// Looks an address up. A VMA is told to `of` while it is there, and with it the file

@@ -24,6 +24,7 @@ use crate::phys::Pfn;
 use crate::phys::PAGE_SIZE;
 use crate::platform::Platform;
 use crate::slab::SlabAllocator;
+use core::convert::Infallible;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
@@ -321,6 +322,25 @@ impl<'a, 'm: 'a, P: Platform> Tables<'a, 'm, P> {
             }
         }
         Ok(())
+    }
+
+    /// Calls `each` with every table of pages in a range and the part that it covers.
+    pub(in super::super) fn for_each_table(
+        &self,
+        range: VirtRange,
+        mut each: impl FnMut(Table<'m>, VirtRange),
+    ) {
+        let Ok(()) = self.for_each_pmd(range.start.0, range.end.0, |pmd, part| {
+            for piece in Level::Pmd.parts(part) {
+                let entry = pmd.get(Level::Pmd.index(piece.start));
+                if entry.is_table() {
+                    if let Ok(table) = self.system.table_in(entry.pfn()) {
+                        each(table, piece);
+                    }
+                }
+            }
+            Ok::<(), Infallible>(())
+        });
     }
 
     /// See [`AddressSpace::page_at`].
