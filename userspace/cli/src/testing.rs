@@ -12,6 +12,9 @@ use shadowmm_client::mm::Tree;
 use shadowmm_client::mm::Vma;
 use shadowmm_client::mm::VmaFlags;
 use shadowmm_client::MapSource;
+use shadowmm_client::Page;
+use shadowmm_client::PageOwner;
+use shadowmm_client::PageState;
 use shadowmm_client::RegionSource;
 use shadowmm_client::Stage;
 use shadowmm_client::Status;
@@ -40,6 +43,23 @@ pub fn status() -> Status {
         host_descriptor_size: 64,
         stage_ns: [1_000, 20_000, 300_000, 40_000, 5_000],
         crash_refusal: None,
+    }
+}
+
+/// A page of node 1 that is given out, with so many references.
+pub fn page(pfn: u64, count: u32) -> Page {
+    Page {
+        pfn,
+        state: PageState::Allocated,
+        head_pfn: pfn,
+        head_state: PageState::Allocated,
+        order: 0,
+        nid: 1,
+        zone: 3,
+        section: 7,
+        count,
+        owner: PageOwner::Kernel,
+        host_pfn: None,
     }
 }
 

@@ -13,6 +13,9 @@ use serde::Serialize;
 use shadowmm_client::Device;
 use shadowmm_client::Resource;
 
+/// What the crash kernel's reservation is called.
+pub const CRASH_KERNEL: &str = "Crash kernel";
+
 /// The resources.
 #[derive(Debug, Serialize)]
 pub struct IomemReport {
@@ -30,7 +33,7 @@ impl IomemReport {
     /// The crash kernel's reservation, if there is one.
     pub fn crash_kernel(&self) -> Option<&Resource> {
         let mut resources = self.resources.iter();
-        resources.find(|resource| resource.name == "Crash kernel")
+        resources.find(|resource| resource.name == CRASH_KERNEL)
     }
 }
 
@@ -73,7 +76,7 @@ pub mod tests {
         IomemReport {
             resources: vec![
                 resource(0x100000, 0x3ffffff, 0, "System RAM"),
-                resource(0x1000000, 0x1ffffff, 1, "Crash kernel"),
+                resource(0x1000000, 0x1ffffff, 1, CRASH_KERNEL),
             ],
         }
     }

@@ -2,6 +2,7 @@
 
 //! `shadowmm memblock`: all memory, and what of it has a use already.
 
+use super::iomem::CRASH_KERNEL;
 use crate::context::Context;
 use crate::context::Report;
 use crate::error::Result;
@@ -32,8 +33,6 @@ const FLAGS: [&str; 6] = [
     "rsrv_kern",
 ];
 
-/// What the resource is called.
-const CRASH_KERNEL: &str = "Crash kernel";
 const KDUMP: &str = "When a kernel crashes, kexec boots a second one in such memory, which nobody else has touched, and that saves the state of the first.";
 
 /// The two arrays.

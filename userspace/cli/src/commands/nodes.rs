@@ -68,13 +68,20 @@ impl NodesReport {
     fn zonelist(&self, node: &Node) -> String {
         let mut entries = Vec::new();
         for &nid in &node.fallback {
-            let its = |zone: &&Zone| zone.nid == nid && zone.present_pages > 0;
-            let mut zones: Vec<&Zone> = self.zones.iter().filter(its).collect();
-            zones.sort_by_key(|zone| Reverse(zone.zone));
+            let zones = in_zonelist(&self.zones, nid);
             entries.extend(zones.iter().map(|zone| format!("{nid}:{}", zone.name)));
         }
         entries.join(" ")
     }
+}
+
+/// The zones of a node as they stand in zonelists: those that have RAM, the highest kind first
+/// (`build_zonerefs_node`).
+pub fn in_zonelist(zones: &[Zone], nid: i32) -> Vec<&Zone> {
+    let its = |zone: &&Zone| zone.nid == nid && zone.present_pages > 0;
+    let mut zones: Vec<&Zone> = zones.iter().filter(its).collect();
+    zones.sort_by_key(|zone| Reverse(zone.zone));
+    zones
 }
 
 fn join(numbers: &[impl ToString]) -> String {

@@ -117,8 +117,6 @@ mod tests {
     use shadowmm_client::mm::Vma;
     use shadowmm_client::mm::VmaFlags;
     use shadowmm_client::mm::WalkLevel;
-    use shadowmm_client::PageOwner;
-    use shadowmm_client::PageState;
 
     const TABLE: u64 = 0x67;
 
@@ -150,19 +148,7 @@ mod tests {
             ],
             pfn,
         };
-        let page = pfn.map(|pfn| Page {
-            pfn,
-            state: PageState::Allocated,
-            head_pfn: pfn,
-            head_state: PageState::Allocated,
-            order: 0,
-            nid: 1,
-            zone: 3,
-            section: 7,
-            count,
-            owner: PageOwner::Kernel,
-            host_pfn: None,
-        });
+        let page = pfn.map(|pfn| testing::page(pfn, count));
         Walked::new(walk, page, None, None)
     }
 

@@ -5,6 +5,7 @@
 use super::Facts;
 use crate::commands::buddy::BuddyReport;
 use crate::commands::compare::CompareReport;
+use crate::commands::nodes::in_zonelist;
 use crate::commands::page::zone_name;
 use crate::commands::status::source_text;
 use crate::context::Report;
@@ -21,7 +22,6 @@ use crate::render::Table;
 use shadowmm_client::Stage;
 use shadowmm_client::PAGE_SIZE;
 use shadowmm_core::sparse::SECTIONS_PER_ROOT;
-use std::cmp::Reverse;
 
 /// Rows of a table that a screen has room for.
 const ROWS: usize = 10;
@@ -298,15 +298,10 @@ fn zones(facts: &Facts, screen: &mut Screen) {
     screen.para("One of the kernel's own (GFP_KERNEL) leaves out Movable.");
 }
 
-/// The zones of a zonelist, in order: the nodes of its fallback, in each the highest zone first
-/// (`build_zonelists`).
+/// The zones of a zonelist, in order: node by node of its fallback (`build_zonelists`).
 fn zonelist(facts: &Facts, fallback: &[i32]) -> String {
     let nodes = fallback.iter().filter_map(|&nid| {
-        let zones = facts.zones.zones.iter();
-        let mut zones: Vec<_> = zones
-            .filter(|zone| zone.nid == nid && zone.managed_pages > 0 && zone.present_pages > 0)
-            .collect();
-        zones.sort_by_key(|zone| Reverse(zone.zone));
+        let zones = in_zonelist(&facts.zones.zones, nid);
         let names: Vec<&str> = zones.iter().map(|zone| zone.name.as_str()).collect();
         (!names.is_empty()).then(|| format!("{} of node {nid}", names.join(", ")))
     });

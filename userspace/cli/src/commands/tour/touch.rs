@@ -240,8 +240,6 @@ impl FirstTouch {
 pub mod tests {
     use super::*;
     use crate::testing;
-    use shadowmm_client::PageOwner;
-    use shadowmm_client::PageState;
 
     const NAMES: [&str; 4] = ["pgd", "pud", "pmd", "pte"];
 
@@ -263,22 +261,6 @@ pub mod tests {
         }
     }
 
-    pub fn page(pfn: u64, count: u32) -> Page {
-        Page {
-            pfn,
-            state: PageState::Allocated,
-            head_pfn: pfn,
-            head_state: PageState::Allocated,
-            order: 0,
-            nid: 1,
-            zone: 3,
-            section: 7,
-            count,
-            owner: PageOwner::Kernel,
-            host_pfn: None,
-        }
-    }
-
     pub fn sample() -> FirstTouch {
         let look = |rss: u64, tables: u64, walk: Walk| {
             let mut space = testing::space(13);
@@ -295,7 +277,7 @@ pub mod tests {
             byte: 0,
             read,
             written: look(1, 4, walk(&[7, 7, 7, 0x1_2345_6067], Some(123_456))),
-            page: Some(page(123_456, 1)),
+            page: Some(testing::page(123_456, 1)),
             further: look(513, 5, walk(&[7, 7, 0xe7], Some(65536))),
             cosmos: false,
         }
