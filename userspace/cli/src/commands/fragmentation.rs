@@ -4,6 +4,7 @@
 //! migrate type by migrate type, and what caused it.
 
 use super::buddy::ORDERS;
+use super::cosmos;
 use crate::context::Context;
 use crate::context::Report;
 use crate::error::Result;
@@ -15,12 +16,16 @@ use serde::Serialize;
 use shadowmm_client::Device;
 use shadowmm_client::Fallback;
 use shadowmm_client::Fragmentation;
+use shadowmm_core::allocator::AllocatorKind;
 
 /// The indices, and the fallbacks.
 #[derive(Debug, Serialize)]
 pub struct FragmentationReport {
     zones: Vec<Part>,
     fallbacks: Vec<Fallback>,
+    /// Who has the pages, where that is known.
+    #[serde(skip)]
+    allocator: Option<AllocatorKind>,
 }
 
 /// The free memory of a zone, or of one type in it.
@@ -57,6 +62,7 @@ impl FragmentationReport {
         Ok(Self {
             zones: device.fragmentation()?.iter().map(Part::of).collect(),
             fallbacks: device.fallbacks()?,
+            allocator: cosmos::allocator(device)?,
         })
     }
 
@@ -124,9 +130,16 @@ impl Report for FragmentationReport {
              fragmentation; - where it would not.",
         );
         self.table(|part| &part.fragmentation_index).print(screen);
-        screen.blank();
-        screen.heading("Page blocks claimed and blocks stolen from other types");
-        self.print_fallbacks(screen);
+        if self.allocator != Some(AllocatorKind::Cosmos) {
+            screen.blank();
+            screen.heading("Page blocks claimed and blocks stolen from other types");
+            self.print_fallbacks(screen);
+        }
+        cosmos::note(
+            self.allocator,
+            "the indices are those of its areas' free blocks, added up for each zone. It knows no types, so nothing is taken from another one.",
+            screen,
+        );
     }
 }
 
@@ -166,6 +179,7 @@ mod tests {
                 claimed,
                 stolen: 0,
             }],
+            allocator: None,
         }
     }
 
@@ -187,5 +201,17 @@ mod tests {
         assert!(text.contains("all"), "{text}");
         assert!(!text.contains("Unmovable"), "{text}");
         assert!(text.contains("page blocks of its own type"), "{text}");
+    }
+
+    #[test]
+    fn who_knows_no_types_has_taken_nothing_from_another() {
+        let cosmos = FragmentationReport {
+            allocator: Some(AllocatorKind::Cosmos),
+            ..sample(3)
+        };
+        testing::fits(&cosmos);
+        let text = testing::text(&cosmos, 400);
+        assert!(text.contains("It knows no types"), "{text}");
+        assert!(!text.contains("claimed"), "{text}");
     }
 }

@@ -28,6 +28,7 @@ use shadowmm_client::Cache;
 use shadowmm_client::CacheNode;
 use shadowmm_client::Constructor;
 use shadowmm_client::Device;
+use shadowmm_client::ObjectsBy;
 use shadowmm_client::PAGE_SIZE;
 
 /// Boxes that one line of the picture has.
@@ -39,6 +40,9 @@ pub struct CacheDetails {
     #[serde(flatten)]
     named: Named,
     nodes: Vec<CacheNode>,
+    /// Who makes its objects of pages.
+    #[serde(skip)]
+    by: ObjectsBy,
 }
 
 impl CacheDetails {
@@ -55,13 +59,15 @@ impl CacheDetails {
         let cache = cache.ok_or_else(|| Error::failed("the cache has just been destroyed"))?;
         let mut nodes = device.cache_nodes()?;
         nodes.retain(|node| node.cache == number);
-        Ok(Self::new(cache, nodes))
+        let by = device.slab_layer()?.by;
+        Ok(Self::new(cache, nodes, by))
     }
 
-    fn new(cache: Cache, nodes: Vec<CacheNode>) -> Self {
+    fn new(cache: Cache, nodes: Vec<CacheNode>, by: ObjectsBy) -> Self {
         Self {
             named: cache.into(),
             nodes,
+            by,
         }
     }
 
@@ -101,6 +107,10 @@ impl CacheDetails {
             bytes(slab.saturating_sub(objects)),
             percent(slab.saturating_sub(objects), slab),
         ));
+        if self.by == ObjectsBy::Kmsob {
+            screen.blank();
+            screen.warning("Cosmos's containers make the objects (objects=kmsob). All caches of a size share the containers of that size, so a cache that was made has objects but no slab; a slab is a block of a container, and its first block has fewer objects, for the container itself is there. 'shadowmm cosmos' shows them.");
+        }
     }
 
     /// The slabs on each node, as boxes, and what CPUs keep.
@@ -276,7 +286,7 @@ pub mod tests {
     pub fn sample(slabs: u64) -> CacheDetails {
         let cache = cache(7, "inode_cache", slabs);
         let nodes = nodes(&cache);
-        CacheDetails::new(cache, nodes)
+        CacheDetails::new(cache, nodes, ObjectsBy::Slab)
     }
 
     #[test]
@@ -291,6 +301,16 @@ pub mod tests {
                  nodes[].partial_slabs nodes[].empty_slabs nodes[].total_objects nodes[].objects"
             ),
         );
+    }
+
+    #[test]
+    fn blocks_of_containers_are_not_taken_for_slabs() {
+        let mut details = sample(3);
+        assert!(!testing::text(&details, 80).contains("Cosmos"));
+        details.by = ObjectsBy::Kmsob;
+        testing::fits(&details);
+        let text = testing::text(&details, 400);
+        assert!(text.contains("a slab is a block of a container"), "{text}");
     }
 
     #[test]
