@@ -90,7 +90,7 @@ mod pageblock;
 mod pageset;
 mod pcp;
 pub(crate) mod pieces;
-mod poison;
+pub(crate) mod poison;
 mod policy;
 mod reclaim;
 mod slowpath;

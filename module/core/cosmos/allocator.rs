@@ -28,6 +28,7 @@ use super::lists::DivideMerge;
 use super::lookup;
 use crate::buddy::gfp;
 use crate::buddy::pieces;
+use crate::buddy::poison;
 use crate::buddy::AllocRequest;
 use crate::buddy::BlockInfo;
 use crate::buddy::FreeReport;
@@ -93,6 +94,7 @@ where
     /// Takes a block (`mm_division_pages`). See [`PageAllocator::alloc`].
     fn division_pages(&self, request: &AllocRequest) -> Result<Pfn> {
         let taken = self.divpages_fmwk(request)?;
+        poison::unpoison(self.platform, self.memory, taken.pfn, request.order);
         if request.gfp.has(gfp::__GFP_ZERO) {
             let range = PhysRange::new(taken.pfn.addr(), request.order.pages().bytes());
             if let Err(error) = self.memory.zero(range) {
@@ -170,6 +172,7 @@ where
             if !page.put_testzero() {
                 return Ok(None);
             }
+            poison::poison(self.platform, self.memory, pfn, order);
             area.lists.take_back(page, order);
             area.merge(pfn, page, order);
             Ok(Some(order))
@@ -202,6 +205,7 @@ where
             }
             lists.max += order.pages();
             zone.add_managed(order.pages());
+            poison::poison(self.platform, self.memory, pfn, order);
             self.locked(area, &mut lists).merge(pfn, page, order);
         }
         self.count_freed(order);

@@ -11,6 +11,7 @@ mod boot;
 mod machine;
 mod model;
 mod pieces;
+mod poison;
 mod refusals;
 mod seam;
 mod validate;
