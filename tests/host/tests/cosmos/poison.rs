@@ -6,8 +6,8 @@ use crate::machine::*;
 use crate::world::*;
 use shadowmm_core::buddy::gfp::GFP_KERNEL;
 use shadowmm_core::page::ZoneType;
-use shadowmm_core::phys::PhysAddr;
 use shadowmm_core::phys::Pfn;
+use shadowmm_core::phys::PhysAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
 const PAGES: u64 = 4096;
