@@ -83,6 +83,8 @@ pub fn unpoison<P: Platform>(platform: &P, memory: &Region<'_>, pfn: Pfn, order:
 fn poison_pages<P: Platform>(platform: &P, memory: &Region<'_>, pfn: Pfn, pages: Pages) {
     let range = PhysRange::new(pfn.addr(), pages.bytes());
     if platform.poisons_pages() {
+        // Of a slab's pages, what were free objects is watched already.
+        memory.watch(platform, range, false);
         memory.fill_poison(range);
     }
     memory.watch(platform, range, true);
