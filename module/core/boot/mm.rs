@@ -146,6 +146,7 @@ impl<'m, P: Platform> Mm<'m, P> {
         let pool = self.kmsob.as_ref()?;
         Some(Kmsob {
             pages: self.allocator(),
+            platform: &self.platform,
             memory: self.region,
             pool,
         })

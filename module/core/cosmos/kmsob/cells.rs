@@ -104,12 +104,17 @@ impl KmbextCells {
     pub(super) const SIZE: u64 = core::mem::size_of::<Self>() as u64;
 }
 
+impl FreobjhCells {
+    /// What it takes, in bytes.
+    pub(super) const SIZE: u64 = core::mem::size_of::<Self>() as u64;
+}
+
 impl KmsobCells {
     /// What it takes, in bytes.
     pub(super) const SIZE: u64 = core::mem::size_of::<Self>() as u64;
 }
 
-const _: () = assert!(core::mem::size_of::<FreobjhCells>() as u64 <= FREOBJH_SIZE);
+const _: () = assert!(FreobjhCells::SIZE <= FREOBJH_SIZE);
 const _: () = assert!(KmbextCells::SIZE % 8 == 0 && KmsobCells::SIZE % 8 == 0);
 
 impl FreobjhCells {

@@ -17,6 +17,7 @@
 //!       cells.rs       the headers in the pages
 //!       pages.rs       blocks from the page allocator, whichever that is, and back
 //!       links.rs       lists of blocks through their descriptors
+//!       watch.rs       free objects, where KASAN watches
 //! shrink.rs      extensions that nobody uses go back
 //! walk.rs        over all blocks of a size, with the lock held for a few at a time
 //! tally.rs       what there is of a cache; alive.rs for one that can't be destroyed
@@ -110,6 +111,7 @@ mod shrink;
 mod tally;
 mod validate;
 mod walk;
+mod watch;
 
 pub use layout::Layout;
 pub use layout::SizeIndex;
@@ -131,6 +133,8 @@ use owner::Owner;
 pub struct Kmsob<'a, P: Platform, A> {
     /// Where blocks come from and go to.
     pub pages: A,
+    /// Who watches memory that is nobody's.
+    pub platform: &'a P,
     /// The memory.
     pub memory: &'a Region<'a>,
     /// The head.

@@ -50,6 +50,7 @@ impl<'l, P: Platform, A: PageAllocator> Locked<'l, P, A> {
         cells::add(&block.cells.used, 1);
         cells::sub(&container.cells.fobjnr, 1);
         self.count_taken(container, owner, 1)?;
+        self.given_out(&block, index);
         Ok(Some(block.object(index)))
     }
 
@@ -81,6 +82,7 @@ impl<'l, P: Platform, A: PageAllocator> Locked<'l, P, A> {
         let next = container.cells.frelst.load(Relaxed);
         self.free_header(block, index)?.init(object, next);
         container.cells.frelst.store(object, Relaxed);
+        self.given_back(block, index);
         Ok(())
     }
 

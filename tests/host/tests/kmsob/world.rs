@@ -82,6 +82,7 @@ impl Machine {
     pub fn pool(&self) -> Pool<'_> {
         Kmsob {
             pages: self.allocator(),
+            platform: &self.cosmos.world.platform,
             memory: &self.cosmos.world.memory,
             pool: &self.pool,
         }
