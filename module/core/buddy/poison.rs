@@ -64,7 +64,7 @@ where
 
 /// A block has been taken from its owner, whoever has the pages now.
 #[inline(always)]
-pub fn poison<P: Platform>(platform: &P, memory: &Region<'_>, pfn: Pfn, order: PageOrder) {
+pub(crate) fn poison<P: Platform>(platform: &P, memory: &Region<'_>, pfn: Pfn, order: PageOrder) {
     if P::WATCHES || platform.poisons_pages() {
         poison_pages(platform, memory, pfn, order.pages());
     }
@@ -72,7 +72,7 @@ pub fn poison<P: Platform>(platform: &P, memory: &Region<'_>, pfn: Pfn, order: P
 
 /// A block is given out, whoever had the pages.
 #[inline(always)]
-pub fn unpoison<P: Platform>(platform: &P, memory: &Region<'_>, pfn: Pfn, order: PageOrder) {
+pub(crate) fn unpoison<P: Platform>(platform: &P, memory: &Region<'_>, pfn: Pfn, order: PageOrder) {
     if P::WATCHES || platform.poisons_pages() {
         unpoison_pages(platform, memory, pfn, order.pages());
     }
