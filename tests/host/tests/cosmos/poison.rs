@@ -2,9 +2,9 @@
 
 //! buddy/poison.rs with Cosmos's manager: its free pages are filled, too.
 
-use crate::machine::*;
 use crate::world::*;
 use shadowmm_core::buddy::gfp::GFP_KERNEL;
+use shadowmm_core::buddy::PageAllocator;
 use shadowmm_core::page::ZoneType;
 use shadowmm_core::phys::Pfn;
 use shadowmm_core::phys::PhysAddr;
