@@ -104,11 +104,6 @@ impl KmbextCells {
     pub(super) const SIZE: u64 = core::mem::size_of::<Self>() as u64;
 }
 
-impl FreobjhCells {
-    /// What it takes, in bytes.
-    pub(super) const SIZE: u64 = core::mem::size_of::<Self>() as u64;
-}
-
 impl KmsobCells {
     /// What it takes, in bytes.
     pub(super) const SIZE: u64 = core::mem::size_of::<Self>() as u64;
@@ -118,6 +113,9 @@ const _: () = assert!(FreobjhCells::SIZE <= FREOBJH_SIZE);
 const _: () = assert!(KmbextCells::SIZE % 8 == 0 && KmsobCells::SIZE % 8 == 0);
 
 impl FreobjhCells {
+    /// What it takes, in bytes.
+    pub(super) const SIZE: u64 = core::mem::size_of::<Self>() as u64;
+
     /// Makes this the header of the free object at `address`, before `next`
     /// (`freobjh_t_init`).
     pub(super) fn init(&self, address: u64, next: u64) {
