@@ -9,6 +9,7 @@
 //! render/       how things look: width, colour, tables, units
 //! context.rs    what every command is given
 //! error.rs      what happened, and what to do about it
+//! interrupt.rs  signals, where something has to be put back first
 //! ```
 //!
 //! Each report is one model, which is printed as text or written as JSON.
@@ -22,6 +23,7 @@ mod flag_names;
 mod fragmentation;
 mod gfp;
 mod host;
+mod interrupt;
 mod render;
 mod slab_flags;
 #[cfg(test)]

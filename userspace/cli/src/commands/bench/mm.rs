@@ -24,6 +24,7 @@ use crate::context::Report;
 use crate::error::Error;
 use crate::error::Result;
 use crate::host;
+use crate::interrupt;
 use crate::render::Screen;
 use areas::Area;
 use areas::Own;
@@ -339,6 +340,7 @@ pub fn mm(context: &Context, args: &BenchOptions) -> Result<()> {
         bare: true,
         ..WindowConfig::default()
     })?;
+    interrupt::catch();
     let fault_around = FaultAround::new(&context.root);
     let mut rows = Vec::new();
     let mut missing = Vec::new();
@@ -389,6 +391,7 @@ pub fn mm(context: &Context, args: &BenchOptions) -> Result<()> {
     }
     drop(fault_around);
     for (shape, vmas, blocks) in LOOKUPS {
+        interrupt::check()?;
         let measured = lookups(&device, vmas, few(blocks, args.quick))?;
         let ticks = Ticks {
             shadow: &measured.shadow,
@@ -438,6 +441,7 @@ fn measure(
         shadowed.has_room(FORKED)?;
     }
     for _ in 0..blocks {
+        interrupt::check()?;
         all[0].push(shape.run(&shadowed, other)?);
         all[1].push(shape.run(&Own, other)?);
     }

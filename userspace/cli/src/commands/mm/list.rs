@@ -176,6 +176,14 @@ pub(super) fn printable(comm: &str) -> String {
     comm.replace(char::is_control, "?")
 }
 
+/// Lines of a text that has names in it, of processes or files; its tabs stay.
+fn printable_lines(text: &str, screen: &mut Screen) {
+    for line in text.lines() {
+        let parts: Vec<_> = line.split('\t').map(printable).collect();
+        screen.line(&parts.join("\t"));
+    }
+}
+
 /// A text about an address space.
 #[derive(Debug, Serialize)]
 pub struct Text {
@@ -200,9 +208,7 @@ impl Text {
 
 impl Report for Text {
     fn print(&self, screen: &mut Screen) {
-        for line in self.text.lines() {
-            screen.line(line);
-        }
+        printable_lines(&self.text, screen);
     }
 }
 
@@ -216,9 +222,7 @@ struct Maps {
 
 impl Report for Maps {
     fn print(&self, screen: &mut Screen) {
-        for line in self.text.lines() {
-            screen.line(line);
-        }
+        printable_lines(&self.text, screen);
     }
 }
 
@@ -300,6 +304,15 @@ mod tests {
         assert!(text
             .contains("1 GiB are promised (Committed_AS), CommitLimit is 100 MiB, which mode 0"));
         assert!(text.contains("has killed 3 times"));
+    }
+
+    #[test]
+    fn names_in_a_text_say_nothing_to_a_terminal() {
+        let text = "Name:\tpy\x1b]0;thon\x073\nVmPeak:\t  12 kB\n".to_owned();
+        assert_eq!(
+            testing::text(&Text { id: 7, text }, 80),
+            "Name:\tpy?]0;thon?3\nVmPeak:\t  12 kB\n"
+        );
     }
 
     #[test]

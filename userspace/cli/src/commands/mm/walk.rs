@@ -5,7 +5,7 @@
 use super::entry;
 use super::next;
 use super::next::Next;
-use crate::commands::page::zone_name;
+use crate::commands::page::PageReport;
 use crate::context::Context;
 use crate::context::Report;
 use crate::error::Result;
@@ -23,7 +23,7 @@ use shadowmm_client::Page;
 pub struct Walked {
     #[serde(flatten)]
     walk: Walk,
-    page: Option<Page>,
+    page: Option<PageReport>,
     #[serde(serialize_with = "next::name")]
     next: Next,
 }
@@ -44,7 +44,7 @@ impl Walked {
         Self {
             next: Next::of(&walk, page.as_ref(), space, file),
             walk,
-            page,
+            page: page.map(PageReport::from),
         }
     }
 
@@ -98,11 +98,12 @@ impl Report for Walked {
             table.print(screen);
             screen.para(&self.legend());
         }
-        if let (Some(pfn), Some(page)) = (&walk.pfn, &self.page) {
+        if let (Some(pfn), Some(report)) = (&walk.pfn, &self.page) {
+            let page = report.page();
             screen.para(&format!(
                 "The page is PFN {pfn}, node {}, zone {}, {} to it.",
                 page.nid,
-                zone_name(page.zone),
+                report.zone_name(),
                 plural(page.count.into(), "reference")
             ));
         }
@@ -164,8 +165,8 @@ mod tests {
             &sample(RW, WRITTEN, 1),
             "addr levels levels[].entry levels[].index levels[].name levels[].table_pfn mapped next \
              page page.count page.head_pfn page.head_state page.host_pfn page.nid page.order \
-             page.owner page.pfn page.section page.state page.zone pfn vma vma.anon vma.end vma.file \
-             vma.flags vma.pgoff vma.start",
+             page.owner page.pfn page.section page.state page.zone page.zone_name pfn vma vma.anon vma.end \
+             vma.file vma.flags vma.pgoff vma.start",
         );
     }
 

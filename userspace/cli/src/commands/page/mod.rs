@@ -56,6 +56,16 @@ impl From<Page> for PageReport {
 }
 
 impl PageReport {
+    /// The page itself.
+    pub fn page(&self) -> &Page {
+        &self.page
+    }
+
+    /// Its zone's name.
+    pub fn zone_name(&self) -> &'static str {
+        self.zone_name
+    }
+
     /// What the page is, in a sentence's rest.
     pub fn what(&self) -> String {
         let page = &self.page;

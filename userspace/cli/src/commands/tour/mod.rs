@@ -415,7 +415,7 @@ mod tests {
         const SPACE: &str = "brk comm data_vm_pages faults_mmap_lock faults_vma_lock hiwater_rss_pages hiwater_vm_pages id locked_vm_pages maj_flt map_count min_flt mmap_base oom_score_adj pgtables_bytes pid rss_anon_pages rss_file_pages rss_shmem_pages stack_vm_pages start_brk start_stack total_vm_pages tree window_end window_start";
         const VMA: &str = "anon end file flags pgoff start";
         const PAGE: &str =
-            "count head_pfn head_state host_pfn nid order owner pfn section state zone";
+            "count head_pfn head_state host_pfn nid order owner pfn section state zone zone_name";
         const HAS: &str = "pfn references space_id table_pfn writable";
         let of = |path: &str, keys: &str| -> String {
             let all = keys.split_whitespace();

@@ -9,7 +9,7 @@ use super::window::open;
 use super::window::resident;
 use super::window::Touch;
 use super::window::WINDOW;
-use crate::commands::page::zone_name;
+use crate::commands::page::PageReport;
 use crate::context::Report;
 use crate::error::Result;
 use crate::render::bytes;
@@ -24,7 +24,6 @@ use shadowmm_client::mm::Walk;
 use shadowmm_client::mm::WalkLevel;
 use shadowmm_client::mm::Window;
 use shadowmm_client::Device;
-use shadowmm_client::Page;
 
 /// What is mapped.
 const SIZE: u64 = 64 << 20;
@@ -59,7 +58,7 @@ pub struct FirstTouch {
     read: Look,
     written: Look,
     /// The page that was written to.
-    page: Option<Page>,
+    page: Option<PageReport>,
     /// After a write to 2 MiB that nobody had read.
     further: Look,
     /// Whether the pages are the manager's after Cosmos.
@@ -95,7 +94,7 @@ impl FirstTouch {
             byte,
             read,
             written,
-            page,
+            page: page.map(PageReport::from),
             further: look(&window, further)?,
             cosmos: !device.areas()?.is_empty(),
         })
@@ -199,11 +198,11 @@ impl Report for FirstTouch {
             false => "the buddy system",
         };
         match &self.page {
-            Some(page) if self.written.walk.pfn != self.read.walk.pfn => screen.para(&format!(
+            Some(report) if self.written.walk.pfn != self.read.walk.pfn => screen.para(&format!(
                 "The write: do_wp_page() took a page of {pages_of} in its place: PFN {}, node {}, zone {}.",
-                page.pfn,
-                page.nid,
-                zone_name(page.zone),
+                report.page().pfn,
+                report.page().nid,
+                report.zone_name(),
             )),
             _ => screen.para("The write brought no other page."),
         }
@@ -277,7 +276,7 @@ pub mod tests {
             byte: 0,
             read,
             written: look(1, 4, walk(&[7, 7, 7, 0x1_2345_6067], Some(123_456))),
-            page: Some(testing::page(123_456, 1)),
+            page: Some(testing::page(123_456, 1).into()),
             further: look(513, 5, walk(&[7, 7, 0xe7], Some(65536))),
             cosmos: false,
         }

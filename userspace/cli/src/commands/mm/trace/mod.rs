@@ -18,52 +18,18 @@ use crate::args;
 use crate::context::Context;
 use crate::error::Error;
 use crate::error::Result;
+use crate::interrupt;
 use clap::error::ErrorKind as Wrong;
 use clap::CommandFactory;
 use collect::Collector;
 use collect::Told;
 use instance::Listening;
 use nix::libc;
-use nix::sys::signal;
-use nix::sys::signal::SigHandler;
-use nix::sys::signal::Signal;
 use std::fs;
 use std::io;
 use std::io::ErrorKind;
 use std::io::Read;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
-
-static ENDED: AtomicBool = AtomicBool::new(false);
-
-extern "C" fn end(_: i32) {
-    ENDED.store(true, Relaxed);
-}
-
-/// Has signals end the trace, and a reader who has gone be an error: the instance is removed
-/// then, too.
-fn catch_signals() {
-    let handlers = [
-        (Signal::SIGINT, SigHandler::Handler(end)),
-        (Signal::SIGTERM, SigHandler::Handler(end)),
-        (Signal::SIGHUP, SigHandler::Handler(end)),
-        (Signal::SIGPIPE, SigHandler::SigIgn),
-    ];
-    for (number, handler) in handlers {
-        let flags = signal::SaFlags::empty();
-        let action = signal::SigAction::new(handler, flags, signal::SigSet::empty());
-        // SAFETY: The handler sets a flag alone.
-        let old = unsafe { signal::sigaction(number, &action) };
-        // Whoever is to outlive his terminal (nohup) does.
-        if let (Signal::SIGHUP, Ok(old)) = (number, old) {
-            if matches!(old.handler(), SigHandler::SigIgn) {
-                // SAFETY: It was so before.
-                let _ = unsafe { signal::sigaction(number, &old) };
-            }
-        }
-    }
-}
 
 /// Waits until there is something to read, or a signal has come, or for a moment: one that
 /// comes before the wait begins does not end it.
@@ -86,7 +52,7 @@ fn read(
     let mut text = [0; 4096];
     let mut is_ending = false;
     loop {
-        if !is_ending && ENDED.load(Relaxed) {
+        if !is_ending && interrupt::came() {
             is_ending = listening.stop();
             if !is_ending {
                 return Ok(());
@@ -160,7 +126,8 @@ pub fn run(context: &Context, args: &args::FaultTrace) -> Result<()> {
         true => &["mm_fault_", "mm_page_"][..],
         false => &["mm_fault_"],
     };
-    catch_signals();
+    // The instance is removed then, too.
+    interrupt::catch();
     let (mut listening, refused) = Listening::begin(&tracing, prefixes).map_err(failed)?;
     match refused {
         Some(error) => eprintln!("shadowmm: no tracing instance could be made ({error}), so events come from the trace_pipe that all share: who else reads it misses them."),

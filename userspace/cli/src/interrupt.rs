@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Signals to a command that has something to put back before it ends.
+
+use crate::error::Error;
+use crate::error::Result;
+use nix::sys::signal;
+use nix::sys::signal::SaFlags;
+use nix::sys::signal::SigAction;
+use nix::sys::signal::SigHandler;
+use nix::sys::signal::SigSet;
+use nix::sys::signal::Signal;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+static CAME: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn note(_: i32) {
+    CAME.store(true, Relaxed);
+}
+
+/// From now on a signal is noted and ends nothing by itself, and a reader who has gone is an
+/// error. A system call that was interrupted goes on, but for those that wait for files.
+pub fn catch() {
+    let handlers = [
+        (Signal::SIGINT, SigHandler::Handler(note)),
+        (Signal::SIGTERM, SigHandler::Handler(note)),
+        (Signal::SIGHUP, SigHandler::Handler(note)),
+        (Signal::SIGPIPE, SigHandler::SigIgn),
+    ];
+    for (number, handler) in handlers {
+        let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+        // SAFETY: The handler sets a flag alone.
+        let old = unsafe { signal::sigaction(number, &action) };
+        // Whoever is to outlive his terminal (nohup) does.
+        if let (Signal::SIGHUP, Ok(old)) = (number, old) {
+            if matches!(old.handler(), SigHandler::SigIgn) {
+                // SAFETY: It was so before.
+                let _ = unsafe { signal::sigaction(number, &old) };
+            }
+        }
+    }
+}
+
+/// Whether one has come since.
+pub fn came() -> bool {
+    CAME.load(Relaxed)
+}
+
+/// An error, if one has come since.
+pub fn check() -> Result<()> {
+    match came() {
+        true => Err(Error::failed("interrupted by a signal")),
+        false => Ok(()),
+    }
+}
