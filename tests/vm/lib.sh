@@ -147,11 +147,17 @@ raced() {
     fi
 }
 
+# toured: the tour comes to the end of each screen, which by itself it tells of alone.
+toured() {
+    COLUMNS=1000 shadowmm tour >/tmp/toured || return
+    ! grep -B 3 'This screen ends here' /tmp/toured
+}
+
 # quiet: the kernel has complained of nothing since it was booted, but for KCSAN, whose races may be of the kernel's own, and of
 # memory that a test has it take for broken (MADV_HWPOISON), and of what a suite does `on_purpose`.
+complaints='WARNING: |BUG: |Oops|soft lockup|hung task|blocked for more than|detected (expedited )?stall|possible .* detected|refcount_t|Bad page|corruption|general protection|held blocks? could not|thread of node .* could not|UBSAN:'
 quiet() {
-    local bad='WARNING: |BUG: |Oops|soft lockup|hung task|blocked for more than|detected stalls|possible .* detected|refcount_t|Bad page|corruption|general protection|held blocks? could not|thread of node .* could not|UBSAN:'
-    ! dmesg | grep -vF -e 'BUG: KCSAN:' -e 'hardware memory corruption' ${on_purpose:+-e "$on_purpose"} | grep -E "$bad"
+    ! dmesg | grep -vF -e 'BUG: KCSAN:' -e 'hardware memory corruption' ${on_purpose:+-e "$on_purpose"} | grep -E "$complaints"
 }
 
 # areas: the pages of each CMA area that are nobody's.

@@ -21,7 +21,7 @@ whole_machine() {
         same "a block of node $node" "$node" "$(json "page alloc --node $node --order 5 --gfp GFP_HIGHUSER_MOVABLE,__GFP_THISNODE" 'r["blocks"][0]["nid"]')"
         same "the nearest of node $node is itself" "$node" "$(json nodes "r['nodes'][$node]['fallback'][0]")"
     done
-    check "the tour" shadowmm tour
+    check "the tour" toured
     check "a storm" "$files/storm" 3 500 7
     for log in "$files"/dmesg/*.log; do
         check "boot of $(basename "$log")" shadowmm boot --dmesg "$log"
