@@ -281,10 +281,24 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         &self,
         rank: impl Fn(&MmCells) -> Option<u32>,
     ) -> Option<AddressSpace<'a, 'm, P>> {
-        let table = self.table();
-        let _lock = WriteLock::lock(self.platform(), &table.lock);
+        let _lock = WriteLock::lock(self.platform(), &self.table().lock);
+        loop {
+            let space = self.least_alive(&rank)?;
+            // Who takes the last reference waits for the lock before it is gone; it has no
+            // user then, and those behind it are looked at.
+            if space.get_unless_zero() {
+                return Some(space);
+            }
+        }
+    }
+
+    /// The one of the least rank that had a user a moment ago. With the lock.
+    fn least_alive(
+        &self,
+        rank: &impl Fn(&MmCells) -> Option<u32>,
+    ) -> Option<AddressSpace<'a, 'm, P>> {
         let mut best: Option<(u32, AddressSpace<'a, 'm, P>)> = None;
-        let mut at = table.first.load(Relaxed);
+        let mut at = self.table().first.load(Relaxed);
         while at != 0 {
             let addr = ObjAddr::new(at);
             let cells: &'m MmCells = self.cells(addr).ok()?;
@@ -301,9 +315,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
             }
             at = cells.list_next.load(Relaxed);
         }
-        let (_, space) = best?;
-        // Who takes the last reference waits for the lock before it is gone.
-        space.get_unless_zero().then_some(space)
+        best.map(|(_, space)| space)
     }
 }
 

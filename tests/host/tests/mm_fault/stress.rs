@@ -169,3 +169,40 @@ fn all_at_once_by_two_mib() {
 fn all_at_once_with_shared_memory() {
     storm(ThpMode::Never, true, 3);
 }
+
+/// Who goes through all spaces misses none because of one that ends before it.
+#[test]
+fn one_that_ends_hides_none_behind_it() {
+    let machine = Machine::two_nodes();
+    // They lie behind the two in the list, so that it takes a while to find the first of those.
+    let others: Vec<Process> = (0..300).map(|_| machine.process()).collect();
+    run_on(0);
+    for _ in 0..200 {
+        let (ends, stays) = (machine.process(), machine.process());
+        let [first, last] = [&ends, &stays].map(|process| process.space.cells().id());
+        let looks = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let (ends, looks) = (&ends, &looks);
+            scope.spawn(move || {
+                run_on(1);
+                while !looks.load(Relaxed) {
+                    thread::yield_now();
+                }
+                ends.space.end(&ends.host);
+            });
+            loop {
+                let found = machine.spaces().next(first - 1);
+                let found = found.expect("the one that stays");
+                let id = found.cells().id();
+                found.put(&stays.host);
+                if id == last {
+                    break;
+                }
+                looks.store(true, Relaxed);
+            }
+        });
+        stays.exit();
+    }
+    others.into_iter().for_each(Process::exit);
+    machine.finish();
+}
