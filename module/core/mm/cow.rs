@@ -39,6 +39,18 @@ impl<P: Platform> Drop for Reference<'_, '_, '_, P> {
     }
 }
 
+impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
+    /// Whether an entry of private memory has the only reference to its page, or to its 2 MiB
+    /// (`PageAnonExclusive`). With the table's lock.
+    pub(super) fn is_sole(&self, entry: Entry) -> bool {
+        if entry.has(Entry::ZERO | Entry::FILE | Entry::PART) {
+            return false;
+        }
+        let page = self.mm.sparse.page(entry.pfn());
+        page.is_some_and(|page| page.count() == 1)
+    }
+}
+
 impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
     /// See the head of this file.
     pub(super) fn write_protected(&self, table: Table<'m>) -> Result<Mapped, Stop> {
@@ -77,11 +89,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
 
     /// Whether a private page is nobody else's (`wp_can_reuse_anon_folio`).
     fn is_alone(&self, entry: Entry) -> bool {
-        if entry.has(Entry::ZERO | Entry::FILE | Entry::PART) {
-            return false;
-        }
-        let page = self.space.system.mm.sparse.page(entry.pfn());
-        page.is_some_and(|page| page.count() == 1)
+        self.space.system.is_sole(entry)
     }
 
     /// Has a page of its own take the place of another (`wp_page_copy`). `old` keeps that

@@ -2,8 +2,17 @@
 
 //! What is mapped already gets another protection (`change_protection`).
 //!
-//! Write permission is only ever taken away here. Who gets it back finds out with his
-//! next write, which also tells whether the page is his alone.
+//! Write permission comes back where a fault would give it without a look at anything else
+//! (`can_change_pte_writable`, `can_change_pmd_writable`):
+//!
+//! ```text
+//! private     the entry has the only reference to the page
+//! shared      somebody has written to it by this entry
+//! ```
+//!
+//! All others find out with their next write, also parts of 2 MiB that others had (cow.rs). The
+//! host's entry was zapped when the permission went: the next access is a fault all the same, that
+//! enters what is here, with its neighbours. A page that is clean is not entered for writing.
 
 use super::cells::VmaCells;
 use super::flags::VmFlags;
@@ -58,7 +67,24 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         flags: VmFlags,
     ) {
         let all = |_| true;
-        self.change_range(host, range, all, &|entry| entry.protected(flags));
+        self.change_range(host, range, all, &|entry| {
+            let new = entry.protected(flags);
+            let comes_back = flags.has(VmFlags::WRITE)
+                && !new.is_writable()
+                && self.would_be_written(entry, flags);
+            match comes_back {
+                true => new.with(Entry::WRITE),
+                false => new,
+            }
+        });
+    }
+
+    /// Whether a write by an entry of a VMA with these flags needs no look at anything else.
+    fn would_be_written(&self, entry: Entry, flags: VmFlags) -> bool {
+        match flags.has(VmFlags::SHARED) {
+            true => entry.has(Entry::DIRTY),
+            false => self.system.is_sole(entry),
+        }
     }
 
     /// Forgets of the anonymous pages in a range that somebody has written to them

@@ -3,7 +3,9 @@
 //! fork: what is written stays with who has written it.
 
 use crate::world::*;
+use shadowmm_core::buddy::VmEvent;
 use shadowmm_core::mm::Advice;
+use shadowmm_core::mm::ThpMode;
 use shadowmm_core::mm::VirtAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -121,5 +123,87 @@ fn generations_of_forks() {
         }
     }
     line[12].take().unwrap().exit();
+    machine.finish();
+}
+
+/// The bit of an entry.
+const DIRTY: u64 = 1 << 6;
+
+/// Which of the first pages of a range may be written to, as far as their entries know.
+fn writable(process: &Process, at: u64, pages: u64) -> Vec<u64> {
+    let is_writable = |page: &u64| {
+        let found = process.space.page_at(VirtAddr(at + page * PAGE));
+        found.leaf.is_writable()
+    };
+    (0..pages).filter(is_writable).collect()
+}
+
+#[test]
+fn write_permission_comes_back_where_nobody_else_has_the_page() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let reuses = || process.mm.stats.vm_event(VmEvent::Pgreuse);
+    let at = process.anon(6);
+    (0..4).for_each(|page| process.write(at + page * PAGE, page));
+    // The zero page is everybody's.
+    process.read(at + 4 * PAGE);
+    for without in [PROT_READ, PROT_NONE] {
+        process.protect(at, 6, without);
+        assert_eq!(writable(&process, at, 6), []);
+        process.protect(at, 6, RW);
+        assert_eq!(writable(&process, at, 6), [0, 1, 2, 3]);
+    }
+    (0..4).for_each(|page| process.write(at + page * PAGE, page + 10));
+    assert_eq!(reuses(), 0);
+    // The first write to what is clean is seen.
+    process.protect(at, 6, PROT_READ);
+    process.advise(at, 1, Advice::Free);
+    assert_eq!(process.read(at), 10);
+    process.protect(at, 6, RW);
+    let is_dirty = || {
+        let found = process.space.page_at(VirtAddr(at));
+        found.leaf.has(DIRTY)
+    };
+    assert!(!is_dirty());
+    process.write(at, 20);
+    assert!(is_dirty());
+    // What others have is copied, now as before.
+    let child = process.fork();
+    process.protect(at, 6, PROT_READ);
+    process.protect(at, 6, RW);
+    assert_eq!(writable(&process, at, 6), []);
+    process.write(at, 30);
+    assert_eq!((process.read(at), child.read(at)), (30, 20));
+    child.exit();
+    process.exit();
+    machine.finish();
+}
+
+#[test]
+fn write_permission_of_two_mib_and_of_shared_memory_comes_back() {
+    let machine = Machine::two_nodes();
+    machine.spaces().set_thp(ThpMode::Always);
+    let process = machine.process();
+    process.host.can_huge.store(true, Relaxed);
+    let at = WINDOW.start.0 + 64 * HUGE;
+    process.map_at(at, HUGE / PAGE, RW, MAP_PRIVATE | MAP_FIXED);
+    process.write(at, 1);
+    let shared = process.map(3, RW, MAP_SHARED);
+    process.write(shared, 2);
+    for (at, pages) in [(at, HUGE / PAGE), (shared, 3)] {
+        process.protect(at, pages, PROT_READ);
+        assert_eq!(writable(&process, at, 2), []);
+        process.protect(at, pages, RW);
+        assert!(writable(&process, at, 2).contains(&0));
+        process.check();
+    }
+    let child = process.fork();
+    process.protect(at, HUGE / PAGE, PROT_READ);
+    process.protect(at, HUGE / PAGE, RW);
+    assert_eq!(writable(&process, at, 2), []);
+    process.write(at, 3);
+    assert_eq!((process.read(at), child.read(at)), (3, 1));
+    child.exit();
+    process.exit();
     machine.finish();
 }
