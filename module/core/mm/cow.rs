@@ -12,6 +12,11 @@
 //!
 //! Nobody else has it if this entry is the only reference. No more come while the VMA is
 //! locked, since only a fork of this address space could make them.
+//!
+//! Parts of 2 MiB have one reference each, all to the block. Those of this table stay while its
+//! lock is held: if there are no others, the block is in no other table, and nobody copies a page
+//! of it. Who moves some of them to another table gets copies, where Linux, which knows whose
+//! each mapping is, lets him have the pages.
 
 use super::fault::Mapped;
 use super::fault::Stop;
@@ -21,6 +26,7 @@ use super::host::HostTable;
 use super::page_table::Entry;
 use super::page_table::Level;
 use super::page_table::Table;
+use super::page_table::ENTRIES;
 use super::rss::Rss;
 use super::system::AddressSpaces;
 use crate::buddy::PageAllocator;
@@ -62,7 +68,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
             if !entry.is_present() || entry.is_writable() {
                 return Err(Stop::at(entry));
             }
-            if self.flags.has(VmFlags::SHARED) || self.is_alone(entry) {
+            if self.flags.has(VmFlags::SHARED) || self.is_alone(table, entry) {
                 let entry = entry.with(self.touched() | Entry::WRITE);
                 table.set(index, entry);
                 self.tell_page(FaultKind::Reuse, entry);
@@ -87,9 +93,29 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         self.copy(table, entry, old)
     }
 
-    /// Whether a private page is nobody else's (`wp_can_reuse_anon_folio`).
-    fn is_alone(&self, entry: Entry) -> bool {
-        self.space.system.is_sole(entry)
+    /// Whether a private page is nobody else's (`wp_can_reuse_anon_folio`). With the table's
+    /// lock.
+    fn is_alone(&self, table: Table<'m>, entry: Entry) -> bool {
+        match entry.has(Entry::PART) {
+            true => self.has_all_parts(table, entry),
+            false => self.space.system.is_sole(entry),
+        }
+    }
+
+    /// Whether all references to the 2 MiB that an entry has a part of are of this table. The
+    /// last part is copied, so that the block goes (`__wp_can_reuse_large_anon_folio`).
+    #[inline(never)]
+    fn has_all_parts(&self, table: Table<'m>, entry: Entry) -> bool {
+        let spaces = &self.space.system;
+        let head = spaces.block_of_entry(entry);
+        let count = spaces.mm.sparse.page(head).map_or(0, |page| page.count());
+        if !(2..=ENTRIES).contains(&(count as usize)) {
+            return false;
+        }
+        let is_of_it =
+            |entry: &Entry| entry.has(Entry::PART) && spaces.block_of_entry(*entry) == head;
+        let all = (0..ENTRIES).map(|index| table.get(index));
+        all.filter(is_of_it).count() == count as usize
     }
 
     /// Has a page of its own take the place of another (`wp_page_copy`). `old` keeps that

@@ -41,7 +41,7 @@ impl Entry {
     }
 
     /// The entry of a page that nobody needs, unless somebody writes to it
-    /// (`madvise_free_pte_range`). A part of 2 MiB that others have, too, is left as it is.
+    /// (`madvise_free_pte_range`). A part of 2 MiB that others have, or had, is left as it is.
     fn lazily_freed(self) -> Self {
         match self.has(Entry::ZERO | Entry::FILE | Entry::PART) {
             true => self,

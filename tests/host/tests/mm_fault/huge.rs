@@ -203,6 +203,57 @@ fn what_a_fork_shares_is_not_freed_lazily() {
 }
 
 #[test]
+fn pages_of_it_are_written_to_in_place_by_the_last_who_has_it() {
+    let machine = machine();
+    let parent = machine.process();
+    let at = map(&parent, 1);
+    (0..PAGES).for_each(|page| parent.write(at + page * PAGE, page + 1));
+    let child = parent.fork();
+    parent.write(at, 1000);
+    assert!(!is_huge(&parent, at) && is_huge(&child, at));
+    let frame = |process: &Process, page: u64| {
+        let found = process.space.page_at(VirtAddr(at + page * PAGE));
+        found.pfn.unwrap()
+    };
+    // While the child has it, each write has a copy.
+    let shared = frame(&parent, 1);
+    parent.write(at + PAGE, 1001);
+    assert_ne!(frame(&parent, 1), shared);
+    // In pages, too, also where the parent has none of those that the child has.
+    child.munmap(at + 3 * PAGE, PAGES - 3);
+    parent.munmap(at + 2 * PAGE, 1);
+    let shared = frame(&parent, 3);
+    parent.write(at + 3 * PAGE, 1003);
+    assert_ne!(frame(&parent, 3), shared);
+    assert_eq!((child.read(at + PAGE), child.read(at + 2 * PAGE)), (2, 3));
+    child.exit();
+    let reuses = parent.mm.stats.vm_event(VmEvent::Pgreuse);
+    let free = machine.pages(UserStat::Anon);
+    for page in 4..PAGES - 1 {
+        let before = frame(&parent, page);
+        parent.write(at + page * PAGE, page + 1000);
+        assert_eq!(frame(&parent, page), before);
+    }
+    let more = parent.mm.stats.vm_event(VmEvent::Pgreuse) - reuses;
+    assert_eq!((more, machine.pages(UserStat::Anon)), (PAGES - 5, free));
+    parent.check();
+    // What is written then is not seen by a child that comes later.
+    let child = parent.fork();
+    parent.write(at + 4 * PAGE, 2004);
+    assert_eq!(child.read(at + 4 * PAGE), 1004);
+    assert_eq!(parent.read(at + (PAGES - 1) * PAGE), PAGES);
+    child.exit();
+    // The last page of a block is copied, and the block goes.
+    parent.munmap(at, PAGES - 1);
+    let last = frame(&parent, PAGES - 1);
+    parent.write(at + (PAGES - 1) * PAGE, 3000);
+    assert_ne!(frame(&parent, PAGES - 1), last);
+    assert_eq!(machine.pages(UserStat::AnonHuge), 0);
+    parent.exit();
+    machine.finish();
+}
+
+#[test]
 fn the_last_who_has_it_may_write_to_all_of_it() {
     let machine = machine();
     let parent = machine.process();
