@@ -6,6 +6,7 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/hugetlb.h>
+#include <linux/magic.h>
 #include <linux/major.h>
 #include <linux/mm.h>
 #include <linux/mount.h>
@@ -16,6 +17,23 @@
 
 /* Of /dev/zero (devlist of drivers/char/mem.c). */
 #define ZERO_MINOR 5
+
+/*
+ * Whether an inode is kernfs's, whose files have a_ops and an mmap, but no pages: what is in the page
+ * cache is not what is read, and all but a few, of devices' memory, are ENODEV (kernfs_fop_mmap()).
+ */
+static bool is_of_kernfs(const struct inode *inode)
+{
+	switch (inode->i_sb->s_magic) {
+	case SYSFS_MAGIC:
+	case CGROUP_SUPER_MAGIC:
+	case CGROUP2_SUPER_MAGIC:
+	case RDTGROUP_SUPER_MAGIC:
+		return true;
+	default:
+		return false;
+	}
+}
 
 /* Takes a reference to an open file of the caller's; false where there is none. */
 bool shadowmm_file_get(int fd, struct shadowmm_file *found)
@@ -36,6 +54,7 @@ bool shadowmm_file_get(int fd, struct shadowmm_file *found)
 	found->zero = S_ISCHR(file_inode(file)->i_mode) && can_mmap_file(file) &&
 		      file_inode(file)->i_rdev == MKDEV(MEM_MAJOR, ZERO_MINOR);
 	found->pages = S_ISREG(file_inode(file)->i_mode) && can_mmap_file(file) &&
+		       !is_of_kernfs(file_inode(file)) &&
 		       (shmem_mapping(mapping) || mapping->a_ops->read_folio);
 	return true;
 }

@@ -406,6 +406,19 @@ static void file_errno(const char *name)
 	close(path);
 }
 
+/* What has no pages is refused: content that is made when it is read. */
+static void no_pages(const char *name)
+{
+	int file = open(name, O_RDONLY);
+
+	expect("a file without pages is there", file >= 0);
+	BOTH_OF(name, PAGE, PROT_READ, MAP_PRIVATE, file);
+	BOTH_OF("and to be written to", PAGE, RW, MAP_PRIVATE, file);
+	BOTH_OF("and to be executed", PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE, file);
+	FAILS("it can't be mapped", ENODEV, w_mmap_of(fd, NULL, PAGE, PROT_READ, MAP_PRIVATE, file, 0));
+	close(file);
+}
+
 static void part_file(void)
 {
 	char name[] = "/tmp/mm-XXXXXX", text[3 * PAGE], there[PAGE];
@@ -429,6 +442,8 @@ static void part_file(void)
 	same("when it is closed", text[PAGE], p[PAGE]);
 	file_errno(name);
 	unlink(name);
+	no_pages("/sys/kernel/uevent_seqnum");
+	no_pages("/proc/self/maps");
 }
 
 /* Has the kernel take a page of a file for broken: 0, or an errno. The file keeps it. */
