@@ -947,6 +947,49 @@ static void part_memory(void)
 	same("Mlocked at the end", 0, now.locked - before.locked);
 }
 
+/* Writes to pages that were somebody else's, too, or could not be written to for a while. */
+static void part_reuse(void)
+{
+	const size_t small = 64 * PAGE, huge = 2 << 20;
+	char *p = w_mmap(fd, NULL, small, RW, PRIVATE), *h = w_mmap(fd, NULL, 2 * huge, RW, PRIVATE);
+	long reuses = told(VMSTAT, "pgreuse"), allocs = told(VMSTAT, "thp_fault_alloc"), anon;
+	int ends[2], status;
+
+	w_madvise(fd, p, small, MADV_NOHUGEPAGE);
+	memset(p, 1, small);
+	same("mprotect", 0, w_mprotect(fd, p, small, PROT_READ));
+	same("what is read meanwhile", 1, p[5 * PAGE]);
+	same("mprotect back", 0, w_mprotect(fd, p, small, RW));
+	memset(p, 2, small);
+	same("which finds no page to be reused", 0, told(VMSTAT, "pgreuse") - reuses);
+
+	h = (char *)(((uintptr_t)h + huge - 1) & ~(huge - 1));
+	w_madvise(fd, h, huge, MADV_HUGEPAGE);
+	memset(h, 1, huge);
+	if (told(VMSTAT, "thp_fault_alloc") == allocs)
+		return; /* no block was left */
+	same("pipe", 0, pipe(ends));
+	fflush(stdout);
+	pid_t child = fork();
+
+	if (!child) {
+		char byte;
+
+		close(ends[1]);
+		_exit(read(ends[0], &byte, 1) != 0);
+	}
+	close(ends[0]);
+	h[0] = 2;
+	anon = told(MEMINFO, "AnonPages");
+	close(ends[1]);
+	waitpid(child, &status, 0);
+	same("a child that had them, too", 0, status);
+	memset(h, 3, huge);
+	same("parts of 2 MiB are written to in place", anon, told(MEMINFO, "AnonPages"));
+	same("each is reused", 511, told(VMSTAT, "pgreuse") - reuses);
+	same("what is there then", 0, memcmp(h, h + 1, huge - 1));
+}
+
 /* --- maps and smaps in pieces ----------------------------------------------------------- */
 
 /* 5,000 VMAs of smaps, twice. */
@@ -1116,6 +1159,7 @@ int main(int argc, char **argv)
 		{ "forks", part_forks, false, false },
 		{ "stack", part_stack, false, true },
 		{ "memory", part_memory, false, false },
+		{ "reuse", part_reuse, false, false },
 		{ "texts", part_texts, false, false },
 		/* It gives up what it may, and stays so. */
 		{ "limits", part_limits, false, false },
