@@ -5,6 +5,7 @@
 use crate::world::*;
 use shadowmm_core::mm::Advice;
 use shadowmm_core::mm::ThpMode;
+use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -204,5 +205,66 @@ fn one_that_ends_hides_none_behind_it() {
         stays.exit();
     }
     others.into_iter().for_each(Process::exit);
+    machine.finish();
+}
+
+/// What a child has is what was when it was forked, whatever its parent writes to in place: pages
+/// of 2 MiB are taken apart, copied, and the parent's alone again from one moment to the next.
+#[test]
+fn a_child_keeps_what_was_while_its_parent_writes() {
+    let machine = Machine::two_nodes();
+    machine.spaces().set_thp(ThpMode::Always);
+    let process = machine.process();
+    let pages = HUGE / PAGE;
+    let at = WINDOW.start.0 + 64 * HUGE;
+    let done = AtomicBool::new(false);
+    let look = |child: &Process| -> Vec<u64> {
+        let words = (0..pages)
+            .step_by(3)
+            .flat_map(|page| [page * PAGE, page * PAGE + 8]);
+        words.map(|word| child.read(at + word)).collect()
+    };
+    let mut kept = 0;
+    thread::scope(|scope| {
+        for cpu in [0u32, 1] {
+            let (process, done) = (&process, &done);
+            scope.spawn(move || {
+                run_on(cpu);
+                let mut random = Sequence(5 + u64::from(cpu));
+                let mut value = 0;
+                while !done.load(Relaxed) {
+                    value += 1;
+                    let word = random.below(pages) * PAGE + 8 * u64::from(cpu);
+                    // At times nothing is mapped.
+                    let _ = process.try_write(at + word, value);
+                }
+            });
+        }
+        run_on(2);
+        for round in 0..30 {
+            // Without tables, so that it is 2 MiB again.
+            process.map_at(at, pages, RW, MAP_PRIVATE | MAP_FIXED);
+            process.write(at + 16, round);
+            let mut children = VecDeque::new();
+            for turn in 0..8 {
+                let child = process.fork();
+                let seen = look(&child);
+                children.push_back((child, seen));
+                if turn > 1 {
+                    let (child, seen) = children.pop_front().unwrap();
+                    kept += u64::from(look(&child) == seen);
+                    child.exit();
+                }
+            }
+            for (child, seen) in children {
+                kept += u64::from(look(&child) == seen);
+                child.exit();
+            }
+            process.munmap(at, pages);
+        }
+        done.store(true, Relaxed);
+    });
+    assert_eq!(kept, 30 * 8);
+    process.exit();
     machine.finish();
 }
