@@ -278,6 +278,7 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
         if let Some(order) = self.large_order(object) {
             return Ok(order.pages().bytes());
         }
+        let _pinned = self.platform().pin_cpu();
         let cache = self.cache(self.cache_of(object)?)?;
         let shape = cache.cells().shape();
         self.find_object(&shape, object)?;

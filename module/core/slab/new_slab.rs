@@ -120,7 +120,10 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     ///
     /// [`Error::NoSuchCache`], and those of a request that can't be.
     pub fn is_short(&self, id: CacheId, gfp: Gfp) -> Result<bool> {
-        let geometry = self.table().cache(id)?.geometry();
+        let geometry = {
+            let _pinned = self.platform().pin_cpu();
+            self.table().cache(id)?.geometry()
+        };
         let order = geometry.min_order;
         let request = AllocRequest::new(page_gfp(gfp, geometry.flags, order), order);
         match self.mm.allocator() {

@@ -188,7 +188,7 @@ impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
 
     fn ksize(&self, object: ObjAddr) -> Result<Bytes> {
         let size = self.size_of(object)?;
-        if let Ok(cache) = self.cache_of(object).and_then(|id| self.cache(id)) {
+        if let Ok(cache) = self.cache_of(object).and_then(|id| self.open_any(id)) {
             // All of it may be used from now on.
             self.set_asked_size(&cache.cells().shape(), object, None);
         }
@@ -209,6 +209,7 @@ impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
     }
 
     fn object_size(&self, id: CacheId) -> Option<Bytes> {
+        let _pinned = self.platform().pin_cpu();
         let cache = self.table().cache(id).ok()?;
         Some(Bytes(cache.geometry().object_size.into()))
     }
@@ -253,7 +254,8 @@ impl<P: Platform> ObjectAllocator for SlabAllocator<'_, '_, P> {
     }
 
     fn write_findings(&self, id: CacheId, out: &mut dyn fmt::Write) -> Result<()> {
-        for (finding, count) in self.findings(id)?.iter() {
+        let opened = self.open_any(id)?;
+        for (finding, count) in opened.cells().findings.iter() {
             writeln!(out, "{} {count}", finding.name()).map_err(|_| Error::Corrupt)?;
         }
         Ok(())

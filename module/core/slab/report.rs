@@ -2,6 +2,9 @@
 
 //! What there is of a cache, counted without a lock: sums of what each node and
 //! each CPU says, which may be of different moments.
+//!
+//! Who ends a cache waits for those who are pinned: whoever looks is so from where he
+//! finds it to the last that he reads of it.
 
 use super::allocator::CacheCounts;
 use super::allocator::CacheNodeReport;
@@ -36,6 +39,7 @@ impl NodeCells {
 impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     /// See [`ObjectAllocator::node_report`](super::ObjectAllocator::node_report).
     pub(super) fn report_node(&self, id: CacheId, nid: NodeId) -> Option<CacheNodeReport> {
+        let _pinned = self.platform().pin_cpu();
         let cache = self.table().cache(id).ok()?;
         Some(self.node(cache, nid)?.report())
     }
@@ -44,33 +48,46 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     /// reclaimed, or of the others, to which what kmalloc gives out whole belongs
     /// (`NR_SLAB_RECLAIMABLE_B`, `NR_SLAB_UNRECLAIMABLE_B`).
     pub(crate) fn slab_pages(&self, nid: NodeId, reclaimable: bool) -> Pages {
-        let is_such = |cache: &CacheCells| {
+        let mut slabs = Pages::ZERO;
+        self.look_at_caches(|_, cache| {
             let flags = cache.geometry().flags;
-            flags.has(SlabFlags::RECLAIM_ACCOUNT) == reclaimable
-        };
-        let caches = self.table().caches().filter(|(_, cache)| is_such(cache));
-        let nodes = caches.flat_map(|(_, cache)| self.nodes(cache));
-        let wanted = nodes.filter(|node| nid == NodeId::NONE || node.nid() == nid);
-        let slabs: Pages = wanted.map(|node| Pages(node.pages.load(Relaxed))).sum();
+            if flags.has(SlabFlags::RECLAIM_ACCOUNT) == reclaimable {
+                let nodes = self.nodes(cache);
+                let wanted = nodes.filter(|node| nid == NodeId::NONE || node.nid() == nid);
+                let pages: Pages = wanted.map(|node| Pages(node.pages.load(Relaxed))).sum();
+                slabs += pages;
+            }
+        });
         match reclaimable {
             true => slabs,
             false => slabs + self.table().large_pages(nid),
         }
     }
 
+    /// Calls `look`, pinned, with each cache, which does not end meanwhile.
+    pub(super) fn look_at_caches(&self, mut look: impl FnMut(CacheId, &'m CacheCells)) {
+        for id in self.table().ids() {
+            let _pinned = self.platform().pin_cpu();
+            if let Ok(cache) = self.table().cache(id) {
+                look(id, cache);
+            }
+        }
+    }
+
     /// See [`ObjectAllocator::report`](super::ObjectAllocator::report).
     pub(super) fn report_cache(&self, id: CacheId) -> Option<CacheReport> {
+        let _pinned = self.platform().pin_cpu();
         let cache = self.table().cache(id).ok()?;
         let mut nodes = CacheNodeReport::default();
         let mut pages = Pages::ZERO;
         for node in self.nodes(cache) {
             let one = node.report();
-            nodes.slabs += one.slabs;
-            nodes.partial += one.partial;
-            nodes.full += one.full;
-            nodes.empty += one.empty;
-            nodes.total_objects += one.total_objects;
-            nodes.objects += one.objects;
+            nodes.slabs = nodes.slabs.saturating_add(one.slabs);
+            nodes.partial = nodes.partial.saturating_add(one.partial);
+            nodes.full = nodes.full.saturating_add(one.full);
+            nodes.empty = nodes.empty.saturating_add(one.empty);
+            nodes.total_objects = nodes.total_objects.saturating_add(one.total_objects);
+            nodes.objects = nodes.objects.saturating_add(one.objects);
             pages += Pages(node.pages.load(Relaxed));
         }
         let (counts, cached) = self.counts(id, cache);

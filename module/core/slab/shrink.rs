@@ -74,7 +74,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     fn reclaimable(&self, nid: NodeId) -> (u64, u64) {
         let mut pages = 0u64;
         let mut kept = 0u64;
-        for (id, cache) in self.table().caches() {
+        self.look_at_caches(|id, cache| {
             if let Some(node) = self.node(cache, nid) {
                 let of_one = cache.geometry().order.pages().0;
                 let (empty, waiting) = (&node.empty.nr, &node.waiting.nr);
@@ -85,7 +85,7 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
             let cpus = self.cpus(id).iter().filter(|cpu| cpu.nid() == nid);
             let cached: u64 = cpus.map(|cpu| u64::from(cpu.len())).sum();
             kept = kept.saturating_add(cached);
-        }
+        });
         (pages, kept)
     }
 

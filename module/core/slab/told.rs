@@ -57,6 +57,7 @@ pub(super) fn cache_free<P: Platform>(
     let platform = system.platform();
     if platform.is_traced(TracePoint::KmemCacheFree) && system.cache_of(object) == Ok(id) {
         tell(platform, TracePoint::KmemCacheFree, || {
+            let _pinned = platform.pin_cpu();
             let cache = system.table().cache(id).ok();
             TraceEvent::KmemCacheFree {
                 call_site,

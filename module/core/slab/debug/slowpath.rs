@@ -296,7 +296,8 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
         Ok((slabs, cache.findings.total().wrapping_sub(before)))
     }
 
-    /// What was found in a cache so far, by kind.
+    /// What was found in a cache so far, by kind. It is the caller who knows that the
+    /// cache does not end meanwhile.
     ///
     /// # Errors
     ///

@@ -256,10 +256,16 @@ impl<'m> SlabTable<'m> {
         self.slot(id).cache.get().ok_or(Error::NoSuchCache)
     }
 
-    /// All caches, in the order of the numbers.
-    pub(in crate::slab) fn caches(&self) -> impl Iterator<Item = (CacheId, &'m CacheCells)> + '_ {
+    /// The numbers of all caches, and some that may be no cache's.
+    pub(in crate::slab) fn ids(&self) -> impl Iterator<Item = CacheId> {
         let nr_ids = self.nr_ids.load(Relaxed) as u16;
-        let ids = (1..nr_ids).filter_map(CacheId::new);
+        (1..nr_ids).filter_map(CacheId::new)
+    }
+
+    /// All caches, in the order of the numbers: for the holder of the layer's lock, or
+    /// for who does not look at what is in them.
+    pub(in crate::slab) fn caches(&self) -> impl Iterator<Item = (CacheId, &'m CacheCells)> + '_ {
+        let ids = self.ids();
         ids.filter_map(|id| Some((id, self.slot(id).cache.get()?)))
     }
 

@@ -22,9 +22,11 @@ use shadowmm_core::buddy::gfp;
 use shadowmm_core::error::Error;
 use shadowmm_core::phys::Bytes;
 use shadowmm_core::phys::CpuId;
+use shadowmm_core::slab::CacheArgs;
 use shadowmm_core::slab::ObjAddr;
 use shadowmm_core::slab::ObjRequest;
 use shadowmm_core::slab::ObjectAllocator;
+use shadowmm_core::slab::SlabFlags;
 use shuttle::scheduler::PctScheduler;
 use shuttle::scheduler::RandomScheduler;
 use shuttle::sync::Mutex;
@@ -257,6 +259,47 @@ fn a_cache_is_destroyed_beside_the_last_remote_free() {
             });
         });
     });
+}
+
+/// A cache ends, and another lies where it lay, while somebody reads a report: that is of
+/// the one or of the other.
+fn a_report_beside_destroy(machine: &Machine<'_, '_>) {
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            run_on(0);
+            for _ in 0..3 {
+                let Some(report) = machine.slab.report(machine.id) else {
+                    continue;
+                };
+                let size = match report.name.as_str() {
+                    "checked" => 256,
+                    "another" => 1024,
+                    name => panic!("what is {name}?"),
+                };
+                assert_eq!(report.geometry.object_size, size, "of {}", report.name);
+            }
+        });
+        scope.spawn(|| {
+            run_on(1);
+            let mut alive = String::new();
+            machine.slab.destroy(machine.id, &mut alive).unwrap();
+            let mut args = CacheArgs::new("another", 1024);
+            args.flags = SlabFlags::NO_MERGE;
+            assert_eq!(machine.slab.create(&args), Ok(machine.id));
+        });
+    });
+}
+
+#[test]
+fn a_report_is_of_one_cache_while_it_is_destroyed() {
+    check(Flaw::None, 256, a_report_beside_destroy);
+}
+
+/// What the checker is worth: without the wait a report is of both.
+#[test]
+#[should_panic]
+fn without_synchronize_a_report_is_of_two_caches() {
+    check(Flaw::NoSynchronize, 256, a_report_beside_destroy);
 }
 
 /// Two CPUs free to one slab past their magazines while it becomes empty and
