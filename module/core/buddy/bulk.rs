@@ -23,7 +23,6 @@ use super::ZoneTable;
 use crate::error::Error;
 use crate::error::Result;
 use crate::page::PageDescriptor;
-use crate::page::PageState;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
@@ -179,13 +178,13 @@ where
         while !left.is_zero() {
             let aligned = pfn.0.trailing_zeros().min(u32::from(MAX_PAGE_ORDER));
             let order = PageOrder::new(aligned.min(left.0.ilog2())).unwrap_or(PageOrder::ZERO);
-            for i in 1..order.pages().0 {
-                if let Some(page) = self.map.page(pfn + Pages(i)) {
-                    page.set_state(PageState::Tail, PageOrder::ZERO);
-                }
-            }
             if let Some(page) = self.map.page(pfn) {
-                page.set_state(PageState::Pageset, order);
+                if order != PageOrder::ZERO {
+                    let zone = self.zones.zone(page.zone_id());
+                    // With the lock held nobody walks the pages meanwhile.
+                    let _areas = zone.map(|zone| zone.free.lock());
+                    pieces::gather(self.map, pfn, order);
+                }
                 self.free_taken(pfn, page, order, None);
             }
             pfn = pfn + order.pages();

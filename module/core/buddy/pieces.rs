@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Allocated blocks that become smaller ones, or one larger: what changes in
-//! the descriptors, for every page allocator. Whoever calls has the lock that
+//! Blocks that become smaller ones, or one larger: what changes in the
+//! descriptors, for every page allocator. Whoever calls has the lock that
 //! guards them.
 //!
 //! ```text
@@ -12,8 +12,8 @@
 //!        [ 4, one reference              ]   joined
 //! ```
 //!
-//! Only blocks that one owner needs are divided or joined: nobody else would
-//! know what became of his.
+//! Only allocated blocks that one owner needs are divided or joined: nobody else
+//! would know what became of his.
 
 use super::MemMap;
 use crate::error::Error;
@@ -41,6 +41,18 @@ pub(crate) fn divide(map: &impl MemMap, pfn: Pfn, order: PageOrder, to: PageOrde
             page.set_state(PageState::Allocated, to);
             page.set_count(1);
         }
+    }
+}
+
+/// Makes one block of `order` of single pages that are on their way to a free list.
+pub(crate) fn gather(map: &impl MemMap, pfn: Pfn, order: PageOrder) {
+    for i in 1..order.pages().0 {
+        if let Some(page) = map.page(pfn + Pages(i)) {
+            page.set_state(PageState::Tail, PageOrder::ZERO);
+        }
+    }
+    if let Some(page) = map.page(pfn) {
+        page.set_state(PageState::Pageset, order);
     }
 }
 

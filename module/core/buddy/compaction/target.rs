@@ -66,6 +66,22 @@ where
         })
     }
 
+    /// Halves a block that is off its list until it is of order `low`, and keeps the
+    /// upper halves.
+    fn split_kept(&mut self, pfn: Pfn, high: PageOrder, low: PageOrder) {
+        let zone = self.zone;
+        // With the lock held nobody walks the pages meanwhile.
+        let _areas = zone.free.lock();
+        if let Some(page) = self.buddy.map.page(pfn) {
+            page.set_state(PageState::Pageset, low);
+        }
+        let mut current = high;
+        while let Some(half) = current.down().filter(|&half| half >= low) {
+            current = half;
+            self.keep(pfn + half.pages(), half, false);
+        }
+    }
+
     /// Gives the zone back what was taken and not needed; the highest of these
     /// blocks (`release_free_list`).
     pub(super) fn release_free_list(&mut self) -> Option<Pfn> {
@@ -264,11 +280,9 @@ where
                 self.take_kept(order)
             }
         };
-        let (pfn, mut current) = found?;
-        while current > order {
-            let Some(half) = current.down() else { break };
-            current = half;
-            self.keep(pfn + half.pages(), half, false);
+        let (pfn, current) = found?;
+        if current > order {
+            self.split_kept(pfn, current, order);
         }
         self.buddy.make_allocated(pfn, order);
         self.nr_free -= order.pages();

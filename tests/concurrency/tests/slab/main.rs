@@ -19,9 +19,13 @@ extern crate shadowmm_core_checked as shadowmm_core;
 mod world;
 
 use shadowmm_core::buddy::gfp;
+use shadowmm_core::buddy::AllocRequest;
+use shadowmm_core::buddy::PageAllocator;
 use shadowmm_core::error::Error;
 use shadowmm_core::phys::Bytes;
 use shadowmm_core::phys::CpuId;
+use shadowmm_core::phys::PageOrder;
+use shadowmm_core::phys::Pages;
 use shadowmm_core::slab::CacheArgs;
 use shadowmm_core::slab::ObjAddr;
 use shadowmm_core::slab::ObjRequest;
@@ -29,11 +33,13 @@ use shadowmm_core::slab::ObjectAllocator;
 use shadowmm_core::slab::SlabFlags;
 use shuttle::scheduler::PctScheduler;
 use shuttle::scheduler::RandomScheduler;
+use shuttle::sync::atomic::AtomicBool;
 use shuttle::sync::Mutex;
 use shuttle::thread;
 use shuttle::Config;
 use shuttle::FailurePersistence;
 use shuttle::Runner;
+use std::sync::atomic::Ordering::SeqCst;
 use world::*;
 
 /// How many schedules each test has of each kind.
@@ -130,6 +136,36 @@ fn slabs_come_and_go_while_all_is_validated() {
                 if let Err(flaw) = machine.mm.validate() {
                     panic!("{flaw}");
                 }
+            });
+        });
+    });
+}
+
+/// A block becomes single pages, and these go back as one block, again and again while all
+/// pages are walked.
+#[test]
+fn pages_go_back_in_blocks_while_all_is_validated() {
+    check_times(SCHEDULES / 5, Flaw::None, 256, |machine| {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                run_on(0);
+                let (buddy, order) = (machine.mm.buddy(), PageOrder::new(5).unwrap());
+                while !done.load(SeqCst) {
+                    let block = buddy.alloc(&AllocRequest::new(gfp::GFP_KERNEL, order));
+                    let block = block.unwrap();
+                    buddy.split(block, order, PageOrder::ZERO).unwrap();
+                    let pages: Vec<_> = (0..32).map(|i| block + Pages(i)).collect();
+                    assert_eq!(buddy.free_bulk(&pages), 32);
+                    thread::yield_now();
+                }
+            });
+            scope.spawn(|| {
+                run_on(1);
+                if let Err(flaw) = machine.mm.validate() {
+                    panic!("{flaw}");
+                }
+                done.store(true, SeqCst);
             });
         });
     });
