@@ -179,7 +179,12 @@ impl AllocRequest {
 
     /// The same for a block of another order.
     pub const fn of_order(self, order: PageOrder) -> Self {
-        let anew = Self::new(self.gfp, order);
+        self.anew(self.gfp, order)
+    }
+
+    /// The same for a block of another order, with other flags.
+    pub(super) const fn anew(self, gfp: Gfp, order: PageOrder) -> Self {
+        let anew = Self::new(gfp, order);
         match self.nid.0 == NodeId::NONE.0 && self.nodes.is_none() {
             true => anew,
             false => Self {

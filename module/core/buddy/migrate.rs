@@ -20,6 +20,7 @@
 //! can take one then, because who takes a reference must have one. Somebody who
 //! needs the block to stay where it is takes a reference (`BuddySystem::get`).
 
+use super::gfp;
 use super::list::PageList;
 use super::stats::VmEvent;
 use super::system::BuddySystem;
@@ -305,7 +306,13 @@ where
     Z: ZoneTable<P>,
 {
     fn get(&mut self, order: PageOrder) -> Option<Pfn> {
-        self.last = self.buddy.alloc(&self.request.of_order(order));
+        let gfp = self.request.gfp;
+        let gfp = match order {
+            PageOrder::ZERO => gfp,
+            // As huge pages are asked for elsewhere, too.
+            _ => gfp.without(gfp::__GFP_RECLAIM) | gfp::GFP_TRANSHUGE,
+        };
+        self.last = self.buddy.alloc(&self.request.anew(gfp, order));
         self.last.ok()
     }
 

@@ -14,6 +14,7 @@ use shadowmm_core::page::PageState;
 use shadowmm_core::page::ZoneId;
 use shadowmm_core::page::ZoneType;
 use shadowmm_core::phys::*;
+use shadowmm_core::trace::TraceEvent;
 use shadowmm_core::zone::Watermark;
 use shadowmm_host_tests::between_locks;
 
@@ -115,6 +116,30 @@ fn what_is_in_the_way_moves() {
         .free_contig_range(Pfn(1024), Pages(1024))
         .unwrap();
     world.buddy().validate().unwrap();
+}
+
+#[test]
+fn what_is_larger_than_a_page_is_moved_as_huge_pages_are_asked_for() {
+    let (world, owner) = machine(8);
+    for _ in 0..600 {
+        let block = world.buddy().alloc(&request(GFP_HIGHUSER_MOVABLE, 2));
+        owner.adopt(world, block.unwrap().0, 2);
+    }
+    let first = owner.blocks()[0] / 512 * 512;
+    let events = Threads::heard(|| take(world, first, first + 512, GFP_KERNEL).unwrap());
+    let asked: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            TraceEvent::PageAlloc { order, gfp, .. } if *order == order_of(2) => Some(*gfp),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(asked.len(), 128);
+    // No word of it to kswapd, and from ZONE_MOVABLE first.
+    let wanted = (GFP_KERNEL | __GFP_RETRY_MAYFAIL).without(__GFP_RECLAIM) | GFP_TRANSHUGE;
+    assert!(asked.iter().all(|&gfp| gfp == wanted), "{asked:?}");
+    world.buddy().validate().unwrap();
+    owner.check_all(world);
 }
 
 #[test]
