@@ -22,6 +22,7 @@ use super::isolation::whole_pageblocks;
 use super::isolation::ContigFor;
 use super::migratetype::MigrateType;
 use super::split_merge::LockedZone;
+use super::stats::VmEvent;
 use super::system::BuddySystem;
 use super::AllocRequest;
 use super::MemMap;
@@ -165,12 +166,21 @@ where
         }
         let mut pfn = first;
         while pfn < end {
-            let (page, order) = free(pfn).ok_or(Error::Corrupt)?;
-            locked.del(page, order, MigrateType::Isolate);
-            for i in 0..order.pages().0 {
-                self.make_one_of_range(pfn + Pages(i), range, block);
+            // A page block at a time; the last block of it may reach further.
+            let start = pfn;
+            let stop = pfn.align_down(PageOrder::PAGEBLOCK) + PageOrder::PAGEBLOCK.pages();
+            let stop = stop.min(range.end);
+            while pfn < stop {
+                let (page, order) = free(pfn).ok_or(Error::Corrupt)?;
+                locked.del(page, order, MigrateType::Isolate);
+                for i in 0..order.pages().0 {
+                    self.make_one_of_range(pfn + Pages(i), range, block);
+                }
+                pfn = pfn + order.pages();
             }
-            pfn = pfn + order.pages();
+            let (taken, end) = (pfn - start, stop);
+            self.tell_isolated_free(PfnRange { start, end }, taken, taken);
+            self.count_event(VmEvent::CompactIsolated, taken.0);
         }
         Ok([(first, range.start), (range.end, end)])
     }

@@ -21,6 +21,7 @@ use super::CLUSTER_MAX;
 use crate::buddy::migrate::MigrateMode;
 use crate::buddy::migrate::Target;
 use crate::buddy::stats::VmEvent;
+use crate::buddy::BuddySystem;
 use crate::buddy::MemMap;
 use crate::buddy::ZoneTable;
 use crate::page::PageState;
@@ -178,20 +179,11 @@ where
             }
         }
         pfn = if strict { pfn } else { pfn.min(end) };
-        tell(
-            buddy.platform,
-            TracePoint::CompactionIsolateFreepages,
-            || {
-                TraceEvent::CompactionIsolateFreepages(trace::Isolated {
-                    range: PfnRange {
-                        start,
-                        end: pfn.min(end),
-                    },
-                    scanned,
-                    taken,
-                })
-            },
-        );
+        let range = PfnRange {
+            start,
+            end: pfn.min(end),
+        };
+        buddy.tell_isolated_free(range, scanned, taken);
         if strict && pfn < end {
             taken = Pages::ZERO;
         }
@@ -262,6 +254,34 @@ where
         if below < self.zone.compact.cached_free_pfn() {
             self.zone.compact.set_cached_free_pfn(below);
         }
+    }
+}
+
+impl<P, M, Z> BuddySystem<'_, P, M, Z>
+where
+    P: Platform,
+    M: MemMap,
+    Z: ZoneTable<P>,
+{
+    /// Tells that free pages of a page block were taken, of those that were looked at
+    /// (`trace_mm_compaction_isolate_freepages`).
+    pub(in crate::buddy) fn tell_isolated_free(
+        &self,
+        range: PfnRange,
+        scanned: Pages,
+        taken: Pages,
+    ) {
+        tell(
+            self.platform,
+            TracePoint::CompactionIsolateFreepages,
+            || {
+                TraceEvent::CompactionIsolateFreepages(trace::Isolated {
+                    range,
+                    scanned,
+                    taken,
+                })
+            },
+        );
     }
 }
 

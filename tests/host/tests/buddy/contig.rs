@@ -143,6 +143,29 @@ fn what_is_larger_than_a_page_is_moved_as_huge_pages_are_asked_for() {
 }
 
 #[test]
+fn what_is_taken_is_told_and_counted_by_page_blocks() {
+    let (world, _) = machine(8);
+    let events = Threads::heard(|| take(world, 1000, 2100, GFP_KERNEL).unwrap());
+    let mut next = 512;
+    let mut ends = vec![];
+    for event in &events {
+        if let TraceEvent::CompactionIsolateFreepages(isolated) = event {
+            assert_eq!(isolated.range.start, Pfn(next));
+            assert_eq!(isolated.scanned, isolated.taken);
+            next += isolated.taken.0;
+            ends.push(isolated.range.end.0);
+        }
+    }
+    // All of the blocks at both ends are taken at first.
+    assert_eq!(next, 2560);
+    let (last, others) = ends.split_last().unwrap();
+    assert_eq!(*last, 2100);
+    assert!(others.iter().all(|end| end % 512 == 0), "{ends:?}");
+    let counted = world.world.stats.vm_event(VmEvent::CompactIsolated);
+    assert_eq!(counted, 2560 - 512);
+}
+
+#[test]
 fn a_range_can_be_one_block_and_zeroed() {
     let (world, owner) = machine(8);
     fill(world, owner, 3000, |_| false);
