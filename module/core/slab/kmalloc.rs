@@ -202,7 +202,9 @@ impl<'a, 'm, P: Platform> SlabAllocator<'a, 'm, P> {
             return Err(Error::AllocTooLarge);
         }
         let order = size.pages_up().order_up().ok_or(Error::AllocTooLarge)?;
-        let gfp = request.gfp | gfp::__GFP_COMP;
+        // `kmalloc_fix_flags`: all of it is to be in the direct map.
+        let unfit = gfp::__GFP_DMA32 | gfp::__GFP_HIGHMEM;
+        let gfp = request.gfp.without(unfit) | gfp::__GFP_COMP;
         let pages = AllocRequest::new(gfp, order).on(request.nid);
         let pfn = self.mm.allocator().alloc(&pages)?;
         if let Some(page) = self.page(pfn) {

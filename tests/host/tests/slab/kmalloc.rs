@@ -173,6 +173,31 @@ fn an_object_goes_to_the_node_that_it_has_to_be_on() {
     world.finish();
 }
 
+/// Flags with which the pages would lie outside of the direct map count for nothing
+/// (`kmalloc_fix_flags`).
+#[test]
+fn whole_pages_are_from_where_all_of_the_kernels_are() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    let zone_of = |gfp: gfp::Gfp| {
+        let object = slab.kmalloc(Bytes(64 << 10), &ObjRequest::new(gfp));
+        let object = object.unwrap();
+        let zone = world.mm.sparse.page(object.pfn()).unwrap().zone_id();
+        slab.kfree(object, 0).unwrap();
+        zone
+    };
+    let kernels = zone_of(gfp::GFP_KERNEL);
+    for more in [
+        gfp::__GFP_HIGHMEM,
+        gfp::__GFP_HIGHMEM | gfp::__GFP_MOVABLE,
+        gfp::__GFP_DMA32,
+    ] {
+        assert_eq!(zone_of(gfp::GFP_KERNEL | more), kernels, "{more:?}");
+    }
+    assert_ne!(zone_of(gfp::GFP_KERNEL | gfp::__GFP_DMA), kernels);
+    world.finish();
+}
+
 #[test]
 fn whole_pages_are_freed_once() {
     let world = World::two_nodes();
