@@ -18,10 +18,8 @@ use crate::buddy::Deferred;
 use crate::buddy::ShrinkControl;
 use crate::buddy::Shrinker;
 use crate::error::Result;
-use crate::page::PageDescriptor;
 use crate::phys::NodeId;
 use crate::phys::Pages;
-use crate::phys::Pfn;
 use crate::platform::Platform;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -126,15 +124,14 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
 
 impl<P: Platform> LockedNode<'_, '_, '_, P> {
     /// Sorts the partial slabs so that the fullest come first, if they have few
-    /// free objects; those that have more stay behind them, in their order
-    /// (`__kmem_cache_do_shrink`).
+    /// free objects, and of those that are equally full the last; those that have
+    /// more stay behind them, in their order (`__kmem_cache_do_shrink`).
     fn promote(&self) {
         // The fullest are moved to the front last. Each round takes those with so
-        // many free objects in their order, and puts them, as they were, in front.
+        // many free objects, and puts each in front of those before it.
         for free in (1..=SHRINK_PROMOTE_MAX).rev() {
-            let mut behind = None;
             let mut next = self.cells.partial.get().first();
-            // Some may be met again at the front; the count ends it.
+            // A broken list may run in a circle; the count ends it.
             for _ in 0..self.cells.partial.nr.load(Relaxed) {
                 let Some(slab) = next.and_then(|pfn| self.system.slab(self.shape, pfn)) else {
                     break;
@@ -142,28 +139,8 @@ impl<P: Platform> LockedNode<'_, '_, '_, P> {
                 next = slab.page.next();
                 if slab.objects.saturating_sub(slab.inuse()) == free {
                     self.remove(Fullness::Partial, slab.page);
-                    self.add_behind(behind, slab.pfn, slab.page);
-                    behind = Some(slab.pfn);
+                    self.add(Fullness::Partial, slab.pfn, slab.page, true);
                 }
-            }
-        }
-    }
-
-    /// Puts a slab on the partial list behind another, or as its first.
-    fn add_behind(&self, behind: Option<Pfn>, pfn: Pfn, page: &PageDescriptor) {
-        let map = self.system.mm.sparse;
-        let before = behind.and_then(|pfn| map.page(pfn));
-        let Some(before) = before else {
-            return self.add(Fullness::Partial, pfn, page, true);
-        };
-        match before.next().and_then(|next| map.page(next)) {
-            None => self.add(Fullness::Partial, pfn, page, false),
-            Some(after) => {
-                page.set_prev(behind);
-                page.set_next_link(before.next_link());
-                before.set_next(Some(pfn));
-                after.set_prev(Some(pfn));
-                super::node::add(&self.cells.partial.nr, 1);
             }
         }
     }

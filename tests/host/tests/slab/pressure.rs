@@ -135,7 +135,7 @@ fn the_fullest_come_first_after_shrinking() {
         .collect();
     let mut again = vec![ObjAddr::NULL; wanted.len()];
     slab.alloc_bulk(id, &KERNEL, &mut again).unwrap();
-    // Slabs that are equally full come in either order.
+    // Of slabs that are equally full see below.
     let mut got: Vec<_> = again.iter().map(head).collect();
     let stays = |pfn: &Pfn| left.iter().find(|(o, _)| head(o) == *pfn).unwrap().1;
     assert!(got
@@ -152,6 +152,50 @@ fn the_fullest_come_first_after_shrinking() {
     }
     world.destroy(id);
     world.finish();
+}
+
+/// The slabs of a cache in the order in which they are taken from, with how many objects stay
+/// in each, once it was shrunk so many times.
+fn order_after(shrinks: usize) -> Vec<(usize, Pfn)> {
+    let world = World::new(&[48]);
+    let slab = world.slab();
+    let id = world.create("order", 1024);
+    let geometry = world.report(id).geometry;
+    let per_slab = geometry.objects as usize;
+    let mut objects = vec![ObjAddr::NULL; per_slab * 12];
+    slab.alloc_bulk(id, &KERNEL, &mut objects).unwrap();
+    let head = |object: &ObjAddr| object.pfn().align_down(geometry.order);
+    objects.sort_by_key(|object| (head(object), object.get()));
+    let (mut left, mut free) = (vec![], 0);
+    for (n, of_slab) in objects.chunks(per_slab).enumerate() {
+        let stay = 1 + n % 3;
+        left.push((stay, head(&of_slab[0])));
+        free += slab.free_bulk(Some(id), &of_slab[stay..], 0).unwrap();
+    }
+    for _ in 0..shrinks {
+        slab.shrink(id).unwrap();
+        world.validate();
+    }
+    let mut again = vec![ObjAddr::NULL; free];
+    slab.alloc_bulk(id, &KERNEL, &mut again).unwrap();
+    let mut heads: Vec<_> = again.iter().map(head).collect();
+    heads.dedup();
+    assert_eq!(heads.len(), left.len());
+    let with_stay = |pfn| *left.iter().find(|(_, head)| *head == pfn).unwrap();
+    heads.into_iter().map(with_stay).collect()
+}
+
+/// Each goes to the head of those that are as full (`list_move`).
+#[test]
+fn equally_full_slabs_change_their_order_with_each_shrinking() {
+    let (once, twice) = (order_after(1), order_after(2));
+    let reversed: Vec<_> = once
+        .chunk_by(|a, b| a.0 == b.0)
+        .flat_map(|alike| alike.iter().rev().copied())
+        .collect();
+    assert_ne!(once, reversed);
+    assert_eq!(twice, reversed);
+    assert_eq!(order_after(3), once);
 }
 
 #[test]
