@@ -167,6 +167,7 @@ where
             })
         });
         self.count_event(VmEvent::CompactDaemonWake, 1);
+        let mut before: Option<CompactControl<'_, P, M, Z>> = None;
         for kind in ZoneType::ALL.into_iter().filter(|&kind| kind <= highest) {
             let id = ZoneId::new(nid, kind);
             let Some(zone) = self.zone_of(id).filter(|zone| zone.is_populated()) else {
@@ -185,6 +186,9 @@ where
             }
             let mut cc = CompactControl::new(*self, zone, gfp::GFP_KERNEL, Some(order));
             cc.highest = highest;
+            if let Some(before) = &before {
+                cc.take_over(before);
+            }
             match cc.compact_zone() {
                 CompactResult::Success => self.compaction_defer_reset(zone, id, order, false),
                 CompactResult::PartialSkipped | CompactResult::Complete => {
@@ -197,6 +201,7 @@ where
             let (migrate, free) = (cc.migrate_scanned.0, cc.free_scanned.0);
             self.count_event(VmEvent::CompactDaemonMigrateScanned, migrate);
             self.count_event(VmEvent::CompactDaemonFreeScanned, free);
+            before = Some(cc);
         }
         // What was asked for meanwhile and is larger stays.
         let max = &daemons.kcompactd_max_order;

@@ -195,6 +195,14 @@ where
         }
     }
 
+    /// Goes on with what the compaction of another zone has found out: what
+    /// `compact_zone` does not begin anew where one `compact_control` is for several.
+    fn take_over(&mut self, other: &Self) {
+        self.whole_zone = other.whole_zone;
+        self.fast_search_fail = other.fast_search_fail;
+        self.search_order = other.search_order;
+    }
+
     /// Where its scanners are, for tracing.
     fn where_it_is(&self) -> CompactionRun {
         CompactionRun {

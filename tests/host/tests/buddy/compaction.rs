@@ -9,6 +9,7 @@ use crate::world::*;
 use shadowmm_core::buddy::gfp::*;
 use shadowmm_core::buddy::*;
 use shadowmm_core::error::Error;
+use shadowmm_core::page::ZoneType;
 use shadowmm_core::phys::*;
 use shadowmm_core::report::NodeStat;
 use shadowmm_core::trace::CompactResult;
@@ -261,6 +262,75 @@ fn a_lack_of_memory_is_not_compacted_for() {
     assert!(events.iter().any(skipped));
     assert_eq!(event(world, VmEvent::CompactStall), 0);
     assert_eq!(owner.moves.load(Relaxed), 0);
+}
+
+/// What `compact_zone()` does not begin anew goes with kcompactd from a node's zone to the next:
+/// that all of a zone was looked at, too.
+#[test]
+fn kcompactd_takes_what_it_knows_from_zone_to_zone() {
+    let zones = [
+        (0, ZoneType::Dma32, 0, 4096),
+        (0, ZoneType::Normal, 4096, 8192),
+    ];
+    let world: &'static TypedWorld = Box::leak(Box::new(TypedWorld::of_zones(&zones)));
+    world.hand_off(0, 8192);
+    for (_, kind, ..) in zones {
+        let zone = world.world.zone(0, kind);
+        zone.set_watermark(Watermark::Min, Pages(32));
+        zone.set_watermark(Watermark::Low, Pages(40));
+        zone.set_watermark(Watermark::High, Pages(48));
+    }
+    let _nobodys = Owner::of(world.world);
+    // Every other page has to stay.
+    let buddy = world.buddy();
+    let mut taken = vec![];
+    while let Ok(pfn) = buddy.alloc(&request(GFP_KERNEL | __GFP_NORETRY, 0)) {
+        taken.push(pfn);
+    }
+    for pfn in taken.iter().filter(|pfn| pfn.0 % 2 == 0) {
+        buddy.free(*pfn, PageOrder::ZERO).unwrap();
+    }
+    let node = NodeId(0);
+    let mut kcompactd = Kcompactd::new(node);
+    kcompactd.step(&buddy);
+    world.world.platform.has_kswapd.store(true, Relaxed);
+    let mut kswapd = Kswapd::new(node);
+    kswapd.step(&buddy, false);
+    let woken = || {
+        !world
+            .world
+            .platform
+            .kcompactd_woken
+            .lock()
+            .unwrap()
+            .is_empty()
+    };
+    for _ in 0..100 {
+        assert!(buddy.alloc(&request(GFP_NOWAIT, 9)).is_err());
+        if woken() {
+            break;
+        }
+        kswapd.step(&buddy, true);
+    }
+    assert!(woken());
+    let events = Threads::heard(|| {
+        kcompactd.step(&buddy);
+    });
+    let ends: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            TraceEvent::CompactionEnd { run, result } => Some((run.zone.start, *result)),
+            _ => None,
+        })
+        .collect();
+    // The first zone's scanner has begun where the first of all could, so it has seen it whole.
+    assert_eq!(
+        ends,
+        [
+            (Pfn(0), CompactResult::Complete),
+            (Pfn(4096), CompactResult::Complete)
+        ]
+    );
 }
 
 #[test]

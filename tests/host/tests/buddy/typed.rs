@@ -49,11 +49,18 @@ impl TypedWorld {
         Self::make(start, end, false, true)
     }
 
+    /// These zones, with memory behind the pages.
+    pub fn of_zones(specs: &[ZoneSpec]) -> Self {
+        Self::make_of(specs, false, true)
+    }
+
     fn make(start: u64, end: u64, disabled: bool, memory: bool) -> Self {
-        let world: &'static World = Box::leak(Box::new(World::new(
-            &[(0, ZoneType::Normal, start, end)],
-            memory,
-        )));
+        Self::make_of(&[(0, ZoneType::Normal, start, end)], disabled, memory)
+    }
+
+    fn make_of(specs: &[ZoneSpec], disabled: bool, memory: bool) -> Self {
+        let end = specs.iter().map(|spec| spec.3).max().unwrap();
+        let world: &'static World = Box::leak(Box::new(World::new(specs, memory)));
         let blocks = (0..end.div_ceil(512) + 2)
             .map(|_| Pageblock::new())
             .collect();
