@@ -291,14 +291,18 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
     fn zero(&self, shape: &Shape, object: ObjAddr) {
         if let Some(slab) = self.slab_around(shape, object) {
             if let Some(index) = slab.index(shape, object.get()) {
-                let whole = Bytes(shape.geometry.object_size.into());
+                let geometry = &shape.geometry;
                 // All of it, for a krealloc that does not know what was asked for; else
                 // what lies behind that stays red or poisoned. Where it is neither,
-                // whoever had the object before has left it, and it may be read.
+                // whoever had the object before has left it, and it may be read: also what
+                // lies behind it, once a cache of larger objects is merged into this one.
                 let filled = SlabFlags::RED_ZONE | SlabFlags::OBJECT_POISON;
                 let size = match self.asked_size(shape, object) {
-                    Some(asked) if shape.geometry.flags.has(filled) => asked,
-                    _ => whole,
+                    Some(asked) if geometry.flags.has(filled) => asked,
+                    None if !geometry.flags.has(SlabFlags::DEBUG_METADATA) => {
+                        Bytes(geometry.size.into())
+                    }
+                    _ => Bytes(geometry.object_size.into()),
                 };
                 slab.fill(shape, index, size, 0);
             }

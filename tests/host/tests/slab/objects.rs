@@ -186,6 +186,45 @@ fn zeroed_objects_are_zero_and_no_more() {
     world.finish();
 }
 
+/// A second cache that is merged with theirs may make them larger.
+#[test]
+fn objects_that_grow_by_a_merge_have_nothing_of_others() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    let args = CacheArgs {
+        flags: SlabFlags::HWCACHE_ALIGN,
+        ..CacheArgs::new("grows", 40)
+    };
+    let id = slab.create(&args).unwrap();
+    assert_eq!(world.report(id).geometry.size, 64);
+    let zeroed = ObjRequest::new(gfp::GFP_KERNEL | gfp::__GFP_ZERO);
+    let mut objects = vec![ObjAddr::NULL; 200];
+    slab.alloc_bulk(id, &KERNEL, &mut objects).unwrap();
+    // What is in the slabs is what others have left there.
+    for object in &objects {
+        let words = PhysRange::new(object.addr(), Bytes(64));
+        let window = world.mm.region.window(object.addr()).unwrap();
+        for word in window.slice::<std::sync::atomic::AtomicU64>(words).unwrap() {
+            word.store(u64::MAX, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    slab.free_bulk(Some(id), &objects, 0).unwrap();
+    for object in &mut objects {
+        *object = slab.alloc(id, &zeroed).unwrap();
+    }
+    let merged = slab.create(&CacheArgs::new("larger", 64)).unwrap();
+    assert_eq!(merged, id);
+    assert_eq!(world.report(id).geometry.object_size, 64);
+    for &object in &objects {
+        let range = PhysRange::new(object.addr(), Bytes(64));
+        assert!(world.mm.region.is_zero(range).unwrap());
+        slab.free(id, object, 0).unwrap();
+    }
+    world.destroy(id);
+    world.destroy(id);
+    world.finish();
+}
+
 #[test]
 fn objects_lie_where_they_are_wished_for() {
     let world = World::two_nodes();
