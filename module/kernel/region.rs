@@ -17,6 +17,7 @@
 //! came; a load that fails half-way returns what it had by dropping it.
 
 use crate::bindings;
+use core::mem;
 use core::ptr::NonNull;
 use kernel::prelude::*;
 use kernel::str::CString;
@@ -197,8 +198,10 @@ impl HostMemory {
             pr_err!("region_mb= is too small: at least 8 MiB on each node\n");
             return Err(ENOSPC);
         }
+        // The first has what that leaves: less than a chunk of CMA's can't be asked for.
+        let mut rest = wanted - share * nodes;
         for nid in Nodes(-1) {
-            memory.take_on(nid, share)?;
+            memory.take_on(nid, share + mem::take(&mut rest))?;
         }
         if memory.chunks.is_empty() && source == Source::Cma {
             memory.take_chunks(-1, wanted, MIN_CHUNK, |_, pages| default_area(pages))?;
