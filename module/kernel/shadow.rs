@@ -403,9 +403,9 @@ impl Shadow {
             daemons::stop();
         }
         let stage = self.step(op);
-        if let (StageOp::Reset, false) = (op, self.has_objects()) {
-            // Nobody goes on with the boot before that, and makes new ones.
-            self.slab.forget_caches();
+        if let StageOp::Reset = op {
+            // Where that was refused, others may be making caches just now.
+            self.slab.forget_caches(|| self.has_objects());
         }
         // Also where nothing came of it, and the shadow goes on.
         let _ = self.with_mm(|mm| {

@@ -158,9 +158,12 @@ impl SlabFiles {
         Ok(objects)
     }
 
-    /// All caches are gone, and their directories go.
-    pub(crate) fn forget_caches(&self) {
+    /// All caches are gone, and their directories go; unless somebody has made some anew.
+    pub(crate) fn forget_caches(&self, has_some: impl FnOnce() -> bool) {
         let _naming = self.naming.lock();
+        if has_some() {
+            return;
+        }
         self.named.store(false, Relaxed);
         self.created.clear();
         procfs::forget_caches();
