@@ -18,7 +18,8 @@
  * A refused request has changed nothing. The exceptions are a step of the boot
  * that fails half-way: the stage stays at the last one that was done, and only
  * SHADOWMM_STAGE_RESET leads on; pages that were made before memory ran out
- * (MM_MADVISE, as madvise(2)); and CACHE_DESTROY and DIFF_OPEN, as said there.
+ * (MM_MADVISE, as madvise(2)); the steps of DIFF_PLAY and DIFF_OBJECTS before
+ * one that makes no sense; and CACHE_DESTROY and DIFF_OPEN, as said there.
  * Where the struct can be written before the
  * request is served and not any more behind that (EFAULT), whatever the request
  * has taken goes back, for nobody knows of it; what it has freed or changed
