@@ -15,9 +15,11 @@
 //! a journal or a serial console. The kernel tells some things several times
 //! over; of the tables in a log the one nearest to the firmware counts:
 //!
-//! - ranges: what the firmware gave (BIOS-e820, also BIOS-88, BIOS-e801, Xen),
-//!   else the table extended by setup data, else the user's, else the kernel's
-//!   modified one. The kernel's own `e820: update` and `e820: remove` are its
+//! - ranges: the firmware's table once it is extended by the entries that had
+//!   no room in the zero page (`e820__memory_setup_extended`), else what the
+//!   firmware gave (BIOS-e820, also BIOS-88, BIOS-e801, Xen), else the one that
+//!   setup data is reserved in, else the user's, else the kernel's modified
+//!   one. The kernel's own `e820: update` and `e820: remove` are its
 //!   doing, not the firmware's, and the shadow does its own. Of a log that has
 //!   lost its beginning, or of a machine without e820, the early memory nodes;
 //! - nodes: what the northbridge said when the SRAT was of no use, else the
@@ -113,18 +115,18 @@ pub fn parse(text: &str, map: &mut FirmwareMap, report: &mut ParseReport) -> Res
 
 /// How near to the firmware the RAM of "Early memory node ranges" is: it is
 /// what was left of it when the kernel had taken its own.
-pub(super) const EARLY_NODES: u8 = 4;
+pub(super) const EARLY_NODES: u8 = 5;
 
 /// Tables that the kernel prints, and how near to the firmware each is.
 const TABLES: [(&str, u8); 8] = [
-    ("BIOS-e820: ", 0),
-    ("BIOS-e801: ", 0),
-    ("BIOS-88: ", 0),
-    ("Xen: ", 0),
-    ("extended: ", 1),
-    ("reserve setup_data: ", 1),
-    ("user: ", 2),
-    ("modified: ", 3),
+    ("extended: ", 0),
+    ("BIOS-e820: ", 1),
+    ("BIOS-e801: ", 1),
+    ("BIOS-88: ", 1),
+    ("Xen: ", 1),
+    ("reserve setup_data: ", 2),
+    ("user: ", 3),
+    ("modified: ", 4),
 ];
 
 /// How far the log has been understood.
@@ -204,11 +206,9 @@ impl Parser<'_> {
         }
         for (name, rank) in TABLES {
             // The firmware's own is found behind any unknown prefix.
-            let after = match rank {
-                0 if name.starts_with("BIOS") => {
-                    slices::split_once(text, name).map(|(_, after)| after)
-                }
-                _ => text.strip_prefix(name).or_else(|| {
+            let after = match name.starts_with("BIOS") {
+                true => slices::split_once(text, name).map(|(_, after)| after),
+                false => text.strip_prefix(name).or_else(|| {
                     let range = |(_, after): &(&str, &str)| after.starts_with("[mem ");
                     slices::split_once(text, name)
                         .filter(range)

@@ -249,6 +249,33 @@ reserve setup_data: [mem 0x0000000000000000-0x000000001fffffff] usable
     );
 }
 
+/// What has no room in the zero page comes with the setup data, and then the
+/// whole table is printed again.
+#[test]
+fn the_extended_table_is_the_complete_one() {
+    let first = "BIOS-provided physical RAM map:\n";
+    let extended = "\
+extended physical RAM map:
+extended: [mem 0x0000000000000000-0x000000003fffffff] usable
+extended: [mem 0x0000000040000000-0x000000007fffffff] usable
+";
+    let reserved = "\
+extended physical RAM map:
+reserve setup_data: [mem 0x0000000000000000-0x0000000000000fff] usable
+";
+    for text in [
+        format!("{first}{BIOS}{extended}{reserved}"),
+        format!("{reserved}{extended}{BIOS}{first}"),
+    ] {
+        let (mut map, report) = good(&text);
+        assert_eq!((e820(&map).len(), report.e820, report.skipped), (2, 2, 2));
+        map.resolve().unwrap();
+        assert_eq!(map.e820.ram_bytes(), Bytes(0x8000_0000));
+    }
+    let (map, _) = good(&format!("{first}{BIOS}{reserved}"));
+    assert_eq!(e820(&map), [(0, 0x4000_0000, 1)]);
+}
+
 #[test]
 fn nodes_from_old_and_new_lines() {
     let srat = "\
