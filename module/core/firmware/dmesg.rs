@@ -226,7 +226,8 @@ impl Parser<'_> {
         if let Some((_, after)) = slices::split_once(text, "SRAT: ") {
             return self.srat_line(after);
         }
-        if text.starts_with("Faking a node at ") {
+        // arm64 has "NUMA: " before it.
+        if slices::contains(text, "Faking a node at ") {
             self.state.one_node = true;
             return Ok(());
         }

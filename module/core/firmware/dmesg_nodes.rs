@@ -63,15 +63,17 @@ impl Parser<'_> {
             }
             t.blanks().decimal().ok_or(Error::MapMalformed)?;
             let (start, end) = read_node_range(t.blanks())?;
-            let hotplug = slices::contains(t.0, "hotplug");
+            // Until 3.11 it was "Hot Pluggable".
+            let hotplug = ["hotplug", "Hot Pluggable"];
+            let hotplug = hotplug.iter().any(|word| slices::contains(t.0, word));
             self.memory(MemRank::Srat, nid, start, end, hotplug)?;
         } else if t.word("PXM ").is_some() {
             if slices::contains(text, "ignored") || slices::contains(text, "skipped") {
                 self.skip();
                 return Ok(());
             }
-            let (id, nid) = read_srat_cpu(&mut t).ok_or(Error::MapMalformed)?;
-            let Some(nid) = nid else {
+            let cpu = read_srat_cpu(&mut t).ok_or(Error::MapMalformed)?;
+            let Some((id, nid)) = cpu else {
                 self.skip();
                 return Ok(());
             };

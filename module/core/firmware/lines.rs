@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::phys::NodeId;
 use crate::phys::PhysAddr;
 use crate::phys::PAGE_SIZE;
+use crate::slices;
 
 /// The words for a type in the logs of all kernels.
 const TYPES: [(&str, E820Type); 8] = [
@@ -87,12 +88,17 @@ pub(super) fn node_range(start: u64, end: u64) -> Result<(PhysAddr, PhysAddr)> {
 }
 
 /// `0 -> APIC 0x00 -> Node 0`, behind "PXM ": the number by which the firmware
-/// knows the CPU, and the node, if it has one. In 2.6 there was a
-/// `-> CPU 0` in between, and other architectures have other words.
-pub(super) fn read_srat_cpu(t: &mut Reader<'_>) -> Option<(u64, Option<u64>)> {
+/// knows the CPU, and the node. In 2.6 there was a `-> CPU 0` in between, and
+/// other architectures have other words. The inner `None`: a CPU without a node,
+/// or what is no CPU, as `ITS 0` (`gic_acpi_parse_srat_its`).
+pub(super) fn read_srat_cpu(t: &mut Reader<'_>) -> Option<Option<(u64, u64)>> {
     t.blanks().decimal()?;
     t.blanks().word("->")?;
     let names = ["APIC", "X2APIC", "MPIDR", "HARTID", "CPU"];
+    let kind = t.blanks().0;
+    if !names.iter().any(|name| kind.starts_with(name)) && slices::contains(kind, "-> Node ") {
+        return Some(None);
+    }
     let number = |t: &mut Reader<'_>| {
         let rest = names
             .iter()
@@ -107,9 +113,9 @@ pub(super) fn read_srat_cpu(t: &mut Reader<'_>) -> Option<(u64, Option<u64>)> {
     }
     t.blanks().word("Node")?;
     if t.blanks().word("-1").is_some() {
-        return Some((id, None));
+        return Some(None);
     }
-    Some((id, Some(t.blanks().decimal()?)))
+    Some(Some((id, t.blanks().decimal()?)))
 }
 
 /// `0: 0x00000010 -> 0x0000009f` behind "early_node_map[...] active PFN

@@ -283,6 +283,7 @@ SRAT: Node 0 PXM 0 0-20000000
 SRAT: Node 1 PXM 5 [mem 0x20000000-0x2fffffff]
 ACPI: SRAT: Node 1 PXM 5 [mem 0x30000000-0x3fffffff] hotplug non-volatile
 ACPI: SRAT: Node 1 PXM 5 [mem 0x50000000-0x4fffffff]
+SRAT: Node 2 PXM 6 [mem 0x40000000-0x4fffffff] Hot Pluggable
 SRAT: PXM 0 -> APIC 0 -> Node 0
 SRAT: PXM 5 -> APIC 0x0104 -> Node 1
 SRAT: PXM 5 -> X2APIC 0x0108 ignored
@@ -299,10 +300,11 @@ ACPI: SRAT: Failed to mark hotplug range
             (0, 0x2000_0000, 0),
             (0x2000_0000, 0x3000_0000, 1),
             (0x3000_0000, 0x4000_0000, 1),
+            (0x4000_0000, 0x5000_0000, 2),
         ];
-        assert_eq!((nodes(&map), report.srat_mem), (want.to_vec(), 3));
+        assert_eq!((nodes(&map), report.srat_mem), (want.to_vec(), 4));
         let hot: Vec<_> = map.meminfo.blocks().iter().map(|b| b.hotplug).collect();
-        assert_eq!(hot, [false, false, true]);
+        assert_eq!(hot, [false, false, true, true]);
         assert_eq!(cpus(&map), [(0, 0), (1, 1)]);
     }
     let spans = "\
@@ -317,7 +319,11 @@ Initmem setup node 1 [mem 0x0000000020000000-0x000000003fffffff]
     let (map, _) = good(&format!("{joined}{early}{spans}{BIOS}"));
     assert_eq!(nodes(&map), [(0, 0x4000_0000, 0)]);
     // The kernel had no use for it.
-    for no in ["SRAT: SRAT not used.\n", "Faking a node at [mem 0x0-0x1]\n"] {
+    for no in [
+        "SRAT: SRAT not used.\n",
+        "Faking a node at [mem 0x0-0x1]\n",
+        "NUMA: Faking a node at [mem 0x0-0x1]\n",
+    ] {
         let (map, report) = good(&format!("{BIOS}{srat}{no}"));
         assert!(map.meminfo.is_empty() && report.srat_mem == 0);
         assert_eq!(cpus(&map), [(0, 0), (1, 0)]);
@@ -401,6 +407,7 @@ ACPI: SRAT: Node 1 PXM 8 [mem 0x00000000-0xffffffffffffffff] hotplug
 ACPI: NUMA: SRAT: PXM 0 -> MPIDR 0x20000 -> Node 0
 ACPI: NUMA: SRAT: PXM 1 -> HARTID 0x1 -> Node 1
 ACPI: NUMA: SRAT: PXM 0 -> MPIDR 0x0 -> Node -1
+ACPI: SRAT: PXM 0 -> ITS 0 -> Node 0
   node   0: [mem 0x0000000080000000-0x00000000febeffff]
   node   0: [mem 0x00000000fec00000-0x00000000ffffffff]
 Initmem setup node 2 as memoryless
