@@ -135,13 +135,8 @@ pub(super) fn message(line: &str) -> &str {
     while let Some(after) = text.strip_prefix("> ").or_else(|| text.strip_prefix("< ")) {
         text = after;
     }
-    if let Some((_, after)) =
-        slices::split_once(text, "\"MESSAGE\"").filter(|_| text.starts_with('{'))
-    {
-        // journalctl -o json: {"PRIORITY":"6","MESSAGE":"BIOS-e820: ...",...}
-        let after = after.trim_start_matches([' ', ':']);
-        let after = after.strip_prefix('"').unwrap_or(after);
-        text = after.split_once('"').map_or(after, |(message, _)| message);
+    if let Some(after) = json(text) {
+        text = after;
     } else if let Some(after) = text.strip_prefix("MESSAGE=") {
         // journalctl -o export
         text = after;
@@ -174,6 +169,20 @@ pub(super) fn message(line: &str) -> &str {
         };
         text = after.strip_prefix(' ').unwrap_or(after);
     }
+}
+
+/// journalctl -o json: `{"PRIORITY":"6","MESSAGE":"BIOS-e820: ...",...}`, and
+/// with a line for each key, as json-pretty and `dmesg -J` (`"msg"`) have it.
+fn json(text: &str) -> Option<&str> {
+    let text = text.trim_start();
+    let after = ["\"MESSAGE\"", "\"msg\""].into_iter().find_map(|key| {
+        let whole = || slices::split_once(text, key).filter(|_| text.starts_with('{'));
+        let after = || whole().map(|(_, after)| after);
+        text.strip_prefix(key).or_else(after)
+    })?;
+    let after = after.trim_start_matches([' ', ':']);
+    let after = after.strip_prefix('"').unwrap_or(after);
+    Some(after.split_once('"').map_or(after, |(message, _)| message))
 }
 
 /// A record of /dev/kmsg: `6,2,0,-;BIOS-e820: ...`.

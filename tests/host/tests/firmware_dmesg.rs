@@ -175,13 +175,19 @@ fn exports_and_colours_give_the_same() {
         .collect();
     let json = |m: &&str| format!("{{\"_PID\":\"1\",\"MESSAGE\":\"{m}\",\"PRIORITY\":\"6\"}}\n");
     let pretty = |m: &&str| format!("{{ \"PRIORITY\" : \"6\", \"MESSAGE\" : \"{m}\" }}\n");
+    // A line for each key, as json-pretty and dmesg -J have it.
+    let journal = |m: &&str| format!("\t\"MESSAGE\" : \"{m}\",\n");
+    let dmesg = |m: &&str| format!("         \"msg\": \"{m}\"\n");
+    let stamped = |m: &&str| format!("{{\"pri\":6,\"msg\":\"[    0.1] {m}\"}}\n");
     // The part before the colon has one colour, the rest another.
     let colours = |m: &&str| match m.split_once(": ") {
         Some((a, b)) => format!("\x1b[32m[    0.1] \x1b[0m\x1b[33m{a}: \x1b[0m{b}\x1b[0m\n"),
         None => format!("\x1b[32m[    0.1] \x1b[0m{m}\n"),
     };
     let nuls = |m: &&str| format!("{m}\0\0\n");
-    let forms: [&dyn Fn(&&str) -> String; 4] = [&json, &pretty, &colours, &nuls];
+    let forms: [&dyn Fn(&&str) -> String; 7] = [
+        &json, &pretty, &journal, &dmesg, &stamped, &colours, &nuls,
+    ];
     for form in forms {
         let text: String = bare.iter().map(form).collect();
         let (other, r) = good(&text);
