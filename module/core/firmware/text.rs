@@ -95,15 +95,18 @@ fn digit(c: char, radix: u32) -> Option<u32> {
 }
 
 /// How much of a coloured line is read. The longest line of a map, the list of
-/// a node's CPUs, has 16 of them.
-pub(super) const COLOURED: usize = 512;
+/// a node's CPUs, is one record of up to 1,024 bytes (`PRINTKRB_RECORD_MAX`);
+/// the rest is for the time stamp.
+pub(super) const COLOURED: usize = 1024 + 64;
 
-/// A line without the escape sequences of a terminal (`dmesg --color`).
+/// A line without the escape sequences of a terminal (`dmesg --color`). Of one
+/// that is too long, a last word that is not all there is left out.
 pub(super) fn plain<'a>(line: &'a str, buffer: &'a mut [u8; COLOURED]) -> &'a str {
     if !line.contains('\x1b') {
         return line;
     }
     let mut len = 0;
+    let mut cut = false;
     let mut rest = line.bytes();
     while let Some(byte) = rest.next() {
         if byte == b'\x1b' {
@@ -114,10 +117,14 @@ pub(super) fn plain<'a>(line: &'a str, buffer: &'a mut [u8; COLOURED]) -> &'a st
         } else if let Some(slot) = buffer.get_mut(len) {
             *slot = byte;
             len += 1;
+        } else {
+            cut = !byte.is_ascii_whitespace();
+            break;
         }
     }
     let bytes = buffer.get(..len).unwrap_or(&[]);
     match core::str::from_utf8(bytes) {
+        Ok(text) if cut => text.trim_end_matches(|c: char| !c.is_whitespace()),
         Ok(text) => text,
         // Cut inside a letter, which no map has.
         Err(error) => {

@@ -185,9 +185,8 @@ fn exports_and_colours_give_the_same() {
         None => format!("\x1b[32m[    0.1] \x1b[0m{m}\n"),
     };
     let nuls = |m: &&str| format!("{m}\0\0\n");
-    let forms: [&dyn Fn(&&str) -> String; 7] = [
-        &json, &pretty, &journal, &dmesg, &stamped, &colours, &nuls,
-    ];
+    let forms: [&dyn Fn(&&str) -> String; 7] =
+        [&json, &pretty, &journal, &dmesg, &stamped, &colours, &nuls];
     for form in forms {
         let text: String = bare.iter().map(form).collect();
         let (other, r) = good(&text);
@@ -200,8 +199,32 @@ fn exports_and_colours_give_the_same() {
     for text in ["\x1b", "\x1b[", "\x1b[0", "x\x1b[31;", "\x1bé"] {
         assert_eq!(read(text).0, Err(Error::MapMissing));
     }
-    let long = format!("\x1b[0m{}é{BIOS}", "a".repeat(511));
+    let long = format!("\x1b[0m{}é{BIOS}", "a".repeat(1087));
     assert_eq!(read(&long).0, Err(Error::MapMissing));
+}
+
+/// The list of a node's CPUs is the longest line, and no number of it is cut.
+#[test]
+fn long_lists_in_colour_are_read() {
+    let list = |cpus: std::ops::Range<u32>| -> String {
+        let numbers: String = cpus
+            .map(|cpu| format!("{:>5}", format!("#{cpu}")))
+            .collect();
+        format!(".... node  #1, CPUs: {numbers}")
+    };
+    let text = list(300..500);
+    assert!((1000..1024).contains(&text.len()));
+    let (map, _) = good(&format!("{BIOS}\x1b[32m[    0.123456] \x1b[0m{text}\n"));
+    assert_eq!(cpus(&map).len(), 201);
+    // Longer than any record: what is cut is left out, what is whole is not.
+    for blanks in 0..10 {
+        let text = format!("{}{}", " ".repeat(blanks), list(100..400));
+        let (map, _) = good(&format!("{BIOS}\x1b[0m{text}\n"));
+        let whole = (1088 - text.find("#100").unwrap() + 1) / 5;
+        let last = 99 + whole as u32;
+        assert_eq!(cpus(&map).last(), Some(&(last, 1)), "{blanks}");
+        assert_eq!(cpus(&map).len(), 1 + whole, "{blanks}");
+    }
 }
 
 #[test]
