@@ -120,7 +120,9 @@ pub(super) fn register_nodes(
 }
 
 /// Reserves the crash kernel's memory (`reserve_crashkernel_generic`): its
-/// size, its place and the border of low memory are scaled as the map is.
+/// size, its place and the border of low memory are scaled as the map is. A place
+/// that is not aligned to [`CRASH_ALIGN`] leaves no room: what is searched is
+/// exactly as long as the reservation.
 ///
 /// # Errors
 ///
@@ -148,7 +150,9 @@ pub(super) fn reserve_crashkernel(
     let high = (border, PhysAddr::MAX);
     let (main, low_size) = if let Some(offset) = wanted.offset {
         let base = scaled.to_scaled(offset).align_down(align);
-        (find(base, base + size), wanted.low_size)
+        let aligned = offset.align_down(CRASH_ALIGN) == offset;
+        let found = aligned.then(|| find(base, base + size)).flatten();
+        (found, wanted.low_size)
     } else if wanted.high {
         (
             find(high.0, high.1).or_else(|| find(low.0, low.1)),
