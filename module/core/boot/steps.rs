@@ -357,27 +357,23 @@ fn set_cpu_nodes<P: Platform>(platform: &P, nodes: &Nodes<'_, P>, cpus: &CpuMap)
     });
 }
 
-/// Calls `visit` with all CPUs and their nodes: those of the map, and for CPUs
-/// that it does not know or whose node is not there, the nodes in turn
-/// (`numa_init_array`).
+/// Calls `visit` with all CPUs and their nodes. All take turns on the nodes with
+/// memory (`numa_init_array`), and then those that the map knows have its node
+/// instead, if that is there (`init_cpu_to_node`).
 pub(super) fn for_each_cpu_node<P: Platform>(
     platform: &P,
     nodes: &Nodes<'_, P>,
     cpus: &CpuMap,
     mut visit: impl FnMut(CpuId, NodeId),
 ) {
-    let mut next = NodeId::NONE;
+    let memory = nodes.states().memory;
+    let mut turn = NodeId::NONE;
     for cpu in (0..platform.nr_cpus()).map(CpuId) {
+        let next = memory.iter().find(|&nid| nid > turn);
+        turn = next.or(memory.first()).unwrap_or(NodeId(0));
         let known = cpus.node(cpu);
-        let nid = if nodes.get(known).is_some() {
-            known
-        } else {
-            let online = nodes.states().online;
-            let after = online.iter().find(|&nid| nid > next);
-            next = after.or(online.first()).unwrap_or(NodeId(0));
-            next
-        };
-        visit(cpu, nid);
+        let there = nodes.get(known).is_some();
+        visit(cpu, if there { known } else { turn });
     }
 }
 

@@ -42,6 +42,10 @@ pub struct HostPlatform {
     pub shrinkers: Mutex<Vec<&'static dyn Shrinker>>,
     /// Whether its CPUs map 1 GiB at once.
     pub gbpages: AtomicBool,
+    /// How many CPUs it has; everything runs on the first.
+    nr_cpus: u32,
+    /// The CPUs' nodes, as the boot said them.
+    pub cpu_nodes: Mutex<Vec<NodeId>>,
 }
 
 impl Default for HostPlatform {
@@ -50,6 +54,18 @@ impl Default for HostPlatform {
             start: Instant::now(),
             shrinkers: Mutex::default(),
             gbpages: AtomicBool::new(false),
+            nr_cpus: 1,
+            cpu_nodes: Mutex::default(),
+        }
+    }
+}
+
+impl HostPlatform {
+    /// One with so many CPUs.
+    pub fn with_cpus(nr_cpus: u32) -> Self {
+        Self {
+            nr_cpus,
+            ..Self::default()
         }
     }
 }
@@ -139,7 +155,13 @@ impl Platform for HostPlatform {
     }
 
     fn nr_cpus(&self) -> u32 {
-        1
+        self.nr_cpus
+    }
+
+    fn set_cpu_node(&self, cpu: CpuId, nid: NodeId) {
+        let mut nodes = self.cpu_nodes.lock().unwrap();
+        assert_eq!(nodes.len(), cpu.0 as usize, "one after the other");
+        nodes.push(nid);
     }
 
     fn pin_cpu(&self) -> (CpuId, ()) {

@@ -267,6 +267,32 @@ fn all_memory_can_be_taken_and_comes_back() {
     assert_eq!(text(&boot, Text::Buddyinfo), before);
 }
 
+/// Two nodes with memory, one with CPUs only between them.
+fn with_a_memoryless_node() -> Box<FirmwareMap> {
+    let mut map = Box::new(FirmwareMap::NEW);
+    map.e820.push(0, 4 << 30, 1).unwrap();
+    map.meminfo.push(0, 2 << 30, 0, false).unwrap();
+    map.meminfo.push(2 << 30, 2 << 30, 2, false).unwrap();
+    for (cpu, nid) in [(0, 0), (1, 1), (3, 2)] {
+        map.cpus.push(cpu, nid).unwrap();
+    }
+    map
+}
+
+#[test]
+fn cpus_that_the_map_does_not_know_take_turns_on_nodes_with_memory() {
+    let backing = backing(&[32, 32]);
+    let store = Box::leak(Box::new(Store::new()));
+    let platform = HostPlatform::with_cpus(6);
+    let (map, config) = (with_a_memoryless_node(), Config::default());
+    let mut boot = Boot::detect(store, &map, &backing, &config, platform).unwrap();
+    boot.run().unwrap();
+    check_booted(&boot);
+    let nodes = boot.mm().unwrap().platform.cpu_nodes.lock().unwrap();
+    // Those that it knows have had their turn, too.
+    assert_eq!(nodes[..], [0, 1, 0, 2, 0, 2].map(NodeId));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
