@@ -23,6 +23,7 @@ use crate::firmware::CRASH_ALIGN;
 use crate::firmware::DEFAULT_CRASH_KERNEL_LOW_SIZE;
 use crate::memblock::EarlyMemory;
 use crate::memblock::MemblockKind;
+use crate::nodemask::NodeMask;
 use crate::phys::Bytes;
 use crate::phys::PhysAddr;
 use crate::phys::PhysRange;
@@ -114,8 +115,28 @@ pub(super) fn register_nodes(
             memblock.mark_hotplug(block.start, size)?;
         }
     }
+    clear_kernel_node_hotplug(memblock, machine)?;
     let end = memblock.end_of_dram();
     memblock.set_current_limit(end);
+    Ok(())
+}
+
+/// What is reserved by now can't be taken out, and neither can the nodes that it
+/// is on, as wholes (`numa_clear_kernel_node_hotplug`).
+fn clear_kernel_node_hotplug(
+    memblock: &mut EarlyMemory<'_, '_>,
+    machine: &Machine<'_>,
+) -> Result<()> {
+    let blocks = machine.map.meminfo.blocks();
+    for block in blocks {
+        let size = block.end - block.start;
+        memblock.set_node(block.start, size, MemblockKind::Reserved, block.nid)?;
+    }
+    let reserved = memblock.reserved_regions().iter();
+    let reserved: NodeMask = reserved.map(|region| region.nid).collect();
+    for block in blocks.iter().filter(|block| reserved.contains(block.nid)) {
+        memblock.clear_hotplug(block.start, block.end - block.start)?;
+    }
     Ok(())
 }
 

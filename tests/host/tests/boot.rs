@@ -267,6 +267,35 @@ fn all_memory_can_be_taken_and_comes_back() {
     assert_eq!(text(&boot, Text::Buddyinfo), before);
 }
 
+#[test]
+fn nodes_with_reserved_memory_are_not_hotpluggable() {
+    let mut map = Box::new(FirmwareMap::NEW);
+    map.e820.push(0, 4 << 30, 1).unwrap();
+    map.meminfo.push(0, 1 << 30, 0, false).unwrap();
+    map.meminfo.push(1 << 30, 1 << 30, 0, true).unwrap();
+    map.meminfo.push(2 << 30, 2 << 30, 1, true).unwrap();
+    let backing = backing(&[32, 32]);
+    let mut boot = detect(&map, &backing, Config::default()).unwrap();
+    boot.advance().unwrap();
+    let dump = text(&boot, Text::Memblock);
+    // The first MiB is reserved, and node 0 stays with it.
+    let of = |array: &str| -> Vec<(bool, bool)> {
+        let lines = dump.lines().filter(|line| line.contains(array));
+        lines
+            .map(|line| (line.contains("on node 0"), line.ends_with("flags: 0x1")))
+            .collect()
+    };
+    let memory = of(" memory[0x");
+    assert!(memory.contains(&(true, false)), "{dump}");
+    assert!(!memory.contains(&(true, true)), "{dump}");
+    assert!(memory.contains(&(false, true)), "{dump}");
+    // Page 0 is not RAM and has no node.
+    let reserved = of(" reserved[0x");
+    assert_eq!(reserved, [(false, false), (true, false)], "{dump}");
+    boot.run().unwrap();
+    check_booted(&boot);
+}
+
 /// Two nodes with memory, one with CPUs only between them.
 fn with_a_memoryless_node() -> Box<FirmwareMap> {
     let mut map = Box::new(FirmwareMap::NEW);
