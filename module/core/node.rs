@@ -378,6 +378,11 @@ impl<'m, P: Platform> Nodes<'m, P> {
         self.nodes.get(nid.index()?).copied().flatten()
     }
 
+    /// A node that is online (`node_online`).
+    pub fn get_online(&self, nid: NodeId) -> Option<&'m Node<'m, P>> {
+        self.get(nid).filter(|_| self.states.online.contains(nid))
+    }
+
     /// One zone of one node.
     #[inline]
     pub fn zone(&self, nid: NodeId, kind: ZoneType) -> Option<&'m Zone<P>> {

@@ -293,7 +293,7 @@ impl<'m, P: Platform> Mm<'m, P> {
         let Some(nid) = nid else {
             return Ok(buddy.drain_all_pages());
         };
-        let node = self.nodes.get(nid).ok_or(Error::NodeOffline)?;
+        let node = self.nodes.get_online(nid).ok_or(Error::NodeOffline)?;
         let zones = node.zones().iter();
         let drained = zones.map(|zone| buddy.drain_zone(ZoneId::new(nid, zone.kind)));
         Ok(drained.sum())
@@ -306,7 +306,7 @@ impl<'m, P: Platform> Mm<'m, P> {
     ///
     /// [`Error::NodeOffline`] where there is no such node.
     pub fn compact(&self, nid: Option<NodeId>) -> Result<Pages, Error> {
-        if nid.is_some_and(|nid| self.nodes.get(nid).is_none()) {
+        if nid.is_some_and(|nid| self.nodes.get_online(nid).is_none()) {
             return Err(Error::NodeOffline);
         }
         let moved = || self.stats.vm_event(VmEvent::PgmigrateSuccess);

@@ -178,7 +178,7 @@ impl<P: Platform> Boot<'_, P> {
     /// [`Boot::write`].
     pub fn write_node(&self, nid: NodeId, file: NodeFile, out: &mut dyn fmt::Write) -> Result<()> {
         self.reached(Stage::Zones)?;
-        self.nodes()?.get(nid).ok_or(Error::NodeOffline)?;
+        self.nodes()?.get_online(nid).ok_or(Error::NodeOffline)?;
         file.write(out, self, nid).map_err(|_| Error::Corrupt)
     }
 

@@ -122,7 +122,7 @@ impl<'m, P: Platform> Early<'m, P> {
     /// Those of [`Nodes::register`] and [`Sparse::init`].
     #[inline(never)]
     pub fn paging_init(mut self, machine: &Machine<'m>) -> Result<Paged<'m, P>> {
-        let firmware: NodeMask = machine.map.meminfo.blocks().iter().map(|b| b.nid).collect();
+        let firmware = machine.map.meminfo.parsed();
         let cpus: NodeMask = machine.map.cpus.iter().map(|cpu| cpu.nid).collect();
         self.nodes.register(&mut self.memblock, firmware, cpus)?;
         let order = sparse::section_order(early::memory_ranges(&self.memblock));

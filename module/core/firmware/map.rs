@@ -292,7 +292,7 @@ impl FirmwareMap {
         Ok(())
     }
 
-    /// The nodes that have memory or CPUs (`numa_nodes_parsed`), in order.
+    /// The nodes that have memory or CPUs, in order.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
         let all = (0..MAX_NODES as i32).map(NodeId);
         all.filter(|&n| self.has_memory(n) || self.cpus.iter().any(|c| c.nid == n))

@@ -8,6 +8,7 @@
 use super::e820::E820Table;
 use crate::error::Error;
 use crate::error::Result;
+use crate::nodemask::NodeMask;
 use crate::phys::NodeId;
 use crate::phys::PhysAddr;
 use crate::phys::PhysRange;
@@ -51,6 +52,8 @@ impl NumaMemblk {
 
 /// The nodes' ranges (`struct numa_meminfo`), 4 KB.
 pub struct NumaMeminfo {
+    /// Whose ranges were added, also where nothing is left of them.
+    parsed: NodeMask,
     nr_blks: usize,
     blk: [NumaMemblk; NR_NODE_MEMBLKS],
 }
@@ -58,6 +61,7 @@ pub struct NumaMeminfo {
 impl Clone for NumaMeminfo {
     fn clone(&self) -> Self {
         Self {
+            parsed: self.parsed,
             nr_blks: self.nr_blks,
             blk: self.blk,
         }
@@ -65,6 +69,7 @@ impl Clone for NumaMeminfo {
 
     /// In place: nothing of it passes over the stack.
     fn clone_from(&mut self, source: &Self) {
+        self.parsed = source.parsed;
         self.nr_blks = source.nr_blks;
         self.blk.copy_from_slice(&source.blk);
     }
@@ -79,6 +84,7 @@ impl Default for NumaMeminfo {
 impl NumaMeminfo {
     /// No ranges.
     pub const NEW: Self = Self {
+        parsed: NodeMask::NONE,
         nr_blks: 0,
         blk: [NumaMemblk::NONE; NR_NODE_MEMBLKS],
     };
@@ -92,6 +98,12 @@ impl NumaMeminfo {
         self.blk.get_mut(..self.nr_blks).unwrap_or(&mut [])
     }
 
+    /// The nodes that ranges were added for, whether RAM lies in them or not
+    /// (`numa_nodes_parsed`).
+    pub fn parsed(&self) -> NodeMask {
+        self.parsed
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.nr_blks == 0
@@ -99,6 +111,7 @@ impl NumaMeminfo {
 
     /// Drops all ranges.
     pub fn clear(&mut self) {
+        self.parsed = NodeMask::NONE;
         self.nr_blks = 0;
     }
 
@@ -134,6 +147,7 @@ impl NumaMeminfo {
             return Err(Error::MapBadNode);
         }
         if start >= end {
+            self.parsed.insert(nid);
             return Ok(());
         }
         let slot = self.blk.get_mut(self.nr_blks);
@@ -144,6 +158,7 @@ impl NumaMeminfo {
             hotplug,
         };
         self.nr_blks += 1;
+        self.parsed.insert(nid);
         Ok(())
     }
 

@@ -23,6 +23,7 @@ use shadowmm_core::phys::PageBytes;
 use shadowmm_core::phys::PageOrder;
 use shadowmm_core::phys::Pages;
 use shadowmm_core::phys::PhysAddr;
+use shadowmm_core::report::NodeFile;
 use shadowmm_core::report::Snapshot;
 use shadowmm_host_tests::machine::backing;
 use shadowmm_host_tests::machine::builtin;
@@ -320,6 +321,41 @@ fn cpus_that_the_map_does_not_know_take_turns_on_nodes_with_memory() {
     let nodes = boot.mm().unwrap().platform.cpu_nodes.lock().unwrap();
     // Those that it knows have had their turn, too.
     assert_eq!(nodes[..], [0, 1, 0, 2, 0, 2].map(NodeId));
+}
+
+#[test]
+fn nodes_that_the_srat_names_are_possible() {
+    // Node 4 is for memory to be plugged in, and its range ends above all RAM.
+    let mut map = with_a_memoryless_node();
+    map.meminfo.push(1 << 40, 1 << 40, 4, true).unwrap();
+    let backing = backing(&[32, 32]);
+    let mut boot = detect(&map, &backing, Config::default()).unwrap();
+    boot.run().unwrap();
+    check_booted(&boot);
+    for kind in Text::ALL {
+        assert!(!text(&boot, kind).contains("Node 4"), "{kind:?}");
+    }
+    let mm = boot.mm().unwrap();
+    let states = mm.nodes.states();
+    assert_eq!(states.possible.to_string(), "0-2,4");
+    assert_eq!(states.online.to_string(), "0-2");
+    assert!(mm.nodes.get(NodeId(4)).is_some());
+    // What is not online is not there for those who ask.
+    let offline = Some(NodeId(4));
+    assert_eq!(mm.drain(offline), Err(Error::NodeOffline));
+    assert_eq!(mm.compact(offline), Err(Error::NodeOffline));
+    let mut out = String::new();
+    let written = boot.write_node(NodeId(4), NodeFile::Meminfo, &mut out);
+    assert_eq!(written, Err(Error::NodeOffline));
+
+    // An SRAT that is not believed names nobody.
+    map.meminfo.clear();
+    map.meminfo.push(0, 1 << 30, 3, false).unwrap();
+    let backing = self::backing(&[32, 32]);
+    let mut boot = detect(&map, &backing, Config::default()).unwrap();
+    boot.run().unwrap();
+    let states = boot.mm().unwrap().nodes.states();
+    assert_eq!(states.possible.to_string(), "0");
 }
 
 proptest! {
