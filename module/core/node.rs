@@ -451,7 +451,8 @@ impl<P: Platform> ZoneTable<P> for Nodes<'_, P> {
     }
 
     fn daemons(&self, nid: NodeId) -> Option<&Daemons> {
-        Some(&self.get(nid)?.daemons)
+        // A node that is not online has no threads.
+        Some(&self.get_online(nid)?.daemons)
     }
 
     fn tunable(&self, which: Tunable) -> u32 {

@@ -22,6 +22,7 @@ use crate::buddy::BuddySystem;
 use crate::buddy::Gfp;
 use crate::buddy::MemMap;
 use crate::buddy::MigrateType;
+use crate::buddy::UserStat;
 use crate::buddy::ZoneTable;
 use crate::nodemask::NodeMask;
 use crate::page::ZoneId;
@@ -170,12 +171,17 @@ where
         write_free_list(out, zone)?;
     }
     for nid in nids().filter(|&nid| on(nid)) {
-        if all().any(|(id, _)| id.nid() == nid) {
+        // Only nodes that are online have threads.
+        let is_online = || buddy.zones.daemons(nid).is_some();
+        if all().any(|(id, _)| id.nid() == nid) || is_online() {
             let counts = "hugepages_total=0 hugepages_free=0 hugepages_surp=0";
             writeln!(out, "Node {nid} {counts} hugepages_size=2048kB")?;
         }
     }
-    writeln!(out, "0 total pagecache pages")?;
+    let user = |id, stat| buddy.stats.user(id, stat);
+    let cached = |id| user(id, UserStat::File) + user(id, UserStat::Shmem);
+    let pagecache: Pages = all().map(|(id, _)| cached(id)).sum();
+    writeln!(out, "{} total pagecache pages", pagecache.0)?;
     writeln!(out, "0 pages in swap cache")?;
     writeln!(out, "Free swap  = 0kB")?;
     writeln!(out, "Total swap = 0kB")?;
@@ -211,9 +217,13 @@ where
     P: Platform,
 {
     let (mut free, mut cma) = (Pages::ZERO, Pages::ZERO);
-    for (_, zone) in all {
+    let (mut mapped, mut shmem, mut tables) = (Pages::ZERO, Pages::ZERO, Pages::ZERO);
+    for (id, zone) in all {
         free += zone.free_counts.free_pages();
         cma += zone.free_counts.free_cma();
+        mapped += buddy.stats.user(id, UserStat::Mapped);
+        shmem += buddy.stats.user(id, UserStat::Shmem);
+        tables += buddy.stats.user(id, UserStat::Table);
     }
     let pcp: Pages = shown.map(|(id, _)| free_pcp(buddy, id)).sum();
     writeln!(out, "active_anon:0 inactive_anon:0 isolated_anon:0")?;
@@ -225,7 +235,8 @@ where
         out,
         " slab_reclaimable:{reclaimable} slab_unreclaimable:{unreclaimable}"
     )?;
-    writeln!(out, " mapped:0 shmem:0 pagetables:0")?;
+    let (mapped, shmem, tables) = (mapped.0, shmem.0, tables.0);
+    writeln!(out, " mapped:{mapped} shmem:{shmem} pagetables:{tables}")?;
     writeln!(out, " sec_pagetables:0 bounce:0")?;
     writeln!(out, " kernel_misc_reclaimable:0")?;
     let (free, pcp, cma) = (free.0, pcp.0, cma.0);
@@ -242,27 +253,34 @@ where
     P: Platform,
     Z: ZoneTable<P>,
 {
-    const BEFORE: [&str; 16] = [
-        "active_anon",
-        "inactive_anon",
-        "active_file",
-        "inactive_file",
-        "unevictable",
-        "isolated(anon)",
-        "isolated(file)",
-        "mapped",
-        "dirty",
-        "writeback",
-        "shmem",
-        "shmem_thp",
-        "shmem_pmdmapped",
-        "anon_thp",
-        "kernel_stack",
-        "pagetables",
+    const COUNTS: [(&str, Option<UserStat>); 17] = [
+        ("active_anon", None),
+        ("inactive_anon", None),
+        ("active_file", None),
+        ("inactive_file", None),
+        ("unevictable", None),
+        ("isolated(anon)", None),
+        ("isolated(file)", None),
+        ("mapped", Some(UserStat::Mapped)),
+        ("dirty", None),
+        ("writeback", None),
+        ("shmem", Some(UserStat::Shmem)),
+        ("shmem_thp", None),
+        ("shmem_pmdmapped", None),
+        ("anon_thp", Some(UserStat::AnonHuge)),
+        ("kernel_stack", None),
+        ("pagetables", Some(UserStat::Table)),
+        ("sec_pagetables", None),
     ];
+    let user = |stat| -> Pages {
+        let zones = ZoneType::ALL.into_iter();
+        let ids = zones.map(|kind| ZoneId::new(nid, kind));
+        ids.map(|id| buddy.stats.user(id, stat)).sum()
+    };
     write!(out, "Node {nid}")?;
-    for name in BEFORE.into_iter().chain(["sec_pagetables"]) {
-        write!(out, " {name}:0kB")?;
+    for (name, stat) in COUNTS {
+        let pages = stat.map_or(Pages::ZERO, user);
+        write!(out, " {name}:{}kB", pages.kib())?;
     }
     let daemons = buddy.zones.daemons(nid);
     let hopeless = daemons.is_some_and(|daemons| daemons.is_hopeless());
@@ -308,7 +326,7 @@ where
     }
     kib("present", zone.present)?;
     kib("managed", zone.managed())?;
-    kib("mlocked", Pages::ZERO)?;
+    kib("mlocked", buddy.stats.user(id, UserStat::Locked))?;
     kib("bounce", Pages::ZERO)?;
     kib("free_pcp", free_pcp(buddy, id))?;
     kib("local_pcp", local)?;

@@ -15,6 +15,7 @@ use shadowmm_core::buddy::PageAllocator;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result;
 use shadowmm_core::firmware::FirmwareMap;
+use shadowmm_core::page::ZoneType;
 use shadowmm_core::phys::Backing;
 use shadowmm_core::phys::BackingRun;
 use shadowmm_core::phys::Bytes;
@@ -23,6 +24,7 @@ use shadowmm_core::phys::PageBytes;
 use shadowmm_core::phys::PageOrder;
 use shadowmm_core::phys::Pages;
 use shadowmm_core::phys::PhysAddr;
+use shadowmm_core::report::failure::write_mem_info;
 use shadowmm_core::report::NodeFile;
 use shadowmm_core::report::Snapshot;
 use shadowmm_host_tests::machine::backing;
@@ -356,6 +358,22 @@ fn nodes_that_the_srat_names_are_possible() {
     boot.run().unwrap();
     let states = boot.mm().unwrap().nodes.states();
     assert_eq!(states.possible.to_string(), "0");
+}
+
+#[test]
+fn a_failure_tells_of_all_nodes_that_are_online() {
+    let mut map = with_a_memoryless_node();
+    map.meminfo.push(1 << 40, 1 << 40, 4, true).unwrap();
+    let backing = backing(&[32, 32]);
+    let mut boot = detect(&map, &backing, Config::default()).unwrap();
+    boot.run().unwrap();
+    let mm = boot.mm().unwrap();
+    let mut told = String::new();
+    write_mem_info(&mut told, &mm.buddy(), ZoneType::Movable, None).unwrap();
+    for (nid, online) in [(0, true), (1, true), (2, true), (3, false), (4, false)] {
+        let line = format!("Node {nid} hugepages_total=0 ");
+        assert_eq!(told.contains(&line), online, "{told}");
+    }
 }
 
 proptest! {

@@ -3,6 +3,7 @@
 //! No memory: whatever was asked for fails as a whole, and nothing is lost.
 
 use crate::world::*;
+use shadowmm_core::buddy::UserStat;
 use shadowmm_core::buddy::VmEvent;
 use shadowmm_core::mm::Access;
 use shadowmm_core::mm::Advice;
@@ -11,7 +12,10 @@ use shadowmm_core::mm::MmConfig;
 use shadowmm_core::mm::OomTask;
 use shadowmm_core::mm::ThpMode;
 use shadowmm_core::mm::VirtAddr;
+use shadowmm_core::page::ZoneType;
 use shadowmm_core::platform::Process as Owner;
+use shadowmm_core::report::failure::write_mem_info;
+use shadowmm_host_tests::machine::pages_of;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -211,6 +215,39 @@ fn the_worst_is_killed_and_the_others_go_on() {
     assert_eq!(killed.lock().unwrap().len(), 1);
     lives.exit();
     protected.exit();
+    machine.finish();
+}
+
+/// What is told to the log when memory is short has what processes have of it.
+#[test]
+fn the_state_of_memory_counts_what_processes_have() {
+    let machine = Machine::two_nodes();
+    let process = machine.process();
+    let at = process.anon(3);
+    (0..3).for_each(|page| process.write(at + page * PAGE, page));
+    let locked = process
+        .space
+        .mlock(&process.host, VirtAddr(at), 2 * PAGE, 0);
+    locked.unwrap();
+    let shared = process.map(5, RW, MAP_SHARED);
+    (0..5).for_each(|page| process.write(shared + page * PAGE, page));
+    let mm = &machine.world.mm;
+    let mut told = String::new();
+    write_mem_info(&mut told, &mm.buddy(), ZoneType::Movable, None).unwrap();
+    let tables = pages_of(mm, UserStat::Table);
+    assert!(tables > 0);
+    let total = format!(" mapped:5 shmem:5 pagetables:{tables}\n");
+    assert!(told.contains(&total), "{told}");
+    assert!(told.contains("\n5 total pagecache pages\n"), "{told}");
+    // Each node's and each zone's, together.
+    let kib = |name: &str| -> u64 {
+        let lines = told.lines().filter(|line| line.starts_with("Node "));
+        let values = lines.filter_map(|line| Some(line.split_once(name)?.1.split_once("kB")?.0));
+        values.map(|value| value.parse::<u64>().unwrap()).sum()
+    };
+    let counts = [" mapped:", " shmem:", " pagetables:", " mlocked:"].map(kib);
+    assert_eq!(counts, [20, 20, tables * 4, 8], "{told}");
+    process.exit();
     machine.finish();
 }
 
