@@ -4,12 +4,15 @@
 
 use crate::error::Error;
 use crate::error::Result;
+use nix::libc;
 use nix::sys::signal;
 use nix::sys::signal::SaFlags;
 use nix::sys::signal::SigAction;
 use nix::sys::signal::SigHandler;
 use nix::sys::signal::SigSet;
 use nix::sys::signal::Signal;
+use std::mem::MaybeUninit;
+use std::ptr;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -53,4 +56,26 @@ pub fn check() -> Result<()> {
         true => Err(Error::failed("interrupted by a signal")),
         false => Ok(()),
     }
+}
+
+static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// Rust's run time ignores SIGPIPE before `main`, and what was before is to be seen here alone.
+extern "C" fn begin() {
+    let mut old = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: Nothing is changed, and what is told has room.
+    let is_ignored = unsafe {
+        libc::sigaction(libc::SIGPIPE, ptr::null(), old.as_mut_ptr()) == 0
+            && old.assume_init().sa_sigaction == libc::SIG_IGN
+    };
+    PIPE_IGNORED.store(is_ignored, Relaxed);
+}
+
+#[used]
+#[link_section = ".init_array"]
+static BEGIN: extern "C" fn() = begin;
+
+/// Whether whoever started the command had it ignore SIGPIPE.
+pub fn is_pipe_ignored() -> bool {
+    PIPE_IGNORED.load(Relaxed)
 }

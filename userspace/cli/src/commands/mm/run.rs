@@ -7,6 +7,7 @@ use crate::context::json;
 use crate::context::Context;
 use crate::error::Error;
 use crate::error::Result;
+use crate::interrupt;
 use crate::render::bytes;
 use nix::sys::signal;
 use nix::sys::signal::SaFlags;
@@ -124,6 +125,20 @@ fn not_started(program: &OsStr, error: &io::Error) -> ! {
     })
 }
 
+/// The program ignores SIGPIPE if this command was started so (systemd's `IgnoreSIGPIPE=`): what
+/// is started by Rust has the default action.
+fn keep_pipe(command: &mut Command, is_ignored: bool) {
+    let ignore = move || {
+        if is_ignored {
+            // SAFETY: To ignore a signal runs no code.
+            unsafe { signal::signal(Signal::SIGPIPE, SigHandler::SigIgn)? };
+        }
+        Ok(())
+    };
+    // SAFETY: Between fork and exec that calls sigaction(2) alone.
+    unsafe { command.pre_exec(ignore) };
+}
+
 /// Runs the program and waits for it. Who ends it from the terminal, where it may stay, does not end
 /// this command before it (system(3)).
 fn wait_for(command: &mut Command) -> io::Result<ExitStatus> {
@@ -161,6 +176,7 @@ pub fn run(context: &Context, args: &args::Run) -> Result<()> {
     if args.shared {
         command.env("SHADOWMM_SHARED", "1");
     }
+    keep_pipe(&mut command, interrupt::is_pipe_ignored());
     if !args.stats {
         // Its place is taken by the program, and so is its end.
         not_started(program, &command.exec());
@@ -293,6 +309,19 @@ mod tests {
         assert_eq!(preloaded(library, None), "/lib/own.so");
         assert_eq!(preloaded(library, Some("".into())), "/lib/own.so");
         assert_eq!(preloaded(library, Some("a.so".into())), "/lib/own.so:a.so");
+    }
+
+    #[test]
+    fn an_ignored_sigpipe_stays_so_and_no_other() {
+        for is_ignored in [true, false] {
+            let mut command = Command::new("cat");
+            command.arg("/proc/self/status");
+            keep_pipe(&mut command, is_ignored);
+            let status = String::from_utf8(command.output().unwrap().stdout).unwrap();
+            let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+            let ignored = u64::from_str_radix(ignored.unwrap().trim(), 16).unwrap();
+            assert_eq!(ignored >> (Signal::SIGPIPE as u32 - 1) & 1 == 1, is_ignored);
+        }
     }
 
     #[test]
