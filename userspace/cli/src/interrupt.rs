@@ -4,6 +4,7 @@
 
 use crate::error::Error;
 use crate::error::Result;
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal;
 use nix::sys::signal::SaFlags;
@@ -14,6 +15,7 @@ use nix::sys::signal::Signal;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::Relaxed;
 
 static CAME: AtomicBool = AtomicBool::new(false);
@@ -78,4 +80,39 @@ static BEGIN: extern "C" fn() = begin;
 /// Whether whoever started the command had it ignore SIGPIPE.
 pub fn is_pipe_ignored() -> bool {
     PIPE_IGNORED.load(Relaxed)
+}
+
+/// The process that signals are passed on to; 0 where there is none.
+static PROGRAM: AtomicI32 = AtomicI32::new(0);
+
+extern "C" fn pass_on(number: i32) {
+    let program = PROGRAM.load(Relaxed);
+    if program != 0 {
+        let errno = Errno::last_raw();
+        // SAFETY: A signal handler may call kill(2); the process is a child that nobody has waited for.
+        unsafe { libc::kill(program, number) };
+        Errno::set_raw(errno);
+    }
+}
+
+/// From now on a signal is passed on to the process of [`pass_on_to`], but one that is ignored:
+/// what was to be done about it before.
+pub fn pass_on_signal(number: Signal) -> nix::Result<SigAction> {
+    let action = SigAction::new(
+        SigHandler::Handler(pass_on),
+        SaFlags::SA_RESTART,
+        SigSet::empty(),
+    );
+    // SAFETY: The handler calls what it may.
+    let old = unsafe { signal::sigaction(number, &action)? };
+    if matches!(old.handler(), SigHandler::SigIgn) {
+        // SAFETY: It was so before.
+        unsafe { signal::sigaction(number, &old)? };
+    }
+    Ok(old)
+}
+
+/// Names the process that signals are passed on to: a child that nobody has waited for yet, or 0.
+pub fn pass_on_to(program: i32) {
+    PROGRAM.store(program, Relaxed);
 }

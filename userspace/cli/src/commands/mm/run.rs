@@ -9,11 +9,14 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::interrupt;
 use crate::render::bytes;
+use nix::errno::Errno;
+use nix::libc;
 use nix::sys::signal;
 use nix::sys::signal::SaFlags;
 use nix::sys::signal::SigAction;
 use nix::sys::signal::SigHandler;
 use nix::sys::signal::SigSet;
+use nix::sys::signal::SigmaskHow;
 use nix::sys::signal::Signal;
 use nix::unistd::mkdtemp;
 use serde::Serialize;
@@ -26,12 +29,14 @@ use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process;
+use std::process::Child;
 use std::process::Command;
 use std::process::ExitStatus;
 
@@ -139,26 +144,51 @@ fn keep_pipe(command: &mut Command, is_ignored: bool) {
     unsafe { command.pre_exec(ignore) };
 }
 
+/// Waits until a child has ended, and leaves it: its number is nobody else's yet.
+fn wait_until_ended(child: &Child) {
+    let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
+    let options = libc::WEXITED | libc::WNOWAIT;
+    // SAFETY: There is room for what is told.
+    while unsafe { libc::waitid(libc::P_PID, child.id(), info.as_mut_ptr(), options) } != 0
+        && Errno::last() == Errno::EINTR
+    {}
+}
+
 /// Runs the program and waits for it. Who ends it from the terminal, where it may stay, does not end
-/// this command before it (system(3)).
+/// this command before it (system(3)); what would end this command alone is the program's to decide.
 fn wait_for(command: &mut Command) -> io::Result<ExitStatus> {
+    let mut ends = SigSet::empty();
+    ends.add(Signal::SIGTERM);
+    ends.add(Signal::SIGHUP);
+    // None is lost before there is somebody to pass it on to.
+    let mask = ends.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
     let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
     let [interrupt, quit] = [Signal::SIGINT, Signal::SIGQUIT].map(|number| {
         // SAFETY: To ignore a signal runs no code.
         unsafe { signal::sigaction(number, &ignore) }
     });
-    let (interrupt, quit) = (interrupt?, quit?);
+    let before = [
+        (Signal::SIGINT, interrupt?),
+        (Signal::SIGQUIT, quit?),
+        (Signal::SIGTERM, interrupt::pass_on_signal(Signal::SIGTERM)?),
+        (Signal::SIGHUP, interrupt::pass_on_signal(Signal::SIGHUP)?),
+    ];
     let as_before = move || {
-        // SAFETY: They are what they were when this command began, which had no handlers.
-        unsafe {
-            signal::sigaction(Signal::SIGINT, &interrupt)?;
-            signal::sigaction(Signal::SIGQUIT, &quit)?;
+        for (number, old) in &before {
+            // SAFETY: They are what they were when this command began, which had no handlers.
+            unsafe { signal::sigaction(*number, old)? };
         }
+        mask.thread_set_mask()?;
         Ok(())
     };
-    // SAFETY: Between fork and exec that calls sigaction(2) alone.
+    // SAFETY: Between fork and exec that calls sigaction(2) and sigprocmask(2) alone.
     unsafe { command.pre_exec(as_before) };
-    command.status()
+    let mut child = command.spawn()?;
+    interrupt::pass_on_to(child.id() as i32);
+    mask.thread_set_mask()?;
+    wait_until_ended(&child);
+    interrupt::pass_on_to(0);
+    child.wait()
 }
 
 /// Runs the program, and ends as it does.
@@ -322,6 +352,15 @@ mod tests {
             let ignored = u64::from_str_radix(ignored.unwrap().trim(), 16).unwrap();
             assert_eq!(ignored >> (Signal::SIGPIPE as u32 - 1) & 1 == 1, is_ignored);
         }
+    }
+
+    #[test]
+    fn who_ends_this_command_leaves_the_end_to_the_program() {
+        let script =
+            "trap 'exit 7' TERM; for time in 1 2 3 4 5 6 7 8 9; do kill -TERM $PPID; sleep 1; done";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        assert_eq!(wait_for(&mut command).unwrap().code(), Some(7));
     }
 
     #[test]
