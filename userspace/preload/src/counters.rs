@@ -45,6 +45,7 @@ counters! {
     LeftExecutable = "left_executable",
     LeftHugetlb = "left_hugetlb",
     LeftFixed = "left_fixed",
+    LeftStack = "left_stack",
     LeftOther = "left_other",
     MovedOut = "moved_out",
     Faults = "faults",

@@ -34,6 +34,11 @@ pub(crate) fn begin() {
     SHARED.store(!wanted.is_null(), Relaxed);
 }
 
+/// Whether what several processes have may be in the window.
+pub(crate) fn is_shared() -> bool {
+    SHARED.load(Relaxed)
+}
+
 /// What a call to mmap asks for.
 #[derive(Clone, Copy)]
 struct Wanted {
@@ -71,7 +76,7 @@ impl Wanted {
     fn is_wanted(&self) -> bool {
         let kind = self.flags & libc::MAP_TYPE;
         let is_shared = kind == libc::MAP_SHARED || kind == libc::MAP_SHARED_VALIDATE;
-        self.is_private() || (is_shared && SHARED.load(Relaxed))
+        self.is_private() || (is_shared && self::is_shared())
     }
 
     /// Why it is not for the window, if it is not. `is_inside`: its fixed place is there.
@@ -80,6 +85,9 @@ impl Wanted {
     /// what replaces a part of the window can't be: the host would refuse it. It can be read
     /// and written there, as after mprotect with `PROT_EXEC`, and a jump to it is SIGSEGV.
     /// With `MAP_FIXED_NOREPLACE` the host says EEXIST, and whoever asks looks elsewhere.
+    ///
+    /// A stack is the host's, too: where a thread ends, the kernel wakes whoever waits for it with
+    /// a key for several processes (`mm_release`), and no such key is of a window.
     fn left(&self, is_inside: bool) -> Option<Counter> {
         if self.prot & libc::PROT_EXEC != 0 && !(is_inside && self.is_replacing()) {
             return Some(Counter::LeftExecutable);
@@ -95,6 +103,7 @@ impl Wanted {
         match () {
             () if !self.is_anonymous() => Some(Counter::LeftFile),
             () if !self.is_wanted() => Some(Counter::LeftShared),
+            () if self.has(libc::MAP_STACK) => Some(Counter::LeftStack),
             () if !window::is_there() => Some(Counter::LeftOther),
             () if self.is_fixed() => Some(Counter::LeftFixed),
             () if self.has(libc::MAP_32BIT) && !window::has(LOW.0, LOW.1) => {
@@ -302,6 +311,15 @@ mod tests {
         assert_eq!(left(EXEC, ANON | both), [host; 2]);
         let shared = libc::MAP_SHARED | libc::MAP_FIXED;
         assert_eq!(left(EXEC, shared), [Some(Counter::LeftFile), host]);
+    }
+
+    #[test]
+    fn a_stack_goes_to_the_window_only_where_its_place_is_there() {
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        let stack = ANON | libc::MAP_STACK;
+        let host = Some(Counter::LeftStack);
+        assert_eq!(left(prot, stack), [host; 2]);
+        assert_eq!(left(prot, stack | libc::MAP_FIXED), [None, host]);
     }
 
     #[test]

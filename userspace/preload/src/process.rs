@@ -60,9 +60,32 @@ pub unsafe extern "C" fn syscall(
             libc::SYS_dup2 => files::dup2(a as c_int, b as c_int).into(),
             libc::SYS_dup3 => files::dup3(a as c_int, b as c_int, third).into(),
             libc::SYS_close_range => files::close_range(a as u32, b as u32, third).into(),
+            libc::SYS_futex => {
+                let op = futex_op(b as c_int, a, e);
+                call(number, [a, op as u64, c, d, e, f])
+            }
             libc::SYS_exit_group => _exit(a as c_int),
             _ => call(number, [a, b, c, d, e, f]),
         }
+    }
+}
+
+/// The operation of futex(2), of one address or two, as a window has it: private. No key for
+/// several processes is of a window's pages (`get_futex_key`: EFAULT), and memory that is the process's
+/// alone needs none.
+fn futex_op(op: c_int, addr: u64, second: u64) -> c_int {
+    let has_second = matches!(
+        op & libc::FUTEX_CMD_MASK,
+        libc::FUTEX_REQUEUE
+            | libc::FUTEX_CMP_REQUEUE
+            | libc::FUTEX_WAKE_OP
+            | libc::FUTEX_WAIT_REQUEUE_PI
+            | libc::FUTEX_CMP_REQUEUE_PI
+    );
+    let is_inside = window::has(addr, 4) && (!has_second || window::has(second, 4));
+    match is_inside && !mapping::is_shared() {
+        true => op | libc::FUTEX_PRIVATE_FLAG,
+        false => op,
     }
 }
 
