@@ -3,7 +3,8 @@
 //! What was redirected and what was not. `SHADOWMM_STATS=PATH` names a file of
 //! [`SLOTS`] slots ([`shadowmm_abi::stats`]), which all processes of `shadowmm run`
 //! have mapped: what one has counted is there, however it ends. What is read from the
-//! window and from the allocator is added when a process ends by itself.
+//! window, and from the kernel about what the host gave, is added when a process ends by itself.
+//! The allocator can't be asked then: who ends in a signal handler may have its lock.
 
 use crate::kernel;
 use crate::window;
@@ -51,8 +52,7 @@ counters! {
     Faults = "faults",
     FaultsMmapLock = "faults_mmap_lock",
     HiwaterRss = "hiwater_rss_pages",
-    LibcMmaps = "libc_mmaps",
-    LibcMmapBytes = "libc_mmap_bytes",
+    HostDataBytes = "host_data_bytes",
     LibcHeapBytes = "libc_heap_bytes",
 }
 
@@ -70,6 +70,8 @@ const _: () = assert!(size_of::<Slot>() == SLOT && offset_of!(Slot, value) == NA
 static SHARED: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
 /// How many faults of this process are counted already.
 static TOLD: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+/// What the host had given when the library began.
+static BEGAN: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 
 fn slot(counter: Counter) -> Option<&'static AtomicU64> {
     let slots = SHARED.load(Relaxed);
@@ -116,6 +118,9 @@ pub(crate) fn begin() {
         }
     }
     SHARED.store(slots, Relaxed);
+    for (began, now) in BEGAN.iter().zip(host()) {
+        began.store(now, Relaxed);
+    }
     count(Counter::Processes);
 }
 
@@ -149,14 +154,56 @@ pub(crate) fn tell_window() {
     }
 }
 
-/// Adds what the C library has of its own.
-pub(crate) fn tell_libc() {
-    if slot(Counter::LibcMmaps).is_none() {
+/// Bytes of data of `/proc/PID/statm`: what is private and writable, and the stack.
+fn data(statm: &[u8]) -> u64 {
+    let number = statm.split(|byte| *byte == b' ').nth(5).unwrap_or_default();
+    let digits = number
+        .iter()
+        .filter_map(|byte| char::from(*byte).to_digit(10));
+    let pages = digits.fold(0u64, |number, digit| {
+        number.wrapping_mul(10).wrapping_add(digit.into())
+    });
+    pages.wrapping_mul(4096)
+}
+
+/// Bytes of the host's data, and where the heap of the C library ends. A window is none of it.
+fn host() -> [u64; 2] {
+    let mut text = [0u8; 256];
+    // SAFETY: The path is a C string.
+    if let Some(file) = unsafe { kernel::open(c"/proc/self/statm".as_ptr(), libc::O_RDONLY) } {
+        let read = [file, text.as_mut_ptr() as u64, text.len() as u64, 0, 0, 0];
+        // SAFETY: There is room for as many bytes.
+        unsafe { kernel::syscall(libc::SYS_read, read) };
+        kernel::close(file);
+    }
+    // SAFETY: It asks alone.
+    let heap = unsafe { kernel::syscall(libc::SYS_brk, [0; 6]) };
+    [data(&text), heap as u64]
+}
+
+/// Adds what the host has given since the library began. Calls nothing of the C library's, as above.
+pub(crate) fn tell_host() {
+    if slot(Counter::HostDataBytes).is_none() {
         return;
     }
-    // SAFETY: Reads the allocator's own counters.
-    let own = unsafe { libc::mallinfo2() };
-    add(Counter::LibcMmaps, own.hblks as u64);
-    add(Counter::LibcMmapBytes, own.hblkhd as u64);
-    add(Counter::LibcHeapBytes, own.arena as u64);
+    let counters = [Counter::HostDataBytes, Counter::LibcHeapBytes];
+    for ((counter, began), now) in counters.into_iter().zip(&BEGAN).zip(host()) {
+        add(counter, now.saturating_sub(began.load(Relaxed)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_host_has_given_is_told_by_the_kernel() {
+        assert_eq!(data(b"900 800 700 60 0 12 0\n"), 12 * 4096);
+        assert_eq!(data(b""), 0);
+        let before = host();
+        let more = vec![1u8; 64 << 20];
+        let now = host();
+        assert!(now[0] >= before[0] + (32 << 20) && now[1] >= before[1]);
+        drop(more);
+    }
 }

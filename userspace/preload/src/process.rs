@@ -175,7 +175,7 @@ extern "C" fn begin() {
 
 extern "C" fn end() {
     counters::tell_window();
-    counters::tell_libc();
+    counters::tell_host();
 }
 
 #[used]

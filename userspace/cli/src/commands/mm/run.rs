@@ -287,10 +287,9 @@ impl Counted {
             () if self.redirected => None,
             () if of("processes") == 0 => Some("Nothing went into a window, because no process has loaded the library: the program is linked statically, or runs with other rights than its caller's.".to_owned()),
             () => Some(format!(
-                "Nothing went into a window: by mmap and brk nothing was asked for that could{}. What malloc asks for inside the C library is not redirected (here {} mappings of {} and a heap of {}).",
+                "Nothing went into a window: by mmap and brk nothing was asked for that could{}. What malloc asks for inside the C library is not redirected (here the program got {} of the host's data, and its heap grew by {}).",
                 self.left(),
-                of("libc_mmaps"),
-                bytes(of("libc_mmap_bytes")),
+                bytes(of("host_data_bytes")),
                 bytes(of("libc_heap_bytes"))
             )),
         }
@@ -381,17 +380,12 @@ mod tests {
 
     #[test]
     fn where_nothing_went_into_a_window_that_is_said() {
-        let malloc = counted(&[
-            ("processes", 1),
-            ("mmap", 0),
-            ("libc_mmaps", 2),
-            ("libc_mmap_bytes", 8192),
-        ]);
+        let malloc = counted(&[("processes", 1), ("mmap", 0), ("host_data_bytes", 8192)]);
         let text = malloc.text(false).unwrap();
         assert!(text.starts_with("shadowmm run: processes 1\nshadowmm run: mmap 0\n"));
         assert!(
             text.contains("Nothing went into a window: by mmap")
-                && text.contains("2 mappings of 8 KiB")
+                && text.contains("got 8 KiB of the host's data")
         );
         let left = counted(&[("processes", 1), ("left_file", 3), ("left_fixed", 0)]);
         let text = left.text(false).unwrap();
