@@ -159,6 +159,10 @@ pub unsafe extern "C" fn mmap(
     fd: c_int,
     offset: off_t,
 ) -> *mut c_void {
+    if offset & 4095 != 0 {
+        kernel::set_errno(libc::EINVAL);
+        return libc::MAP_FAILED;
+    }
     let wanted = Wanted {
         addr: addr as u64,
         len: len as u64,
@@ -213,6 +217,19 @@ pub unsafe extern "C" fn mmap64(
     unsafe { mmap(addr, len, prot, flags, fd, offset) }
 }
 
+/// Whether a move to a fixed place may be asked for (`check_mremap_params`).
+fn is_accepted(flags: c_int, addr: u64, (old_len, new_len): (u64, u64), new_addr: u64) -> bool {
+    let known = libc::MREMAP_FIXED | libc::MREMAP_MAYMOVE | libc::MREMAP_DONTUNMAP;
+    let resizes = old_len.div_ceil(4096) != new_len.div_ceil(4096);
+    let end = new_addr.checked_add(new_len);
+    flags & !known == 0
+        && flags & libc::MREMAP_MAYMOVE != 0
+        && !(flags & libc::MREMAP_DONTUNMAP != 0 && resizes)
+        && (addr | new_addr) % 4096 == 0
+        && new_len != 0
+        && end.is_some_and(|end| end <= TASK_SIZE)
+}
+
 /// mremap(2). Its last argument is there with some flags alone. What moves to a fixed place
 /// outside of the window is copied where that can be had ([`outside`]); all else that is to
 /// move from one to the other is told as a lack of room.
@@ -240,9 +257,12 @@ pub unsafe extern "C" fn mremap(
         false => window::parts(new_addr, new_len).all(|part| !part.inside),
     };
     if !stays && flags & libc::MREMAP_FIXED != 0 {
-        let end = new_addr.checked_add(new_len);
-        let is_place = new_addr % 4096 == 0 && end.is_some_and(|end| end <= TASK_SIZE);
-        if is_place && new_len != 0 {
+        // What is not accepted anywhere, whoever is asked below says.
+        if is_accepted(flags, addr, (old_len, new_len), new_addr) {
+            if let Some(error) = outside::refused(inside, addr, old_len) {
+                kernel::set_errno(error);
+                return libc::MAP_FAILED;
+            }
             let is_outside = window::parts(new_addr, new_len).all(|part| !part.inside);
             if inside && is_outside && flags == libc::MREMAP_FIXED | libc::MREMAP_MAYMOVE {
                 let lengths = (old_len, new_len);
@@ -320,6 +340,33 @@ mod tests {
         let host = Some(Counter::LeftStack);
         assert_eq!(left(prot, stack), [host; 2]);
         assert_eq!(left(prot, stack | libc::MAP_FIXED), [None, host]);
+    }
+
+    #[test]
+    fn an_offset_is_in_pages_also_where_there_is_no_file() {
+        // SAFETY: Nothing is mapped.
+        let place = unsafe { mmap(std::ptr::null_mut(), 4096, 0, ANON, -1, 123) };
+        assert_eq!((place, kernel::errno()), (libc::MAP_FAILED, libc::EINVAL));
+    }
+
+    #[test]
+    fn a_move_that_linux_does_not_accept_is_none() {
+        let both = libc::MREMAP_FIXED | libc::MREMAP_MAYMOVE;
+        let keeping = both | libc::MREMAP_DONTUNMAP;
+        let page = (4096, 4096);
+        assert!(is_accepted(both, 0x10000, (4096, 8192), 0x20000));
+        assert!(is_accepted(keeping, 0x10000, (4095, 4096), 0x20000));
+        for (flags, addr, lengths, new_addr) in [
+            (libc::MREMAP_FIXED, 0x10000, page, 0x20000),
+            (both | 8, 0x10000, page, 0x20000),
+            (both, 0x10001, page, 0x20000),
+            (both, 0x10000, page, 0x20001),
+            (both, 0x10000, (4096, 0), 0x20000),
+            (both, 0x10000, page, TASK_SIZE),
+            (keeping, 0x10000, (4096, 8192), 0x20000),
+        ] {
+            assert!(!is_accepted(flags, addr, lengths, new_addr));
+        }
     }
 
     #[test]

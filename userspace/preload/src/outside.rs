@@ -18,6 +18,7 @@ use crate::counters::Counter;
 use crate::kernel;
 use crate::window;
 use nix::libc;
+use nix::libc::c_int;
 use shadowmm_abi as abi;
 use std::ptr;
 
@@ -32,17 +33,36 @@ const VM_GROWSDOWN: u64 = 1 << 8;
 const VM_LOCKED: u64 = 1 << 13;
 const VM_NORESERVE: u64 = 1 << 21;
 
-/// The flags of the VMA that holds all of a range, where that is private anonymous memory
-/// of the ordinary kind.
-fn flags_of(addr: u64, len: u64) -> Option<u64> {
+/// The VMA of the window at an address.
+fn vma_at(addr: u64) -> Option<abi::shadowmm_rec_vma> {
     let mut walk = abi::shadowmm_mm_walk {
         addr,
         ..Default::default()
     };
-    if window::ask(abi::REQUEST_MM_WALK, &mut walk) != 0 || walk.mapped == 0 {
-        return None;
+    let found = window::ask(abi::REQUEST_MM_WALK, &mut walk) == 0 && walk.mapped != 0;
+    found.then_some(walk.vma)
+}
+
+/// Why nothing moves from an address, in the window or outside: the errno (`check_prep_vma`).
+pub(crate) fn refused(inside: bool, addr: u64, old_len: u64) -> Option<c_int> {
+    if inside {
+        return match vma_at(addr) {
+            None => Some(libc::EFAULT),
+            // Only what is shared can be duplicated so.
+            Some(vma) => (old_len == 0 && vma.flags & VM_MAYSHARE == 0).then_some(libc::EINVAL),
+        };
     }
-    let vma = walk.vma;
+    let mut there = [0u8; 1];
+    let args = [addr, PAGE, there.as_mut_ptr() as u64, 0, 0, 0];
+    // SAFETY: There is room for what is said of a page.
+    let told = unsafe { kernel::syscall(libc::SYS_mincore, args) };
+    (told == -i64::from(libc::ENOMEM)).then_some(libc::EFAULT)
+}
+
+/// The flags of the VMA that holds all of a range, where that is private anonymous memory
+/// of the ordinary kind.
+fn flags_of(addr: u64, len: u64) -> Option<u64> {
+    let vma = vma_at(addr)?;
     let is_ordinary = vma.file == 0 && vma.flags & (VM_MAYSHARE | VM_GROWSDOWN) == 0;
     (is_ordinary && len <= vma.end - addr).then_some(vma.flags)
 }
@@ -127,4 +147,16 @@ pub(crate) unsafe fn move_to(addr: u64, (old_len, new_len): (u64, u64), to: u64)
     window::ask_range(abi::REQUEST_MM_MUNMAP, addr, old, 0);
     count(Counter::MovedOut);
     Some(to as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_moves_from_where_nothing_is() {
+        let page = ptr::from_ref(&VM_ACCESS) as u64 / PAGE * PAGE;
+        assert_eq!(refused(false, page, PAGE), None);
+        assert_eq!(refused(false, 0, PAGE), Some(libc::EFAULT));
+    }
 }
