@@ -10,14 +10,48 @@ use nix::libc;
 use nix::libc::c_int;
 use nix::libc::c_long;
 use nix::libc::c_uint;
+use nix::libc::c_void;
+use std::mem;
+use std::ptr;
+use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::Ordering::Relaxed;
 
-/// close(2).
+type Close = unsafe extern "C-unwind" fn(c_int) -> c_int;
+
+/// The C library's `close`, which is a cancellation point; null before [`begin`].
+static CLOSE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
+/// Finds it, before the program runs.
+pub(crate) fn begin() {
+    // SAFETY: The name is a C string.
+    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"close".as_ptr()) };
+    CLOSE.store(found, Relaxed);
+}
+
+/// close(2). A thread may be cancelled here, which unwinds it: nothing here has anything to drop.
 ///
 /// # Safety
 ///
 /// As the function of the C library.
 #[no_mangle]
-pub unsafe extern "C" fn close(fd: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
+    let found = CLOSE.load(Relaxed);
+    if found.is_null() || window::is_file(fd) {
+        // SAFETY: By this function's own.
+        return unsafe { close_number(fd) };
+    }
+    // SAFETY: This is what the C library has by that name.
+    let close: Close = unsafe { mem::transmute(found) };
+    // SAFETY: By this function's own.
+    unsafe { close(fd) }
+}
+
+/// The system call, which is no cancellation point.
+///
+/// # Safety
+///
+/// As the system call.
+pub(crate) unsafe fn close_number(fd: c_int) -> c_int {
     if window::is_file(fd) {
         kernel::set_errno(libc::EBADF);
         return -1;
@@ -105,4 +139,48 @@ unsafe fn replace(number: c_long, old: c_int, new: c_int, flags: c_int) -> c_int
     let args = [old as u64, new as u64, flags as u64, 0, 0, 0];
     // SAFETY: By this function's own.
     unsafe { call(number, args) as c_int }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ranges::msync;
+
+    /// Whether a thread that is to be cancelled is, in a call.
+    fn ends_in(body: extern "C-unwind" fn(*mut c_void) -> *mut c_void) -> bool {
+        // SAFETY: They differ in whether they unwind, which the C library lets it; the thread has nothing to drop.
+        let body: extern "C" fn(*mut c_void) -> *mut c_void = unsafe { mem::transmute(body) };
+        let mut thread = 0;
+        let mut end = ptr::null_mut();
+        // SAFETY: There is room for the thread's number and its end.
+        unsafe {
+            let made = libc::pthread_create(&mut thread, ptr::null(), body, ptr::null_mut());
+            assert_eq!(made, 0);
+            assert_eq!(libc::pthread_join(thread, &mut end), 0);
+        }
+        // PTHREAD_CANCELED
+        end.addr() == usize::MAX
+    }
+
+    fn cancel() {
+        // SAFETY: The thread is there, and ends in its next cancellation point.
+        unsafe { libc::pthread_cancel(libc::pthread_self()) };
+    }
+
+    #[test]
+    fn close_and_msync_are_cancellation_points() {
+        extern "C-unwind" fn closes(_: *mut c_void) -> *mut c_void {
+            cancel();
+            // SAFETY: No file has that number.
+            unsafe { close(-1) };
+            ptr::null_mut()
+        }
+        extern "C-unwind" fn syncs(_: *mut c_void) -> *mut c_void {
+            cancel();
+            // SAFETY: Nothing is there.
+            unsafe { msync(ptr::null_mut(), 4096, libc::MS_ASYNC) };
+            ptr::null_mut()
+        }
+        assert!(ends_in(closes) && ends_in(syncs));
+    }
 }

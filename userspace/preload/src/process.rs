@@ -48,7 +48,7 @@ pub unsafe extern "C" fn syscall(
             libc::SYS_munmap => ranges::munmap(at(a), len).into(),
             libc::SYS_mprotect => ranges::mprotect(at(a), len, third).into(),
             libc::SYS_madvise => ranges::madvise(at(a), len, third).into(),
-            libc::SYS_msync => ranges::msync(at(a), len, third).into(),
+            libc::SYS_msync => ranges::sync(at(a), len, third).into(),
             libc::SYS_mlock => ranges::mlock(at(a), len).into(),
             libc::SYS_mlock2 => ranges::mlock2(at(a), len, c as u32).into(),
             libc::SYS_munlock => ranges::munlock(at(a), len).into(),
@@ -56,7 +56,7 @@ pub unsafe extern "C" fn syscall(
             libc::SYS_munlockall => ranges::munlockall().into(),
             libc::SYS_mincore => ranges::mincore(at(a), len, at(c).cast()).into(),
             libc::SYS_brk => heap::move_end(a) as c_long,
-            libc::SYS_close => files::close(a as c_int).into(),
+            libc::SYS_close => files::close_number(a as c_int).into(),
             libc::SYS_dup2 => files::dup2(a as c_int, b as c_int).into(),
             libc::SYS_dup3 => files::dup3(a as c_int, b as c_int, third).into(),
             libc::SYS_close_range => files::close_range(a as u32, b as u32, third).into(),
@@ -166,6 +166,8 @@ extern "C" fn begin() {
     window::is_there();
     // A signal handler may fork, and can't look for it.
     find_fork();
+    files::begin();
+    ranges::begin();
     // SAFETY: Both take no argument and touch nothing but counters and a file.
     unsafe {
         libc::atexit(end);

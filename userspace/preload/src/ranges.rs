@@ -16,6 +16,10 @@ use nix::libc::c_long;
 use nix::libc::c_void;
 use nix::libc::size_t;
 use shadowmm_abi as abi;
+use std::mem;
+use std::ptr;
+use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::Ordering::Relaxed;
 
 const HOLE: i64 = -(libc::ENOMEM as i64);
 
@@ -149,13 +153,42 @@ pub unsafe extern "C" fn posix_madvise(addr: *mut c_void, len: size_t, advice: c
     -unsafe { advise(addr, len, advice) } as c_int
 }
 
-/// msync(2).
+type Msync = unsafe extern "C-unwind" fn(*mut c_void, size_t, c_int) -> c_int;
+
+/// The C library's `msync`, which is a cancellation point; null before [`begin`].
+static MSYNC: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
+/// Finds it, before the program runs.
+pub(crate) fn begin() {
+    // SAFETY: The name is a C string.
+    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"msync".as_ptr()) };
+    MSYNC.store(found, Relaxed);
+}
+
+/// msync(2). A thread may be cancelled here, as in close, but where something is in the window.
 ///
 /// # Safety
 ///
 /// As the function of the C library.
 #[no_mangle]
-pub unsafe extern "C" fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
+    let found = MSYNC.load(Relaxed);
+    if found.is_null() || window::parts(addr as u64, len as u64).any(|part| part.inside) {
+        // SAFETY: By this function's own.
+        return unsafe { sync(addr, len, flags) };
+    }
+    // SAFETY: This is what the C library has by that name.
+    let msync: Msync = unsafe { mem::transmute(found) };
+    // SAFETY: By this function's own.
+    unsafe { msync(addr, len, flags) }
+}
+
+/// The same, which is no cancellation point.
+///
+/// # Safety
+///
+/// As above.
+pub(crate) unsafe fn sync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
     let numbers = (abi::REQUEST_MM_MSYNC, libc::SYS_msync, Holes::Told);
     // SAFETY: By this function's own.
     told(unsafe { range_call(Counter::Msync, numbers, addr, len, flags) }) as c_int
