@@ -289,21 +289,24 @@ pub unsafe extern "C" fn munlock(addr: *const c_void, len: size_t) -> c_int {
     unsafe { lock_range(numbers, addr, len, 0) }
 }
 
-/// Both, the window first.
+/// Both, the host first: to its limit (`RLIMIT_MEMLOCK`) the window counts with its whole length, and
+/// what it refuses is not to be locked in the window.
 ///
 /// # Safety
 ///
 /// As the system call.
 unsafe fn lock_all((op, number): (u32, c_long), flags: c_int) -> c_int {
-    if window::is_there() {
+    // SAFETY: By this function's own.
+    let mut done = unsafe { kernel::syscall(number, [flags as u64, 0, 0, 0, 0, 0]) };
+    if done == 0 && window::is_there() {
         count(Counter::Mlock);
-        let done = lock(op, 0, 0, flags as u32);
+        done = lock(op, 0, 0, flags as u32);
         if done != 0 {
-            return told(done) as c_int;
+            // SAFETY: What is locked or not is there all the same.
+            unsafe { kernel::syscall(libc::SYS_munlockall, [0; 6]) };
         }
     }
-    // SAFETY: By this function's own.
-    told(unsafe { kernel::syscall(number, [flags as u64, 0, 0, 0, 0, 0]) }) as c_int
+    told(done) as c_int
 }
 
 /// mlockall(2).

@@ -286,6 +286,7 @@ impl Counted {
         match () {
             () if self.redirected => None,
             () if of("processes") == 0 => Some("Nothing went into a window, because no process has loaded the library: the program is linked statically, or runs with other rights than its caller's.".to_owned()),
+            () if of("windows") == 0 => Some("Nothing went into a window, because none could be mapped: a limit of the address space (ulimit -v, RLIMIT_AS) counts all of it.".to_owned()),
             () => Some(format!(
                 "Nothing went into a window: by mmap and brk nothing was asked for that could{}. What malloc asks for inside the C library is not redirected (here the program got {} of the host's data, and its heap grew by {}).",
                 self.left(),
@@ -382,14 +383,21 @@ mod tests {
     fn where_nothing_went_into_a_window_that_is_said() {
         let malloc = counted(&[("processes", 1), ("mmap", 0), ("host_data_bytes", 8192)]);
         let text = malloc.text(false).unwrap();
-        assert!(text.starts_with("shadowmm run: processes 1\nshadowmm run: mmap 0\n"));
+        assert!(text.starts_with("shadowmm run: processes 1\nshadowmm run: windows 1\n"));
         assert!(
             text.contains("Nothing went into a window: by mmap")
                 && text.contains("got 8 KiB of the host's data")
         );
-        let left = counted(&[("processes", 1), ("left_file", 3), ("left_fixed", 0)]);
+        let left = counted(&[
+            ("processes", 1),
+            ("windows", 1),
+            ("left_file", 3),
+            ("left_fixed", 0),
+        ]);
         let text = left.text(false).unwrap();
         assert!(text.contains("that could; left to the host: left_file 3. What malloc"));
+        let limited = counted(&[("processes", 1), ("left_other", 3)]);
+        assert!(limited.text(false).unwrap().contains("ulimit -v"));
         let none = counted(&[]).text(false).unwrap();
         assert!(none.contains("no process has loaded the library"));
         for some in [
