@@ -381,7 +381,12 @@ mod tests {
 
     #[test]
     fn where_nothing_went_into_a_window_that_is_said() {
-        let malloc = counted(&[("processes", 1), ("mmap", 0), ("host_data_bytes", 8192)]);
+        let malloc = counted(&[
+            ("processes", 1),
+            ("windows", 1),
+            ("mmap", 0),
+            ("host_data_bytes", 8192),
+        ]);
         let text = malloc.text(false).unwrap();
         assert!(text.starts_with("shadowmm run: processes 1\nshadowmm run: windows 1\n"));
         assert!(
