@@ -350,7 +350,10 @@ mod tests {
             let status = String::from_utf8(command.output().unwrap().stdout).unwrap();
             let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
             let ignored = u64::from_str_radix(ignored.unwrap().trim(), 16).unwrap();
-            assert_eq!(ignored >> (Signal::SIGPIPE as u32 - 1) & 1 == 1, is_ignored);
+            assert_eq!(
+                (ignored >> (Signal::SIGPIPE as u32 - 1)) & 1 == 1,
+                is_ignored
+            );
         }
     }
 
