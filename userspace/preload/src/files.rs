@@ -5,28 +5,18 @@
 
 use crate::kernel;
 use crate::kernel::call;
+use crate::original::Original;
 use crate::window;
 use nix::libc;
 use nix::libc::c_int;
 use nix::libc::c_long;
 use nix::libc::c_uint;
-use nix::libc::c_void;
 use std::mem;
-use std::ptr;
-use std::sync::atomic::AtomicPtr;
-use std::sync::atomic::Ordering::Relaxed;
 
 type Close = unsafe extern "C-unwind" fn(c_int) -> c_int;
 
-/// The C library's `close`, which is a cancellation point; null before [`begin`].
-static CLOSE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-
-/// Finds it, before the program runs.
-pub(crate) fn begin() {
-    // SAFETY: The name is a C string.
-    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"close".as_ptr()) };
-    CLOSE.store(found, Relaxed);
-}
+/// Which is a cancellation point.
+pub(crate) static CLOSE: Original = Original::new(c"close");
 
 /// close(2). A thread may be cancelled here, which unwinds it: nothing here has anything to drop.
 ///
@@ -35,7 +25,7 @@ pub(crate) fn begin() {
 /// As the function of the C library.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
-    let found = CLOSE.load(Relaxed);
+    let found = CLOSE.get();
     if found.is_null() || window::is_file(fd) {
         // SAFETY: By this function's own.
         return unsafe { close_number(fd) };
@@ -145,6 +135,8 @@ unsafe fn replace(number: c_long, old: c_int, new: c_int, flags: c_int) -> c_int
 mod tests {
     use super::*;
     use crate::ranges::msync;
+    use nix::libc::c_void;
+    use std::ptr;
 
     /// Whether a thread that is to be cancelled is, in a call.
     fn ends_in(body: extern "C-unwind" fn(*mut c_void) -> *mut c_void) -> bool {

@@ -10,6 +10,7 @@
 //! heap.rs     brk, sbrk
 //! files.rs    close, dup2 and their like
 //! process.rs  syscall, _Fork, _exit; the library's begin and end
+//! original.rs what the C library has by these names
 //! room.rs     where the window goes
 //! window.rs   the process's window, and requests to it
 //! fd.rs       its file descriptor
@@ -29,6 +30,7 @@ mod files;
 mod heap;
 mod kernel;
 mod mapping;
+mod original;
 mod outside;
 mod process;
 mod ranges;

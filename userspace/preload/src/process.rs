@@ -8,6 +8,7 @@ use crate::heap;
 use crate::kernel;
 use crate::kernel::call;
 use crate::mapping;
+use crate::original::Original;
 use crate::ranges;
 use crate::window;
 use nix::libc;
@@ -16,8 +17,6 @@ use nix::libc::c_long;
 use nix::libc::c_void;
 use std::mem;
 use std::ptr;
-use std::sync::atomic::AtomicPtr;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// syscall(2): programs make some of these calls without the C library's functions. In
 /// C it takes a varying number of arguments, of which the last lies on the stack; one
@@ -114,19 +113,8 @@ pub unsafe extern "C" fn _Exit(status: c_int) -> ! {
     unsafe { _exit(status) }
 }
 
-/// The C library's `_Fork`, which minds what else it knows of the process; null before
-/// somebody has asked.
-static FORK: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-
-fn find_fork() -> *mut c_void {
-    let mut found = FORK.load(Relaxed);
-    if found.is_null() {
-        // SAFETY: The name is a C string.
-        found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"_Fork".as_ptr()) };
-        FORK.store(found, Relaxed);
-    }
-    found
-}
+/// Which minds what else the C library knows of the process.
+static FORK: Original = Original::new(c"_Fork");
 
 /// fork(2) without what `pthread_atfork` has asked for. The C library's fork does not come
 /// by here.
@@ -136,7 +124,7 @@ fn find_fork() -> *mut c_void {
 /// As the function of the C library.
 #[no_mangle]
 pub unsafe extern "C" fn _Fork() -> libc::pid_t {
-    let found = find_fork();
+    let found = FORK.find();
     if found.is_null() {
         kernel::set_errno(libc::ENOSYS);
         return -1;
@@ -165,9 +153,9 @@ extern "C" fn begin() {
     // stays true.
     window::is_there();
     // A signal handler may fork, and can't look for it.
-    find_fork();
-    files::begin();
-    ranges::begin();
+    FORK.find();
+    files::CLOSE.find();
+    ranges::MSYNC.find();
     // SAFETY: Both take no argument and touch nothing but counters and a file.
     unsafe {
         libc::atexit(end);

@@ -8,6 +8,7 @@ use crate::counters::count;
 use crate::counters::Counter;
 use crate::kernel;
 use crate::kernel::told;
+use crate::original::Original;
 use crate::window;
 use crate::window::Part;
 use nix::libc;
@@ -17,9 +18,6 @@ use nix::libc::c_void;
 use nix::libc::size_t;
 use shadowmm_abi as abi;
 use std::mem;
-use std::ptr;
-use std::sync::atomic::AtomicPtr;
-use std::sync::atomic::Ordering::Relaxed;
 
 const HOLE: i64 = -(libc::ENOMEM as i64);
 
@@ -155,15 +153,8 @@ pub unsafe extern "C" fn posix_madvise(addr: *mut c_void, len: size_t, advice: c
 
 type Msync = unsafe extern "C-unwind" fn(*mut c_void, size_t, c_int) -> c_int;
 
-/// The C library's `msync`, which is a cancellation point; null before [`begin`].
-static MSYNC: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-
-/// Finds it, before the program runs.
-pub(crate) fn begin() {
-    // SAFETY: The name is a C string.
-    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"msync".as_ptr()) };
-    MSYNC.store(found, Relaxed);
-}
+/// Which is a cancellation point.
+pub(crate) static MSYNC: Original = Original::new(c"msync");
 
 /// msync(2). A thread may be cancelled here, as in close, but where something is in the window.
 ///
@@ -172,7 +163,7 @@ pub(crate) fn begin() {
 /// As the function of the C library.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
-    let found = MSYNC.load(Relaxed);
+    let found = MSYNC.get();
     if found.is_null() || window::parts(addr as u64, len as u64).any(|part| part.inside) {
         // SAFETY: By this function's own.
         return unsafe { sync(addr, len, flags) };
