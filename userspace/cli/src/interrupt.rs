@@ -34,17 +34,31 @@ pub fn catch() {
         (Signal::SIGPIPE, SigHandler::SigIgn),
     ];
     for (number, handler) in handlers {
-        let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
-        // SAFETY: The handler sets a flag alone.
-        let old = unsafe { signal::sigaction(number, &action) };
         // Whoever is to outlive his terminal (nohup) does.
-        if let (Signal::SIGHUP, Ok(old)) = (number, old) {
-            if matches!(old.handler(), SigHandler::SigIgn) {
-                // SAFETY: It was so before.
-                let _ = unsafe { signal::sigaction(number, &old) };
-            }
-        }
+        // SAFETY: The handler sets a flag alone.
+        let _ = unsafe { handle(number, handler, number == Signal::SIGHUP) };
     }
+}
+
+/// Has a signal handled, but with `unless_ignored` where it is ignored: what was to be done about it
+/// before.
+///
+/// # Safety
+///
+/// The handler calls what one may.
+unsafe fn handle(
+    number: Signal,
+    handler: SigHandler,
+    unless_ignored: bool,
+) -> nix::Result<SigAction> {
+    let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: By this function's own.
+    let old = unsafe { signal::sigaction(number, &action)? };
+    if unless_ignored && matches!(old.handler(), SigHandler::SigIgn) {
+        // SAFETY: It was so before.
+        unsafe { signal::sigaction(number, &old)? };
+    }
+    Ok(old)
 }
 
 /// Whether one has come since.
@@ -98,18 +112,8 @@ extern "C" fn pass_on(number: i32) {
 /// From now on a signal is passed on to the process of [`pass_on_to`], but one that is ignored:
 /// what was to be done about it before.
 pub fn pass_on_signal(number: Signal) -> nix::Result<SigAction> {
-    let action = SigAction::new(
-        SigHandler::Handler(pass_on),
-        SaFlags::SA_RESTART,
-        SigSet::empty(),
-    );
-    // SAFETY: The handler calls what it may.
-    let old = unsafe { signal::sigaction(number, &action)? };
-    if matches!(old.handler(), SigHandler::SigIgn) {
-        // SAFETY: It was so before.
-        unsafe { signal::sigaction(number, &old)? };
-    }
-    Ok(old)
+    // SAFETY: It calls kill(2) alone.
+    unsafe { handle(number, SigHandler::Handler(pass_on), true) }
 }
 
 /// Names the process that signals are passed on to: a child that nobody has waited for yet, or 0.
