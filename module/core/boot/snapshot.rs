@@ -286,14 +286,11 @@ impl<P: Platform> Boot<'_, P> {
             NodeStat::PageTablePages => &[UserStat::Table],
             _ => return None,
         };
-        let mut sum = Pages::ZERO;
-        if let Some(mm) = self.mm().ok().filter(|_| nid != NodeId::NONE) {
-            for zone in ZoneType::ALL {
-                for &stat in counted {
-                    sum += mm.stats.user(ZoneId::new(nid, zone), stat);
-                }
-            }
-        }
+        let mm = self.mm().ok().filter(|_| nid != NodeId::NONE);
+        let sum = mm.map_or(Pages::ZERO, |mm| {
+            let counted = counted.iter();
+            counted.map(|&stat| mm.stats.user_on(nid, stat)).sum()
+        });
         Some(sum)
     }
 

@@ -38,8 +38,10 @@ use super::local::Flat;
 use super::pageset::Pageset;
 use crate::error::Error;
 use crate::page::ZoneId;
+use crate::page::ZoneType;
 use crate::page::NR_ZONE_TYPES;
 use crate::phys::CpuId;
+use crate::phys::NodeId;
 use crate::phys::Pages;
 use crate::platform::Platform;
 use core::sync::atomic::AtomicBool;
@@ -206,6 +208,14 @@ impl<'m> Statistics<'m> {
         let sum = slots.fold(0u64, |sum, slot| sum.wrapping_add(slot.user(stat)));
         // One CPU may have counted more that have gone than come; all together never.
         Pages((sum as i64).max(0) as u64)
+    }
+
+    /// The same of all zones of a node.
+    pub fn user_on(&self, nid: NodeId, stat: UserStat) -> Pages {
+        let zones = ZoneType::ALL.into_iter();
+        zones
+            .map(|kind| self.user(ZoneId::new(nid, kind), stat))
+            .sum()
     }
 
     /// A CPU's pageset of a zone.

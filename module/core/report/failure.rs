@@ -272,14 +272,9 @@ where
         ("pagetables", Some(UserStat::Table)),
         ("sec_pagetables", None),
     ];
-    let user = |stat| -> Pages {
-        let zones = ZoneType::ALL.into_iter();
-        let ids = zones.map(|kind| ZoneId::new(nid, kind));
-        ids.map(|id| buddy.stats.user(id, stat)).sum()
-    };
     write!(out, "Node {nid}")?;
     for (name, stat) in COUNTS {
-        let pages = stat.map_or(Pages::ZERO, user);
+        let pages = stat.map_or(Pages::ZERO, |stat| buddy.stats.user_on(nid, stat));
         write!(out, " {name}:{}kB", pages.kib())?;
     }
     let daemons = buddy.zones.daemons(nid);
