@@ -105,6 +105,16 @@ fn shrinking_gives_up_what_nobody_uses() {
     world.finish();
 }
 
+/// All objects of twelve slabs of a cache, slab by slab.
+fn twelve_slabs(world: &World, id: CacheId) -> Vec<ObjAddr> {
+    let geometry = world.report(id).geometry;
+    let mut objects = vec![ObjAddr::NULL; geometry.objects as usize * 12];
+    let slab = world.slab();
+    slab.alloc_bulk(id, &KERNEL, &mut objects).unwrap();
+    objects.sort_by_key(|object| (object.pfn().align_down(geometry.order), object.get()));
+    objects
+}
+
 #[test]
 fn the_fullest_come_first_after_shrinking() {
     let world = World::new(&[48]);
@@ -112,10 +122,8 @@ fn the_fullest_come_first_after_shrinking() {
     let id = world.create("order", 1024);
     let geometry = world.report(id).geometry;
     let per_slab = geometry.objects as usize;
-    let mut objects = vec![ObjAddr::NULL; per_slab * 12];
-    slab.alloc_bulk(id, &KERNEL, &mut objects).unwrap();
     let head = |object: &ObjAddr| object.pfn().align_down(geometry.order);
-    objects.sort_by_key(|object| (head(object), object.get()));
+    let objects = twelve_slabs(&world, id);
     // Of each slab another number stays.
     let mut left = vec![];
     for (n, of_slab) in objects.chunks(per_slab).enumerate() {
@@ -162,10 +170,8 @@ fn order_after(shrinks: usize) -> Vec<(usize, Pfn)> {
     let id = world.create("order", 1024);
     let geometry = world.report(id).geometry;
     let per_slab = geometry.objects as usize;
-    let mut objects = vec![ObjAddr::NULL; per_slab * 12];
-    slab.alloc_bulk(id, &KERNEL, &mut objects).unwrap();
     let head = |object: &ObjAddr| object.pfn().align_down(geometry.order);
-    objects.sort_by_key(|object| (head(object), object.get()));
+    let objects = twelve_slabs(&world, id);
     let (mut left, mut free) = (vec![], 0);
     for (n, of_slab) in objects.chunks(per_slab).enumerate() {
         let stay = 1 + n % 3;
