@@ -5,6 +5,7 @@
 Addresses are compared as places in an object, or behind the last one. Symbols, CPUs,
 processes, ages, taints, nodes and zones are left out, and so are stacks; of a free pointer it
 is compared whether it is the end, an object or neither."""
+import difflib
 import json
 import os
 import re
@@ -99,11 +100,16 @@ def comparable(text, poisons, slab, size, left, objects):
             return f"PADDING+{at - objects * size}"
         return f"OBJECT+{(at - left) % size}"
 
+    # Of which slab it is told, where that is told: what garbage is read as could be a place in another one.
+    told = {int(addr, 16) // slab for addr in re.findall(r"0x([0-9a-f]{16}) @offset=", text)}
+
     def pointer(match):
         addr = int(match[1], 16)
         at = addr % slab - left
         if addr == 0:
             return "fp=NULL"
+        if told and addr // slab not in told:
+            return "fp=GARBAGE"
         return "fp=OBJECT" if at % size == 0 and 0 <= at // size < objects else "fp=GARBAGE"
 
     out = []
@@ -139,7 +145,8 @@ def misuse(name, size, letters, commit, *flags, how=()):
         there = file.read().split("\n", 1)[1]
     shape = "P" in letters, cache.slab, cache.size, cache.left, cache.objects
     here, there = comparable(said, *shape), comparable(there, *shape)
-    say(here == there, name, here, "------ the running kernel:", there)
+    differ = difflib.unified_diff(there.splitlines(), here.splitlines(), "the running kernel", "here", n=0, lineterm="")
+    say(here == there, name, "\n".join(list(differ)[2:]), "------ here:", here, "------ the running kernel:", there)
     # One whose slab was given up, and one whose objects were lost, stay.
     shadowmm("slab", "destroy", cache.name)
 
