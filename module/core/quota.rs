@@ -50,11 +50,12 @@ impl Limits {
     pub const NONE: Self = Self([u64::MAX; NR_KINDS]);
 
     /// What a user may have where nothing else is said: half of the shadow's pages;
-    /// as many objects as take no more than that, if each were the only one in a
+    /// as many objects as take half of that, if each were the only one in a
     /// slab of order 3; 256 address spaces; and half as many VMAs as there are pages,
-    /// which with their trees are kept in a twentieth of these or so.
+    /// which with their trees are kept in a twentieth of these or so. All of it leaves
+    /// others a fifth.
     pub const fn of_user(shadow: u64) -> Self {
-        Self([shadow / 2, shadow / 16, 256, shadow / 2])
+        Self([shadow / 2, shadow / 32, 256, shadow / 2])
     }
 
     /// The limit of a kind.

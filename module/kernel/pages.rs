@@ -13,6 +13,7 @@ use crate::held::Room;
 use crate::records;
 use crate::shadow::Placed;
 use crate::uapi;
+use crate::users::check_admin;
 use kernel::prelude::*;
 use shadowmm_core::buddy::gfp;
 use shadowmm_core::buddy::AllocRequest;
@@ -212,9 +213,13 @@ impl OpenFile {
         }
         let pages = Pages(request.pages);
         let (at, nid) = match request.op {
-            uapi::SHADOWMM_CONTIG_ALLOC => (None, request.nid),
+            uapi::SHADOWMM_CONTIG_ALLOC => {
+                check_admin()?;
+                (None, request.nid)
+            }
             uapi::SHADOWMM_CONTIG_RANGE => {
                 check_unused(0, request.nid)?;
+                check_admin()?;
                 (Some(Pfn(request.pfn)), -1)
             }
             uapi::SHADOWMM_CONTIG_FREE => {

@@ -19,6 +19,7 @@ use crate::shadow::Boot;
 use crate::shadow::Mm;
 use crate::shadow::Shadow;
 use crate::uapi;
+use crate::users::check_admin;
 use crate::users::is_capable;
 use core::mem;
 use kernel::bindings::CAP_SYS_ADMIN;
@@ -124,7 +125,12 @@ pub(crate) fn wanted(flags: u32, order: u32, nid: i32) -> CoreResult<AllocReques
         0 => gfp::GFP_KERNEL.bits(),
         flags => flags,
     };
-    AllocRequest::from_raw(flags, order, nid)
+    let wanted = AllocRequest::from_raw(flags, order, nid)?;
+    if wanted.gfp().has(gfp::__GFP_MEMALLOC) {
+        // The reserves are no one user's.
+        check_admin()?;
+    }
+    Ok(wanted)
 }
 
 /// What is done by hand, and how many pages it gave back.

@@ -207,7 +207,8 @@ struct shadowmm_map {
 /* ALLOC: a block, owned by the open file until it is freed or the file closed. */
 struct shadowmm_alloc {
 	struct shadowmm_head head;
-	__u32 gfp;		/* Linux's __GFP_* bits of the running kernel; 0 means GFP_KERNEL */
+	__u32 gfp;		/* Linux's __GFP_* bits of the running kernel; 0 means GFP_KERNEL;
+				   __GFP_MEMALLOC with CAP_SYS_ADMIN (else EPERM) */
 	__u32 order;		/* 0 to 10 */
 	__s32 nid;		/* preferred node, or -1 for what the file's policy says */
 	__u32 reserved;
@@ -339,7 +340,8 @@ enum shadowmm_contig_op {
  * CONTIG: pages in a row, more than a block has. They are single pages then,
  * to be freed at once or one by one; with __GFP_COMP, and as many as a block
  * has, they are that block. EOPNOTSUPP where the page allocator that was chosen
- * at load moves nothing.
+ * at load moves nothing. What others have is moved for it, and every CPU gives
+ * back what it keeps: ALLOC and RANGE need CAP_SYS_ADMIN (else EPERM).
  */
 struct shadowmm_contig {
 	struct shadowmm_head head;

@@ -403,6 +403,10 @@ static void forbidden(int fd)
 	struct shadowmm_validate validate = { 0 };
 	struct shadowmm_bench bench = { .blocks = 1 };
 	struct shadowmm_diff_open diff = { 0 };
+	struct shadowmm_contig contig = { .op = SHADOWMM_CONTIG_ALLOC, .pages = 3, .nid = -1 };
+	/* GFP_KERNEL | __GFP_MEMALLOC */
+	struct shadowmm_alloc reserves = { .gfp = 0x20cc0, .nid = -1 };
+	struct shadowmm_kmalloc reserved = { .op = SHADOWMM_KMALLOC_ALLOC, .gfp = 0x20cc0, .nid = -1, .size = 32 };
 
 	refused("the boot is not his to begin anew", ASK(fd, SHADOWMM_IOC_STAGE, stage), EPERM, NOT_PERMITTED);
 	stage.op = SHADOWMM_STAGE_NEXT;
@@ -419,6 +423,12 @@ static void forbidden(int fd)
 	refused("nor all to be checked", ASK(fd, SHADOWMM_IOC_VALIDATE, validate), EPERM, NOT_PERMITTED);
 	refused("nor to be measured", ASK(fd, SHADOWMM_IOC_BENCH, bench), EPERM, NOT_PERMITTED);
 	refused("nor the host's zones to be looked at", ASK(fd, SHADOWMM_IOC_DIFF_OPEN, diff), EPERM, NOT_PERMITTED);
+	refused("nor is what others have to be moved", ASK(fd, SHADOWMM_IOC_CONTIG, contig), EPERM, NOT_PERMITTED);
+	contig.op = SHADOWMM_CONTIG_RANGE;
+	contig.nid = 0;
+	refused("wherever it is", ASK(fd, SHADOWMM_IOC_CONTIG, contig), EPERM, NOT_PERMITTED);
+	refused("nor are reserves his", ASK(fd, SHADOWMM_IOC_ALLOC, reserves), EPERM, NOT_PERMITTED);
+	refused("for objects either", ASK(fd, SHADOWMM_IOC_KMALLOC, reserved), EPERM, NOT_PERMITTED);
 }
 
 /* --- what others have left ---------------------------------------------------------- */

@@ -118,7 +118,7 @@ fn what_comes_by_itself_is_settled() {
 fn a_user_has_a_share() {
     let limits = Limits::of_user(1 << 17);
     let shares = Kind::ALL.map(|kind| limits.of(kind));
-    assert_eq!(shares, [1 << 16, 1 << 13, 256, 1 << 16]);
+    assert_eq!(shares, [1 << 16, 1 << 12, 256, 1 << 16]);
     assert_eq!(Limits::NONE.of(Kind::Pages), u64::MAX);
     let mut text = String::new();
     write_user(&mut text, 65534, 2, &Usage::new()).unwrap();
