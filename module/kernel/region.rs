@@ -17,7 +17,6 @@
 //! came; a load that fails half-way returns what it had by dropping it.
 
 use crate::bindings;
-use core::mem;
 use core::ptr::NonNull;
 use kernel::prelude::*;
 use kernel::str::CString;
@@ -198,10 +197,12 @@ impl HostMemory {
             pr_err!("region_mb= is too small: at least 8 MiB on each node\n");
             return Err(ENOSPC);
         }
-        // The first has what that leaves: less than a chunk of CMA's can't be asked for.
+        // The first ones have what that leaves, a MiB each.
         let mut rest = wanted - share * nodes;
         for nid in Nodes(-1) {
-            memory.take_on(nid, share + mem::take(&mut rest))?;
+            let more = rest.min(MIB);
+            rest -= more;
+            memory.take_on(nid, share + more)?;
         }
         if memory.chunks.is_empty() && source == Source::Cma {
             memory.take_chunks(-1, wanted, MIN_CHUNK, |_, pages| default_area(pages))?;
