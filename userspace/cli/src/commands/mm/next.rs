@@ -49,7 +49,7 @@ pub enum Next {
     ZeroPage,
     /// A write copies it: it is a file's.
     FilePage,
-    /// A write copies it: it is a part of 2 MiB that others may have.
+    /// A write copies it, or makes it writable where nobody else has any of the 2 MiB that it is a part of.
     Part,
     /// A write copies it, or of 2 MiB the page: there are so many references more.
     Copied { others: u32, huge: bool },
@@ -183,7 +183,7 @@ impl Next {
             Self::ReadOnly => "The VMA allows no write: that is SIGSEGV.".to_owned(),
             Self::ZeroPage => "It is the zero page, one for all who have only read: the first write puts a zeroed page in its place (copy-on-write).".to_owned(),
             Self::FilePage => "The VMA may be written to, the entry not yet: the first write copies the file's page (copy-on-write).".to_owned(),
-            Self::Part => "The VMA may be written to, the entry not: it is a page of 2 MiB that others have or had, too, and the first write copies it (copy-on-write).".to_owned(),
+            Self::Part => "The VMA may be written to, the entry not: it is a page of 2 MiB that others have or had, too. The first write copies it (copy-on-write), or makes it writable if nobody else has any of these any more.".to_owned(),
             Self::Copied { others, huge } => format!(
                 "The VMA may be written to, the entry not: it is shared with {}, and the first write {} (copy-on-write).",
                 match others {
