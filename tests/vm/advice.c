@@ -48,34 +48,38 @@ static void unmap(struct both both, size_t len)
 /* Of 16 pages that a child has, too, some are removed: what each finds in them then, as bits. */
 static long remove_in(char *p, bool window)
 {
-	int go[2], status;
+	int go[2], looked[2], status;
 	long seen = 0;
+	char byte = 0;
 
 	for (int i = 0; i < 16; i++)
 		p[i * PAGE] = 1;
-	if (pipe(go))
+	if (pipe(go) || pipe(looked))
 		return -1;
 	pid_t child = fork();
 
 	if (child == 0) {
 		int wrong = 0;
-		char byte = 0;
 
 		for (int i = 0; i < 16; i++)
 			wrong |= p[i * PAGE] != 1;
+		wrong |= write(looked[1], &byte, 1) != 1;
 		wrong |= read(go[0], &byte, 1) != 1;
 		for (int i = 0; i < 16; i++)
 			wrong |= p[i * PAGE] != !(i >= 3 && i < 9);
 		p[4 * PAGE] = 5;
 		_exit(wrong);
 	}
-	usleep(100000);
+	close(looked[1]);
+	if (read(looked[0], &byte, 1) != 1)
+		return -1;
 	int done = window ? w_madvise(fd, p + 3 * PAGE, 6 * PAGE, MADV_REMOVE) : madvise(p + 3 * PAGE, 6 * PAGE, MADV_REMOVE);
 
 	if (write(go[1], p, 1) != 1 || waitpid(child, &status, 0) != child)
 		return -1;
 	close(go[0]);
 	close(go[1]);
+	close(looked[0]);
 	for (int i = 0; i < 16; i++)
 		seen |= (long)(p[i * PAGE] & 7) << (i * 3);
 	return done || status ? -1 : seen;

@@ -80,6 +80,9 @@ settled() {
     buddyinfo
 }
 
+# settled_as BLOCKS: that is so; `soon`, for what daemons have begun, and grace periods, are over then.
+settled_as() { [[ $(settled) == "$1" ]]; }
+
 # sound: all invariants of the shadow hold.
 sound() { shadowmm validate | grep 'All invariants hold'; }
 

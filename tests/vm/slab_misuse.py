@@ -135,6 +135,11 @@ def comparable(text, poisons, slab, size, left, objects):
 def misuse(name, size, letters, commit, *flags, how=()):
     report = Report()
     cache = Cache("misused-" + name.replace("_", "-"), size, letters, *flags, how=how)
+    # Where a new slab's objects begin is drawn by lot, and before its first, without a red zone, is nothing to be shown.
+    while not cache.left and cache.first % cache.slab <= 16:
+        cache.end()
+        shadowmm("slab", "destroy", cache.name)
+        cache = Cache(cache.name, size, letters, *flags, how=how)
     try:
         commit(cache)
         said = report.new().replace(cache.name, "misused")

@@ -124,11 +124,11 @@ static void serve(void)
 			if (order == HOLD && nr < sizeof(held) / sizeof(*held)) {
 				held[nr].unique = head->unique;
 				memcpy(&held[nr++].in, in, sizeof(held->in));
+				if (write(arrived[1], "r", 1) != 1)
+					exit(1);
 			} else {
 				answer_read(head->unique, in, order == FAIL);
 			}
-			if (write(arrived[1], "r", 1) != 1)
-				exit(1);
 			break;
 		case FUSE_FORGET:
 		case FUSE_BATCH_FORGET:
