@@ -431,6 +431,49 @@ static void forbidden(int fd)
 	refused("for objects either", ASK(fd, SHADOWMM_IOC_KMALLOC, reserved), EPERM, NOT_PERMITTED);
 }
 
+/* All that a user may have where no limits were set, until the end of the input. */
+static void greedy(void)
+{
+	static __u64 pfns[1024];
+	int fd = open_device();
+	__u64 pfn, object;
+	long done;
+
+	do {
+		struct shadowmm_bulk bulk = { .nid = -1, .count = 1024, .pfns = (uintptr_t)pfns };
+
+		done = ASK(fd, SHADOWMM_IOC_BULK, bulk);
+	} while (!done);
+	while (!take(fd, 0, &pfn))
+		;
+	refused("one user has all pages that he may", take(fd, 0, &pfn), EDQUOT, USER_LIMIT);
+	while (!kmalloc(fd, 8192, 0, &object))
+		;
+	refused("and all objects", kmalloc(fd, 8192, 0, &object), EDQUOT, USER_LIMIT);
+	printf("# access: he has %lu pages and %lu objects\n", counted(PAGES), counted(OBJECTS));
+	fflush(stdout);
+	getchar();
+}
+
+/* What another one gets meanwhile. */
+static void modest(void)
+{
+	static __u64 pfns[1000];
+	struct shadowmm_bulk bulk = { .nid = -1, .count = 1000, .pfns = (uintptr_t)pfns };
+	int fd = open_device(), had = 0, signal;
+	char *window = open_window(fd, WINDOW), *place;
+	__u64 object;
+
+	same("another user gets pages", 0, ASK(fd, SHADOWMM_IOC_BULK, bulk));
+	while (had < 1000 && !kmalloc(fd, 1024, 0, &object))
+		had++;
+	same("and objects", 1000, had);
+	place = w_mmap(fd, NULL, 1000 * PAGE, RW, PRIVATE);
+	same("and a window with memory", 1000, touch_all(place, 1000, &signal));
+	munmap(window, WINDOW);
+	close(fd);
+}
+
 /* --- what others have left ---------------------------------------------------------- */
 
 static const __u64 sizes[] = { 8, 24, 96, 192, 512, 2048, 8192 };
@@ -725,6 +768,10 @@ int main(int argc, char **argv)
 		same("through a descriptor that was passed pages can be had", 0, take(fd, 0, &pfn));
 		same("and given back", 0, give(fd, 0, pfn));
 		forbidden(fd);
+	} else if (!strcmp(part, "greedy")) {
+		greedy();
+	} else if (!strcmp(part, "modest")) {
+		modest();
 	} else if (!strcmp(part, "leave")) {
 		leave();
 	} else if (!strcmp(part, "stale")) {
