@@ -1,8 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Makes of core's text of the magazines what `tests/magazine.rs` runs under loom, and of
-//! that of the locks of address spaces what `tests/mm_lock.rs` does: the same with loom's
-//! atomics.
+//! Makes of core's text what is run under loom: the same with loom's atomics.
+//!
+//! ```text
+//! slab/magazine.rs          tests/magazine.rs
+//! mm/lock.rs                tests/mm_lock.rs
+//! mm/page_table/table.rs    tests/table.rs
+//! page.rs                   the same
+//! ```
+//!
+//! Of some a model has the text several times: `whole`, as it is, and with one step
+//! weakened each, of which each must fail. A step that is not found is one that core has
+//! no longer.
 
 use std::env;
 use std::fs;
@@ -10,42 +19,156 @@ use std::path::Path;
 
 const MAGAZINE: &str = "../../module/core/slab/magazine.rs";
 const LOCK: &str = "../../module/core/mm/lock.rs";
+const TABLE: &str = "../../module/core/mm/page_table/table.rs";
+const PAGE: &str = "../../module/core/page.rs";
 
-fn lock() -> String {
-    println!("cargo::rerun-if-changed={LOCK}");
-    let text = fs::read_to_string(LOCK).expect("core's locks");
+/// What stands in the text, and what is to stand there.
+type Change = (&'static str, &'static str);
+
+/// A text with loom's atomics, and without what belongs at the start of a file.
+fn read(path: &str) -> String {
+    println!("cargo::rerun-if-changed={path}");
+    let text = fs::read_to_string(path).expect("core's text");
     let lines = text.lines().filter(|line| !line.starts_with("//!"));
     let text = lines.collect::<Vec<_>>().join("\n");
-    let fenced = "vma.lock.fetch_add(1, SeqCst);\n        fence(SeqCst);";
-    let text = text
-        .replace("core::sync::atomic::", "loom::sync::atomic::")
-        .replace("use super::cells::", "use super::surroundings::")
-        .replace("use crate::platform::", "use super::surroundings::")
-        .replace("pub(super)", "pub")
-        // A sequentially consistent access has no more of that in loom than what a
-        // fence gives it.
-        .replace("vma.lock.fetch_add(1, SeqCst);", fenced);
-    assert!(text.contains(fenced), "the reader's note has changed");
-    text
+    text.replace("core::sync::atomic::Atomic", "loom::sync::atomic::Atomic")
 }
 
-fn main() {
-    println!("cargo::rerun-if-changed={MAGAZINE}");
-    let text = fs::read_to_string(MAGAZINE).expect("core's magazines");
-    let lines = text.lines().filter(|line| !line.starts_with("//!"));
-    let text = lines.collect::<Vec<_>>().join("\n");
-    let text = text
-        .replace("core::sync::atomic::Atomic", "loom::sync::atomic::Atomic")
-        .replace("use crate::phys::", "use super::phys::")
-        .replace("use crate::page::", "use super::page::")
-        // Loom's are not made before the program runs.
-        .replace("const fn ", "fn ")
-        .replace("[const { AtomicU64::new(0) }; ", "[(); ");
+fn change(text: &str, changes: &[Change]) -> String {
+    changes.iter().fold(text.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "core's text has no {from:?} any more");
+        text.replace(from, to)
+    })
+}
+
+fn write(name: &str, text: &str) {
+    let out = env::var_os("OUT_DIR").expect("cargo sets it");
+    fs::write(Path::new(&out).join(name), text).expect("OUT_DIR");
+}
+
+/// The text as it is, and once more for each of the steps.
+fn write_with(name: &str, text: &str, weakened: &[(&str, &[Change])]) {
+    write(&format!("{name}_whole.rs"), text);
+    for (step, changes) in weakened {
+        write(&format!("{name}_{step}.rs"), &change(text, changes));
+    }
+}
+
+fn magazine() {
+    let text = change(
+        &read(MAGAZINE),
+        &[
+            ("use crate::phys::", "use super::phys::"),
+            ("use crate::page::", "use super::page::"),
+            // Loom's are not made before the program runs.
+            ("const fn ", "fn "),
+            ("[const { AtomicU64::new(0) }; ", "[(); "),
+        ],
+    );
     let text = ["PLACES", "REMOTE"].iter().fold(text, |text, places| {
         let mapped = format!("[(); {places}].map(|()| AtomicU64::new(0))");
         text.replace(&format!("[(); {places}]"), &mapped)
     });
-    let out = env::var_os("OUT_DIR").expect("cargo sets it");
-    fs::write(Path::new(&out).join("magazine.rs"), text).expect("OUT_DIR");
-    fs::write(Path::new(&out).join("lock.rs"), lock()).expect("OUT_DIR");
+    write("magazine.rs", &text);
+}
+
+fn lock() {
+    let note = "vma.lock.fetch_add(1, SeqCst);";
+    let fenced = "vma.lock.fetch_add(1, SeqCst);\n        fence(SeqCst);";
+    let text = change(
+        &read(LOCK),
+        &[
+            ("core::sync::atomic::fence", "loom::sync::atomic::fence"),
+            ("use super::cells::", "use super::surroundings::"),
+            ("use crate::platform::", "use super::surroundings::"),
+            ("pub(super)", "pub"),
+            // A sequentially consistent access has no more of that in loom than what a
+            // fence gives it.
+            (note, fenced),
+        ],
+    );
+    write("lock.rs", &text);
+}
+
+fn table() {
+    let text = change(
+        &read(TABLE),
+        &[
+            ("use super::entry::", "use crate::entry::"),
+            ("pub(in super::super)", "pub"),
+            ("pub(super)", "pub"),
+            ("ENTRIES: usize = 512", "ENTRIES: usize = 1"),
+        ],
+    );
+    let take = "compare_exchange(FREE, HELD, Acquire, Relaxed)";
+    let relaxed = "compare_exchange(FREE, HELD, Relaxed, Relaxed)";
+    write_with(
+        "table",
+        &text,
+        &[
+            ("taken_without_acquire", &[(take, relaxed)]),
+            (
+                "waited_without_acquire",
+                &[("swap(WANTED, Acquire)", "swap(WANTED, Relaxed)")],
+            ),
+            (
+                "freed_without_release",
+                &[("swap(FREE, Release)", "swap(FREE, Relaxed)")],
+            ),
+            // Who waits is told as if nobody did.
+            ("without_the_wake", &[(") == WANTED {", ") > WANTED {")]),
+            // Who waits does not say so.
+            (
+                "without_the_mark",
+                &[
+                    (
+                        "while word.swap(WANTED, Acquire) != FREE {",
+                        "while word.compare_exchange(FREE, HELD, Acquire, Relaxed).is_err() {",
+                    ),
+                    (
+                        "|| word.load(Relaxed) == WANTED",
+                        "|| word.load(Relaxed) != FREE",
+                    ),
+                ],
+            ),
+            // Who waits goes on sleeping when another has the lock, who knows of nobody.
+            (
+                "asleep_for_another",
+                &[(
+                    "|| word.load(Relaxed) == WANTED",
+                    "|| word.load(Relaxed) != FREE",
+                )],
+            ),
+            (
+                "entered_without_release",
+                &[("store(entry.0, Release)", "store(entry.0, Relaxed)")],
+            ),
+            (
+                "read_without_acquire",
+                &[("load(Acquire)", "load(Relaxed)")],
+            ),
+        ],
+    );
+}
+
+fn page() {
+    let text = change(
+        &read(PAGE),
+        &[
+            // Loom's are not made before the program runs, and are larger.
+            ("const fn hole", "fn hole"),
+            (
+                "const _: () = assert!(core::mem::size_of::<PageDescriptor>() == 16);",
+                "",
+            ),
+        ],
+    );
+    write_with("page", &text, &[]);
+}
+
+fn main() {
+    magazine();
+    lock();
+    table();
+    page();
 }
