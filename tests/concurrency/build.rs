@@ -6,7 +6,7 @@
 //! slab/magazine.rs          tests/magazine.rs
 //! mm/lock.rs                tests/mm_lock.rs
 //! mm/page_table/table.rs    tests/table.rs
-//! page.rs                   the same
+//! page.rs                   tests/page_refs.rs, tests/table.rs
 //! ```
 //!
 //! Of some a model has the text several times: `whole`, as it is, and with one step
@@ -163,7 +163,107 @@ fn page() {
             ),
         ],
     );
-    write_with("page", &text, &[]);
+    let bits = "let bits = self.bits.load(Acquire);\n            let plain";
+    write_with(
+        "page",
+        &text,
+        &[
+            (
+                "last_without_acquire",
+                &[("self.count.load(Acquire) <= 1 ||", "self.count.load(Relaxed) <= 1 ||")],
+            ),
+            (
+                "put_without_release",
+                &[(
+                    "|| self.count.fetch_sub(1, AcqRel) == 1",
+                    "|| self.count.fetch_sub(1, Acquire) == 1",
+                )],
+            ),
+            (
+                "put_without_acquire",
+                &[(
+                    "|| self.count.fetch_sub(1, AcqRel) == 1",
+                    "|| self.count.fetch_sub(1, Release) == 1",
+                )],
+            ),
+            // Who sees that there are two takes one off, and looks for what is left.
+            (
+                "put_in_two_steps",
+                &[(
+                    "|| self.count.fetch_sub(1, AcqRel) == 1",
+                    "|| { self.count.fetch_sub(1, AcqRel); self.count.load(Acquire) == 0 }",
+                )],
+            ),
+            // Not even the only one does without the locked instruction, but all others do.
+            (
+                "put_without_rmw",
+                &[(
+                    "|| self.count.fetch_sub(1, AcqRel) == 1",
+                    "|| { let count = self.count.load(Acquire); \
+                     self.count.store(count - 1, Release); count == 1 }",
+                )],
+            ),
+            (
+                "counted_without_mark",
+                &[(
+                    "self.bits.fetch_or(SHARED, Relaxed);\n        let before",
+                    "let before",
+                )],
+            ),
+            (
+                "counted_without_release",
+                &[("fetch_add(1, Release)", "fetch_add(1, Relaxed)")],
+            ),
+            (
+                "marked_behind",
+                &[
+                    (
+                        "self.bits.fetch_or(SHARED, Relaxed);\n        let before",
+                        "let before",
+                    ),
+                    (
+                        "Ok(before.wrapping_add(1))",
+                        "self.bits.fetch_or(SHARED, Relaxed);\n        Ok(before.wrapping_add(1))",
+                    ),
+                ],
+            ),
+            (
+                "looked_without_acquire",
+                &[(
+                    "let count = self.count.load(Acquire);\n            let bits",
+                    "let count = self.count.load(Relaxed);\n            let bits",
+                )],
+            ),
+            (
+                "given_out_without_release",
+                &[("| order, Release);", "| order, Relaxed);")],
+            ),
+            (
+                "toggled_without_release",
+                &[("OWNER_TO_PAGESET, Release", "OWNER_TO_PAGESET, Relaxed")],
+            ),
+            (
+                "bits_without_release",
+                &[("self.bits.store(bits, Release)", "self.bits.store(bits, Relaxed)")],
+            ),
+            (
+                "state_without_release",
+                &[("<< STATE_SHIFT), Release)", "<< STATE_SHIFT), Relaxed)")],
+            ),
+            (
+                "looked_at_bits_without_acquire",
+                &[(bits, "let bits = self.bits.load(Relaxed);\n            let plain")],
+            ),
+            ("looked_once", &[("!(has_more() && has_more())", "!has_more()")]),
+            (
+                "taken_without_exchange",
+                &[(
+                    "self.bits\n            .compare_exchange(bits, taken, Acquire, Relaxed)\n            .is_ok()",
+                    "self.bits.store(taken, Relaxed);\n        true",
+                )],
+            ),
+        ],
+    );
 }
 
 fn main() {
