@@ -277,13 +277,13 @@ fn without_acquire_the_last_does_not_see_what_another_has_done() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "Causality violation")]
 fn who_looks_behind_the_count_may_find_himself_the_last_beside_another() {
     last::<put_in_two_steps::PageDescriptor>(&[0, 0], 3);
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "so many were the last")]
 fn without_a_locked_instruction_nobody_is_the_last() {
     last::<put_without_rmw::PageDescriptor>(&[0, 0], 3);
 }
