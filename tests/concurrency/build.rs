@@ -7,6 +7,8 @@
 //! mm/lock.rs                tests/mm_lock.rs
 //! mm/page_table/table.rs    tests/table.rs
 //! page.rs                   tests/page_refs.rs, tests/table.rs
+//! slab/debug/depot.rs       tests/depot.rs
+//! slab/debug/witness.rs     the same
 //! ```
 //!
 //! Of some a model has the text several times: `whole`, as it is, and with one step
@@ -21,6 +23,8 @@ const MAGAZINE: &str = "../../module/core/slab/magazine.rs";
 const LOCK: &str = "../../module/core/mm/lock.rs";
 const TABLE: &str = "../../module/core/mm/page_table/table.rs";
 const PAGE: &str = "../../module/core/page.rs";
+const DEPOT: &str = "../../module/core/slab/debug/depot.rs";
+const WITNESS: &str = "../../module/core/slab/debug/witness.rs";
 
 /// What stands in the text, and what is to stand there.
 type Change = (&'static str, &'static str);
@@ -194,7 +198,7 @@ fn page() {
                     "|| { self.count.fetch_sub(1, AcqRel); self.count.load(Acquire) == 0 }",
                 )],
             ),
-            // Not even the only one does without the locked instruction, but all others do.
+            // All do without the locked instruction, not the only one alone.
             (
                 "put_without_rmw",
                 &[(
@@ -266,9 +270,138 @@ fn page() {
     );
 }
 
+fn depot() {
+    let text = change(
+        &read(DEPOT),
+        &[
+            ("use super::track::", "use crate::track::"),
+            ("const BUCKETS: usize = 1024", "const BUCKETS: usize = 1"),
+            ("const POOLS: usize = 1016", "const POOLS: usize = 3"),
+            ("const POOL_WORDS: u32 = 512", "const POOL_WORDS: u32 = 8"),
+            // Loom's are not made before the program runs.
+            (
+                "[const { AtomicU32::new(0) }; BUCKETS]",
+                "[(); BUCKETS].map(|()| AtomicU32::new(0))",
+            ),
+            (
+                "[const { AtomicU32::new(0) }; POOLS]",
+                "[(); POOLS].map(|()| AtomicU32::new(0))",
+            ),
+        ],
+    );
+    let link = "bucket.compare_exchange(head, handle, Release, Acquire)";
+    write_with(
+        "depot",
+        &text,
+        &[
+            (
+                "linked_without_release",
+                &[(
+                    link,
+                    "bucket.compare_exchange(head, handle, Relaxed, Acquire)",
+                )],
+            ),
+            (
+                "found_without_acquire",
+                &[("bucket.load(Acquire)", "bucket.load(Relaxed)")],
+            ),
+            (
+                "linked_without_exchange",
+                &[(
+                    link,
+                    "{ bucket.store(handle, Release); Ok::<u32, u32>(head) }",
+                )],
+            ),
+            (
+                "reserved_without_exchange",
+                &[(
+                    "(root.used.compare_exchange(used, next, AcqRel, Acquire)).is_ok()",
+                    "{ root.used.store(next, Release); true }",
+                )],
+            ),
+            (
+                "added_without_exchange",
+                &[(
+                    "pool.compare_exchange(0, number, AcqRel, Acquire).is_err()",
+                    "{ pool.store(number, Release); false }",
+                )],
+            ),
+            // Who finds that another has given the pool its page keeps his.
+            ("kept_page", &[("self.memory.give_back(pfn);", "")]),
+            // Who finds another's head leads to the one that he had seen before.
+            (
+                "older_head",
+                &[(
+                    "loop {\n            first.store(u64::from(head) | (u64::from(hash) << 32), Relaxed);",
+                    "first.store(u64::from(head) | (u64::from(hash) << 32), Relaxed);\n        loop {",
+                )],
+            ),
+            ("root_without_release", &[]),
+            ("root_without_acquire", &[]),
+            ("root_without_exchange", &[]),
+            ("dropped_without_swap", &[]),
+        ],
+    );
+    let text = change(
+        &read(WITNESS),
+        &[
+            ("use super::inspect::", "use crate::inspect::"),
+            ("use super::track::", "use crate::track::"),
+            ("use crate::slab::system::", "use super::system::"),
+            ("pub(in crate::slab)", "pub"),
+            ("pub(super)", "pub"),
+            // Loom's are not made before the program runs, and are larger.
+            ("const fn new", "fn new"),
+            (
+                "const _: () = assert!(core::mem::size_of::<DepotRoot>() as u64 <= \
+                 ROOT_ORDER.pages().bytes().0);",
+                "",
+            ),
+        ],
+    );
+    let make = "depot.compare_exchange(0, addr, AcqRel, Acquire).is_err()";
+    write_with(
+        "witness",
+        &text,
+        &[
+            ("linked_without_release", &[]),
+            ("found_without_acquire", &[]),
+            ("linked_without_exchange", &[]),
+            ("reserved_without_exchange", &[]),
+            ("added_without_exchange", &[]),
+            ("kept_page", &[]),
+            ("older_head", &[]),
+            (
+                "root_without_release",
+                &[(
+                    make,
+                    "depot.compare_exchange(0, addr, Relaxed, Acquire).is_err()",
+                )],
+            ),
+            (
+                "root_without_acquire",
+                &[("depot.load(Acquire)", "depot.load(Relaxed)")],
+            ),
+            (
+                "root_without_exchange",
+                &[(make, "{ depot.swap(addr, AcqRel); false }")],
+            ),
+            (
+                "dropped_without_swap",
+                &[(
+                    "let addr = self.table().debug.depot.swap(0, AcqRel);",
+                    "let addr = self.table().debug.depot.load(Acquire);\n        \
+                     self.table().debug.depot.swap(0, AcqRel);",
+                )],
+            ),
+        ],
+    );
+}
+
 fn main() {
     magazine();
     lock();
     table();
     page();
+    depot();
 }
