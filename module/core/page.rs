@@ -54,10 +54,11 @@
 //! the same at every order. The block that a `Tail` lies in is found by looking
 //! at the aligned page of each larger order in turn.
 //!
-//! All fields are atomics, read and written relaxed: a report may look at any
-//! page at any time. Who may change them: the links, order and state of a
-//! `Buddy` page and the state of the pages inside its block belong to the
-//! zone's lock; those of an `Allocated` page belong to whoever owns the block.
+//! All fields are atomics, read and written relaxed but for the count and what tells
+//! that it holds: a report may look at any page at any time. Who may change them: the
+//! links, order and state of a `Buddy` page and the state of the pages inside its block
+//! belong to the zone's lock; those of an `Allocated` page belong to whoever owns the
+//! block.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -363,8 +364,9 @@ impl PageDescriptor {
     pub fn set_state(&self, state: PageState, order: PageOrder) {
         let bits = self.bits.load(Relaxed) & !((0xff << STATE_SHIFT) | FLAGS);
         let order = u32::from(order.get()) << ORDER_SHIFT;
+        // Who sees it sees the count that the page had before it; see `is_counted`.
         self.bits
-            .store(bits | order | ((state as u32) << STATE_SHIFT), Relaxed);
+            .store(bits | order | ((state as u32) << STATE_SHIFT), Release);
     }
 
     /// Makes this the first page of a free block on list `list` of its order, in
@@ -637,10 +639,11 @@ impl PageDescriptor {
         (self.bits.load(Relaxed) ^ bits) & (0xff << STATE_SHIFT) == 0
     }
 
-    /// Makes the third word `bits`.
+    /// Makes the third word `bits`. What the count was set to before is seen by whoever
+    /// sees that.
     #[inline(always)]
     pub(crate) fn set_bits(&self, bits: u32) {
-        self.bits.store(bits, Relaxed);
+        self.bits.store(bits, Release);
     }
 
     /// The same for the first page of a free block on list `list`.
@@ -656,11 +659,11 @@ impl PageDescriptor {
     }
 
     /// From a pageset to its owner, for one page without a flag whose count is 1
-    /// already; or the reverse. Always `true`.
+    /// already; or the reverse. That count is seen by whoever sees it. Always `true`.
     #[inline]
     pub(crate) fn toggle_owner(&self) -> bool {
         self.bits
-            .store(self.bits.load(Relaxed) ^ OWNER_TO_PAGESET, Relaxed);
+            .store(self.bits.load(Relaxed) ^ OWNER_TO_PAGESET, Release);
         true
     }
 

@@ -11,9 +11,7 @@
 //!                                      he waits until it is gone
 //! ```
 //!
-//! `wait_while` and `wake` are those of the kernel (`wait_var_event`, `wake_up_var`): who
-//! sleeps looks again only when he is woken. A sleeper that nobody wakes is loom's
-//! deadlock.
+//! `wait_while` and `wake` are those of `common/sleepers.rs`.
 
 use lock::start_write;
 use lock::ReadLock;
@@ -24,20 +22,17 @@ use loom::sync::atomic::AtomicU64;
 use loom::sync::atomic::Ordering::Relaxed;
 use loom::sync::atomic::Ordering::Release;
 use loom::sync::Arc;
-use loom::sync::Condvar;
-use loom::sync::Mutex;
 use loom::thread;
+use sleepers::Sleepers;
 use surroundings::MmCells;
-use surroundings::Platform;
 use surroundings::VmaCells;
 
-mod surroundings {
-    use loom::sync::atomic::AtomicU32;
+#[path = "common/sleepers.rs"]
+mod sleepers;
 
-    pub trait Platform {
-        fn wait_while(&self, word: &AtomicU32, wait: &mut dyn FnMut() -> bool);
-        fn wake(&self, word: &AtomicU32);
-    }
+mod surroundings {
+    pub use super::sleepers::Platform;
+    use loom::sync::atomic::AtomicU32;
 
     pub struct MmCells {
         pub seq: AtomicU32,
@@ -54,24 +49,6 @@ mod lock {
     include!(concat!(env!("OUT_DIR"), "/lock.rs"));
 }
 
-/// Who sleeps is woken by `wake` alone.
-struct Sleepers(Mutex<()>, Condvar);
-
-impl Platform for Sleepers {
-    fn wait_while(&self, _: &AtomicU32, wait: &mut dyn FnMut() -> bool) {
-        // The list of sleepers is guarded, and so is looking at it; see `wait_var_event`.
-        let mut sleeping = self.0.lock().unwrap();
-        while wait() {
-            sleeping = self.1.wait(sleeping).unwrap();
-        }
-    }
-
-    fn wake(&self, _: &AtomicU32) {
-        let _sleeping = self.0.lock().unwrap();
-        self.1.notify_all();
-    }
-}
-
 /// An address space with one VMA, whose two words are equal when nobody changes them.
 struct Model {
     platform: Sleepers,
@@ -85,7 +62,7 @@ struct Model {
 impl Model {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            platform: Sleepers(Mutex::new(()), Condvar::new()),
+            platform: Sleepers::new(),
             lock: AtomicU32::new(0),
             mm: MmCells {
                 seq: AtomicU32::new(0),
