@@ -168,17 +168,37 @@ static void fill_policy(union any *r)
 	r->policy.nodes = r->policy.mode ? dice(8) : 0;
 }
 
-/* SLAB_TRACE */
-#define TRACED 0x400
+/* SLAB_*, as 7.3 numbers them: those that a creator may ask for (module/core/slab/flags.rs). */
+enum {
+	CONSISTENCY_CHECKS = 1 << 0, RED_ZONE = 1 << 1, POISON = 1 << 2, KMALLOC = 1 << 3, HWCACHE_ALIGN = 1 << 4,
+	CACHE_DMA = 1 << 5, CACHE_DMA32 = 1 << 6, STORE_USER = 1 << 7, PANIC = 1 << 8, TYPESAFE_BY_RCU = 1 << 9,
+	TRACED = 1 << 10, NOLEAKTRACE = 1 << 11, NO_MERGE = 1 << 12, ACCOUNT = 1 << 13, NO_USER_FLAGS = 1 << 15,
+	RECLAIM_ACCOUNT = 1 << 17,
+};
+
+/* One alone, some together, and at times a bit that is the layer's own, or none at all. */
+static uint32_t cache_flags(void)
+{
+	static const uint32_t known[] = {
+		CONSISTENCY_CHECKS, RED_ZONE, POISON, KMALLOC, HWCACHE_ALIGN, CACHE_DMA, CACHE_DMA32, STORE_USER, PANIC,
+		TYPESAFE_BY_RCU, TRACED, NOLEAKTRACE, NO_MERGE, ACCOUNT, NO_USER_FLAGS, RECLAIM_ACCOUNT,
+		CONSISTENCY_CHECKS | RED_ZONE | POISON | STORE_USER,
+	};
+	uint32_t flags = 0;
+
+	if (!dice(4))
+		return 0;
+	for (uint32_t i = 1 + dice(dice(2) ? 1 : 5); i; i--)
+		flags |= ONE_OF(known);
+	return dice(16) ? flags : flags | 1u << dice(32);
+}
 
 static void fill_create(union any *r)
 {
-	static const uint32_t flags[] = { 0, 0, 0, 0x2000, 0x100, TRACED, 0x800, 0x4000, 0x80000, 0x200000, 0x10000 };
-
 	r->head.flags = !dice(8);
 	r->create.object_size = dice(8) ? 8 + dice(3000) : number();
 	r->create.align = dice(3) ? 0 : 1u << dice(14);
-	r->create.flags = ONE_OF(flags) | ONE_OF(flags);
+	r->create.flags = cache_flags();
 	r->create.ctor = dice(4) ? 0 : dice(4);
 	r->create.ctor_arg = r->create.ctor ? dice(40) : 0;
 	if (!dice(4)) {
