@@ -161,6 +161,17 @@ static void fill_contig(union any *r)
 	r->contig.pfn = r->contig.op ? draw() % (1 << 18) : 0;
 }
 
+/*
+ * It writes wherever it is told to, where the kernel or page_poison=1 looks for that: the byte would be another's, and
+ * found as damage. So what is in order is asked for by those alone who may not; forbidden() sees to that.
+ */
+static void fill_misuse(union any *r)
+{
+	r->misuse.addr = dice(2) ? (draw() % (1 << 18)) * PAGE + dice(PAGE) : number();
+	r->misuse.byte = dice(2) ? dice(256) : (uint32_t)number();
+	r->misuse.how = dice(4);
+}
+
 static void fill_policy(union any *r)
 {
 	r->policy.op = dice(2);
@@ -540,6 +551,7 @@ static const struct kind {
 	KIND(BLOCK, block, 8, fill_block, NULL),
 	KIND(POLICY, policy, 2, fill_policy, NULL),
 	KIND(CONTIG, contig, 2, fill_contig, keep_contig),
+	KIND(MISUSE, misuse, 1, fill_misuse, NULL),
 	KIND(BENCH, bench, 1, fill_bench, NULL),
 	KIND(BENCH_SLAB, bench_slab, 1, fill_bench_slab, NULL),
 	KIND(BENCH_LOOKUP, bench_lookup, 1, fill_bench_lookup, NULL),
@@ -587,6 +599,14 @@ static const struct kind *choose(void)
 	}
 }
 
+static bool is_known(uint32_t number)
+{
+	for (uint32_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
+		if (kinds[i].number == number)
+			return true;
+	return false;
+}
+
 /* Something in it becomes something else. */
 static void spoil(union any *r, const struct kind *kind)
 {
@@ -625,6 +645,9 @@ static bool forbidden(const union any *r, const struct kind *kind)
 		return me.admin && ((r->head.flags & SHADOWMM_OBJECT_FORCE) ||
 				    (kind->number == SHADOWMM_IOC_BYTES && r->bytes.op == SHADOWMM_BYTES_WRITE &&
 				     (r->bytes.offset != 0 || r->bytes.len > 1)));
+	/* No shadow has memory so far up, whatever its map. */
+	case SHADOWMM_IOC_MISUSE:
+		return me.admin && r->misuse.how <= SHADOWMM_MISUSE_PLAIN && r->misuse.byte < 256 && r->misuse.addr < 1UL << 52;
 	/* It takes all of a node's memory. */
 	case SHADOWMM_IOC_DIFF_OPEN:
 		return me.admin && (me.idle < 0 || r->diff_open.nid != me.idle);
@@ -682,14 +705,14 @@ void request(void)
 		spoil(&r, kind);
 	if (forbidden(&r, kind))
 		return;
-	if (!dice(100)) {
-		number = dice(2) ? _IO(SHADOWMM_IOC_MAGIC, dice(256)) : (uint32_t)draw();
-		/* As another request it may be one of those. */
-		if (me.admin || _IOC_TYPE(number) != SHADOWMM_IOC_MAGIC || !me.boots)
+	if (!dice(50)) {
+		number = dice(4) ? _IO(SHADOWMM_IOC_MAGIC, dice(256)) : (uint32_t)draw();
+		/* As another request it may be one of those, which who has no rights is refused. */
+		if (me.admin && is_known(number))
 			number |= 0x80;
 	}
 	at = place(&r, size);
-	note("%s fd %d size %u flags %x words %x %x %x %x %x %x at %p", kind->name, fd, r.head.size, r.head.flags,
+	note("%s number %x fd %d size %u flags %x words %x %x %x %x %x %x at %p", kind->name, number, fd, r.head.size, r.head.flags,
 	     r.words[4], r.words[5], r.words[6], r.words[7], r.words[8], r.words[9], at);
 	done = ioctl(fd, number, at);
 	if (done > 0)
