@@ -301,19 +301,31 @@ static void fill_mm_config(union any *r)
 	}
 }
 
+#define DROPPABLE 0x08 /* MAP_DROPPABLE */
+
 static void fill_mm_mmap(union any *r)
 {
-	static const uint32_t more[] = { 0, 0, 0, 0x10, 0x100000, 0x100, 0x2000, 0x4000, 0x8000, 0x20000, 0x40000 };
+	static const uint32_t more[] = {
+		0, 0, 0, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_GROWSDOWN, MAP_LOCKED, MAP_NORESERVE, MAP_POPULATE, MAP_STACK, MAP_HUGETLB,
+		MAP_HUGETLB | 21 << 26, MAP_SYNC, MAP_32BIT, MAP_NONBLOCK | MAP_POPULATE,
+	};
+	static const uint32_t types[] = {
+		MAP_PRIVATE, MAP_PRIVATE, MAP_PRIVATE, MAP_PRIVATE, MAP_SHARED, MAP_SHARED, MAP_SHARED_VALIDATE, DROPPABLE, DROPPABLE,
+	};
 
 	r->mm_mmap.addr = dice(2) ? 0 : window_address();
 	r->mm_mmap.len = window_length();
 	r->mm_mmap.prot = dice(3) ? 3 : dice(8);
-	r->mm_mmap.flags = (dice(3) ? MAP_PRIVATE : MAP_SHARED) | MAP_ANONYMOUS | ONE_OF(more);
+	r->mm_mmap.flags = ONE_OF(types) | MAP_ANONYMOUS | ONE_OF(more);
+	if (!dice(32))
+		r->mm_mmap.flags = (uint32_t)draw();
 	r->mm_mmap.fd = -1;
-	if (!dice(8)) {
+	if (!dice(4)) {
 		r->mm_mmap.flags &= ~MAP_ANONYMOUS;
-		r->mm_mmap.fd = dice(8);
-		r->mm_mmap.offset = dice(4) * PAGE;
+		if (dice(4))
+			r->mm_mmap.flags = (r->mm_mmap.flags & ~MAP_TYPE) | MAP_PRIVATE;
+		r->mm_mmap.fd = dice(8) ? ONE_OF(me.mappable) : (int)dice(8);
+		r->mm_mmap.offset = dice(16) ? dice(24) * PAGE : number();
 	}
 	/* All memory is not touched at once, too often. */
 	if (r->mm_mmap.len > 4 << 20 && dice(64))
@@ -336,7 +348,7 @@ static void fill_protect(union any *r)
 static void fill_advise(union any *r)
 {
 	fill_range(r);
-	r->mm_range.arg = dice(16) ? dice(26) : (uint32_t)number();
+	r->mm_range.arg = advice(true);
 }
 
 static void fill_mremap(union any *r)

@@ -68,6 +68,24 @@ char *somewhere(size_t *len)
 	}
 }
 
+#ifndef MADV_HWPOISON
+#define MADV_HWPOISON 100
+#endif
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE 101
+#endif
+/* MADV_GUARD_INSTALL, MADV_GUARD_REMOVE */
+#define GUARD_INSTALL 102
+#define GUARD_REMOVE 103
+
+int advice(bool breaks)
+{
+	static const int far[] = { GUARD_INSTALL, GUARD_INSTALL, GUARD_REMOVE, MADV_HWPOISON, MADV_SOFT_OFFLINE };
+	int said = dice(4) ? (int)dice(26) : dice(4) ? ONE_OF(far) : (int)number();
+
+	return breaks || (said != MADV_HWPOISON && said != MADV_SOFT_OFFLINE) ? said : MADV_NORMAL;
+}
+
 /* A child has no window that its parent has kept from it. */
 static bool is_mapped(char *at)
 {
@@ -128,7 +146,8 @@ void window_call(void)
 		break;
 	case 4:
 		note("madvise window %d", which);
-		madvise(at + len - (len < 64 * PAGE ? len : 64 * PAGE), PAGE * (1 + dice(64)), (int)dice(26));
+		/* A thread may have put other memory there, of which the host would lose a page to who may ask for that. */
+		madvise(at + len - (len < 64 * PAGE ? len : 64 * PAGE), PAGE * (1 + dice(64)), advice(!me.admin));
 		break;
 	case 5:
 		note("mlock window %d", which);
