@@ -70,21 +70,59 @@ static void fill_stage(union any *r)
 		r->stage.op = SHADOWMM_STAGE_GET;
 }
 
+/* As long as it may be, and more. */
+static const char too_long[] = "1G-2G:16M,2G-3G:16M,3G-4G:16M,4G-5G:16M,5G-6G:16M,6G-7G:16M,7G-8G:16M,8G-9G:16M,9G-10G:16M,10G-11G:16M,"
+			       "11G-12G:16M,12G-13G:16M,13G-14G:16M,14G-15G:16M,15G-16G:16M,16G-17G:16M,17G-18G:16M,18G-19G:16M,19G-:16M";
+
+static uint64_t crashkernel(void)
+{
+	static const char *const texts[] = {
+		"16M", "64M", "1G", "16M@16M", "16M@1G", "4096@4097", "0", "2G-64G:256M,64G-:512M", "0-1G:8M,1G-:16M", "1G-1G:8M",
+		"16M,high", "16M,low", "16M,high crashkernel=8M,low", "x", "-1", ":", "1-", "18446744073709551615", "99999999999999999999G", too_long,
+	};
+
+	/* What there is no room for ends the boot, with which most of the rest would be refused. */
+	switch (dice(4)) {
+	case 0:
+		return dice(16) ? (uintptr_t)ONE_OF(texts) : buffer(1);
+	case 1:		/* the last one stays */
+		return 0;
+	default:
+		return (uintptr_t)"";
+	}
+}
+
+/* An end of a range: of a page or not, and at times nowhere. */
+static uint64_t map_address(void)
+{
+	return dice(16) ? (draw() & 0xffffffffff) >> dice(20) << (dice(2) ? 12 : 0) : number();
+}
+
 static void fill_map(union any *r)
 {
 	static struct shadowmm_e820 ranges[8];
 	static struct shadowmm_affinity memory[4];
 	static struct shadowmm_cpu cpus[4];
 	static uint8_t distances[16];
+	bool neat = dice(2);
 
 	r->map.source = dice(3);
+	r->map.crashkernel = crashkernel();
 	if (r->map.source != SHADOWMM_MAP_LOG && dice(8))
 		return;
-	for (int i = 0; i < 8; i++)
+	for (int i = 0; i < 8; i++) {
 		ranges[i] = (struct shadowmm_e820){ .addr = (uint64_t)i << 28, .size = 1 + (draw() & 0xfffffff), .type = 1 + dice(3) };
+		/* Holes, what overlaps, one within another, in no order. */
+		if (!neat && dice(2))
+			ranges[i] = (struct shadowmm_e820){ .addr = map_address(), .size = map_address(), .type = dice(3) ? 1 : dice(14) };
+	}
 	for (int i = 0; i < 4; i++) {
 		memory[i] = (struct shadowmm_affinity){ .addr = (uint64_t)i << 29, .size = 1 << 29, .nid = i };
 		cpus[i] = (struct shadowmm_cpu){ .cpu = i, .nid = dice(4) };
+		if (!neat && dice(2))
+			memory[i] = (struct shadowmm_affinity){ .addr = map_address(), .size = map_address(), .nid = dice(5), .flags = dice(2) };
+		if (!neat && !dice(4))
+			cpus[i] = (struct shadowmm_cpu){ .cpu = dice(2) ? dice(9) : (uint32_t)number(), .nid = (int)dice(70) - 2 };
 	}
 	for (int i = 0; i < 16; i++)
 		distances[i] = i % 5 ? 20 + dice(4) : 10;
@@ -294,10 +332,14 @@ static void fill_bytes(union any *r)
 
 static void fill_mm_config(union any *r)
 {
-	r->mm_config.op = dice(2);
+	r->mm_config.op = dice(3);
 	if (r->mm_config.op) {
-		r->mm_config.tree = dice(3);
-		r->mm_config.layout = me.alone ? dice(2) : dice(4);
+		r->mm_config.tree = dice(4);
+		r->mm_config.layout = dice(16) ? dice(8) : dice(32);
+		r->mm_config.seed = dice(2) ? 0 : dice(2) ? draw() : number();
+		/* What the module draws by lot is not the same the next time. */
+		if (me.alone && !r->mm_config.seed)
+			r->mm_config.layout &= ~SHADOWMM_MM_RANDOM;
 	}
 }
 
@@ -384,11 +426,11 @@ static void fill_mincore(union any *r)
 
 static void fill_limits(union any *r)
 {
-	r->mm_limits.op = dice(2);
-	r->mm_limits.limit = dice(5);
-	if (r->mm_limits.op) {
+	r->mm_limits.op = dice(4);
+	r->mm_limits.limit = dice(SHADOWMM_MM_NR_LIMITS + 1);
+	if (r->mm_limits.op == SHADOWMM_MM_LIMITS_SET) {
 		r->mm_limits.value = dice(3) ? ~0ull : number();
-		r->mm_limits.max = ~0ull;
+		r->mm_limits.max = dice(3) ? ~0ull : number();
 	}
 }
 
@@ -438,7 +480,8 @@ static void fill_bench_slab(union any *r)
 	r->bench_slab.shape = dice(16);
 	r->bench_slab.size = 1 + dice(SHADOWMM_BENCH_SLAB_MAX_SIZE);
 	r->bench_slab.blocks = 1;
-	r->bench_slab.cpu = r->bench_slab.shape == SHADOWMM_BENCH_SLAB_REMOTE ? dice(3) : 0;
+	if (r->bench_slab.shape == SHADOWMM_BENCH_SLAB_REMOTE || r->bench_slab.shape == SHADOWMM_BENCH_SLAB_EXCHANGE)
+		r->bench_slab.cpu = dice(3);
 	r->bench_slab.shadow_ticks = buffer(4096 * 8);
 }
 
