@@ -198,9 +198,9 @@ static void operations(long count)
 			touch();
 		else if (what < 182)
 			window_call();
-		else if (what < 188)
+		else if (what < 187)
 			open_file();
-		else if (what < 194)
+		else if (what < 192)
 			me.alone ? request() : read_proc();
 		else if (what < 196)
 			write_knob();

@@ -310,17 +310,37 @@ void restore_knobs(void)
 	}
 }
 
+/* A file of a cache that may be there. What a cache keeps by min_partial goes when it is shrunk: it stays as it was said. */
+static void cache_file(char *path, size_t size, const char **value)
+{
+	static const char *const files[] = { "min_partial", "shrink", "validate", "objects" };
+	static const char *const others[] = { "kmalloc-8", "kmalloc-64", "kmalloc-192", "kmalloc-1k", "kmalloc-8k" };
+	static const char *const numbers[] = { "1", "1", "1\n", "5", "10", "0" };
+	const char *file = dice(16) ? ONE_OF(files) : ".";
+
+	if (dice(4))
+		*value = strcmp(file, "min_partial") ? "1" : ONE_OF(numbers);
+	if (dice(2))
+		snprintf(path, size, "/proc/shadowmm/slab/%s/%s", ONE_OF(others), file);
+	else
+		snprintf(path, size, "/proc/shadowmm/slab/fuzz-%u/%s", dice(40), file);
+}
+
 void write_knob(void)
 {
 	static const char *const values[] = { "0", "1", "20", "100", "3000", "10000", "-1", "4294967296", "x", "", "1 2 3",
 					      "256 256 32 0", "20\n", "  7", "0x10", "99999999999999999999" };
 	const char *value = ONE_OF(values);
+	char path[512];
 	int fd;
 
-	if (!nr_knobs)
-		return;
-	const char *path = knobs[dice(nr_knobs)].path;
-
+	if (dice(2)) {
+		cache_file(path, sizeof(path), &value);
+	} else {
+		if (!nr_knobs)
+			return;
+		strcpy(path, knobs[dice(nr_knobs)].path);
+	}
 	note("write %s to %s", value, path);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
