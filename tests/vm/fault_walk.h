@@ -96,7 +96,7 @@ struct call {
 	void (*after)(bool done);
 	/* In place of the request: 0, or a negative errno. */
 	long (*make)(void);
-	/* So many chances are walked, where it is not all of them. */
+	/* So many chances are walked, where it is not all of them, as it must be elsewhere. */
 	unsigned int most;
 };
 
