@@ -198,9 +198,9 @@ static void operations(long count)
 			touch();
 		else if (what < 182)
 			window_call();
-		else if (what < 188)
+		else if (what < 187)
 			open_file();
-		else if (what < 194)
+		else if (what < 192)
 			me.alone ? request() : read_proc();
 		else if (what < 196)
 			write_knob();
@@ -232,6 +232,25 @@ static void drop_admin(void)
 		wrong("capset");
 }
 
+/*
+ * A regular file, one in memory, which ends within a page, zeroes, and one that can't be read. What they have is
+ * nobody's mark, and they are the process's own.
+ */
+static void open_mappable(void)
+{
+	int in_memory = memfd_create("fuzz", MFD_CLOEXEC);
+
+	if (in_memory < 0 || ftruncate(in_memory, 20 * PAGE + 100) || pwrite(in_memory, "\x01\x02\x03", 3, 3 * PAGE) != 3)
+		wrong("no file in memory");
+	me.mappable[0] = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	me.mappable[1] = in_memory;
+	me.mappable[2] = open("/dev/zero", O_RDWR | O_CLOEXEC);
+	me.mappable[3] = open("/proc/self/fd", O_PATH | O_CLOEXEC);
+	for (int i = 0; i < MAPPABLE; i++)
+		if (me.mappable[i] < 0)
+			wrong("no file to map");
+}
+
 static pid_t start(int index, unsigned long generation)
 {
 	pid_t child = fork();
@@ -254,6 +273,7 @@ static pid_t start(int index, unsigned long generation)
 	mprotect(me.fixed, PAGE, PROT_READ);
 	for (int i = 0; i < FILES; i++)
 		me.fds[i] = open(SHADOWMM_DEVICE, O_RDWR | O_CLOEXEC);
+	open_mappable();
 	operations(most_ops);
 	_exit(0);
 }

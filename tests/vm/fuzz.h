@@ -53,6 +53,7 @@ uint64_t number(void);
 #define FILES 4
 #define HELD 64
 #define WINDOWS 3
+#define MAPPABLE 4
 
 /* What was given to it, as far as it remembers: others may have it by now. */
 struct held {
@@ -71,6 +72,7 @@ struct process {
 	struct held blocks[HELD], handles[HELD], objects[HELD];
 	uint32_t caches[HELD];
 	struct { char *at; size_t len; int fd; } windows[WINDOWS];
+	int mappable[MAPPABLE];	/* files of which a window may have copies */
 	char *page;	/* readable and writable; what follows is not mapped */
 	char *fixed;	/* readable alone */
 };
@@ -95,6 +97,9 @@ void write_knob(void);
  * else of the process.
  */
 char *far_away(size_t len);
+
+/* An advice (MADV_*); with what breaks memory, where a window takes it. */
+int advice(bool breaks);
 
 /* Where a window is, or somewhere near. */
 char *somewhere(size_t *len);

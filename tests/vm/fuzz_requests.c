@@ -70,21 +70,59 @@ static void fill_stage(union any *r)
 		r->stage.op = SHADOWMM_STAGE_GET;
 }
 
+/* As long as it may be, and more. */
+static const char too_long[] = "1G-2G:16M,2G-3G:16M,3G-4G:16M,4G-5G:16M,5G-6G:16M,6G-7G:16M,7G-8G:16M,8G-9G:16M,9G-10G:16M,10G-11G:16M,"
+			       "11G-12G:16M,12G-13G:16M,13G-14G:16M,14G-15G:16M,15G-16G:16M,16G-17G:16M,17G-18G:16M,18G-19G:16M,19G-:16M";
+
+static uint64_t crashkernel(void)
+{
+	static const char *const texts[] = {
+		"16M", "64M", "1G", "16M@16M", "16M@1G", "4096@4097", "0", "2G-64G:256M,64G-:512M", "0-1G:8M,1G-:16M", "1G-1G:8M",
+		"16M,high", "16M,low", "16M,high crashkernel=8M,low", "x", "-1", ":", "1-", "18446744073709551615", "99999999999999999999G", too_long,
+	};
+
+	/* What there is no room for ends the boot, with which most of the rest would be refused. */
+	switch (dice(4)) {
+	case 0:
+		return dice(16) ? (uintptr_t)ONE_OF(texts) : buffer(1);
+	case 1:		/* the last one stays */
+		return 0;
+	default:
+		return (uintptr_t)"";
+	}
+}
+
+/* An end of a range: of a page or not, and at times nowhere. */
+static uint64_t map_address(void)
+{
+	return dice(16) ? (draw() & 0xffffffffff) >> dice(20) << (dice(2) ? 12 : 0) : number();
+}
+
 static void fill_map(union any *r)
 {
 	static struct shadowmm_e820 ranges[8];
 	static struct shadowmm_affinity memory[4];
 	static struct shadowmm_cpu cpus[4];
 	static uint8_t distances[16];
+	bool neat = dice(2);
 
 	r->map.source = dice(3);
+	r->map.crashkernel = crashkernel();
 	if (r->map.source != SHADOWMM_MAP_LOG && dice(8))
 		return;
-	for (int i = 0; i < 8; i++)
+	for (int i = 0; i < 8; i++) {
 		ranges[i] = (struct shadowmm_e820){ .addr = (uint64_t)i << 28, .size = 1 + (draw() & 0xfffffff), .type = 1 + dice(3) };
+		/* Holes, what overlaps, one within another, in no order. */
+		if (!neat && dice(2))
+			ranges[i] = (struct shadowmm_e820){ .addr = map_address(), .size = map_address(), .type = dice(3) ? 1 : dice(14) };
+	}
 	for (int i = 0; i < 4; i++) {
 		memory[i] = (struct shadowmm_affinity){ .addr = (uint64_t)i << 29, .size = 1 << 29, .nid = i };
 		cpus[i] = (struct shadowmm_cpu){ .cpu = i, .nid = dice(4) };
+		if (!neat && dice(2))
+			memory[i] = (struct shadowmm_affinity){ .addr = map_address(), .size = map_address(), .nid = dice(5), .flags = dice(2) };
+		if (!neat && !dice(4))
+			cpus[i] = (struct shadowmm_cpu){ .cpu = dice(2) ? dice(9) : (uint32_t)number(), .nid = (int)dice(70) - 2 };
 	}
 	for (int i = 0; i < 16; i++)
 		distances[i] = i % 5 ? 20 + dice(4) : 10;
@@ -161,6 +199,17 @@ static void fill_contig(union any *r)
 	r->contig.pfn = r->contig.op ? draw() % (1 << 18) : 0;
 }
 
+/*
+ * It writes wherever it is told to, where the kernel or page_poison=1 looks for that: the byte would be another's, and
+ * found as damage. So what is in order is asked for by those alone who may not; forbidden() sees to that.
+ */
+static void fill_misuse(union any *r)
+{
+	r->misuse.addr = dice(2) ? (draw() % (1 << 18)) * PAGE + dice(PAGE) : number();
+	r->misuse.byte = dice(2) ? dice(256) : (uint32_t)number();
+	r->misuse.how = dice(4);
+}
+
 static void fill_policy(union any *r)
 {
 	r->policy.op = dice(2);
@@ -168,17 +217,37 @@ static void fill_policy(union any *r)
 	r->policy.nodes = r->policy.mode ? dice(8) : 0;
 }
 
-/* SLAB_TRACE */
-#define TRACED 0x400
+/* SLAB_*, as 7.3 numbers them: those that a creator may ask for (module/core/slab/flags.rs). */
+enum {
+	CONSISTENCY_CHECKS = 1 << 0, RED_ZONE = 1 << 1, POISON = 1 << 2, KMALLOC = 1 << 3, HWCACHE_ALIGN = 1 << 4,
+	CACHE_DMA = 1 << 5, CACHE_DMA32 = 1 << 6, STORE_USER = 1 << 7, PANIC = 1 << 8, TYPESAFE_BY_RCU = 1 << 9,
+	TRACED = 1 << 10, NOLEAKTRACE = 1 << 11, NO_MERGE = 1 << 12, ACCOUNT = 1 << 13, NO_USER_FLAGS = 1 << 15,
+	RECLAIM_ACCOUNT = 1 << 17,
+};
+
+/* One alone, some together, and at times a bit that is the layer's own, or none at all. */
+static uint32_t cache_flags(void)
+{
+	static const uint32_t known[] = {
+		CONSISTENCY_CHECKS, RED_ZONE, POISON, KMALLOC, HWCACHE_ALIGN, CACHE_DMA, CACHE_DMA32, STORE_USER, PANIC,
+		TYPESAFE_BY_RCU, TRACED, NOLEAKTRACE, NO_MERGE, ACCOUNT, NO_USER_FLAGS, RECLAIM_ACCOUNT,
+		CONSISTENCY_CHECKS | RED_ZONE | POISON | STORE_USER,
+	};
+	uint32_t flags = 0;
+
+	if (!dice(4))
+		return 0;
+	for (uint32_t i = 1 + dice(dice(2) ? 1 : 5); i; i--)
+		flags |= ONE_OF(known);
+	return dice(16) ? flags : flags | 1u << dice(32);
+}
 
 static void fill_create(union any *r)
 {
-	static const uint32_t flags[] = { 0, 0, 0, 0x2000, 0x100, TRACED, 0x800, 0x4000, 0x80000, 0x200000, 0x10000 };
-
 	r->head.flags = !dice(8);
 	r->create.object_size = dice(8) ? 8 + dice(3000) : number();
 	r->create.align = dice(3) ? 0 : 1u << dice(14);
-	r->create.flags = ONE_OF(flags) | ONE_OF(flags);
+	r->create.flags = cache_flags();
 	r->create.ctor = dice(4) ? 0 : dice(4);
 	r->create.ctor_arg = r->create.ctor ? dice(40) : 0;
 	if (!dice(4)) {
@@ -263,26 +332,42 @@ static void fill_bytes(union any *r)
 
 static void fill_mm_config(union any *r)
 {
-	r->mm_config.op = dice(2);
+	r->mm_config.op = dice(3);
 	if (r->mm_config.op) {
-		r->mm_config.tree = dice(3);
-		r->mm_config.layout = me.alone ? dice(2) : dice(4);
+		r->mm_config.tree = dice(4);
+		r->mm_config.layout = dice(16) ? dice(8) : dice(32);
+		r->mm_config.seed = dice(2) ? 0 : dice(2) ? draw() : number();
+		/* What the module draws by lot is not the same the next time. */
+		if (me.alone && !r->mm_config.seed)
+			r->mm_config.layout &= ~SHADOWMM_MM_RANDOM;
 	}
 }
 
+#define DROPPABLE 0x08 /* MAP_DROPPABLE */
+
 static void fill_mm_mmap(union any *r)
 {
-	static const uint32_t more[] = { 0, 0, 0, 0x10, 0x100000, 0x100, 0x2000, 0x4000, 0x8000, 0x20000, 0x40000 };
+	static const uint32_t more[] = {
+		0, 0, 0, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_GROWSDOWN, MAP_LOCKED, MAP_NORESERVE, MAP_POPULATE, MAP_STACK, MAP_HUGETLB,
+		MAP_HUGETLB | 21 << 26, MAP_SYNC, MAP_32BIT, MAP_NONBLOCK | MAP_POPULATE,
+	};
+	static const uint32_t types[] = {
+		MAP_PRIVATE, MAP_PRIVATE, MAP_PRIVATE, MAP_PRIVATE, MAP_SHARED, MAP_SHARED, MAP_SHARED_VALIDATE, DROPPABLE, DROPPABLE,
+	};
 
 	r->mm_mmap.addr = dice(2) ? 0 : window_address();
 	r->mm_mmap.len = window_length();
 	r->mm_mmap.prot = dice(3) ? 3 : dice(8);
-	r->mm_mmap.flags = (dice(3) ? MAP_PRIVATE : MAP_SHARED) | MAP_ANONYMOUS | ONE_OF(more);
+	r->mm_mmap.flags = ONE_OF(types) | MAP_ANONYMOUS | ONE_OF(more);
+	if (!dice(32))
+		r->mm_mmap.flags = (uint32_t)draw();
 	r->mm_mmap.fd = -1;
-	if (!dice(8)) {
+	if (!dice(4)) {
 		r->mm_mmap.flags &= ~MAP_ANONYMOUS;
-		r->mm_mmap.fd = dice(8);
-		r->mm_mmap.offset = dice(4) * PAGE;
+		if (dice(4))
+			r->mm_mmap.flags = (r->mm_mmap.flags & ~MAP_TYPE) | MAP_PRIVATE;
+		r->mm_mmap.fd = dice(8) ? ONE_OF(me.mappable) : (int)dice(8);
+		r->mm_mmap.offset = dice(16) ? dice(24) * PAGE : number();
 	}
 	/* All memory is not touched at once, too often. */
 	if (r->mm_mmap.len > 4 << 20 && dice(64))
@@ -305,7 +390,7 @@ static void fill_protect(union any *r)
 static void fill_advise(union any *r)
 {
 	fill_range(r);
-	r->mm_range.arg = dice(16) ? dice(26) : (uint32_t)number();
+	r->mm_range.arg = advice(true);
 }
 
 static void fill_mremap(union any *r)
@@ -341,11 +426,11 @@ static void fill_mincore(union any *r)
 
 static void fill_limits(union any *r)
 {
-	r->mm_limits.op = dice(2);
-	r->mm_limits.limit = dice(5);
-	if (r->mm_limits.op) {
+	r->mm_limits.op = dice(4);
+	r->mm_limits.limit = dice(SHADOWMM_MM_NR_LIMITS + 1);
+	if (r->mm_limits.op == SHADOWMM_MM_LIMITS_SET) {
 		r->mm_limits.value = dice(3) ? ~0ull : number();
-		r->mm_limits.max = ~0ull;
+		r->mm_limits.max = dice(3) ? ~0ull : number();
 	}
 }
 
@@ -395,7 +480,8 @@ static void fill_bench_slab(union any *r)
 	r->bench_slab.shape = dice(16);
 	r->bench_slab.size = 1 + dice(SHADOWMM_BENCH_SLAB_MAX_SIZE);
 	r->bench_slab.blocks = 1;
-	r->bench_slab.cpu = r->bench_slab.shape == SHADOWMM_BENCH_SLAB_REMOTE ? dice(3) : 0;
+	if (r->bench_slab.shape == SHADOWMM_BENCH_SLAB_REMOTE || r->bench_slab.shape == SHADOWMM_BENCH_SLAB_EXCHANGE)
+		r->bench_slab.cpu = dice(3);
 	r->bench_slab.shadow_ticks = buffer(4096 * 8);
 }
 
@@ -520,6 +606,7 @@ static const struct kind {
 	KIND(BLOCK, block, 8, fill_block, NULL),
 	KIND(POLICY, policy, 2, fill_policy, NULL),
 	KIND(CONTIG, contig, 2, fill_contig, keep_contig),
+	KIND(MISUSE, misuse, 1, fill_misuse, NULL),
 	KIND(BENCH, bench, 1, fill_bench, NULL),
 	KIND(BENCH_SLAB, bench_slab, 1, fill_bench_slab, NULL),
 	KIND(BENCH_LOOKUP, bench_lookup, 1, fill_bench_lookup, NULL),
@@ -567,6 +654,14 @@ static const struct kind *choose(void)
 	}
 }
 
+static bool is_known(uint32_t number)
+{
+	for (uint32_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
+		if (kinds[i].number == number)
+			return true;
+	return false;
+}
+
 /* Something in it becomes something else. */
 static void spoil(union any *r, const struct kind *kind)
 {
@@ -605,6 +700,9 @@ static bool forbidden(const union any *r, const struct kind *kind)
 		return me.admin && ((r->head.flags & SHADOWMM_OBJECT_FORCE) ||
 				    (kind->number == SHADOWMM_IOC_BYTES && r->bytes.op == SHADOWMM_BYTES_WRITE &&
 				     (r->bytes.offset != 0 || r->bytes.len > 1)));
+	/* No shadow has memory so far up, whatever its map. */
+	case SHADOWMM_IOC_MISUSE:
+		return me.admin && r->misuse.how <= SHADOWMM_MISUSE_PLAIN && r->misuse.byte < 256 && r->misuse.addr < 1UL << 52;
 	/* It takes all of a node's memory. */
 	case SHADOWMM_IOC_DIFF_OPEN:
 		return me.admin && (me.idle < 0 || r->diff_open.nid != me.idle);
@@ -662,14 +760,14 @@ void request(void)
 		spoil(&r, kind);
 	if (forbidden(&r, kind))
 		return;
-	if (!dice(100)) {
-		number = dice(2) ? _IO(SHADOWMM_IOC_MAGIC, dice(256)) : (uint32_t)draw();
-		/* As another request it may be one of those. */
-		if (me.admin || _IOC_TYPE(number) != SHADOWMM_IOC_MAGIC || !me.boots)
+	if (!dice(50)) {
+		number = dice(4) ? _IO(SHADOWMM_IOC_MAGIC, dice(256)) : (uint32_t)draw();
+		/* As another request it may be one of those, which who has no rights is refused. */
+		if (me.admin && is_known(number))
 			number |= 0x80;
 	}
 	at = place(&r, size);
-	note("%s fd %d size %u flags %x words %x %x %x %x %x %x at %p", kind->name, fd, r.head.size, r.head.flags,
+	note("%s number %x fd %d size %u flags %x words %x %x %x %x %x %x at %p", kind->name, number, fd, r.head.size, r.head.flags,
 	     r.words[4], r.words[5], r.words[6], r.words[7], r.words[8], r.words[9], at);
 	done = ioctl(fd, number, at);
 	if (done > 0)

@@ -68,6 +68,24 @@ char *somewhere(size_t *len)
 	}
 }
 
+#ifndef MADV_HWPOISON
+#define MADV_HWPOISON 100
+#endif
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE 101
+#endif
+/* MADV_GUARD_INSTALL, MADV_GUARD_REMOVE */
+#define GUARD_INSTALL 102
+#define GUARD_REMOVE 103
+
+int advice(bool breaks)
+{
+	static const int far[] = { GUARD_INSTALL, GUARD_INSTALL, GUARD_REMOVE, MADV_HWPOISON, MADV_SOFT_OFFLINE };
+	int said = dice(4) ? (int)dice(26) : dice(4) ? ONE_OF(far) : (int)number();
+
+	return breaks || (said != MADV_HWPOISON && said != MADV_SOFT_OFFLINE) ? said : MADV_NORMAL;
+}
+
 /* A child has no window that its parent has kept from it. */
 static bool is_mapped(char *at)
 {
@@ -128,7 +146,8 @@ void window_call(void)
 		break;
 	case 4:
 		note("madvise window %d", which);
-		madvise(at + len - (len < 64 * PAGE ? len : 64 * PAGE), PAGE * (1 + dice(64)), (int)dice(26));
+		/* A thread may have put other memory there, of which the host would lose a page to who may ask for that. */
+		madvise(at + len - (len < 64 * PAGE ? len : 64 * PAGE), PAGE * (1 + dice(64)), advice(!me.admin));
 		break;
 	case 5:
 		note("mlock window %d", which);
@@ -291,17 +310,37 @@ void restore_knobs(void)
 	}
 }
 
+/* A file of a cache that may be there. What a cache keeps by min_partial goes when it is shrunk: it stays as it was said. */
+static void cache_file(char *path, size_t size, const char **value)
+{
+	static const char *const files[] = { "min_partial", "shrink", "validate", "objects" };
+	static const char *const others[] = { "kmalloc-8", "kmalloc-64", "kmalloc-192", "kmalloc-1k", "kmalloc-8k" };
+	static const char *const numbers[] = { "1", "1", "1\n", "5", "10", "0" };
+	const char *file = dice(16) ? ONE_OF(files) : ".";
+
+	if (dice(4))
+		*value = strcmp(file, "min_partial") ? "1" : ONE_OF(numbers);
+	if (dice(2))
+		snprintf(path, size, "/proc/shadowmm/slab/%s/%s", ONE_OF(others), file);
+	else
+		snprintf(path, size, "/proc/shadowmm/slab/fuzz-%u/%s", dice(40), file);
+}
+
 void write_knob(void)
 {
 	static const char *const values[] = { "0", "1", "20", "100", "3000", "10000", "-1", "4294967296", "x", "", "1 2 3",
 					      "256 256 32 0", "20\n", "  7", "0x10", "99999999999999999999" };
 	const char *value = ONE_OF(values);
+	char path[512];
 	int fd;
 
-	if (!nr_knobs)
-		return;
-	const char *path = knobs[dice(nr_knobs)].path;
-
+	if (dice(2)) {
+		cache_file(path, sizeof(path), &value);
+	} else {
+		if (!nr_knobs)
+			return;
+		strcpy(path, knobs[dice(nr_knobs)].path);
+	}
 	note("write %s to %s", value, path);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
