@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Makes of core's text of the magazines what `tests/magazine.rs` runs under loom, and of
-//! that of the locks of address spaces what `tests/mm_lock.rs` does: the same with loom's
-//! atomics.
+//! that of the locks of address spaces what `tests/mm_lock.rs` does, and of that of the
+//! nodes' threads what `tests/daemons.rs` does: the same with loom's atomics.
 
 use std::env;
 use std::fs;
@@ -11,11 +11,117 @@ use std::path::Path;
 const MAGAZINE: &str = "../../module/core/slab/magazine.rs";
 const LOCK: &str = "../../module/core/mm/lock.rs";
 
-fn lock() -> String {
-    println!("cargo::rerun-if-changed={LOCK}");
-    let text = fs::read_to_string(LOCK).expect("core's locks");
+const DAEMONS: &str = "../../module/core/buddy/reclaim/daemons.rs";
+const KSWAPD: &str = "../../module/core/buddy/reclaim/kswapd.rs";
+const KCOMPACTD: &str = "../../module/core/buddy/compaction/kcompactd.rs";
+
+/// A file of core's, without what is said at its head.
+fn core(path: &str) -> String {
+    println!("cargo::rerun-if-changed={path}");
+    let text = fs::read_to_string(path).expect("core's text");
     let lines = text.lines().filter(|line| !line.starts_with("//!"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The same for a part of which the surroundings are a model's (`surroundings` beside it):
+/// loom's atomics, and nothing else of core.
+fn with_surroundings(path: &str) -> String {
+    let text = core(path);
+    let lines = text.lines().filter(|line| {
+        let is_cores = line.starts_with("use crate::") || line.starts_with("use super::");
+        !is_cores
+    });
     let text = lines.collect::<Vec<_>>().join("\n");
+    let text = text
+        .replace("core::sync::atomic::", "loom::sync::atomic::")
+        .replace("pub(super)", "pub")
+        .replace("pub(in crate::buddy)", "pub")
+        .replace("pub const fn new(", "pub fn new(");
+    format!("use super::surroundings::*;\n{text}")
+}
+
+/// What stands in a text from `start` on, up to `end`.
+fn part<'t>(text: &'t str, start: &str, end: &str) -> &'t str {
+    let from = text.find(start).expect(start);
+    let length = text[from..].find(end).expect(end);
+    &text[from..from + length]
+}
+
+/// One step in place of another, which is there once.
+fn step(text: &str, old: &str, new: &str) -> String {
+    assert_eq!(text.matches(old).count(), 1, "this has changed: {old}");
+    text.replace(old, new)
+}
+
+const BUDDY: &str = "impl<P, M, Z> BuddySystem<'_, P, M, Z>
+where
+    P: Platform,
+    M: MemMap,
+    Z: ZoneTable<P>,
+{
+";
+
+/// What is asked of the nodes' threads, and how they are woken.
+fn daemons() -> String {
+    let text = with_surroundings(DAEMONS);
+    let head = part(&text, "use super", "impl Default for Daemons");
+    let numbers = part(&text, "/// An order as an atomic", BUDDY);
+    let wake = part(
+        &text,
+        "    /// Asks the zone's node for background reclaim",
+        "    /// Notes that a boost",
+    );
+    let text = [head, numbers, BUDDY, wake, "}\n"].concat();
+    let text = step(
+        &text,
+        "[const { AtomicU64::new(0) }; NR_RECLAIM]",
+        "std::array::from_fn(|_| AtomicU64::new(0))",
+    );
+    let text = text.replace("use loom::sync::atomic::fence;\n", "");
+    step(&text, "fence(SeqCst);", "askers_fence();")
+}
+
+/// Background reclaim's thread: its steps, without the work.
+fn kswapd() -> String {
+    let text = with_surroundings(KSWAPD);
+    let text = part(
+        &text,
+        "use super",
+        "    /// Reclaims until a zone of the node",
+    );
+    let text = text.replace("use loom::sync::atomic::fence;\n", "") + "}\n";
+    let text = step(&text, "fence(SeqCst);", "sleepers_fence();");
+    step(
+        &text,
+        "daemons.kswapd_highest.swap(NO_ZONE, Relaxed)",
+        "take(&daemons.kswapd_highest, NO_ZONE)",
+    )
+}
+
+/// Background compaction's, likewise.
+fn kcompactd() -> String {
+    let text = with_surroundings(KCOMPACTD);
+    let work = part(
+        &text,
+        "        self.count_event(VmEvent::CompactDaemonWake, 1);",
+        "        // What was asked for meanwhile and is larger stays.",
+    );
+    let text = step(&text, work, "        self.compact(order);\n");
+    let text = step(&text, "super::state::", "");
+    // As in `lock`: what these accesses have that loom's have not.
+    let asks = "daemons.kcompactd_max_order.fetch_max(order.get(), SeqCst);";
+    let text = step(&text, asks, &format!("{asks}\n        askers_fence();"));
+    let waits = "daemons.kcompactd_waits.store(true, SeqCst);";
+    let text = step(&text, waits, &format!("{waits}\n        sleepers_fence();"));
+    step(
+        &text,
+        "max.compare_exchange(order.get(), 0, Relaxed, Relaxed)",
+        "done(max, order.get())",
+    )
+}
+
+fn lock() -> String {
+    let text = core(LOCK);
     let fenced = "vma.lock.fetch_add(1, SeqCst);\n        fence(SeqCst);";
     let text = text
         .replace("core::sync::atomic::", "loom::sync::atomic::")
@@ -30,11 +136,7 @@ fn lock() -> String {
 }
 
 fn main() {
-    println!("cargo::rerun-if-changed={MAGAZINE}");
-    let text = fs::read_to_string(MAGAZINE).expect("core's magazines");
-    let lines = text.lines().filter(|line| !line.starts_with("//!"));
-    let text = lines.collect::<Vec<_>>().join("\n");
-    let text = text
+    let text = core(MAGAZINE)
         .replace("core::sync::atomic::Atomic", "loom::sync::atomic::Atomic")
         .replace("use crate::phys::", "use super::phys::")
         .replace("use crate::page::", "use super::page::")
@@ -46,6 +148,14 @@ fn main() {
         text.replace(&format!("[(); {places}]"), &mapped)
     });
     let out = env::var_os("OUT_DIR").expect("cargo sets it");
-    fs::write(Path::new(&out).join("magazine.rs"), text).expect("OUT_DIR");
-    fs::write(Path::new(&out).join("lock.rs"), lock()).expect("OUT_DIR");
+    let texts = [
+        ("magazine.rs", text),
+        ("lock.rs", lock()),
+        ("daemons.rs", daemons()),
+        ("kswapd.rs", kswapd()),
+        ("kcompactd.rs", kcompactd()),
+    ];
+    for (name, text) in texts {
+        fs::write(Path::new(&out).join(name), text).expect("OUT_DIR");
+    }
 }
