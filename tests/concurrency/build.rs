@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Makes of core's text of the magazines what `tests/magazine.rs` runs under loom, and of
-//! that of the locks of address spaces what `tests/mm_lock.rs` does, and of that of the
-//! nodes' threads what `tests/daemons.rs` does: the same with loom's atomics.
+//! that of the locks of address spaces what `tests/mm_lock.rs` does, of that of the nodes'
+//! threads what `tests/daemons.rs` does, and of that of those who use spaces and shared objects
+//! what `tests/users.rs` does: the same with loom's atomics.
 
 use std::env;
 use std::fs;
@@ -14,6 +15,9 @@ const LOCK: &str = "../../module/core/mm/lock.rs";
 const DAEMONS: &str = "../../module/core/buddy/reclaim/daemons.rs";
 const KSWAPD: &str = "../../module/core/buddy/reclaim/kswapd.rs";
 const KCOMPACTD: &str = "../../module/core/buddy/compaction/kcompactd.rs";
+
+const SPACE: &str = "../../module/core/mm/address_space.rs";
+const SHARED: &str = "../../module/core/mm/shared.rs";
 
 /// A file of core's, without what is said at its head.
 fn core(path: &str) -> String {
@@ -120,6 +124,56 @@ fn kcompactd() -> String {
     )
 }
 
+/// The uses of an atomic's kind, and of its orderings.
+fn atomics(text: &str) -> String {
+    let lines = text.lines().filter(|line| line.starts_with("use "));
+    lines.collect::<Vec<_>>().join("\n") + "\n"
+}
+
+/// How an address space is found, and goes with the last who uses it.
+fn space() -> String {
+    let text = with_surroundings(SPACE);
+    let found = part(
+        &text,
+        "    /// The address space of this number",
+        "    /// How many there are.",
+    );
+    let look = part(&text, "    /// The one of the least rank.", "\n}\n").to_owned() + "\n}\n";
+    let users = part(
+        &text,
+        "    /// It can be found from now on",
+        "    /// `exit_mmap`.",
+    );
+    let all = "impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {\n";
+    let one = "impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {\n";
+    let text = [&atomics(&text), all, found, &look, one, users, "}\n"].concat();
+    let text = step(
+        &text,
+        "users.fetch_sub(1, AcqRel)",
+        "users.fetch_sub(1, put())",
+    );
+    let unless_zero = "(users != 0).then(||";
+    step(&text, unless_zero, "(users != 0 || no_matter()).then(||")
+}
+
+/// How a shared object comes, and goes with the last who has it.
+fn shared() -> String {
+    let text = with_surroundings(SHARED);
+    let users = part(
+        &text,
+        "    /// A new object of so many pages",
+        "    /// The page of an object with this number",
+    );
+    let cells = part(&text, "cells! {", "impl<'a");
+    let all = "impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {\n";
+    let text = [&atomics(&text), cells, all, users, "}\n"].concat();
+    step(
+        &text,
+        "users.fetch_sub(1, AcqRel)",
+        "users.fetch_sub(1, put())",
+    )
+}
+
 fn lock() -> String {
     let text = core(LOCK);
     let fenced = "vma.lock.fetch_add(1, SeqCst);\n        fence(SeqCst);";
@@ -154,6 +208,8 @@ fn main() {
         ("daemons.rs", daemons()),
         ("kswapd.rs", kswapd()),
         ("kcompactd.rs", kcompactd()),
+        ("space.rs", space()),
+        ("shared.rs", shared()),
     ];
     for (name, text) in texts {
         fs::write(Path::new(&out).join(name), text).expect("OUT_DIR");

@@ -15,4 +15,5 @@
 //! tests/mm_lock.rs   the locks of address spaces and VMAs, likewise
 //! tests/seqcount.rs  what readers of trees without a lock look at, likewise
 //! tests/daemons.rs   what the threads of nodes are asked and how they are woken, likewise
+//! tests/users.rs     who uses address spaces and shared objects, likewise
 //! ```
