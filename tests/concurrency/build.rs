@@ -2,8 +2,9 @@
 
 //! Makes of core's text of the magazines what `tests/magazine.rs` runs under loom, and of
 //! that of the locks of address spaces what `tests/mm_lock.rs` does, of that of the nodes'
-//! threads what `tests/daemons.rs` does, and of that of those who use spaces and shared objects
-//! what `tests/users.rs` does: the same with loom's atomics.
+//! threads what `tests/daemons.rs` does, of that of those who use spaces and shared objects what
+//! `tests/users.rs` does, and of that of the quotas what `tests/told.rs` does: the same with
+//! loom's atomics.
 
 use std::env;
 use std::fs;
@@ -18,6 +19,7 @@ const KCOMPACTD: &str = "../../module/core/buddy/compaction/kcompactd.rs";
 
 const SPACE: &str = "../../module/core/mm/address_space.rs";
 const SHARED: &str = "../../module/core/mm/shared.rs";
+const QUOTA: &str = "../../module/core/quota.rs";
 
 /// A file of core's, without what is said at its head.
 fn core(path: &str) -> String {
@@ -174,6 +176,23 @@ fn shared() -> String {
     )
 }
 
+/// What an account has, and was told.
+fn quota() -> String {
+    let text = with_surroundings(QUOTA).replace("const fn new(", "fn new(");
+    let text = step(
+        &text,
+        "[const { AtomicI64::new(0) }; NR_KINDS]",
+        "std::array::from_fn(|_| AtomicI64::new(0))",
+    );
+    let text = text.replace("use loom::sync::atomic::fence;\n", "");
+    let text = step(
+        &text,
+        "            fence(SeqCst);\n",
+        "            look_again();\n",
+    );
+    step(&text, "self.0.swap(now, AcqRel)", "tell(&self.0, now)")
+}
+
 fn lock() -> String {
     let text = core(LOCK);
     let fenced = "vma.lock.fetch_add(1, SeqCst);\n        fence(SeqCst);";
@@ -210,6 +229,7 @@ fn main() {
         ("kcompactd.rs", kcompactd()),
         ("space.rs", space()),
         ("shared.rs", shared()),
+        ("quota.rs", quota()),
     ];
     for (name, text) in texts {
         fs::write(Path::new(&out).join(name), text).expect("OUT_DIR");

@@ -16,4 +16,5 @@
 //! tests/seqcount.rs  what readers of trees without a lock look at, likewise
 //! tests/daemons.rs   what the threads of nodes are asked and how they are woken, likewise
 //! tests/users.rs     who uses address spaces and shared objects, likewise
+//! tests/told.rs      what users are told of pages and VMAs, likewise
 //! ```
