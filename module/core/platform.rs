@@ -316,9 +316,10 @@ pub trait Platform: Send + Sync + 'static {
     /// the running one (`unmap_mapping_range`). The caller may hold a page table's lock.
     fn zap_window(&self, _mm: u32, _range: VirtRange) {}
 
-    /// Somebody else has taken pages of an address space: it is charged with so many now
-    /// ([`MmCells::charged`](crate::mm::MmCells::charged)).
-    fn tell_charged(&self, _mm: u32, _charged: i64) {}
+    /// Somebody else has taken pages of an address space: `charged` reads how many it is charged
+    /// with, as often as that is asked ([`MmCells::charged`](crate::mm::MmCells::charged)), since
+    /// its process may change that meanwhile.
+    fn tell_charged(&self, _mm: u32, _charged: &dyn Fn() -> i64) {}
 
     /// Of whom an address space is now; `None` where nobody has it any more. The caller
     /// holds the lock of their list.

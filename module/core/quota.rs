@@ -13,10 +13,12 @@
 //! (`key_payload_reserve`), whoever has `CAP_SYS_RESOURCE` is above them, and
 //! counted none the less.
 
+use crate::barrier::after_atomic;
 use crate::error::Error;
 use crate::error::Result;
 use core::fmt;
 use core::sync::atomic::AtomicI64;
+use core::sync::atomic::Ordering::AcqRel;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// What is counted.
@@ -158,6 +160,59 @@ impl Account<'_> {
     /// Whether the file or the user has as much as he may, or more.
     pub fn is_full(&self, kind: Kind, (of_file, of_user): (u64, u64)) -> bool {
         self.file.of(kind) >= of_file || self.user.of(kind) >= of_user
+    }
+}
+
+/// What an account was told of a count that comes without being asked for, and that others
+/// change at the same time.
+///
+/// ```text
+/// who changes the count                 another, who tells
+///   count                                 told = what he has read
+///   barrier                               barrier
+///   told: near enough? done               count: is that near it? done
+/// ```
+///
+/// # Invariants
+///
+/// What was settled adds up to what was told. When each who has changed the count has been in
+/// [`Told::tell`] since, and nobody is, what was told is the count, but for less than the slack.
+#[derive(Debug)]
+pub struct Told(AtomicI64);
+
+impl Told {
+    /// So much was told already.
+    pub const fn new(told: i64) -> Self {
+        Self(AtomicI64::new(told))
+    }
+
+    /// How much was told.
+    pub fn get(&self) -> i64 {
+        self.0.load(Relaxed)
+    }
+
+    /// Tells what `count` reads, where it is as far as `slack` from what was told: `settle` has
+    /// what was told before, and what is now ([`Account::settle`]).
+    pub fn tell(&self, slack: u64, count: impl Fn() -> i64, settle: impl Fn(i64, i64)) {
+        // Who was kept from telling what he had read tells of a past: the last to tell looks again.
+        loop {
+            after_atomic();
+            let now = count();
+            if self.0.load(Relaxed).abs_diff(now) < slack {
+                return;
+            }
+            self.set(now, &settle);
+        }
+    }
+
+    /// The same for who knows it, and that nobody changes it.
+    pub fn set(&self, now: i64, settle: impl Fn(i64, i64)) {
+        // Two at once tell of what each has seen, one after the other. Who comes behind sees
+        // what the one before him has counted.
+        let before = self.0.swap(now, AcqRel);
+        if before != now {
+            settle(before, now);
+        }
     }
 }
 

@@ -29,6 +29,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod allocator;
+pub mod barrier;
 pub mod boot;
 pub mod buddy;
 pub mod cosmos;

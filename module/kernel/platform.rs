@@ -439,7 +439,7 @@ impl Platform for Kernel {
         mm::zap_window(mm, range);
     }
 
-    fn tell_charged(&self, mm: u32, charged: i64) {
+    fn tell_charged(&self, mm: u32, charged: &dyn Fn() -> i64) {
         mm::tell_charged(mm, charged);
     }
 

@@ -9,6 +9,11 @@
 //! page.rs                   tests/page_refs.rs, tests/table.rs
 //! slab/debug/depot.rs       tests/depot.rs
 //! slab/debug/witness.rs     the same
+//! buddy/reclaim/daemons.rs, buddy/reclaim/kswapd.rs, buddy/compaction/kcompactd.rs
+//!                           tests/daemons.rs
+//! mm/address_space.rs, mm/shared.rs
+//!                           tests/users.rs
+//! quota.rs                  tests/told.rs
 //! ```
 //!
 //! Of some a model has the text several times: `whole`, as it is, and with one step
@@ -26,16 +31,27 @@ const PAGE: &str = "../../module/core/page.rs";
 const DEPOT: &str = "../../module/core/slab/debug/depot.rs";
 const WITNESS: &str = "../../module/core/slab/debug/witness.rs";
 
+const DAEMONS: &str = "../../module/core/buddy/reclaim/daemons.rs";
+const KSWAPD: &str = "../../module/core/buddy/reclaim/kswapd.rs";
+const KCOMPACTD: &str = "../../module/core/buddy/compaction/kcompactd.rs";
+const SPACE: &str = "../../module/core/mm/address_space.rs";
+const SHARED: &str = "../../module/core/mm/shared.rs";
+const QUOTA: &str = "../../module/core/quota.rs";
+
 /// What stands in the text, and what is to stand there.
 type Change = (&'static str, &'static str);
 
-/// A text with loom's atomics, and without what belongs at the start of a file.
-fn read(path: &str) -> String {
+/// A file of core's, without what is said at its head.
+fn core(path: &str) -> String {
     println!("cargo::rerun-if-changed={path}");
     let text = fs::read_to_string(path).expect("core's text");
     let lines = text.lines().filter(|line| !line.starts_with("//!"));
-    let text = lines.collect::<Vec<_>>().join("\n");
-    text.replace("core::sync::atomic::Atomic", "loom::sync::atomic::Atomic")
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The same with loom's atomics.
+fn read(path: &str) -> String {
+    core(path).replace("core::sync::atomic::Atomic", "loom::sync::atomic::Atomic")
 }
 
 fn change(text: &str, changes: &[Change]) -> String {
@@ -398,10 +414,179 @@ fn depot() {
     );
 }
 
+/// A file of core's for a part of which the surroundings are a model's (`surroundings` beside it):
+/// loom's atomics, and nothing else of core.
+fn with_surroundings(path: &str) -> String {
+    let text = core(path);
+    let lines = text.lines().filter(|line| {
+        let is_cores = line.starts_with("use crate::") || line.starts_with("use super::");
+        !is_cores
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let text = text
+        .replace("core::sync::atomic::", "loom::sync::atomic::")
+        .replace("pub(super)", "pub")
+        .replace("pub(in crate::buddy)", "pub")
+        .replace("pub const fn new(", "pub fn new(");
+    format!("use super::surroundings::*;\n{text}")
+}
+
+/// What stands in a text from `start` on, up to `end`.
+fn part<'t>(text: &'t str, start: &str, end: &str) -> &'t str {
+    let from = text.find(start).expect(start);
+    let length = text[from..].find(end).expect(end);
+    &text[from..from + length]
+}
+
+/// One step in place of another, which is there once.
+fn step(text: &str, old: &str, new: &str) -> String {
+    assert_eq!(text.matches(old).count(), 1, "this has changed: {old}");
+    text.replace(old, new)
+}
+
+const BUDDY: &str = "impl<P, M, Z> BuddySystem<'_, P, M, Z>
+where
+    P: Platform,
+    M: MemMap,
+    Z: ZoneTable<P>,
+{
+";
+
+/// What is asked of the nodes' threads, and how they are woken.
+fn daemons() -> String {
+    let text = with_surroundings(DAEMONS);
+    let head = part(&text, "use super", "impl Default for Daemons");
+    let numbers = part(&text, "/// An order as an atomic", BUDDY);
+    let wake = part(
+        &text,
+        "    /// Asks the zone's node for background reclaim",
+        "    /// Notes that a boost",
+    );
+    let text = [head, numbers, BUDDY, wake, "}\n"].concat();
+    let text = step(
+        &text,
+        "[const { AtomicU64::new(0) }; NR_RECLAIM]",
+        "std::array::from_fn(|_| AtomicU64::new(0))",
+    );
+    let text = text.replace("use loom::sync::atomic::fence;\n", "");
+    step(&text, "fence(SeqCst);", "askers_fence();")
+}
+
+/// Background reclaim's thread: its steps, without the work.
+fn kswapd() -> String {
+    let text = with_surroundings(KSWAPD);
+    let text = part(
+        &text,
+        "use super",
+        "    /// Reclaims until a zone of the node",
+    );
+    let text = text.replace("use loom::sync::atomic::fence;\n", "") + "}\n";
+    let text = step(&text, "fence(SeqCst);", "sleepers_fence();");
+    step(
+        &text,
+        "daemons.kswapd_highest.swap(NO_ZONE, Relaxed)",
+        "take(&daemons.kswapd_highest, NO_ZONE)",
+    )
+}
+
+/// Background compaction's, likewise.
+fn kcompactd() -> String {
+    let text = with_surroundings(KCOMPACTD);
+    let work = part(
+        &text,
+        "        self.count_event(VmEvent::CompactDaemonWake, 1);",
+        "        // What was asked for meanwhile and is larger stays.",
+    );
+    let text = step(&text, work, "        self.compact(order);\n");
+    let text = step(&text, "super::state::", "");
+    // As in `lock`: what these accesses have that loom's have not.
+    let asks = "daemons.kcompactd_max_order.fetch_max(order.get(), SeqCst);";
+    let text = step(&text, asks, &format!("{asks}\n        askers_fence();"));
+    let waits = "daemons.kcompactd_waits.store(true, SeqCst);";
+    let text = step(&text, waits, &format!("{waits}\n        sleepers_fence();"));
+    step(
+        &text,
+        "max.compare_exchange(order.get(), 0, Relaxed, Relaxed)",
+        "done(max, order.get())",
+    )
+}
+
+/// The uses of an atomic's kind, and of its orderings.
+fn atomics(text: &str) -> String {
+    let lines = text.lines().filter(|line| line.starts_with("use "));
+    lines.collect::<Vec<_>>().join("\n") + "\n"
+}
+
+/// How an address space is found, and goes with the last who uses it.
+fn space() -> String {
+    let text = with_surroundings(SPACE);
+    let found = part(
+        &text,
+        "    /// The address space of this number",
+        "    /// How many there are.",
+    );
+    let look = part(&text, "    /// The one of the least rank.", "\n}\n").to_owned() + "\n}\n";
+    let users = part(
+        &text,
+        "    /// It can be found from now on",
+        "    /// `exit_mmap`.",
+    );
+    let all = "impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {\n";
+    let one = "impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {\n";
+    let text = [&atomics(&text), all, found, &look, one, users, "}\n"].concat();
+    let text = step(
+        &text,
+        "users.fetch_sub(1, AcqRel)",
+        "users.fetch_sub(1, put())",
+    );
+    let unless_zero = "(users != 0).then(||";
+    step(&text, unless_zero, "(users != 0 || no_matter()).then(||")
+}
+
+/// How a shared object comes, and goes with the last who has it.
+fn shared() -> String {
+    let text = with_surroundings(SHARED);
+    let users = part(
+        &text,
+        "    /// A new object of so many pages",
+        "    /// The page of an object with this number",
+    );
+    let cells = part(&text, "cells! {", "impl<'a");
+    let all = "impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {\n";
+    let text = [&atomics(&text), cells, all, users, "}\n"].concat();
+    step(
+        &text,
+        "users.fetch_sub(1, AcqRel)",
+        "users.fetch_sub(1, put())",
+    )
+}
+
+/// What an account has, and was told.
+fn quota() -> String {
+    let text = with_surroundings(QUOTA).replace("const fn new(", "fn new(");
+    let text = step(
+        &text,
+        "[const { AtomicI64::new(0) }; NR_KINDS]",
+        "std::array::from_fn(|_| AtomicI64::new(0))",
+    );
+    let text = step(
+        &text,
+        "            after_atomic();\n",
+        "            look_again();\n",
+    );
+    step(&text, "self.0.swap(now, AcqRel)", "tell(&self.0, now)")
+}
+
 fn main() {
     magazine();
     lock();
     table();
     page();
     depot();
+    write("daemons.rs", &daemons());
+    write("kswapd.rs", &kswapd());
+    write("kcompactd.rs", &kcompactd());
+    write("space.rs", &space());
+    write("shared.rs", &shared());
+    write("quota.rs", &quota());
 }

@@ -144,7 +144,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
             let (host, before) = (Elsewhere(platform, id), found.gone);
             space.take_its_unneeded(&host, own == Some(space.addr), &mut found);
             if found.gone != before {
-                platform.tell_charged(id, space.cells.charged());
+                platform.tell_charged(id, &|| space.cells.charged());
             }
             space.put(&host);
         }

@@ -279,6 +279,7 @@ impl HostTable for Table<'_> {
     }
 
     fn is_full(&self, charged: i64) -> bool {
+        // The same fault or request counts again when it is done.
         self.window.count_pages(|| charged);
         self.window.is_full()
     }

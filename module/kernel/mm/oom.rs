@@ -29,11 +29,11 @@ pub(crate) fn zap_window(mm: u32, range: VirtRange) {
 }
 
 /// Tells a window's user how many pages it has, after another has taken some.
-pub(crate) fn tell_charged(mm: u32, charged: i64) {
+pub(crate) fn tell_charged(mm: u32, charged: &dyn Fn() -> i64) {
     if let Some(shadow) = shadow::current() {
         shadow
             .windows
-            .look(mm, |window| window.count_pages(|| charged));
+            .look(mm, |window| window.count_pages(charged));
     }
 }
 

@@ -38,11 +38,8 @@ use crate::shadow::Mm;
 use crate::shadow::Shadow;
 use crate::users::FileAccount;
 use core::ffi::c_void;
-use core::sync::atomic::AtomicI64;
 use core::sync::atomic::AtomicU32;
-use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::Ordering::SeqCst;
 use kernel::mm::virt::flags;
 use kernel::mm::virt::VmaNew;
 use kernel::new_mutex;
@@ -58,6 +55,7 @@ use shadowmm_core::mm::AddressSpace;
 use shadowmm_core::mm::VirtRange;
 use shadowmm_core::mm::COMM_LEN;
 use shadowmm_core::quota::Kind;
+use shadowmm_core::quota::Told;
 use shadowmm_core::report::RateLimit;
 use shadowmm_core::slab::ObjAddr;
 
@@ -178,9 +176,9 @@ pub(crate) struct Window {
     /// Who has made it.
     uid: u32,
     /// What its user has been told of ([`MmCells::charged`](shadowmm_core::mm::MmCells)).
-    pages: AtomicI64,
+    pages: Told,
     /// The VMAs that its user has been told of: all, when nobody is at work in it.
-    vmas: AtomicU64,
+    vmas: Told,
     _directory: Directory,
 }
 
@@ -218,8 +216,8 @@ impl Window {
                 id,
                 // SAFETY: Asks about the caller.
                 uid: unsafe { bindings::shadowmm_current_uid() },
-                pages: AtomicI64::new(0),
-                vmas: AtomicU64::new(vmas),
+                pages: Told::new(0),
+                vmas: Told::new(vmas as i64),
                 _directory: Directory::new(id),
             })
             .into();
@@ -231,7 +229,8 @@ impl Window {
         let pages = pages.unwrap_or(0);
         // A child has pages from the start. Where that is too much, the window goes.
         file.account.reserve(Kind::Pages, pages.max(0) as u64)?;
-        window.pages.store(pages.max(0), Relaxed);
+        // That is reserved already.
+        window.pages.set(pages.max(0), |_, _| ());
         file.of.lock().insert(of.into_node(number, window.clone()));
         let by_id = by_id.into_node(id, window.clone());
         shadow.windows.by_id.lock().insert(by_id);
@@ -255,39 +254,19 @@ impl Window {
     /// Tells its user how many pages there are, where they have become many more or fewer
     /// than he knows of: his other processes count in the same place.
     pub(super) fn count_pages(&self, charged: impl Fn() -> i64) {
-        // Who was kept from telling what he had read tells of a past: the last to tell looks again.
-        loop {
-            let now = charged();
-            if self.pages.load(SeqCst).abs_diff(now) < TOLD_PAGES {
-                return;
-            }
-            self.tell_pages(now);
-        }
-    }
-
-    fn tell_pages(&self, now: i64) {
-        // Two at once tell of what each has seen, one after the other.
-        let before = self.pages.swap(now, SeqCst);
-        self.file.account.settle(Kind::Pages, before, now);
+        let account = &self.file.account;
+        self.pages.tell(TOLD_PAGES, charged, |before, now| {
+            account.settle(Kind::Pages, before, now);
+        });
     }
 
     /// Tells its user how many VMAs there are, by whoever may have changed that: as above.
     fn count_vmas(&self, space: &AddressSpace<'_, '_, Kernel>) {
-        loop {
-            let now = space.map_count();
-            if self.vmas.load(SeqCst) == now {
-                return;
-            }
-            self.tell_vmas(now);
-        }
-    }
-
-    fn tell_vmas(&self, now: u64) {
-        let before = self.vmas.swap(now, SeqCst);
-        if before != now {
-            let account = &self.file.account;
-            account.settle(Kind::Vmas, before as i64, now as i64);
-        }
+        let account = &self.file.account;
+        let count = || space.map_count() as i64;
+        self.vmas.tell(1, count, |before, now| {
+            account.settle(Kind::Vmas, before, now);
+        });
     }
 
     /// Uses the address space.
@@ -418,15 +397,17 @@ impl Window {
 
 impl Drop for Window {
     fn drop(&mut self) {
-        self.tell_vmas(0);
-        self.file.account.release(Kind::Spaces, 1);
+        let account = &self.file.account;
+        let settle = |kind| move |before, now| account.settle(kind, before, now);
+        self.vmas.set(0, settle(Kind::Vmas));
+        account.release(Kind::Spaces, 1);
         let left = self.pinned.0.with_mm(|mm| {
             // The VMA is gone, and the host's entries with it.
             Ok(mm.spaces().at(self.space)?.end(&Gone))
         });
         // Who shares objects with it is a child of it, or it one of his: they have the same
         // open file, and what the objects still have stays counted there.
-        self.tell_pages(left.unwrap_or(0));
+        self.pages.set(left.unwrap_or(0), settle(Kind::Pages));
         if let Err(error) = left {
             pr_err!(
                 "an address space could not be freed: {}\n",
@@ -486,7 +467,7 @@ unsafe extern "C" fn shadowmm_window_fork(
     // SAFETY: By this function's own.
     let (window, parent, mm) = unsafe { (Window::of(window), &*parent, HostMm::new(child)) };
     let pinned = Pinned::new(&window.pinned.0);
-    let vmas = window.vmas.load(Relaxed);
+    let vmas = window.vmas.get() as u64;
     // A fork touches nothing.
     let notes = Notes::default();
     let host = (mm, window.mapping);

@@ -14,4 +14,7 @@
 //! tests/magazine.rs  the slab layer's magazines, with all of a memory model's freedom
 //! tests/mm_lock.rs   the locks of address spaces and VMAs, likewise
 //! tests/seqcount.rs  what readers of trees without a lock look at, likewise
+//! tests/daemons.rs   what the threads of nodes are asked and how they are woken, likewise
+//! tests/users.rs     who uses address spaces and shared objects, likewise
+//! tests/told.rs      what users are told of pages and VMAs, likewise
 //! ```

@@ -205,12 +205,10 @@ where
         }
         // What was asked for meanwhile and is larger stays.
         let max = &daemons.kcompactd_max_order;
-        if max.load(Relaxed) <= order.get() {
-            max.store(0, Relaxed);
-        }
+        // In one step: it may come at this moment, and its asker find nobody waiting.
+        let _ = max.compare_exchange(order.get(), 0, Relaxed, Relaxed);
         let limit = &daemons.kcompactd_highest;
-        if limit.load(Relaxed) >= highest as u8 {
-            limit.store(ZoneType::Movable as u8, Relaxed);
-        }
+        let all = |now: u8| (now >= highest as u8).then_some(ZoneType::Movable as u8);
+        let _ = limit.fetch_update(Relaxed, Relaxed, all);
     }
 }

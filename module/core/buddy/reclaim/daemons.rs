@@ -35,11 +35,13 @@ use crate::trace::TracePoint;
 use crate::trace::Wakeup;
 use crate::zone::Watermark;
 use crate::zone::Zone;
+use core::sync::atomic::fence;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::AtomicU8;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::Release;
 use core::sync::atomic::Ordering::SeqCst;
 
 /// No kind of zone (`MAX_NR_ZONES`).
@@ -208,12 +210,17 @@ where
         if zone.managed().is_zero() {
             return;
         }
-        let current = daemons.kswapd_highest.load(Relaxed);
-        if current == NO_ZONE || current < highest as u8 {
-            daemons.kswapd_highest.store(highest as u8, Relaxed);
-        }
-        daemons.kswapd_order.fetch_max(order.get(), Relaxed);
-        if !daemons.kswapd_waits.load(SeqCst) {
+        let higher = |now: u8| now == NO_ZONE || now < highest as u8;
+        let raised = |now| higher(now).then_some(highest as u8);
+        let _ = daemons
+            .kswapd_highest
+            .fetch_update(Relaxed, Relaxed, raised);
+        // Who takes this order finds the zone, too.
+        daemons.kswapd_order.fetch_max(order.get(), Release);
+        // With the thread's own, behind its note that it waits: it sees what memory is short
+        // of, or is seen to wait.
+        fence(SeqCst);
+        if !daemons.kswapd_waits.load(Relaxed) {
             // Busy, and it will see; or not there.
             if !self.platform.has_kswapd(nid) {
                 self.end_boost(zone);

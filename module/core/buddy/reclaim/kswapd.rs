@@ -40,6 +40,8 @@ use crate::trace::TraceEvent;
 use crate::trace::TracePoint;
 use crate::trace::Wakeup;
 use crate::zone::Watermark;
+use core::sync::atomic::fence;
+use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::Ordering::SeqCst;
 
@@ -103,9 +105,11 @@ impl Kswapd {
         let (nid, order) = (self.nid, self.reclaim_order);
         match self.phase {
             Phase::TrySleep => {
-                // Whoever asks from now on finds it waiting, and whoever has
-                // asked before is heard below.
-                daemons.kswapd_waits.store(true, SeqCst);
+                // Whoever asks from now on finds it waiting, and what memory whoever
+                // has asked before is short of is seen below. A larger order than that
+                // looked after stays for who asks next, as in Linux.
+                daemons.kswapd_waits.store(true, Relaxed);
+                fence(SeqCst);
                 if buddy.may_kswapd_sleep(daemons, nid, order, self.highest) {
                     buddy.reset_isolation_suitable(nid);
                     buddy.wakeup_kcompactd(nid, self.alloc_order, self.highest);
@@ -115,8 +119,9 @@ impl Kswapd {
                 buddy.count_event(VmEvent::KswapdHighWmarkHitQuickly, 1);
             }
             Phase::Napped if woken => {
-                let highest = self.requested(daemons);
-                daemons.kswapd_highest.store(highest as u8, Relaxed);
+                // Not over one that was asked for meanwhile.
+                let (word, own) = (&daemons.kswapd_highest, self.highest as u8);
+                let _ = word.compare_exchange(NO_ZONE, own, Relaxed, Relaxed);
                 daemons.kswapd_order.fetch_max(order.get(), Relaxed);
                 buddy.count_event(VmEvent::KswapdLowWmarkHitQuickly, 1);
             }
@@ -149,9 +154,10 @@ impl Kswapd {
     {
         let nid = self.nid;
         daemons.kswapd_waits.store(false, SeqCst);
-        self.highest = self.requested(daemons);
-        self.alloc_order = order_of(daemons.kswapd_order.swap(0, Relaxed));
-        daemons.kswapd_highest.store(NO_ZONE, Relaxed);
+        // The order first: the zone that came with it was noted before.
+        self.alloc_order = order_of(daemons.kswapd_order.swap(0, Acquire));
+        let highest = zone_of(daemons.kswapd_highest.swap(NO_ZONE, Relaxed));
+        self.highest = highest.unwrap_or(self.highest);
         tell(buddy.platform, TracePoint::VmscanKswapdWake, || {
             TraceEvent::VmscanKswapdWake(Wakeup {
                 nid,
@@ -163,7 +169,7 @@ impl Kswapd {
         self.reclaim_order = buddy.balance_pgdat(nid, self.alloc_order, self.highest);
         daemons.kswapd_works.store(false, Relaxed);
         if self.reclaim_order >= self.alloc_order {
-            self.alloc_order = order_of(daemons.kswapd_order.load(Relaxed));
+            self.alloc_order = order_of(daemons.kswapd_order.load(Acquire));
             self.reclaim_order = self.alloc_order;
             self.highest = self.requested(daemons);
         }
