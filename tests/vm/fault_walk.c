@@ -37,12 +37,12 @@
 
 int fd, other, watcher, self, idle;
 char *window;
-uint64_t area, numbers[64];
+uint64_t area, spot, numbers[64];
 char bytes[1 << 16];
 union any request;
 
 const char *path;
-static int chance, expected, bad;
+static int chance, expected, bad, sink;
 static bool copies, walked[256];
 static unsigned long calls, injected, refused, went_on, unclean;
 
@@ -77,13 +77,14 @@ static uint32_t records(uint32_t kind, uint32_t size, void *buf, uint32_t capaci
 
 struct look {
 	uint64_t held_pages, open_files, held_objects, caches, spaces, stage;
-	uint64_t total_vm, locked_vm, data_vm, map_count, brk, pages;
+	uint64_t total_vm, locked_vm, data_vm, stack_vm, map_count, brk, file_pages, pages, shared_pages;
 	uint64_t policy, config;
 };
 
 static const char *const look_names[] = {
 	"pages held", "open files", "objects held", "caches", "address spaces", "the stage",
-	"total_vm", "locked_vm", "data_vm", "map_count", "brk", "pages in the window",
+	"total_vm", "locked_vm", "data_vm", "stack_vm", "map_count", "brk", "a file's pages in the window", "pages in the window",
+	"shared pages in the window",
 	"the policy", "the configuration",
 };
 
@@ -118,9 +119,12 @@ static struct look look(void)
 		now.total_vm = info.space.total_vm;
 		now.locked_vm = info.space.locked_vm;
 		now.data_vm = info.space.data_vm;
+		now.stack_vm = info.space.stack_vm;
 		now.map_count = info.space.map_count;
 		now.brk = info.space.brk;
+		now.file_pages = info.space.rss[0];
 		now.pages = info.space.rss[1];
+		now.shared_pages = info.space.rss[3];
 	}
 	return now;
 }
@@ -157,6 +161,7 @@ static void open_all(unsigned int needs)
 	area = MUST(fd, MM_MMAP, .mm_mmap.len = 16 * PAGE, .mm_mmap.prot = 3, .mm_mmap.fd = -1,
 		    .mm_mmap.flags = MAP_PRIVATE | MAP_ANONYMOUS).mm_mmap.addr;
 	*(volatile char *)area = 1;
+	spot = area + 9 * PAGE;
 }
 
 uint64_t fresh_place(void)
@@ -164,11 +169,59 @@ uint64_t fresh_place(void)
 	return ((uintptr_t)window + WINDOW / 2) & -(2UL << 20);
 }
 
+void map_area(uint64_t len, uint32_t prot, uint32_t flags, int file)
+{
+	area = MUST(fd, MM_MMAP, .mm_mmap.addr = fresh_place(), .mm_mmap.len = len, .mm_mmap.prot = prot, .mm_mmap.fd = file,
+		    .mm_mmap.flags = flags | MAP_FIXED | (file < 0 ? MAP_ANONYMOUS : 0)).mm_mmap.addr;
+	spot = area + 9 * PAGE;
+}
+
 void fresh_area(union any *r)
 {
 	(void)r;
-	area = MUST(fd, MM_MMAP, .mm_mmap.addr = fresh_place(), .mm_mmap.len = 16 * PAGE, .mm_mmap.prot = 3, .mm_mmap.fd = -1,
-		    .mm_mmap.flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED).mm_mmap.addr;
+	map_area(16 * PAGE, 3, MAP_PRIVATE, -1);
+}
+
+void advise(uint64_t addr, uint64_t len, uint32_t advice)
+{
+	MUST(fd, MM_MADVISE, .mm_range = { .addr = addr, .len = len, .arg = advice });
+}
+
+bool is_huge(uint64_t addr)
+{
+	struct shadowmm_mm_walk found = MUST(fd, MM_WALK, .mm_walk.addr = addr).mm_walk;
+
+	/* PS, in the pmd's entry. */
+	return found.levels == 3 && (found.entry[2] & 1 << 7);
+}
+
+static pid_t child;
+static int leash[2];
+
+void with_child(void)
+{
+	char byte;
+
+	if (pipe(leash))
+		die("a pipe");
+	child = fork();
+	if (child < 0)
+		die("a child");
+	if (child == 0) {
+		close(leash[1]);
+		_exit(read(leash[0], &byte, 1) != 0);
+	}
+	close(leash[0]);
+}
+
+void end_child(bool done)
+{
+	int status;
+
+	(void)done;
+	close(leash[1]);
+	if (waitpid(child, &status, 0) != child || status)
+		not_so("the child has not come to its end");
 }
 
 void close_all(void)
@@ -187,6 +240,14 @@ static void complain(const char *name, unsigned int nth, const char *what, const
 {
 	printf("not ok faults: %s, chance %u: %s%s\n", name, nth, what, more);
 	unclean++;
+}
+
+static const char *current;
+static unsigned int current_nth;
+
+void not_so(const char *what)
+{
+	complain(current, current_nth, what, "");
 }
 
 /* What nobody has anything of: compared with when a call is over. */
@@ -233,6 +294,8 @@ static bool try_once(const struct call *call, unsigned int nth)
 	else if (call->needs & BOOTS)
 		fd = watcher;
 	request = (union any){ .head.size = call->size };
+	current = call->name;
+	current_nth = nth;
 	if (call->before)
 		call->before(&request);
 	before = look();
@@ -328,24 +391,37 @@ static void caught(int signal)
 	siglongjmp(jump, 1);
 }
 
-/*
- * A page that is not there yet, nor the host's table: touched by the process itself, which never learns that
- * the host had no memory for it, for it tries again,
- */
-static long touch(void)
+long touch(void)
 {
 	if (sigsetjmp(jump, 1))
 		return -expected;
-	*(volatile char *)(area + 9 * PAGE) = 1;
+	*(volatile char *)spot = 1;
 	return 0;
 }
-/* and by the kernel for it. */
-static long touch_by_read(void)
-{
-	long got = pread(self, (void *)(area + 9 * PAGE), 100, 0);
 
-	/* EFAULT is all that read(2) says. */
+long touch_to_read(void)
+{
+	if (sigsetjmp(jump, 1))
+		return -expected;
+	(void)*(volatile char *)spot;
+	return 0;
+}
+
+/* EFAULT is all that read(2) and write(2) say. */
+static long told(long got)
+{
 	return got == 100 ? 0 : got < 0 && errno != EFAULT ? -errno : -expected;
+}
+
+long touch_by_read(void)
+{
+	return told(pread(self, (void *)spot, 100, 0));
+}
+
+/* Into what has its memory already. */
+long touch_by_write(void)
+{
+	return told(pwrite(sink, (void *)spot, 100, 0));
 }
 
 /* The whole of a file, or the first error; of a pagemap, which goes on for ever, what is of the area. */
@@ -366,20 +442,24 @@ long read_file(void)
 	return got;
 }
 
+long write_text(const char *text)
+{
+	int file = open(path, O_WRONLY | O_CLOEXEC);
+	long got;
+
+	if (file < 0)
+		return -errno;
+	got = write(file, text, strcspn(text, "\n")) < 0 ? -errno : 0;
+	close(file);
+	return got;
+}
+
 /* What it says is written to it. */
 static long write_knob(void)
 {
 	long got = read_file();
-	int file;
 
-	if (got < 0)
-		return got;
-	file = open(path, O_WRONLY | O_CLOEXEC);
-	if (file < 0)
-		return -errno;
-	got = write(file, bytes, strcspn(bytes, "\n")) < 0 ? -errno : 0;
-	close(file);
-	return got;
+	return got < 0 ? got : write_text(bytes);
 }
 
 /* Its own address space's files. */
@@ -417,9 +497,6 @@ static long make_fork(void)
 static const struct call others[] = {
 	{ .name = "open", .make = make_open },
 	{ .name = "a window", .make = make_window },
-	{ .name = "a fault", .needs = WINDOWED, .before = fresh_area, .make = touch },
-	/* The page stays, for the next touch. */
-	{ .name = "a fault of the kernel's", .needs = WINDOWED | PARTLY, .before = fresh_area, .make = touch_by_read },
 };
 
 static const struct call a_file = { .needs = ALONE, .make = read_file };
@@ -472,6 +549,9 @@ int main(int argc, char **argv)
 	fd = other = -1;
 	watcher = open(SHADOWMM_DEVICE, O_RDWR | O_CLOEXEC);
 	self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	sink = memfd_create("sink", MFD_CLOEXEC);
+	if (pwrite(sink, bytes, PAGE, 0) != PAGE)
+		die("a file in memory");
 	chance = expected ? open_chance() : -1;
 	if (watcher < 0 || self < 0 || (expected && chance < 0))
 		die("what is needed");
@@ -482,6 +562,7 @@ int main(int argc, char **argv)
 		walk_pages();
 		walk_windows();
 		walk_objects();
+		walk_faults();
 		for (unsigned int i = 0; i < COUNT(others); i++)
 			walk(&others[i]);
 		all_files(argv + 3, argc - 3);

@@ -5,7 +5,7 @@
  *     fault_walk.c      how a call is walked, and what is compared; what is no request; files
  *     fault_pages.c     the boot, pages, reports, the differential test of pages
  *     fault_objects.c   caches and objects, and their differential test
- *     fault_windows.c   what is asked of a window
+ *     fault_windows.c   what is asked of a window, and what is touched in it
  */
 #ifndef FAULT_WALK_H
 #define FAULT_WALK_H
@@ -35,6 +35,7 @@ enum { DEBUGGED = 1 << 0 | 1 << 7 };
 extern int fd, other;
 extern char *window;	/* as the process sees it, or NULL */
 extern uint64_t area;	/* a mapping of 16 pages in it, the first of which is there */
+extern uint64_t spot;	/* what is touched there */
 extern union any request;
 
 extern const char *path; /* of the file that is read */
@@ -73,6 +74,9 @@ void must(int file, const char *name, unsigned int number, void *arg);
 #define NAME_OF_MM_MMAP mm_mmap
 #define NAME_OF_MM_MUNMAP mm_range
 #define NAME_OF_MM_BRK mm_brk
+#define NAME_OF_MM_MADVISE mm_range
+#define NAME_OF_MM_MLOCK mm_mlock
+#define NAME_OF_MM_WALK mm_walk
 #define NAME_OF_DIFF_OPEN diff_open
 #define NAME_OF_DIFF_CACHES diff_caches
 
@@ -110,8 +114,34 @@ void close_all(void);
 uint64_t fresh_place(void);
 void fresh_area(union any *r);
 
-/* Reads the whole of a file: 0, or a negative errno. */
+/* The area anew, at that place: so many bytes, mapped so, of the file where it is one. */
+void map_area(uint64_t len, uint32_t prot, uint32_t flags, int file);
+
+/* What is done to pages of the window without a fault: by the name of the advice. */
+void advise(uint64_t addr, uint64_t len, uint32_t advice);
+
+/* A child with a copy of the window, which waits until it is ended. */
+void with_child(void);
+void end_child(bool done);
+
+/* Whether an address is in a page of 2 MiB. */
+bool is_huge(uint64_t addr);
+
+/*
+ * The spot is touched: written to and read by the process itself, which never learns that the host had no memory for it,
+ * for it tries again, and by the kernel for it.
+ */
+long touch(void);
+long touch_to_read(void);
+long touch_by_read(void);
+long touch_by_write(void);
+
+/* Reads the whole of a file, or writes a text to it: 0, or a negative errno. */
 long read_file(void);
+long write_text(const char *text);
+
+/* Something is not as it should be, in the call that is made. */
+void not_so(const char *what);
 
 /* The boot from its beginning to its end. Nobody has anything. */
 void begin_anew(void);
@@ -125,5 +155,8 @@ void walk_boot(void);
 void walk_pages(void);
 void walk_objects(void);
 void walk_windows(void);
+
+/* Pages that come and go by faults. */
+void walk_faults(void);
 
 #endif
