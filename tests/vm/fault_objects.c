@@ -10,19 +10,43 @@ static void create(union any *r)
 	r->create.flags = DEBUGGED;
 	strcpy(r->create.name, "fault-walk");
 }
-static void destroy_cache(bool done)
+/* Whether there was one of that name. */
+static bool destroy_named(const char *name)
 {
-	struct shadowmm_cache find = { .head.size = sizeof(find), .op = SHADOWMM_CACHE_FIND, .name = "fault-walk" };
+	struct shadowmm_cache find = { .head.size = sizeof(find), .op = SHADOWMM_CACHE_FIND };
 	struct shadowmm_cache gone = { .head.size = sizeof(gone), .op = SHADOWMM_CACHE_DESTROY };
 
+	strcpy(find.name, name);
+	if (ask(watcher, SHADOWMM_IOC_CACHE, &find))
+		return false;
+	gone.cache = find.cache;
+	must(watcher, "CACHE", SHADOWMM_IOC_CACHE, &gone);
+	return true;
+}
+static void destroy_cache(bool done)
+{
 	(void)done;
 	/* Its objects go with their file. */
 	close_all();
-	if (!ask(watcher, SHADOWMM_IOC_CACHE, &find)) {
-		gone.cache = find.cache;
-		must(watcher, "CACHE", SHADOWMM_IOC_CACHE, &gone);
-	}
+	destroy_named("fault-walk");
 }
+/* One that is shared, and its other name, of which no number tells. */
+static void create_first(union any *r)
+{
+	MUST(fd, CREATE, .create = { .object_size = 200, .name = "fault-first" });
+	create(r);
+	r->create.flags = 0;
+}
+static void destroy_alias(bool done)
+{
+	if (done && !request.create.aliases)
+		not_so("the cache is no other name of another");
+	if (destroy_named("fault-walk") != done)
+		not_so(done ? "the alias is not there" : "refused, and the alias is there");
+	if (!destroy_named("fault-first"))
+		not_so("the first cache is not there");
+}
+static void create_ctor(union any *r) { create(r); r->create.flags = 0; r->create.ctor = SHADOWMM_CTOR_FILL; r->create.ctor_arg = 0x5a; }
 /* A cache, and an object of it. */
 static uint64_t with_cache(void)
 {
@@ -36,6 +60,10 @@ static uint64_t with_cache(void)
 
 static void alloc_traces(union any *r) { with_cache(); path = "/proc/shadowmm/slab/fault-walk/alloc_traces"; (void)r; }
 static void free_traces(union any *r) { with_cache(); path = "/proc/shadowmm/slab/fault-walk/free_traces"; (void)r; }
+static void cache_files(union any *r) { with_cache(); (void)r; }
+static long write_min_partial(void) { path = "/proc/shadowmm/slab/fault-walk/min_partial"; return write_text("7"); }
+static long write_shrink(void) { path = "/proc/shadowmm/slab/fault-walk/shrink"; return write_text("1"); }
+static long write_validate(void) { path = "/proc/shadowmm/slab/fault-walk/validate"; return write_text("1"); }
 static void find(union any *r) { with_cache(); strcpy(r->cache.name, "fault-walk"); }
 static void with_text(union any *r)
 {
@@ -143,16 +171,17 @@ static void pairs(void)
 	diff_pair(&any);
 	must(fd, "DIFF_CACHES", SHADOWMM_IOC_DIFF_CACHES, &any);
 }
+static void diff_keep(union any *r) { diff_caches(r); r->diff_caches.op = SHADOWMM_DIFF_KEEP; }
 static void diff_drop(union any *r) { pairs(); r->diff_caches.op = SHADOWMM_DIFF_DROP; }
 static void diff_objects(union any *r)
 {
 	static const struct shadowmm_diff_objects_step steps[] = {
 		{ SHADOWMM_DIFF_TAKE, 0, 0, 3 }, { SHADOWMM_DIFF_TAKE_BULK, 1, 3, 9 }, { SHADOWMM_DIFF_GIVE, 0, 0, 3 },
-		{ SHADOWMM_DIFF_SHRINK, 0, 0, 0 },
+		{ SHADOWMM_DIFF_GIVE_BULK, 1, 5, 4 }, { SHADOWMM_DIFF_SHRINK, 0, 0, 0 }, { SHADOWMM_DIFF_SHRINK, 1, 0, 0 },
 	};
 
 	pairs();
-	r->diff_objects.nr = 4;
+	r->diff_objects.nr = COUNT(steps);
 	r->diff_objects.steps = (uintptr_t)steps;
 }
 /* A pair with objects. */
@@ -169,6 +198,8 @@ static void diff_cache(union any *r)
 static const struct call requests[] = {
 	CALL(BENCH_SLAB, bench_slab, "", 0, bench_slab),
 	CALL(CREATE, create, "", 0, create, .after = destroy_cache),
+	CALL(CREATE, create, " of an alias", 0, create_first, .after = destroy_alias),
+	CALL(CREATE, create, " with a constructor", 0, create_ctor, .after = destroy_cache),
 	CALL(CACHE, cache, " FIND", 0, find, .after = destroy_cache),
 	CALL(CACHE, cache, " DESTROY", DONE, destroy, .after = destroy_cache),
 	CALL(CACHE, cache, " SHRINK", 0, cache_shrink, .after = destroy_cache),
@@ -191,7 +222,11 @@ static const struct call requests[] = {
 	CALL(BYTES, bytes, " WRITE by force", DONE, bytes_force, .after = destroy_cache),
 	{ .name = "alloc_traces", .before = alloc_traces, .after = destroy_cache, .make = read_file },
 	{ .name = "free_traces", .before = free_traces, .after = destroy_cache, .make = read_file },
+	{ .name = "min_partial, written", .before = cache_files, .after = destroy_cache, .make = write_min_partial },
+	{ .name = "shrink, written", .before = cache_files, .after = destroy_cache, .make = write_shrink },
+	{ .name = "validate, written", .before = cache_files, .after = destroy_cache, .make = write_validate },
 	CALL(DIFF_CACHES, diff_caches, " MEASURE", 0, diff_caches),
+	CALL(DIFF_CACHES, diff_caches, " KEEP", 0, diff_keep),
 	CALL(DIFF_CACHES, diff_caches, " PAIR", 0, diff_pair),
 	CALL(DIFF_CACHES, diff_caches, " DROP", DONE, diff_drop),
 	CALL(DIFF_OBJECTS, diff_objects, "", DONE, diff_objects),
