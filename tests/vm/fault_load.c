@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Loads a module again and again, and in the Nth time has the kernel's Nth chance to fail taken, until there are
- * no more: fault_load MODULE.KO NAME PARAMETERS
+ * no more: fault_load MODULE.KO NAME PARAMETERS [FIRST STEP]
+ *
+ * With FIRST and STEP only every STEPth chance is taken, from FIRST on.
  *
  * The CMA areas have as many pages after each load as before the first. The last load, which nothing has
  * happened to, stays. Prints what came of it: LOADS REFUSED SURVIVED.
@@ -41,14 +43,18 @@ static long available(void)
 
 int main(int argc, char **argv)
 {
-	unsigned int nth, refused = 0, survived = 0, bad = 0;
+	unsigned int nth = 1, step = 1, loads = 0, refused = 0, survived = 0, bad = 0;
 	long before = available();
 	int chance;
 
-	if (argc != 4)
+	if (argc == 6) {
+		nth = atoi(argv[4]);
+		step = atoi(argv[5]);
+	}
+	if ((argc != 4 && argc != 6) || !nth || !step)
 		return 2;
 	chance = open_chance();
-	for (nth = 1;; nth++) {
+	for (;; nth += step) {
 		int file = open(argv[1], O_RDONLY | O_CLOEXEC), taken, error;
 		long result, after;
 
@@ -57,6 +63,7 @@ int main(int argc, char **argv)
 		set_chance(chance, nth);
 		result = syscall(SYS_finit_module, file, argv[3], 0);
 		error = errno;
+		loads++;
 		taken = was_taken(chance);
 		set_chance(chance, 0);
 		close(file);
@@ -82,6 +89,6 @@ int main(int argc, char **argv)
 			return 1;
 		}
 	}
-	printf("%u %u %u\n", nth, refused, survived);
+	printf("%u %u %u\n", loads, refused, survived);
 	return bad != 0;
 }
