@@ -503,6 +503,27 @@ fn what_was_not_asked_for_keeps_its_poison() {
     machine.finish();
 }
 
+/// With checks and nothing else to tell them from others, an object's free pointer is looked at
+/// when the object comes back, where it lies behind it.
+#[test]
+fn a_free_pointer_behind_an_object_is_not_zeroed_with_it() {
+    let machine = Machine::new();
+    let checked = SlabFlags::CONSISTENCY_CHECKS | SlabFlags::TYPESAFE_BY_RCU;
+    let zero = ObjRequest {
+        gfp: KERNEL.gfp | gfp::__GFP_ZERO,
+        ..KERNEL
+    };
+    for size in [8, 61, 64, 4324] {
+        let cache = machine.create("behind", size, checked);
+        let object = machine.slab().alloc(cache, &zero).unwrap();
+        assert!((0..size).all(|at| machine.peek(object, at.into()) == 0));
+        machine.free(cache, object).unwrap();
+        machine.destroy(cache);
+    }
+    assert_eq!(machine.found(), []);
+    machine.finish();
+}
+
 /// Who asks for more keeps what he has where that can't be given up, and nothing else is lost.
 #[test]
 fn what_is_damaged_stays_when_more_is_asked_for() {
