@@ -524,6 +524,33 @@ fn a_free_pointer_behind_an_object_is_not_zeroed_with_it() {
     machine.finish();
 }
 
+/// Where the free pointer's word and the red zone behind the object are partly the same bytes, the
+/// pointer lies elsewhere. Linux finds both of them damaged.
+#[test]
+fn a_free_pointer_at_the_end_of_an_object_is_not_in_the_red_zone() {
+    let machine = Machine::new();
+    for (size, offset) in [(14, 8), (9, 0), (12, 8), (16, 8), (100, 96)] {
+        let args = CacheArgs {
+            flags: SlabFlags::CONSISTENCY_CHECKS | SlabFlags::RED_ZONE | SlabFlags::TYPESAFE_BY_RCU,
+            freeptr_offset: Some(offset),
+            ..CacheArgs::new("at-the-end", size)
+        };
+        let cache = machine.slab().create(&args).unwrap();
+        let report = machine.slab().report(cache).unwrap();
+        let inside = offset + 8 <= size;
+        assert_eq!(report.geometry.free_pointer_is_outside(), !inside);
+        let objects: Vec<_> = (0..5).map(|_| machine.alloc(cache)).collect();
+        for object in objects {
+            machine.free(cache, object).unwrap();
+        }
+        let again = machine.alloc(cache);
+        machine.free(cache, again).unwrap();
+        machine.destroy(cache);
+    }
+    assert_eq!(machine.found(), []);
+    machine.finish();
+}
+
 /// Who asks for more keeps what he has where that can't be given up, and nothing else is lost.
 #[test]
 fn what_is_damaged_stays_when_more_is_asked_for() {
