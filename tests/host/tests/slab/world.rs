@@ -172,6 +172,12 @@ impl Platform for Cpus {
         self.exits.load(Relaxed)
     }
 
+    fn save_stack(&self, entries: &mut [u64]) -> usize {
+        let stack = [0x51ab, 0x1000 + u64::from(CPU.get())];
+        let places = entries.iter_mut().zip(stack);
+        places.map(|(place, addr)| *place = addr).count()
+    }
+
     fn warn_alloc(
         &self,
         _: &AllocFailure,
@@ -240,11 +246,16 @@ pub const KERNEL: ObjRequest = ObjRequest::new(gfp::GFP_KERNEL);
 impl World {
     /// With so many MiB on each node.
     pub fn new(mib: &[usize]) -> Self {
+        Self::with(mib, &Config::default())
+    }
+
+    /// The same, booted as somebody wants it.
+    pub fn with(mib: &[usize], config: &Config) -> Self {
         run_on(0);
         let backing = backing(mib);
         let map = builtin(&backing);
         let store = Box::leak(Box::new(Store::new()));
-        let boot = Boot::detect(store, &map, &backing, &Config::default(), Cpus::default());
+        let boot = Boot::detect(store, &map, &backing, config, Cpus::default());
         let boot = Box::leak(Box::new(boot.unwrap()));
         boot.run().unwrap();
         let mm = boot.mm().unwrap();
@@ -288,11 +299,19 @@ impl World {
         }
     }
 
-    /// No object is anybody's: the layer goes, and every page is where it was.
+    /// No object is anybody's: debugging finds nothing wrong, the layer goes, and every
+    /// page is where it was.
     #[track_caller]
     pub fn finish(&self) {
         self.validate();
         let slab = self.slab();
+        let mut next = slab.next(None);
+        while let Some(id) = next {
+            let mut told = String::new();
+            slab.validate_cache(id, &mut told).unwrap();
+            assert_eq!(told, "", "{}", self.report(id).name);
+            next = slab.next(Some(id));
+        }
         slab.shut_down().unwrap();
         self.check_all_back();
     }
