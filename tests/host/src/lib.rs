@@ -4,6 +4,7 @@
 
 pub mod early;
 pub mod machine;
+pub mod owner;
 pub mod recorded;
 
 use shadowmm_core::buddy::Shrinker;
