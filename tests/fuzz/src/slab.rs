@@ -16,6 +16,7 @@ use shadowmm_core::slab::SlabConfig;
 use shadowmm_core::slab::SlabFlags;
 use std::cell::RefCell;
 use world::run_on;
+use world::Cpus;
 use world::World;
 use world::NR_CPUS;
 
@@ -143,7 +144,7 @@ pub fn run(data: &[u8]) {
     let mut u = Unstructured::new(data);
     let which = u.choose_index(CONFIGS).unwrap_or(0);
     let kept = WORLDS.with_borrow_mut(|worlds| worlds[which].take());
-    let world = kept.unwrap_or_else(|| World::with(&[48, 48], &config(which)));
+    let world = kept.unwrap_or_else(|| World::with(&[48, 48], &config(which), Cpus::default()));
     run_on(0);
     let mut model = Model::default();
     for n in 0..STEPS {
