@@ -90,30 +90,46 @@ impl Model {
         places.flat_map(|place| place.start.pfn_down().0 as usize..place.end.pfn_down().0 as usize)
     }
 
-    /// Arrays may have moved: each from a place that is free now to one that was.
-    fn follow(&mut self, early: &EarlyMemory<'_, '_>) {
-        for (at, kind) in [MemblockKind::Memory, MemblockKind::Reserved]
-            .into_iter()
-            .enumerate()
-        {
-            let place = early.array_range(kind);
-            if place == self.places[at] {
-                continue;
+    /// Arrays may have moved: each from a place that is free now, be it for the other, to one
+    /// that was. With no room to cut a reservation, the place that was left is lost.
+    fn follow(&mut self, early: &EarlyMemory<'_, '_>, op: &Op, full: bool) {
+        let found = spread(early.reserved_regions());
+        let asked = matches!(op, Op::Reserve(..) | Op::Alloc(..));
+        let of = |place: Option<PhysRange>| {
+            let place = place.unwrap_or_default();
+            place.start.pfn_down().0 as usize..place.end.pfn_down().0 as usize
+        };
+        let now =
+            [MemblockKind::Memory, MemblockKind::Reserved].map(|kind| early.array_range(kind));
+        let moved = [0, 1].map(|at| now[at] != self.places[at]);
+        for at in (0..2).filter(|&at| moved[at]) {
+            for page in of(self.places[at]) {
+                let is = found[page];
+                let lost = full && is.is_some() && (!asked || is == self.reserved[page]);
+                if !lost || of(now[0]).contains(&page) || of(now[1]).contains(&page) {
+                    self.reserved[page] = None;
+                }
             }
-            let of = |place: Option<PhysRange>| {
-                let place = place.unwrap_or_default();
-                place.start.pfn_down().0 as usize..place.end.pfn_down().0 as usize
-            };
-            self.reserved[of(self.places[at])].fill(None);
-            self.places[at] = place;
-            for page in of(place) {
+        }
+        for at in (0..2).filter(|&at| moved[at]) {
+            for page in of(now[at]) {
                 assert!(
                     self.is_free(page, None),
                     "an array was put onto page {page}"
                 );
             }
         }
+        self.places = now;
         self.keep_arrays();
+        // So is one where an array was for a moment, on the way to a larger one.
+        let kern = Some((-1, MemblockFlags::RSRV_KERN.0));
+        if full && moved.contains(&true) {
+            for page in (0..PAGES).filter(|&page| found[page] == kern) {
+                if self.is_free(page, None) {
+                    self.reserved[page] = kern;
+                }
+            }
+        }
     }
 
     fn keep_arrays(&mut self) {
@@ -288,12 +304,12 @@ pub fn step(op: &Op, early: &mut EarlyMemory<'_, '_>, model: &mut Model) -> bool
             let errors = [Error::MemblockArrayFull, Error::MemblockNoMemory];
             assert!(errors.contains(&error), "{op:?}: {error:?}");
             // Nothing has changed, but an array may have been doubled.
-            model.follow(early);
+            model.follow(early, op, full);
             return true;
         }
         (_, Ok(at)) => assert_eq!(at, expected.map(|(at, _)| base(at)), "{op:?}"),
     }
-    model.follow(early);
+    model.follow(early, op, full);
     let mut change = |kind, range: std::ops::Range<usize>, with: &dyn Fn(Mark) -> Mark| {
         for page in range {
             let mark = &mut model.table(kind)[page];
@@ -431,6 +447,8 @@ pub fn compare(early: &EarlyMemory<'_, '_>, model: &Model) {
 /// large as they can be, and in order; and names every reserved page.
 pub fn hand_over(early: EarlyMemory<'_, '_>, model: &Model) {
     let full = is_full(&early);
+    let room = |memblock: &Memblock<'_>| (memblock.memory.max(), memblock.reserved.max());
+    let before = room(&early);
     let (mut blocks, mut named) = (vec![], [false; PAGES]);
     let mut sink = (
         |pfns: PfnRange, _: NodeId| named[pfns.start.0 as usize..pfns.end.0 as usize].fill(true),
@@ -446,13 +464,18 @@ pub fn hand_over(early: EarlyMemory<'_, '_>, model: &Model) {
     let plain = |mark: Mark| mark.map(|(nid, flags)| (nid, flags & !MemblockFlags::HOTPLUG.0));
     let cleared = after.memory == model.memory.map(plain);
     assert!(cleared || full && after.memory == model.memory);
+    // What is reserved gets nodes, for which it may be cut, and an array doubled.
+    let grew = room(&retired) != before;
     let arrays: Vec<_> = model.array_pages().collect();
+    let marked = Model {
+        memory: after.memory,
+        ..model.clone()
+    };
     for page in 0..PAGES {
         let flags = |mark: Mark| mark.map(|(_, flags)| flags);
         let same = flags(after.reserved[page]) == flags(model.reserved[page]);
-        // What is reserved gets nodes, for which an array may have been doubled.
-        let moved = arrays.contains(&page) || model.is_free(page, None);
-        assert!(same || full && moved, "page {page}");
+        let moved = arrays.contains(&page) || marked.is_free(page, None);
+        assert!(same || grew && moved, "page {page}");
     }
 
     let mut given = [false; PAGES];
