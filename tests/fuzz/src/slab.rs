@@ -8,6 +8,7 @@ use model::Model;
 use model::Step;
 use model::Wanted;
 use model::FLAGS;
+use shadowmm_core::allocator::AllocatorKind;
 use shadowmm_core::boot::Config;
 use shadowmm_core::phys::PageOrder;
 use shadowmm_core::slab::Constructor;
@@ -112,24 +113,27 @@ fn step(u: &mut Unstructured<'_>) -> Result<Step> {
 }
 
 /// The machines: Linux's parameters of the slab layer as they are without, with debugging of
-/// all caches, and with others that change how slabs look.
-const CONFIGS: usize = 4;
+/// all caches, and with others that change how slabs look; and one whose pages are Cosmos's.
+const CONFIGS: usize = 5;
 
 fn config(which: usize) -> Config {
     let debug = |text| DebugParameter::new(text).unwrap();
     let mut slab = SlabConfig::default();
+    let mut allocator = AllocatorKind::Buddy;
     match which {
         0 => {}
         1 => slab.debug = debug("FZPU"),
         2 => slab.debug = debug("FZ,kmalloc-*,model-1*;U,kmalloc-1k;P,model-2*"),
-        _ => {
+        3 => {
             slab.merge = false;
             slab.min_objects = 3;
             slab.max_order = PageOrder::new(1);
         }
+        _ => allocator = AllocatorKind::Cosmos,
     }
     Config {
         slab,
+        allocator,
         ..Config::default()
     }
 }
