@@ -300,7 +300,13 @@ impl<'m, P: Platform> SlabAllocator<'_, 'm, P> {
                 let size = match self.asked_size(shape, object) {
                     Some(asked) if geometry.flags.has(filled) => asked,
                     None if !geometry.flags.has(SlabFlags::DEBUG_METADATA) => {
-                        Bytes(geometry.size.into())
+                        let outside = geometry.free_pointer_is_outside();
+                        let size = if outside {
+                            geometry.inuse
+                        } else {
+                            geometry.size
+                        };
+                        Bytes(size.into())
                     }
                     _ => Bytes(geometry.object_size.into()),
                 };

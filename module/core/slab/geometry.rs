@@ -401,8 +401,12 @@ impl Layout {
         let inuse = size;
         // Who may look at a free object must not find the pointer there, and
         // poison must stay whole. A right red zone that begins within the first
-        // word, or where kmalloc's request ended, would be overwritten.
-        let tight = args.object_size < WORD || flags.keeps_request_size();
+        // word, or where kmalloc's request ended, would be overwritten; as well, which
+        // Linux does not look at, one that begins within the word that was asked for.
+        let ends = args
+            .freeptr_offset
+            .map_or(WORD, |at| at.saturating_add(WORD));
+        let tight = args.object_size < ends || flags.keeps_request_size();
         let offset = if (looked_at && args.freeptr_offset.is_none())
             || has(SlabFlags::POISON)
             || (has(SlabFlags::RED_ZONE) && tight)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Blocks of a booted machine of two nodes and all kinds of zones, beside an owner for each
-//! page.
+//! page. Some are given to somebody who lets them be moved, some to a cache that gives them
+//! up when memory is short; Cosmos's areas are one of the machines.
 //!
 //! Whatever is asked for, with whatever flags: a block that is given out is aligned, lies in
 //! one node, was nobody's, and is what its descriptors say; what a block is not is refused
@@ -9,14 +10,21 @@
 //! that it had.
 
 use crate::slab::world::run_on;
+use crate::slab::world::Cpus;
 use crate::slab::world::TestMm;
 use crate::slab::world::World;
 use crate::slab::world::NR_CPUS;
 use arbitrary::Result;
 use arbitrary::Unstructured;
+
+use shadowmm_core::allocator::AllocatorKind;
+use shadowmm_core::boot::Config;
 use shadowmm_core::buddy::gfp;
 use shadowmm_core::buddy::AllocRequest;
 use shadowmm_core::buddy::Gfp;
+use shadowmm_core::buddy::Kcompactd;
+use shadowmm_core::buddy::Kswapd;
+use shadowmm_core::buddy::Moved;
 use shadowmm_core::buddy::PageAllocator;
 use shadowmm_core::error::Error;
 use shadowmm_core::page::PageState;
@@ -27,8 +35,11 @@ use shadowmm_core::phys::PageOrder;
 use shadowmm_core::phys::Pages;
 use shadowmm_core::phys::Pfn;
 use shadowmm_core::phys::PfnRange;
+use shadowmm_host_tests::owner::Cache;
+use shadowmm_host_tests::owner::Owner;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// How many requests an input makes at most.
 const STEPS: usize = 300;
@@ -52,6 +63,18 @@ enum Step {
     DrainCpu(u32),
     Refresh,
     Compact,
+    /// A block, or some single pages from it on, are somebody's from now on who lets them be
+    /// moved; and back.
+    Adopt(u16, u16),
+    Leave(u64),
+    /// One of those stays where it is, for now or for good.
+    Hold(u64, Moved),
+    /// Some single pages are a cache's from now on; and the cache is emptied.
+    Cache(u16, u16),
+    DropCaches,
+    /// What the nodes' threads do when they run.
+    Kswapd(u8, bool),
+    Kcompactd(u8),
     Validate,
 }
 
@@ -101,7 +124,7 @@ fn step(u: &mut Unstructured<'_>, end: u64) -> Result<Step> {
             false => u.int_in_range(0..=11),
         }
     };
-    Ok(match u.int_in_range(0..=31u8)? {
+    Ok(match u.int_in_range(0..=39u8)? {
         0 | 1 => Step::RunOn(u.int_in_range(0..=NR_CPUS as u32 - 1)?),
         2..=9 => Step::Alloc(flags(u)?, order(u)?, node(u)?),
         10 | 11 => Step::Bulk(flags(u)?, u.int_in_range(0..=700)?, node(u)?),
@@ -128,19 +151,67 @@ fn step(u: &mut Unstructured<'_>, end: u64) -> Result<Step> {
         28 => Step::DrainCpu(u.int_in_range(0..=NR_CPUS as u32 - 1)?),
         29 => Step::Refresh,
         30 => Step::Compact,
+        32..=34 => Step::Adopt(u.arbitrary()?, u.int_in_range(1..=600)?),
+        35 => match u.arbitrary()? {
+            true => Step::Leave(u.int_in_range(0..=end)?),
+            false => Step::Hold(
+                u.int_in_range(0..=end)?,
+                *u.choose(&[Moved::Busy, Moved::No])?,
+            ),
+        },
+        36 => Step::Cache(u.arbitrary()?, u.int_in_range(1..=600)?),
+        37 => Step::DropCaches,
+        38 => Step::Kswapd(u.int_in_range(0..=1)?, u.arbitrary()?),
+        39 => Step::Kcompactd(u.int_in_range(0..=1)?),
         _ => Step::Validate,
     })
 }
 
 /// What is held: order and references of each block, by its first page.
-#[derive(Default)]
 struct Model {
     held: BTreeMap<u64, (u8, u32)>,
-    /// Where to start looking for one, so that any can be named by a number.
+    /// How many pages those are.
     pages: u64,
+    /// Whose blocks move, and whose go when memory is short.
+    owner: &'static Owner,
+    cache: &'static Cache,
+    kswapd: [Kswapd; 2],
+    kcompactd: [Kcompactd; 2],
 }
 
 impl Model {
+    fn new(owner: &'static Owner, cache: &'static Cache) -> Self {
+        Self {
+            held: BTreeMap::new(),
+            pages: 0,
+            owner,
+            cache,
+            kswapd: [0, 1].map(|nid| Kswapd::new(NodeId(nid))),
+            kcompactd: [0, 1].map(|nid| Kcompactd::new(NodeId(nid))),
+        }
+    }
+
+    /// Whether the page is the owner's or the cache's.
+    fn is_lent(&self, pfn: u64) -> bool {
+        self.owner.around(pfn).is_some() || self.cache.has(pfn)
+    }
+
+    /// The single pages from one of the blocks on that nobody else refers to, or the block.
+    fn some(&self, at: u16, count: u16) -> Vec<(u64, u8)> {
+        let at = usize::from(at) % (self.held.len() + 1);
+        let mut rest = self.held.iter().skip(at);
+        let of = |(&pfn, &(order, count)): (&u64, &(u8, u32))| (count == 1).then_some((pfn, order));
+        let Some(first) = rest.next().and_then(of) else {
+            return vec![];
+        };
+        let singles = rest.filter_map(of).filter(|(_, order)| *order == 0);
+        let more = if first.1 == 0 { count - 1 } else { 0 };
+        [first]
+            .into_iter()
+            .chain(singles.take(more.into()))
+            .collect()
+    }
+
     fn pick(&self, at: u16) -> Option<(Pfn, PageOrder, u32)> {
         let at = usize::from(at).checked_rem(self.held.len())?;
         let (&pfn, &(order, count)) = self.held.iter().nth(at)?;
@@ -160,6 +231,8 @@ impl Model {
         assert!(self.around(first).is_none(), "{pfn} is held already");
         let next = self.held.range(first..).next();
         assert!(next.is_none_or(|(&next, _)| next >= first + pages));
+        let lent = (first..first + pages).find(|&pfn| self.is_lent(pfn));
+        assert_eq!(lent, None, "{pfn} of {order:?} was given out");
         let info = mm.allocator().block_of(pfn).unwrap();
         assert_eq!(
             (info.head, info.order, info.state),
@@ -179,7 +252,9 @@ impl Model {
         mm.validate().unwrap();
         mm.drain(None).unwrap();
         mm.validate().unwrap();
-        assert_eq!(free_pages(mm) + self.pages, all);
+        let lent = self.owner.pages() + self.cache.len();
+        assert_eq!(free_pages(mm) + self.pages + lent, all);
+        self.owner.check_all(mm.sparse);
         for (&pfn, &(order, count)) in &self.held {
             let info = mm.allocator().block_of(Pfn(pfn)).unwrap();
             assert_eq!((info.head.0, info.state), (pfn, PageState::Allocated));
@@ -271,7 +346,8 @@ impl Model {
                 let Some(order) = PageOrder::new(order.into()) else {
                     return;
                 };
-                let mine = self.held.get(&pfn) == Some(&(order.get(), 1));
+                // What is somebody's who lets it move is as good as any.
+                let mine = self.held.get(&pfn) == Some(&(order.get(), 1)) || self.is_lent(pfn);
                 if !mine && self.around(pfn).is_none_or(|(head, _)| head != pfn) {
                     let refused = allocator.free(Pfn(pfn), order);
                     assert!(refused.is_err(), "{pfn} was freed, which nobody holds");
@@ -318,6 +394,40 @@ impl Model {
             }
             Step::Compact => {
                 mm.compact(None).unwrap();
+            }
+            Step::Adopt(at, count) => {
+                for (pfn, order) in self.some(at, count) {
+                    self.drop(Pfn(pfn));
+                    self.owner.adopt(mm.sparse, pfn, order.into());
+                }
+            }
+            Step::Leave(from) => {
+                if let Some((pfn, order)) = self.owner.take(from) {
+                    mm.sparse.page(Pfn(pfn)).unwrap().set_movable(false);
+                    self.take(mm, Pfn(pfn), PageOrder::new(order).unwrap());
+                }
+            }
+            Step::Hold(pfn, how) => {
+                if let Some((head, _)) = self.owner.around(pfn) {
+                    self.owner.hold(head, how);
+                }
+            }
+            Step::Cache(at, count) => {
+                for (pfn, order) in self.some(at, count) {
+                    if order == 0 {
+                        self.drop(Pfn(pfn));
+                        self.cache.add(pfn);
+                    }
+                }
+            }
+            Step::DropCaches => {
+                mm.buddy().drop_slab();
+            }
+            Step::Kswapd(nid, woken) => {
+                self.kswapd[usize::from(nid)].step(&mm.buddy(), woken);
+            }
+            Step::Kcompactd(nid) => {
+                self.kcompactd[usize::from(nid)].step(&mm.buddy());
             }
             Step::Validate => self.compare(mm, all),
         }
@@ -375,6 +485,9 @@ impl Model {
             }
         }
         let whole = next == head.0 + up.pages().0;
+        if (head.0..head.0 + up.pages().0).any(|pfn| self.is_lent(pfn)) {
+            return;
+        }
         match mm.allocator().merge(head, up) {
             Ok(()) => {
                 assert!(whole, "a block was made of what is not held");
@@ -398,22 +511,58 @@ fn free_pages(mm: &TestMm) -> u64 {
     zones(mm).into_iter().map(|id| report(id).free.0).sum()
 }
 
+/// The machines: CPUs keep no pages, or some; free pages are filled, too; the pages are
+/// Cosmos's, whom compaction, reclaim and CPUs that keep pages are strange to.
+const MACHINES: usize = 4;
+
+struct Machine {
+    world: World,
+    owner: &'static Owner,
+    cache: &'static Cache,
+}
+
+impl Machine {
+    fn new(which: usize) -> Self {
+        let cpus = Cpus::default();
+        cpus.poisons.store(which == 2, Relaxed);
+        let mut config = Config::default();
+        config.pagesets = which != 0;
+        if which == 3 {
+            config.allocator = AllocatorKind::Cosmos;
+        }
+        let world = World::with(&[16, 12], &config, cpus);
+        let mm = world.mm;
+        let owner = Owner::new(mm.region);
+        assert!(mm.platform.owner.set(owner).is_ok());
+        let cache = Cache::new(|pfn| mm.allocator().free(pfn, PageOrder::ZERO).unwrap());
+        mm.platform.shrinkers.lock().unwrap().push(cache);
+        Self {
+            world,
+            owner,
+            cache,
+        }
+    }
+}
+
 thread_local! {
-    /// Between two inputs: one that ends well leaves the machine as it was.
-    static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
+    /// Between two inputs: one that ends well leaves its machine as it was.
+    static WORLDS: RefCell<[Option<Machine>; MACHINES]> = const { RefCell::new([const { None }; MACHINES]) };
 }
 
 /// See the head of this file.
 pub fn run(data: &[u8]) {
     let mut u = Unstructured::new(data);
-    let kept = WORLD.take();
-    let world = kept.unwrap_or_else(|| World::new(&[16, 12]));
+    let which = u.choose_index(MACHINES).unwrap_or(0);
+    let kept = WORLDS.with_borrow_mut(|worlds| worlds[which].take());
+    let machine = kept.unwrap_or_else(|| Machine::new(which));
     run_on(0);
-    let mm = world.mm;
+    let mm = machine.world.mm;
+    let has_kswapd = u.arbitrary().unwrap_or(false);
+    mm.platform.has_kswapd.store(has_kswapd, Relaxed);
     mm.drain(None).unwrap();
     let all = free_pages(mm);
     let end = mm.nodes.populated_zones().map(|zone| zone.span.end.0).max();
-    let mut model = Model::default();
+    let mut model = Model::new(machine.owner, machine.cache);
     for _ in 0..STEPS {
         if u.is_empty() {
             break;
@@ -430,7 +579,12 @@ pub fn run(data: &[u8]) {
             mm.allocator().free(Pfn(pfn), order).unwrap();
         }
     }
+    while let Some((pfn, order)) = machine.owner.take(0) {
+        let order = PageOrder::new(order).unwrap();
+        mm.allocator().free(Pfn(pfn), order).unwrap();
+    }
+    machine.cache.give_up();
     run_on(0);
-    world.check_all_back();
-    WORLD.set(Some(world));
+    machine.world.check_all_back();
+    WORLDS.with_borrow_mut(|worlds| worlds[which] = Some(machine));
 }

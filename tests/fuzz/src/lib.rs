@@ -7,10 +7,10 @@
 //! ```text
 //! firmware   boot logs, memory maps, parameters      a byte array for each map
 //! memblock   regions, searches, the hand-off         a word for each page
-//! buddy      blocks of a booted machine              an owner for each page
-//! slab       caches and objects of one               a set for each cache
+//! buddy      blocks of a booted machine, some move   an owner for each page
+//! slab       caches of any kind and their objects    a set for each cache
 //! vma        requests to an address space            permissions of each page
-//! numbers    the same with whatever numbers          all must be whole, nothing more
+//! numbers    the same with whatever numbers          all must be whole, and files go back
 //! ```
 //!
 //! The models are those of tests/host where there were any.

@@ -4,11 +4,9 @@
 
 use arbitrary::Result;
 use arbitrary::Unstructured;
-use model::Model;
+use model::Arrays;
 use model::Op;
 use model::PAGES;
-use shadowmm_core::memblock::EarlyMemory;
-use shadowmm_core::memblock::MemblockRegion;
 
 #[allow(dead_code, reason = "strategies for proptest are there, too")]
 #[path = "../../host/tests/memblock_model.rs"]
@@ -20,7 +18,7 @@ const OPS: usize = 200;
 fn op(u: &mut Unstructured<'_>) -> Result<Op> {
     let (page, len) = (u.int_in_range(0..=PAGES - 1)?, u.int_in_range(0..=47)?);
     let node = |u: &mut Unstructured<'_>| u.int_in_range(-1..=3);
-    Ok(match u.int_in_range(0..=15u8)? {
+    Ok(match u.int_in_range(0..=17u8)? {
         0..=2 => Op::Add(
             page,
             len,
@@ -36,6 +34,8 @@ fn op(u: &mut Unstructured<'_>) -> Result<Op> {
         10 => Op::SetNode(page, len, u.arbitrary()?, u.int_in_range(0..=3)?),
         11 => Op::BottomUp(u.arbitrary()?),
         12 => Op::MovableNode(u.arbitrary()?),
+        16 => Op::Limit(page, u.arbitrary()?),
+        17 => Op::Cap(page, 5 * len),
         _ => Op::Alloc(
             u.int_in_range(1..=11)?,
             1 << u.int_in_range(0..=3)?,
@@ -47,20 +47,31 @@ fn op(u: &mut Unstructured<'_>) -> Result<Op> {
     })
 }
 
+/// Of the size that always does, small ones that refuse, small ones that grow.
+fn arrays(u: &mut Unstructured<'_>) -> Result<Arrays> {
+    Ok(match u.int_in_range(0..=3u8)? {
+        0 => Arrays::LARGE,
+        1 => Arrays {
+            max: u.int_in_range(0..=40)?,
+            grow: false,
+        },
+        _ => Arrays {
+            max: u.int_in_range(1..=16)?,
+            grow: true,
+        },
+    })
+}
+
 /// See the head of this file.
 pub fn run(data: &[u8]) {
     let mut u = Unstructured::new(data);
-    let mut memory = vec![MemblockRegion::EMPTY; 2 * PAGES + 2];
-    let mut reserved = vec![MemblockRegion::EMPTY; 2 * PAGES + 2];
-    let mut early = EarlyMemory::new(&mut memory, &mut reserved, None);
-    let mut model = Model::default();
-    for _ in 0..OPS {
-        if u.is_empty() {
-            break;
+    let Ok(arrays) = arrays(&mut u) else { return };
+    let mut left = OPS;
+    model::play(arrays, || {
+        left = left.checked_sub(1)?;
+        match u.is_empty() {
+            true => None,
+            false => op(&mut u).ok(),
         }
-        let Ok(op) = op(&mut u) else { break };
-        model::step(&op, &mut early, &mut model);
-        model::compare(&early, &model);
-    }
-    model::hand_over(early, &model);
+    });
 }

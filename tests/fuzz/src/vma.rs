@@ -32,7 +32,7 @@ fn range(u: &mut Unstructured<'_>) -> Result<(u64, u64)> {
 
 /// What the array knows.
 fn plain(u: &mut Unstructured<'_>) -> Result<Op> {
-    let kind = u.int_in_range(0..=15u8)?;
+    let kind = u.int_in_range(0..=17u8)?;
     let (at, len) = range(u)?;
     let advice = [
         Advice::DontFork,
@@ -63,6 +63,15 @@ fn plain(u: &mut Unstructured<'_>) -> Result<Op> {
             at,
             len,
             on: u.arbitrary()?,
+        },
+        16 | 17 => Op::MapFile {
+            at,
+            len,
+            prot: u.int_in_range(0..=3)?,
+            index: match u.arbitrary()? {
+                true => at,
+                false => at + u.int_in_range(0..=PAGES)?,
+            },
         },
         _ => Op::Move {
             at,

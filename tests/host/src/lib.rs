@@ -4,6 +4,7 @@
 
 pub mod early;
 pub mod machine;
+pub mod owner;
 pub mod recorded;
 
 use shadowmm_core::buddy::Shrinker;
@@ -14,6 +15,8 @@ use shadowmm_core::platform::Lock;
 use shadowmm_core::platform::Platform;
 use shadowmm_core::platform::SpinWord;
 use std::cell::RefCell;
+use std::collections::btree_map::Entry;
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
@@ -46,6 +49,9 @@ pub struct HostPlatform {
     nr_cpus: u32,
     /// The CPUs' nodes, as the boot said them.
     pub cpu_nodes: Mutex<Vec<NodeId>>,
+    /// How many references there are to each file that was mapped; none to those that are not
+    /// here.
+    pub files: Mutex<BTreeMap<u64, u64>>,
 }
 
 impl Default for HostPlatform {
@@ -56,6 +62,7 @@ impl Default for HostPlatform {
             gbpages: AtomicBool::new(false),
             nr_cpus: 1,
             cpu_nodes: Mutex::default(),
+            files: Mutex::default(),
         }
     }
 }
@@ -178,6 +185,20 @@ impl Platform for HostPlatform {
     fn for_each_shrinker(&self, each: &mut dyn FnMut(&dyn Shrinker)) {
         let shrinkers = self.shrinkers.lock().unwrap().clone();
         shrinkers.into_iter().for_each(each);
+    }
+
+    fn get_file(&self, file: u64) {
+        *self.files.lock().unwrap().entry(file).or_default() += 1;
+    }
+
+    fn put_file(&self, file: u64) {
+        // Some tests map numbers to which nobody had a reference.
+        if let Entry::Occupied(mut count) = self.files.lock().unwrap().entry(file) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 
     fn has_gbpages(&self) -> bool {

@@ -2,8 +2,6 @@
 
 //! Compaction: large blocks from fragmented memory, with nothing lost.
 
-use crate::owner::Cache;
-use crate::owner::Owner;
 use crate::typed::*;
 use crate::world::*;
 use shadowmm_core::buddy::gfp::*;
@@ -15,6 +13,7 @@ use shadowmm_core::report::NodeStat;
 use shadowmm_core::trace::CompactResult;
 use shadowmm_core::trace::TraceEvent;
 use shadowmm_core::zone::Watermark;
+use shadowmm_host_tests::owner::Owner;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -31,7 +30,7 @@ fn machine(blocks: u64) -> (&'static TypedWorld, &'static Owner) {
     zone.set_watermark(Watermark::Min, Pages(32));
     zone.set_watermark(Watermark::Low, Pages(40));
     zone.set_watermark(Watermark::High, Pages(48));
-    let owner = Owner::of(world.world);
+    let owner = world.owner();
     (world, owner)
 }
 
@@ -280,7 +279,7 @@ fn kcompactd_takes_what_it_knows_from_zone_to_zone() {
         zone.set_watermark(Watermark::Low, Pages(40));
         zone.set_watermark(Watermark::High, Pages(48));
     }
-    let _nobodys = Owner::of(world.world);
+    let _nobodys = world.owner();
     // Every other page has to stay.
     let buddy = world.buddy();
     let mut taken = vec![];
@@ -344,7 +343,7 @@ fn kcompactd_makes_a_block_that_was_asked_for() {
     assert_eq!(kcompactd.step(&buddy), Rest::Nap(500));
     // An urgent request can't compact itself. kswapd, which it wakes, reclaims as
     // much as compaction needs, and leaves the rest to that.
-    let cache = Cache::of(world);
+    let cache = world.cache();
     for pfn in owner
         .blocks()
         .into_iter()

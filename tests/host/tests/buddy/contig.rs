@@ -3,7 +3,6 @@
 //! Ranges of pages in one piece: what is in the way moves, and what fails leaves
 //! no trace.
 
-use crate::owner::Owner;
 use crate::typed::*;
 use crate::world::*;
 use proptest::prelude::*;
@@ -17,6 +16,7 @@ use shadowmm_core::phys::*;
 use shadowmm_core::trace::TraceEvent;
 use shadowmm_core::zone::Watermark;
 use shadowmm_host_tests::between_locks;
+use shadowmm_host_tests::owner::Owner;
 
 const NODE: NodeId = NodeId(0);
 
@@ -29,7 +29,7 @@ fn machine(blocks: u64) -> (&'static TypedWorld, &'static Owner) {
     zone.set_watermark(Watermark::Min, Pages(16));
     zone.set_watermark(Watermark::Low, Pages(20));
     zone.set_watermark(Watermark::High, Pages(24));
-    let owner = Owner::of(world.world);
+    let owner = world.owner();
     (world, owner)
 }
 

@@ -13,7 +13,6 @@ mod free;
 mod load;
 mod model;
 mod numbers;
-mod owner;
 mod poison;
 mod policy;
 mod reclaim;

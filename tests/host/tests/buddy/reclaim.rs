@@ -3,7 +3,6 @@
 //! Reclaim: shrinkers, direct reclaim, kswapd, and the order of things in the
 //! slow path.
 
-use crate::owner::Cache;
 use crate::typed::*;
 use crate::world::*;
 use shadowmm_core::buddy::gfp::*;
@@ -15,6 +14,7 @@ use shadowmm_core::phys::*;
 use shadowmm_core::report::NodeStat;
 use shadowmm_core::trace::TraceEvent;
 use shadowmm_core::zone::Watermark;
+use shadowmm_host_tests::owner::Cache;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Mutex;
@@ -31,7 +31,7 @@ fn machine(blocks: u64) -> (&'static TypedWorld, &'static Cache) {
     zone.set_watermark(Watermark::Min, Pages(64));
     zone.set_watermark(Watermark::Low, Pages(80));
     zone.set_watermark(Watermark::High, Pages(96));
-    let cache = Cache::of(world);
+    let cache = world.cache();
     (world, cache)
 }
 

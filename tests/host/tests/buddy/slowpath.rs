@@ -2,8 +2,6 @@
 
 //! In which order a request does what when memory is short.
 
-use crate::owner::Cache;
-use crate::owner::Owner;
 use crate::typed::*;
 use crate::world::*;
 use shadowmm_core::buddy::gfp::*;
@@ -12,6 +10,8 @@ use shadowmm_core::error::Error;
 use shadowmm_core::phys::*;
 use shadowmm_core::trace::TraceEvent;
 use shadowmm_core::zone::Watermark;
+use shadowmm_host_tests::owner::Cache;
+use shadowmm_host_tests::owner::Owner;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A step of the slow path, as it is heard of.
@@ -35,7 +35,7 @@ fn fragmented() -> (&'static TypedWorld, &'static Owner, &'static Cache) {
     zone.set_watermark(Watermark::Min, Pages(32));
     zone.set_watermark(Watermark::Low, Pages(40));
     zone.set_watermark(Watermark::High, Pages(48));
-    let (owner, cache) = (Owner::of(world.world), Cache::of(world));
+    let (owner, cache) = (world.owner(), world.cache());
     let one = request(GFP_HIGHUSER_MOVABLE | __GFP_MEMALLOC, 0);
     while let Ok(pfn) = world.buddy().alloc(&one) {
         owner.adopt(world, pfn.0, 0);

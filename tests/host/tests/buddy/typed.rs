@@ -9,6 +9,8 @@ use shadowmm_core::page::*;
 use shadowmm_core::phys::*;
 use shadowmm_core::sparse::Stretch;
 use shadowmm_core::zone::Zone;
+use shadowmm_host_tests::owner::Cache;
+use shadowmm_host_tests::owner::Owner;
 
 /// Descriptors and page blocks.
 pub struct TypedMap<'a> {
@@ -34,6 +36,16 @@ impl MemMap for TypedMap<'_> {
 pub struct TypedWorld {
     pub world: &'static World,
     pub map: TypedMap<'static>,
+}
+
+impl MemMap for TypedWorld {
+    fn page(&self, pfn: Pfn) -> Option<&PageDescriptor> {
+        self.map.page(pfn)
+    }
+
+    fn pageblock(&self, pfn: Pfn) -> Option<&Pageblock> {
+        self.map.pageblock(pfn)
+    }
 }
 
 pub type TypedBuddy<'a> = BuddySystem<'a, Threads, TypedMap<'static>, Zones>;
@@ -74,6 +86,20 @@ impl TypedWorld {
             typed.set_type(pfn, MigrateType::Movable);
         }
         typed
+    }
+
+    /// The owner of all movable blocks of a world with memory.
+    pub fn owner(&self) -> &'static Owner {
+        let owner = Owner::new(&self.world.memory);
+        assert!(self.world.platform.owner.set(owner).is_ok());
+        owner
+    }
+
+    /// A cache that is registered.
+    pub fn cache(&'static self) -> &'static Cache {
+        let cache = Cache::new(|pfn| self.buddy().free(pfn, PageOrder::ZERO).unwrap());
+        self.world.platform.shrinkers.lock().unwrap().push(cache);
+        cache
     }
 
     pub fn set_type(&self, pfn: u64, mt: MigrateType) {

@@ -11,7 +11,10 @@ use super::world::*;
 use proptest::prelude::*;
 use shadowmm_core::error::Result;
 use shadowmm_core::mm::Advice;
+use shadowmm_core::mm::FileKind;
 use shadowmm_core::mm::MmConfig;
+use shadowmm_core::mm::MmapFile;
+use shadowmm_core::mm::MmapRequest;
 use shadowmm_core::mm::TreeKind;
 use shadowmm_core::mm::VirtRange;
 use shadowmm_core::mm::VmFlags;
@@ -26,7 +29,19 @@ enum Behind {
     Nothing,
     /// An object's page.
     Shared(u32, u64),
+    /// A page of the file.
+    File(u64),
 }
+
+/// The file that is mapped: all may be done with it.
+const FILE: MmapFile = MmapFile {
+    number: 77,
+    is_readable: true,
+    is_writable: true,
+    is_append_only: false,
+    is_noexec: false,
+    kind: FileKind::Pages,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Page {
@@ -47,6 +62,13 @@ pub enum Op {
         prot: u32,
         shared: bool,
         noreserve: bool,
+    },
+    /// Private memory of the file, the pages from `index` on.
+    MapFile {
+        at: u64,
+        len: u64,
+        prot: u32,
+        index: u64,
     },
     Unmap {
         at: u64,
@@ -114,6 +136,8 @@ fn plain() -> impl Strategy<Value = Op> {
             .prop_map(|((at, len), prot, shared, noreserve)| Op::Map {
                 at, len, prot, shared, noreserve
             }),
+        2 => (ranges(), 0..4u32, prop_oneof![3 => Just(0), 1 => 0..4u64])
+            .prop_map(|((at, len), prot, by)| Op::MapFile { at, len, prot, index: at + by }),
         2 => ranges().prop_map(|(at, len)| Op::Unmap { at, len }),
         4 => (ranges(), 0..4u32).prop_map(|((at, len), prot)| Op::Protect { at, len, prot }),
         2 => (ranges(), advice).prop_map(|((at, len), advice)| Op::Advise { at, len, advice }),
@@ -189,13 +213,33 @@ impl Model {
                     });
                 }
             }
+            Op::MapFile {
+                at,
+                len,
+                prot,
+                index,
+            } => {
+                for (n, place) in (0..).zip(self.range(at, len)) {
+                    *place = Some(Page {
+                        prot,
+                        locked: false,
+                        noreserve: false,
+                        account: prot & WRITE != 0,
+                        dontfork: false,
+                        nohuge: false,
+                        behind: Behind::File(index + n),
+                    });
+                }
+            }
             Op::Unmap { at, len } => self.range(at, len).fill(None),
             Op::Protect { at, len, prot } => {
                 for place in self.range(at, len) {
                     let Some(page) = place else { break };
-                    let free = page.noreserve || page.behind != Behind::Nothing;
+                    let free = page.noreserve || matches!(page.behind, Behind::Shared(..));
+                    // A promise for private pages of a file is kept for good.
+                    let keeps = page.account && matches!(page.behind, Behind::File(_));
                     if page.prot != prot {
-                        page.account = prot & WRITE != 0 && !free;
+                        page.account = keeps || prot & WRITE != 0 && !free;
                     }
                     page.prot = prot;
                 }
@@ -242,6 +286,7 @@ impl Model {
                 Some((start, len, first)) if *start + *len == at => {
                     let expected = match first.behind {
                         Behind::Shared(object, index) => Behind::Shared(object, index + *len),
+                        Behind::File(index) => Behind::File(index + *len),
                         Behind::Nothing => Behind::Nothing,
                     };
                     let alike = Page {
@@ -286,7 +331,7 @@ fn flags_of(page: Page) -> VmFlags {
         (page.dontfork, VmFlags::DONTCOPY),
         (page.nohuge, VmFlags::NOHUGEPAGE),
         (
-            page.behind != Behind::Nothing,
+            matches!(page.behind, Behind::Shared(..)),
             VmFlags::SHARED.with(VmFlags::MAYSHARE),
         ),
     ];
@@ -319,6 +364,21 @@ pub fn play(world: &World, op: Op) -> Result<()> {
             let kind = if shared { SHARED } else { PRIVATE };
             let flags = kind | FIXED | if noreserve { NORESERVE } else { 0 };
             world.request(at, len, prot, flags)?;
+        }
+        Op::MapFile {
+            at: page,
+            len,
+            prot,
+            index,
+        } => {
+            world.mmap_file(&MmapRequest {
+                addr: at(page),
+                len: len * PAGE,
+                prot,
+                flags: PRIVATE | FIXED,
+                file: Some(FILE),
+                pgoff: index,
+            })?;
         }
         Op::Unmap { at, len } => world.unmap(at, len)?,
         Op::Protect { at, len, prot } => {

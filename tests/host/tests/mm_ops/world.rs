@@ -24,6 +24,7 @@ use shadowmm_core::mm::VirtRange;
 use shadowmm_core::mm::VmFlags;
 use shadowmm_core::page::ZoneId;
 use shadowmm_core::phys::Pfn;
+use shadowmm_core::platform::Platform;
 use shadowmm_core::slab::ObjectAllocator;
 use shadowmm_host_tests::machine::backing;
 use shadowmm_host_tests::machine::builtin;
@@ -203,6 +204,8 @@ impl World {
             "something stays promised"
         );
         assert_eq!(self.mm.spaces().count(), 0);
+        let files = &*self.mm.platform.files.lock().unwrap();
+        assert!(files.is_empty(), "references are left: {files:?}");
         self.mm.slab().unwrap().validate().unwrap();
         check_counts(self.mm);
         self.mm.shut_down().unwrap();
@@ -237,6 +240,19 @@ impl World {
         let addr = self.space.mmap(&self.host, &request)?;
         self.check();
         Ok((addr.0 - BASE) / PAGE)
+    }
+
+    /// Maps with a reference to the file, which the caller has no more where that is done.
+    pub fn mmap_file(&self, request: &MmapRequest) -> Result<VirtAddr> {
+        let number = request.file.map(|file| file.number);
+        if let Some(file) = number {
+            self.mm.platform.get_file(file);
+        }
+        let done = self.space.mmap(&self.host, request);
+        if let (Some(file), Err(_)) = (number, done) {
+            self.mm.platform.put_file(file);
+        }
+        done
     }
 
     /// Private memory at a place.

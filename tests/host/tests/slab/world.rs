@@ -8,7 +8,9 @@ use shadowmm_core::boot::Mm;
 use shadowmm_core::boot::Store;
 use shadowmm_core::buddy::gfp;
 use shadowmm_core::buddy::FreeReport;
+use shadowmm_core::buddy::Migrate;
 use shadowmm_core::buddy::PageAllocator;
+use shadowmm_core::buddy::Shrinker;
 use shadowmm_core::mm::OomTask;
 use shadowmm_core::mm::VirtRange;
 use shadowmm_core::page::ZoneId;
@@ -70,6 +72,15 @@ pub struct Cpus {
     pub clock: AtomicU64,
     /// Whether all who ask have begun to end.
     pub exits: AtomicBool,
+    /// Who owns movable blocks, and who can give memory back.
+    pub owner: OnceLock<&'static dyn Migrate>,
+    pub shrinkers: Mutex<Vec<&'static dyn Shrinker>>,
+    /// Whether each node has a kswapd.
+    pub has_kswapd: AtomicBool,
+    /// Whether free pages are filled, from the boot on, and what was said of those that had
+    /// changed.
+    pub poisons: AtomicBool,
+    corrupt: Mutex<String>,
     on_ask: OnceLock<OnAsk>,
     on_free: OnceLock<OnFree>,
     on_oom: OnceLock<OnOom>,
@@ -168,8 +179,35 @@ impl Platform for Cpus {
         self.clock.load(Relaxed)
     }
 
+    fn owners(&self) -> Option<&dyn Migrate> {
+        self.owner.get().map(|owner| *owner as &dyn Migrate)
+    }
+
+    fn for_each_shrinker(&self, each: &mut dyn FnMut(&dyn Shrinker)) {
+        let shrinkers = self.shrinkers.lock().unwrap().clone();
+        shrinkers.into_iter().for_each(each);
+    }
+
+    fn has_kswapd(&self, _nid: NodeId) -> bool {
+        self.has_kswapd.load(Relaxed)
+    }
+
+    fn poisons_pages(&self) -> bool {
+        self.poisons.load(Relaxed)
+    }
+
+    fn page_report(&self, _pfn: Pfn, text: &dyn Fn(&mut dyn std::fmt::Write) -> std::fmt::Result) {
+        text(&mut *self.corrupt.lock().unwrap()).unwrap();
+    }
+
     fn is_exiting(&self) -> bool {
         self.exits.load(Relaxed)
+    }
+
+    fn save_stack(&self, entries: &mut [u64]) -> usize {
+        let stack = [0x51ab, 0x1000 + u64::from(CPU.get())];
+        let places = entries.iter_mut().zip(stack);
+        places.map(|(place, addr)| *place = addr).count()
     }
 
     fn warn_alloc(
@@ -240,11 +278,16 @@ pub const KERNEL: ObjRequest = ObjRequest::new(gfp::GFP_KERNEL);
 impl World {
     /// With so many MiB on each node.
     pub fn new(mib: &[usize]) -> Self {
+        Self::with(mib, &Config::default(), Cpus::default())
+    }
+
+    /// The same, booted as somebody wants it, on CPUs that are so.
+    pub fn with(mib: &[usize], config: &Config, cpus: Cpus) -> Self {
         run_on(0);
         let backing = backing(mib);
         let map = builtin(&backing);
         let store = Box::leak(Box::new(Store::new()));
-        let boot = Boot::detect(store, &map, &backing, &Config::default(), Cpus::default());
+        let boot = Boot::detect(store, &map, &backing, config, cpus);
         let boot = Box::leak(Box::new(boot.unwrap()));
         boot.run().unwrap();
         let mm = boot.mm().unwrap();
@@ -288,18 +331,28 @@ impl World {
         }
     }
 
-    /// No object is anybody's: the layer goes, and every page is where it was.
+    /// No object is anybody's: debugging finds nothing wrong, the layer goes, and every
+    /// page is where it was.
     #[track_caller]
     pub fn finish(&self) {
         self.validate();
         let slab = self.slab();
+        let mut next = slab.next(None);
+        while let Some(id) = next {
+            let mut told = String::new();
+            slab.validate_cache(id, &mut told).unwrap();
+            assert_eq!(told, "", "{}", self.report(id).name);
+            next = slab.next(Some(id));
+        }
         slab.shut_down().unwrap();
         self.check_all_back();
     }
 
-    /// All pages are free, in the blocks that they were in at first.
+    /// All pages are free, in the blocks that they were in at first, and nobody has written
+    /// to them meanwhile.
     #[track_caller]
     pub fn check_all_back(&self) {
+        assert_eq!(*self.mm.platform.corrupt.lock().unwrap(), "");
         if let Err(flaw) = self.mm.validate() {
             panic!("{flaw}");
         }

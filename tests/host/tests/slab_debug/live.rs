@@ -503,6 +503,84 @@ fn what_was_not_asked_for_keeps_its_poison() {
     machine.finish();
 }
 
+/// With checks and nothing else to tell them from others, an object's free pointer is looked at
+/// when the object comes back, where it lies behind it.
+#[test]
+fn a_free_pointer_behind_an_object_is_not_zeroed_with_it() {
+    let machine = Machine::new();
+    let checked = SlabFlags::CONSISTENCY_CHECKS | SlabFlags::TYPESAFE_BY_RCU;
+    let zero = ObjRequest {
+        gfp: KERNEL.gfp | gfp::__GFP_ZERO,
+        ..KERNEL
+    };
+    for size in [8, 61, 64, 4324] {
+        let cache = machine.create("behind", size, checked);
+        let object = machine.slab().alloc(cache, &zero).unwrap();
+        assert!((0..size).all(|at| machine.peek(object, at.into()) == 0));
+        machine.free(cache, object).unwrap();
+        machine.destroy(cache);
+    }
+    assert_eq!(machine.found(), []);
+    machine.finish();
+}
+
+/// With whatever is debugged but the consistency that checks would look at: what goes to the
+/// freelist twice is refused, and is there once.
+#[test]
+fn what_is_free_is_not_freed_without_checks_either() {
+    for flags in [
+        SlabFlags::RED_ZONE,
+        SlabFlags::POISON,
+        SlabFlags::STORE_USER,
+        SlabFlags::TRACE,
+    ] {
+        let machine = Machine::new();
+        let cache = machine.create("unchecked", 64, flags);
+        let objects: Vec<_> = (0..4).map(|_| machine.alloc(cache)).collect();
+        for &object in &objects[..3] {
+            machine.free(cache, object).unwrap();
+        }
+        for &object in &objects[..3] {
+            assert_eq!(machine.free(cache, object), Err(Error::ObjectFree));
+            assert_eq!(machine.slab().kfree(object, CALLER), Err(Error::ObjectFree));
+        }
+        // The running kernel sees the one that was freed last.
+        assert_eq!(machine.found(), [Finding::AlreadyFree; 2]);
+        machine.validate();
+        machine.free(cache, objects[3]).unwrap();
+        machine.destroy(cache);
+        machine.said();
+        machine.finish();
+    }
+}
+
+/// Where the free pointer's word and the red zone behind the object are partly the same bytes, the
+/// pointer lies elsewhere. Linux finds both of them damaged.
+#[test]
+fn a_free_pointer_at_the_end_of_an_object_is_not_in_the_red_zone() {
+    let machine = Machine::new();
+    for (size, offset) in [(14, 8), (9, 0), (12, 8), (16, 8), (100, 96)] {
+        let args = CacheArgs {
+            flags: SlabFlags::CONSISTENCY_CHECKS | SlabFlags::RED_ZONE | SlabFlags::TYPESAFE_BY_RCU,
+            freeptr_offset: Some(offset),
+            ..CacheArgs::new("at-the-end", size)
+        };
+        let cache = machine.slab().create(&args).unwrap();
+        let report = machine.slab().report(cache).unwrap();
+        let inside = offset + 8 <= size;
+        assert_eq!(report.geometry.free_pointer_is_outside(), !inside);
+        let objects: Vec<_> = (0..5).map(|_| machine.alloc(cache)).collect();
+        for object in objects {
+            machine.free(cache, object).unwrap();
+        }
+        let again = machine.alloc(cache);
+        machine.free(cache, again).unwrap();
+        machine.destroy(cache);
+    }
+    assert_eq!(machine.found(), []);
+    machine.finish();
+}
+
 /// Who asks for more keeps what he has where that can't be given up, and nothing else is lost.
 #[test]
 fn what_is_damaged_stays_when_more_is_asked_for() {

@@ -3,12 +3,20 @@
 //! An owner of movable blocks that knows what it has written into each, and a
 //! shrinker that keeps pages.
 
-use crate::typed::TypedWorld;
-use crate::world::*;
-use shadowmm_core::buddy::*;
+use shadowmm_core::buddy::Deferred;
+use shadowmm_core::buddy::MemMap;
+use shadowmm_core::buddy::Migrate;
+use shadowmm_core::buddy::MigrateMode;
+use shadowmm_core::buddy::Moved;
+use shadowmm_core::buddy::ShrinkControl;
+use shadowmm_core::buddy::Shrinker;
 use shadowmm_core::error::Result;
 use shadowmm_core::page::ZoneId;
-use shadowmm_core::phys::*;
+use shadowmm_core::phys::PageOrder;
+use shadowmm_core::phys::Pages;
+use shadowmm_core::phys::Pfn;
+use shadowmm_core::phys::Region;
+use shadowmm_core::phys::PAGE_SHIFT;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -40,20 +48,18 @@ fn memory_of(region: &Region<'_>, pfn: u64) -> *mut u64 {
 }
 
 impl Owner {
-    /// The owner of all movable blocks of a world with memory.
-    pub fn of(world: &'static World) -> &'static Self {
-        let owner: &'static Self = Box::leak(Box::new(Self {
-            region: &world.memory,
+    /// The owner of blocks of this memory, for a platform to know.
+    pub fn new(region: &'static Region<'static>) -> &'static Self {
+        Box::leak(Box::new(Self {
+            region,
             blocks: Mutex::default(),
             next_tag: AtomicU64::new(1),
             moves: AtomicU64::new(0),
-        }));
-        assert!(world.platform.owner.set(owner).is_ok());
-        owner
+        }))
     }
 
     /// Takes a block that was just allocated over, and writes into it.
-    pub fn adopt(&self, world: &TypedWorld, pfn: u64, order: u32) {
+    pub fn adopt(&self, map: &impl MemMap, pfn: u64, order: u32) {
         let tag = self.next_tag.fetch_add(1, Relaxed);
         for page in pfn..pfn + (1 << order) {
             // SAFETY: The block is the test's own, as the buddy says, and
@@ -68,7 +74,7 @@ impl Owner {
         };
         let mut blocks = self.blocks.lock().unwrap();
         assert!(blocks.insert(pfn, held).is_none(), "{pfn} given out twice");
-        world.page(pfn).set_movable(true);
+        map.page(Pfn(pfn)).unwrap().set_movable(true);
     }
 
     /// Lets one go that is not isolated, if there is one at or behind `from`.
@@ -79,6 +85,19 @@ impl Owner {
         self.check(pfn, held);
         blocks.remove(&pfn);
         Some((pfn, order))
+    }
+
+    /// The block that the page is in, and its order.
+    pub fn around(&self, pfn: u64) -> Option<(u64, u32)> {
+        let blocks = self.blocks.lock().unwrap();
+        let (&head, held) = blocks.range(..=pfn).next_back()?;
+        (pfn < head + (1 << held.order)).then_some((head, held.order))
+    }
+
+    /// The pages of all blocks.
+    pub fn pages(&self) -> u64 {
+        let blocks = self.blocks.lock().unwrap();
+        blocks.values().map(|held| 1 << held.order).sum()
     }
 
     /// From now on the block does not move.
@@ -93,12 +112,12 @@ impl Owner {
 
     /// Whether every block holds what was written into it, and is what the
     /// descriptors say.
-    pub fn check_all(&self, world: &TypedWorld) {
+    pub fn check_all(&self, map: &impl MemMap) {
         for (&pfn, held) in self.blocks.lock().unwrap().iter() {
             assert!(!held.isolated, "{pfn} was never put back");
             self.check(pfn, held);
-            let page = world.page(pfn);
-            assert!(page.is_allocated(order_of(held.order)));
+            let page = map.page(Pfn(pfn)).unwrap();
+            assert!(page.is_allocated(PageOrder::new(held.order).unwrap()));
             assert!(page.is_movable());
             assert_eq!(page.count(), 1);
         }
@@ -155,7 +174,7 @@ impl Migrate for Owner {
 
 /// A cache of pages that are given up when they are wanted.
 pub struct Cache {
-    world: &'static TypedWorld,
+    free: Box<dyn Fn(Pfn) + Send + Sync>,
     pages: Mutex<Vec<u64>>,
     deferred: Deferred,
     /// How often it was asked to scan, and for how many.
@@ -163,25 +182,36 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// One that is registered.
-    pub fn of(world: &'static TypedWorld) -> &'static Self {
-        let cache: &'static Self = Box::leak(Box::new(Self {
-            world,
+    /// One that gives pages back so, for a platform to know.
+    pub fn new(free: impl Fn(Pfn) + Send + Sync + 'static) -> &'static Self {
+        Box::leak(Box::new(Self {
+            free: Box::new(free),
             pages: Mutex::default(),
             deferred: Deferred::new(),
             asked: Mutex::default(),
-        }));
-        let mut shrinkers = world.world.platform.shrinkers.lock().unwrap();
-        shrinkers.push(cache);
-        cache
+        }))
     }
 
     pub fn add(&self, pfn: u64) {
         self.pages.lock().unwrap().push(pfn);
     }
 
+    /// Gives all of them back.
+    pub fn give_up(&self) {
+        let pages = std::mem::take(&mut *self.pages.lock().unwrap());
+        pages.into_iter().for_each(|pfn| (self.free)(Pfn(pfn)));
+    }
+
     pub fn len(&self) -> u64 {
         self.pages.lock().unwrap().len() as u64
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn has(&self, pfn: u64) -> bool {
+        self.pages.lock().unwrap().contains(&pfn)
     }
 }
 
@@ -201,7 +231,7 @@ impl Shrinker for Cache {
             let Some(pfn) = self.pages.lock().unwrap().pop() else {
                 break;
             };
-            self.world.buddy().free(Pfn(pfn), PageOrder::ZERO).unwrap();
+            (self.free)(Pfn(pfn));
             control.reclaimed += Pages(1);
             freed += 1;
         }
