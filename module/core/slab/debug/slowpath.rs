@@ -417,16 +417,10 @@ impl<'m, P: Platform> LockedNode<'_, '_, 'm, P> {
         let ids = CacheId::new(self.shape.id).zip(slab.page.slab_cache().and_then(CacheId::new));
         let freed = self.system.inspect(self.shape, |cache| {
             let ids = ids.ok_or(Error::NotAnObject)?;
-            let checks = cache.layout.has(SlabFlags::CONSISTENCY_CHECKS);
-            if view.freelist == object.get() && !checks {
+            if view.freelist == object.get() && !cache.layout.has(SlabFlags::CONSISTENCY_CHECKS) {
                 // What set_freepointer() stops at.
                 let (finding, what) = (Finding::AlreadyFree, "Object already free");
                 cache.object_err(Some(finding), &view, object.get(), what);
-                return Err(Error::ObjectFree);
-            }
-            let index = slab.index(self.shape, object.get());
-            if !checks && index.is_some_and(|index| slab.is_free(self.shape, index)) {
-                // The running kernel does not look, and its freelist is a circle then.
                 return Err(Error::ObjectFree);
             }
             let place = cache.free_object(&mut view, object.get(), ids, track)?;

@@ -524,36 +524,6 @@ fn a_free_pointer_behind_an_object_is_not_zeroed_with_it() {
     machine.finish();
 }
 
-/// With whatever is debugged but the consistency that checks would look at: what goes to the
-/// freelist twice is refused, and is there once.
-#[test]
-fn what_is_free_is_not_freed_without_checks_either() {
-    for flags in [
-        SlabFlags::RED_ZONE,
-        SlabFlags::POISON,
-        SlabFlags::STORE_USER,
-        SlabFlags::TRACE,
-    ] {
-        let machine = Machine::new();
-        let cache = machine.create("unchecked", 64, flags);
-        let objects: Vec<_> = (0..4).map(|_| machine.alloc(cache)).collect();
-        for &object in &objects[..3] {
-            machine.free(cache, object).unwrap();
-        }
-        for &object in &objects[..3] {
-            assert_eq!(machine.free(cache, object), Err(Error::ObjectFree));
-            assert_eq!(machine.slab().kfree(object, CALLER), Err(Error::ObjectFree));
-        }
-        // The running kernel sees the one that was freed last.
-        assert_eq!(machine.found(), [Finding::AlreadyFree; 2]);
-        machine.validate();
-        machine.free(cache, objects[3]).unwrap();
-        machine.destroy(cache);
-        machine.said();
-        machine.finish();
-    }
-}
-
 /// Where the free pointer's word and the red zone behind the object are partly the same bytes, the
 /// pointer lies elsewhere. Linux finds both of them damaged.
 #[test]
