@@ -345,7 +345,14 @@ impl Model {
                 if let Some(at) = at.checked_rem(self.held.len()) {
                     let Held { id, object, .. } = self.held[at];
                     let inside = ObjAddr::new(object.get() + by);
-                    if !self.held.iter().any(|held| held.object == inside) {
+                    // Debugged without checks, as in Linux, what is free goes to a freelist twice, if it is
+                    // not the first there (`suite-slab-debug` has that).
+                    let its = slab.cache_of(object).unwrap();
+                    let flags = world.report(its).geometry.flags;
+                    let looks =
+                        flags.has(SlabFlags::CONSISTENCY_CHECKS) || !flags.has(SlabFlags::DEBUG);
+                    let is_held = self.held.iter().any(|held| held.object == inside);
+                    if !is_held && (looks || by % 8 != 0) {
                         assert!(give(slab, id, inside).is_err());
                     }
                     if let Some(id) = id {
