@@ -15,12 +15,15 @@
 //! `tests/loom.rs`: a section that had begun has ended when it returns; one that
 //! begins meanwhile may still be there, as slow as it likes.
 
+use cells::New;
 use loom::sync::atomic::Ordering::Relaxed;
 use loom::sync::Arc;
 use loom::sync::Mutex;
 use loom::thread;
 use magazine::CpuSlab;
-use phys::New;
+
+#[path = "common/cells.rs"]
+mod cells;
 
 mod page {
     /// What magazines ask of the keys of pages.
@@ -37,54 +40,8 @@ mod page {
 }
 
 mod phys {
-    use loom::sync::atomic::AtomicU32;
-    use loom::sync::atomic::AtomicU64;
-
+    pub(crate) use crate::cells::cells;
     pub use shadowmm_core::phys::NodeId;
-
-    /// What cells are made of, made anew.
-    pub trait New {
-        fn new() -> Self;
-    }
-
-    impl New for AtomicU32 {
-        fn new() -> Self {
-            Self::new(0)
-        }
-    }
-
-    impl New for AtomicU64 {
-        fn new() -> Self {
-            Self::new(0)
-        }
-    }
-
-    impl<T: New, const N: usize> New for [T; N] {
-        fn new() -> Self {
-            std::array::from_fn(|_| T::new())
-        }
-    }
-
-    macro_rules! cells {
-        (
-            $(#[$meta:meta])*
-            $vis:vis struct $name:ident {
-                $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty,)*
-            }
-        ) => {
-            $(#[$meta])*
-            $vis struct $name {
-                $($(#[$field_meta])* $field_vis $field: $type,)*
-            }
-
-            impl super::phys::New for $name {
-                fn new() -> Self {
-                    Self { $($field: super::phys::New::new(),)* }
-                }
-            }
-        };
-    }
-    pub(crate) use cells;
 }
 
 #[allow(dead_code, reason = "core's text, of which a part is run")]

@@ -21,27 +21,34 @@ use loom::sync::atomic::Ordering::Relaxed;
 use loom::sync::Arc;
 use loom::thread;
 use shadowmm_core::slab::ObjAddr;
+use sleepers::Sleepers;
 use surroundings::AddressSpace;
 use surroundings::AddressSpaces;
 use surroundings::CacheOf;
 use surroundings::HostTable;
 use surroundings::Pages;
-use surroundings::Sleepers;
 use surroundings::Without;
 use surroundings::World;
 use surroundings::REQUEST;
 use surroundings::WITHOUT;
 
+#[path = "common/cells.rs"]
+mod cells;
+#[path = "common/sleepers.rs"]
+mod sleepers;
+
 /// What core's text finds around it.
 mod surroundings {
     pub use super::lock::WriteLock;
     use super::shared::ShmCells;
+    pub(crate) use crate::cells::cells;
+    use crate::cells::New;
+    use crate::sleepers::Sleepers;
     use loom::cell::UnsafeCell;
     use loom::sync::atomic::AtomicU32;
     use loom::sync::atomic::AtomicU64;
     use loom::sync::atomic::Ordering;
     use loom::sync::atomic::Ordering::Relaxed;
-    use loom::sync::Condvar;
     use loom::sync::Mutex;
     pub use shadowmm_core::error::Error;
     pub use shadowmm_core::error::Result;
@@ -78,28 +85,11 @@ mod surroundings {
         WITHOUT.get() == Without::UnlessZero
     }
 
-    pub trait Platform {
-        fn wait_while(&self, word: &AtomicU32, wait: &mut dyn FnMut() -> bool);
-        fn wake(&self, word: &AtomicU32);
+    pub trait Platform: crate::sleepers::Platform {
         fn relax(&self);
     }
 
-    /// As in `tests/mm_lock.rs`.
-    pub struct Sleepers(Mutex<()>, Condvar);
-
     impl Platform for Sleepers {
-        fn wait_while(&self, _: &AtomicU32, wait: &mut dyn FnMut() -> bool) {
-            let mut sleeping = self.0.lock().unwrap();
-            while wait() {
-                sleeping = self.1.wait(sleeping).unwrap();
-            }
-        }
-
-        fn wake(&self, _: &AtomicU32) {
-            let _sleeping = self.0.lock().unwrap();
-            self.1.notify_all();
-        }
-
         fn relax(&self) {
             loom::thread::yield_now();
         }
@@ -107,44 +97,6 @@ mod surroundings {
 
     pub trait HostTable {}
     impl HostTable for () {}
-
-    /// What cells are made of, made anew.
-    pub trait New {
-        fn new() -> Self;
-    }
-
-    impl New for AtomicU32 {
-        fn new() -> Self {
-            Self::new(0)
-        }
-    }
-
-    impl New for AtomicU64 {
-        fn new() -> Self {
-            Self::new(0)
-        }
-    }
-
-    macro_rules! cells {
-        (
-            $(#[$meta:meta])*
-            $vis:vis struct $name:ident {
-                $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty,)*
-            }
-        ) => {
-            $(#[$meta])*
-            $vis struct $name {
-                $($(#[$field_meta])* $field_vis $field: $type,)*
-            }
-
-            impl New for $name {
-                fn new() -> Self {
-                    Self { $($field: New::new(),)* }
-                }
-            }
-        };
-    }
-    pub(crate) use cells;
 
     cells! {
         pub struct MmCells {
@@ -216,7 +168,7 @@ mod surroundings {
     impl World<Sleepers> {
         pub fn new() -> Self {
             Self {
-                platform: Sleepers(Mutex::new(()), Condvar::new()),
+                platform: Sleepers::new(),
                 table: SpacesTable {
                     lock: AtomicU32::new(0),
                     first: AtomicU64::new(0),
