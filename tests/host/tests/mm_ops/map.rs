@@ -118,16 +118,6 @@ fn errors_come_in_linux_order() {
     world.finish();
 }
 
-/// A file that all may be done with.
-const FILE: MmapFile = MmapFile {
-    number: 77,
-    is_readable: true,
-    is_writable: true,
-    is_append_only: false,
-    is_noexec: false,
-    kind: FileKind::Pages,
-};
-
 /// Why a page of a file is refused.
 fn file_errno(world: &World, file: MmapFile, prot: u32, flags: u32) -> Option<Errno> {
     let request = MmapRequest {

@@ -11,9 +11,7 @@ use super::world::*;
 use proptest::prelude::*;
 use shadowmm_core::error::Result;
 use shadowmm_core::mm::Advice;
-use shadowmm_core::mm::FileKind;
 use shadowmm_core::mm::MmConfig;
-use shadowmm_core::mm::MmapFile;
 use shadowmm_core::mm::MmapRequest;
 use shadowmm_core::mm::TreeKind;
 use shadowmm_core::mm::VirtRange;
@@ -32,16 +30,6 @@ enum Behind {
     /// A page of the file.
     File(u64),
 }
-
-/// The file that is mapped: all may be done with it.
-const FILE: MmapFile = MmapFile {
-    number: 77,
-    is_readable: true,
-    is_writable: true,
-    is_append_only: false,
-    is_noexec: false,
-    kind: FileKind::Pages,
-};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Page {

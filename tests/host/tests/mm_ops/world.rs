@@ -15,8 +15,10 @@ use shadowmm_core::error::Error;
 use shadowmm_core::error::Result;
 use shadowmm_core::mm::AddressSpace;
 use shadowmm_core::mm::Advice;
+use shadowmm_core::mm::FileKind;
 use shadowmm_core::mm::HostTable;
 use shadowmm_core::mm::MmConfig;
+use shadowmm_core::mm::MmapFile;
 use shadowmm_core::mm::MmapRequest;
 use shadowmm_core::mm::MremapRequest;
 use shadowmm_core::mm::VirtAddr;
@@ -32,6 +34,16 @@ use shadowmm_host_tests::machine::pages_of;
 use shadowmm_host_tests::HostPlatform;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+
+/// A file that all may be done with.
+pub const FILE: MmapFile = MmapFile {
+    number: 77,
+    is_readable: true,
+    is_writable: true,
+    is_append_only: false,
+    is_noexec: false,
+    kind: FileKind::Pages,
+};
 
 pub type TestMm = Mm<'static, HostPlatform>;
 pub type Space = AddressSpace<'static, 'static, HostPlatform>;
