@@ -213,13 +213,9 @@ impl OpenFile {
         }
         let pages = Pages(request.pages);
         let (at, nid) = match request.op {
-            uapi::SHADOWMM_CONTIG_ALLOC => {
-                check_admin()?;
-                (None, request.nid)
-            }
+            uapi::SHADOWMM_CONTIG_ALLOC => (None, request.nid),
             uapi::SHADOWMM_CONTIG_RANGE => {
                 check_unused(0, request.nid)?;
-                check_admin()?;
                 (Some(Pfn(request.pfn)), -1)
             }
             uapi::SHADOWMM_CONTIG_FREE => {
@@ -228,6 +224,7 @@ impl OpenFile {
             }
             _ => return Err(Error::BadKind),
         };
+        check_admin()?;
         let wanted = records::wanted(request.gfp, 0, nid)?;
         let (order, count) = if wanted.gfp().has(gfp::__GFP_COMP) {
             let order = pages.order_up().filter(|order| order.pages() == pages);
