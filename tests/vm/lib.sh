@@ -80,8 +80,12 @@ settled() {
     buddyinfo
 }
 
-# settled_as BLOCKS: that is so; `soon`, for what daemons have begun, and grace periods, are over then.
+# settles NAME BLOCKS: the free blocks come to be these, for what daemons have begun, and grace periods, are over soon.
 settled_as() { [[ $(settled) == "$1" ]]; }
+settles() {
+    soon settled_as "$2"
+    same "$1" "$2" "$(settled)"
+}
 
 # sound: all invariants of the shadow hold.
 sound() { shadowmm validate | grep 'All invariants hold'; }
