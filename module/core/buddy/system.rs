@@ -185,9 +185,17 @@ where
         kept
     }
 
-    /// Why this page can't be freed at the order asked for.
+    /// Why this page can't be freed at the order asked for. Who has the block that it lies in may
+    /// split, merge or free it meanwhile: that it lies in none is so if it is time after time.
     #[cold]
     fn free_refusal(&self, pfn: Pfn, page: &PageDescriptor) -> Error {
+        const LOOKS: usize = 16;
+        let mut refusals = (0..LOOKS).map(|_| self.free_refusal_now(pfn, page));
+        let known = refusals.find(|&refusal| refusal != Error::Corrupt);
+        known.unwrap_or(Error::Corrupt)
+    }
+
+    fn free_refusal_now(&self, pfn: Pfn, page: &PageDescriptor) -> Error {
         match page.state() {
             PageState::Hole => Error::ForeignPfn,
             PageState::Reserved => Error::PageReserved,
