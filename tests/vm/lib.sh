@@ -80,11 +80,14 @@ settled() {
     buddyinfo
 }
 
-# settles NAME BLOCKS: the free blocks come to be these, for what daemons have begun, and grace periods, are over soon.
-settled_as() { [[ $(settled) == "$1" ]]; }
-settles() {
-    soon settled_as "$2"
-    same "$1" "$2" "$(settled)"
+# comes_to NAME EXPECTED COMMAND...: what the command says comes to be this text, for what daemons have begun, and grace
+# periods, are over soon.
+comes_to() {
+    local name=$1 expected=$2 said
+    shift 2
+    said_so() { said=$("$@") && [[ $said == "$expected" ]]; }
+    soon said_so "$@"
+    same "$name" "$expected" "$said"
 }
 
 # sound: all invariants of the shadow hold.
