@@ -14,6 +14,8 @@
 //! mm/address_space.rs, mm/shared.rs
 //!                           tests/users.rs
 //! quota.rs                  tests/told.rs
+//! buddy/migrate.rs, buddy/list.rs, ../kernel/movable.rs
+//!                           tests/moves.rs
 //! ```
 //!
 //! Of some a model has the text several times: `whole`, as it is, and with one step
@@ -37,6 +39,9 @@ const KCOMPACTD: &str = "../../module/core/buddy/compaction/kcompactd.rs";
 const SPACE: &str = "../../module/core/mm/address_space.rs";
 const SHARED: &str = "../../module/core/mm/shared.rs";
 const QUOTA: &str = "../../module/core/quota.rs";
+const MIGRATE: &str = "../../module/core/buddy/migrate.rs";
+const LIST: &str = "../../module/core/buddy/list.rs";
+const MOVABLE: &str = "../../module/kernel/movable.rs";
 
 /// What stands in the text, and what is to stand there.
 type Change = (&'static str, &'static str);
@@ -577,6 +582,59 @@ fn quota() -> String {
     step(&text, "self.0.swap(now, AcqRel)", "tell(&self.0, now)")
 }
 
+/// How blocks move: what compaction does with them.
+fn migrate() -> String {
+    let text = with_surroundings(MIGRATE);
+    let steps = part(
+        &text,
+        "use super",
+        "    /// Moves the movable block at `pfn` to where a request",
+    );
+    let out = part(
+        &text,
+        "    /// Makes a free block that is on no list",
+        "\n/// Blocks are moved to wherever",
+    );
+    let pages = format!("{}\n}}\n", part(&text, "fn pages_of", "\n}"));
+    let text = [steps, out, &pages].concat();
+    let tells = "            if let Some(owners) = self.platform.owners() {
+                owners.putback(pfn, order);
+            }
+";
+    let clears = "            page.clear_isolated();\n";
+    let both = [clears, tells].concat();
+    let clear_last =
+        "            if tells_first() {\n                page.clear_isolated();\n            }\n";
+    let clear_first = clear_last.replace("tells", "!tells");
+    let text = step(&text, &both, &[&clear_first, tells, clear_last].concat());
+    text.replace("page.is_sole()", "is_sole(page)")
+}
+
+/// What its owner does with them meanwhile.
+fn movable() -> String {
+    let text = with_surroundings(MOVABLE);
+    let lines = text.lines().filter(|line| {
+        let is_kernels =
+            line.starts_with("use kernel::") || line.starts_with("use shadowmm_core::");
+        !is_kernels && !line.trim().starts_with("#[pin")
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let blocks = part(&text, "use super", "    /// No blocks.");
+    let text =
+        blocks.to_owned() + part(&text, "    /// Enters a block", "impl Shrinker for Handles");
+    let text = step(
+        &text,
+        "known.order == order && !known.isolated =>",
+        "known.order == order && !refuses(known.isolated) =>",
+    );
+    let waits = "if !known.isolated {\n                break;";
+    step(
+        &text,
+        waits,
+        "if !waits(known.isolated) {\n                break;",
+    )
+}
+
 fn main() {
     magazine();
     lock();
@@ -589,4 +647,7 @@ fn main() {
     write("space.rs", &space());
     write("shared.rs", &shared());
     write("quota.rs", &quota());
+    write("migrate.rs", &migrate());
+    write("list.rs", &with_surroundings(LIST));
+    write("movable.rs", &movable());
 }

@@ -17,4 +17,5 @@
 //! tests/daemons.rs   what the threads of nodes are asked and how they are woken, likewise
 //! tests/users.rs     who uses address spaces and shared objects, likewise
 //! tests/told.rs      what users are told of pages and VMAs, likewise
+//! tests/moves.rs     blocks that move, and their owners, likewise
 //! ```
