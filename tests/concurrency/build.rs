@@ -16,6 +16,8 @@
 //! quota.rs                  tests/told.rs
 //! buddy/migrate.rs, buddy/list.rs, ../kernel/movable.rs
 //!                           tests/moves.rs
+//! mm/anon_region.rs, mm/merge.rs, mm/vma.rs, with mm/lock.rs
+//!                           tests/anon.rs
 //! ```
 //!
 //! Of some a model has the text several times: `whole`, as it is, and with one step
@@ -40,6 +42,9 @@ const SPACE: &str = "../../module/core/mm/address_space.rs";
 const SHARED: &str = "../../module/core/mm/shared.rs";
 const QUOTA: &str = "../../module/core/quota.rs";
 const MIGRATE: &str = "../../module/core/buddy/migrate.rs";
+const ANON: &str = "../../module/core/mm/anon_region.rs";
+const MERGE: &str = "../../module/core/mm/merge.rs";
+const VMA: &str = "../../module/core/mm/vma.rs";
 const LIST: &str = "../../module/core/buddy/list.rs";
 const MOVABLE: &str = "../../module/kernel/movable.rs";
 
@@ -635,6 +640,49 @@ fn movable() -> String {
     )
 }
 
+/// How a VMA gets its anonymous region.
+fn anon() -> String {
+    let text = with_surroundings(ANON);
+    let text = step(
+        &text,
+        "match self.vma_lock_only {",
+        "match locks(self.vma_lock_only) {",
+    );
+    let exchange = "vma.anon.compare_exchange(0, region, Release, Relaxed)";
+    let text = step(&text, exchange, "join(&vma.anon, region)");
+    let chains = "old.chains.load(Relaxed) == 1";
+    step(&text, chains, "see(old.chains.load(Relaxed)) == 1")
+}
+
+/// What a VMA at hand says of itself.
+fn vma() -> String {
+    let text = with_surroundings(VMA);
+    let vma = part(&text, "/// A VMA (`struct", "/// What a VMA is, as");
+    let cells = part(&text, "impl<'m> Vma<'m> {", "    /// As it is now.");
+    let range = part(
+        &text,
+        "    /// Its first address",
+        "    /// From its first address",
+    );
+    let of_it = part(&text, "    /// `vm_flags`.", "    /// Whether anything may");
+    let flags = part(
+        &text,
+        "    /// Has these flags",
+        "    /// There may be guards",
+    );
+    let set = part(
+        &text,
+        "    /// Goes from `start`",
+        "    /// Belongs to none",
+    );
+    let mm = part(
+        &text,
+        "    /// Is in the address space",
+        "/// What a new VMA",
+    );
+    [&atomics(&text), vma, cells, range, of_it, flags, set, mm].concat()
+}
+
 fn main() {
     magazine();
     lock();
@@ -650,4 +698,7 @@ fn main() {
     write("migrate.rs", &migrate());
     write("list.rs", &with_surroundings(LIST));
     write("movable.rs", &movable());
+    write("anon.rs", &anon());
+    write("merge.rs", &with_surroundings(MERGE));
+    write("vma.rs", &vma());
 }

@@ -18,4 +18,5 @@
 //! tests/users.rs     who uses address spaces and shared objects, likewise
 //! tests/told.rs      what users are told of pages and VMAs, likewise
 //! tests/moves.rs     blocks that move, and their owners, likewise
+//! tests/anon.rs      anonymous regions beside VMAs that become one, likewise
 //! ```
