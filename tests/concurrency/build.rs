@@ -18,6 +18,10 @@
 //!                           tests/moves.rs
 //! mm/anon_region.rs, mm/merge.rs, mm/vma.rs, with mm/lock.rs
 //!                           tests/anon.rs
+//! phys/cells.rs, mm/mapcount.rs, mm/rlimit.rs
+//!                           tests/words.rs
+//! buddy/pcp.rs, buddy/pageset.rs, ../kernel/trace.rs
+//!                           tests/listeners.rs
 //! ```
 //!
 //! Of some a model has the text several times: `whole`, as it is, and with one step
@@ -44,6 +48,12 @@ const QUOTA: &str = "../../module/core/quota.rs";
 const MIGRATE: &str = "../../module/core/buddy/migrate.rs";
 const ANON: &str = "../../module/core/mm/anon_region.rs";
 const MERGE: &str = "../../module/core/mm/merge.rs";
+const CELLS: &str = "../../module/core/phys/cells.rs";
+const MAPCOUNT: &str = "../../module/core/mm/mapcount.rs";
+const RLIMIT: &str = "../../module/core/mm/rlimit.rs";
+const PCP: &str = "../../module/core/buddy/pcp.rs";
+const PAGESET: &str = "../../module/core/buddy/pageset.rs";
+const TRACE: &str = "../../module/kernel/trace.rs";
 const VMA: &str = "../../module/core/mm/vma.rs";
 const LIST: &str = "../../module/core/buddy/list.rs";
 const MOVABLE: &str = "../../module/kernel/movable.rs";
@@ -454,6 +464,9 @@ fn step(text: &str, old: &str, new: &str) -> String {
     text.replace(old, new)
 }
 
+/// What a text begins with that has nothing of its own before.
+const AROUND: &str = "use super::surroundings::*;\n";
+
 const BUDDY: &str = "impl<P, M, Z> BuddySystem<'_, P, M, Z>
 where
     P: Platform,
@@ -683,6 +696,102 @@ fn vma() -> String {
     [&atomics(&text), vma, cells, range, of_it, flags, set, mm].concat()
 }
 
+/// The same with orderings that a model may leave out.
+fn with_orderings(text: &str) -> String {
+    text.replace(", Release)", ", release())")
+        .replace("(Acquire)", "(acquire())")
+}
+
+/// Places for references.
+fn slots() -> String {
+    let text = with_surroundings(CELLS);
+    let slots = part(
+        &text,
+        "/// References of neither",
+        "impl<T: Cells> Default for CellsSlot",
+    );
+    with_orderings(&(atomics(&text) + slots))
+}
+
+/// How many entries map a page of a block.
+fn mapcount() -> String {
+    let text = with_surroundings(MAPCOUNT);
+    let spaces = "impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {\n";
+    let counts = part(&text, "    /// An entry of all of a block becomes", "\n}");
+    let text = [&atomics(&text), spaces, counts, "\n}\n"].concat();
+    with_orderings(&text)
+}
+
+/// A limit of a process's, or an address space's own.
+fn rlimit() -> String {
+    let text = with_surroundings(RLIMIT);
+    let which = part(&text, "/// One of them.", "    /// Gives the address space");
+    let set = part(
+        &text,
+        "    /// Gives the address space",
+        "    /// The limit is its process's",
+    );
+    let limit = part(
+        &text,
+        "    /// A limit as it is now",
+        "    /// What `RLIMIT_DATA`",
+    );
+    let get = part(&text, "    fn limit_or(", "    fn limit_pages(");
+    let shift = part(&text, "const OWN_SHIFT", "\n");
+    let text = [&atomics(&text), shift, "\n", which, set, limit, get, "}\n"].concat();
+    with_orderings(&text)
+}
+
+/// How the short ways are closed where somebody listens.
+fn close() -> String {
+    let text = with_surroundings(PCP);
+    let close = part(
+        &text,
+        "    /// Closes the short ways of a pageset, or",
+        "    /// Notes whether a zone",
+    );
+    let close = step(close, "    fn close_if_told", "    pub fn close_if_told");
+    let text = [AROUND, BUDDY, &close, "}\n"].concat();
+    let again = "self.platform.wants_pages() == told";
+    step(&text, again, &["looks_once() || ", again].concat())
+}
+
+/// The gate that closes them.
+fn gate() -> String {
+    let text = with_surroundings(PAGESET);
+    let told = part(
+        &text,
+        "/// Somebody wants to be told",
+        "/// kswapd is at work",
+    );
+    let set = part(
+        &text,
+        "    /// Closes the gate for somebody who",
+        "    /// The magazines.",
+    );
+    let text = [AROUND, told, "impl Pageset {\n", set, "}\n"].concat();
+    text.replace("\nconst TOLD", "\npub const TOLD")
+}
+
+/// Who counts the listeners.
+fn listeners() -> String {
+    let text = with_surroundings(TRACE);
+    let text = part(
+        &text,
+        "/// Whether somebody listens to one of them.",
+        "/// How many of the tracepoints for objects",
+    );
+    let text = text
+        .replace("#[no_mangle]\n", "")
+        .replace("pub(crate) fn", "pub fn")
+        .replace("extern \"C\" fn", "pub extern \"C\" fn");
+    // As in `lock`: what these accesses have that loom's have not.
+    let fenced =
+        |text: &str, access| step(text, access, &format!("{access}\n    listeners_fence();"));
+    let text = fenced(&text, "LISTENERS.fetch_add(1, SeqCst);");
+    [AROUND, &fenced(&text, "LISTENERS.fetch_sub(1, SeqCst);")].concat()
+}
+
 fn main() {
     magazine();
     lock();
@@ -701,4 +810,10 @@ fn main() {
     write("anon.rs", &anon());
     write("merge.rs", &with_surroundings(MERGE));
     write("vma.rs", &vma());
+    write("slots.rs", &slots());
+    write("mapcount.rs", &mapcount());
+    write("rlimit.rs", &rlimit());
+    write("close.rs", &close());
+    write("gate.rs", &gate());
+    write("listeners.rs", &listeners());
 }

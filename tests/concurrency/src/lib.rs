@@ -18,5 +18,7 @@
 //! tests/users.rs     who uses address spaces and shared objects, likewise
 //! tests/told.rs      what users are told of pages and VMAs, likewise
 //! tests/moves.rs     blocks that move, and their owners, likewise
+//! tests/words.rs     words of which one tells that another holds, likewise
+//! tests/listeners.rs short ways that are closed while somebody listens, likewise
 //! tests/anon.rs      anonymous regions beside VMAs that become one, likewise
 //! ```
