@@ -11,6 +11,7 @@
 //! tests/slab      its slab layer, as the checker schedules it
 //! tests/trees     its VMA trees, as the checker schedules them
 //! tests/faults    its faults, beside one another and beside what takes pages and tables away
+//! tests/compaction its compaction, beside owners, others and who validates
 //! tests/magazine.rs  the slab layer's magazines, with all of a memory model's freedom
 //! tests/mm_lock.rs   the locks of address spaces and VMAs, likewise
 //! tests/seqcount.rs  what readers of trees without a lock look at, likewise
