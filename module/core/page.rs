@@ -480,6 +480,18 @@ impl PageDescriptor {
         self.bits.fetch_or(HELD, Relaxed);
     }
 
+    /// Both for those who have no lock on it, in one load: whether the allocated block
+    /// belongs to an open file, and whether it could be moved. A block that is about to
+    /// take another's place is both, and neither again if that stays where it is.
+    pub fn is_held_and_movable(&self) -> (bool, bool) {
+        let bits = self.bits.load(Relaxed);
+        let is_block = PageState::from_bits(bits) == PageState::Allocated;
+        (
+            is_block && bits & HELD != 0,
+            is_block && bits & MOVABLE != 0,
+        )
+    }
+
     /// Whether the allocated block that starts here is about to be moved: its
     /// owner has been asked, and it is neither freed nor shared until that is
     /// over (`PageMovableOpsIsolated`).
@@ -518,6 +530,19 @@ impl PageDescriptor {
     #[inline]
     pub fn count(&self) -> u32 {
         self.count.load(Relaxed)
+    }
+
+    /// The same for whoever relies on what those have done who had a reference before.
+    #[inline]
+    pub(crate) fn count_acquire(&self) -> u32 {
+        self.count.load(Acquire)
+    }
+
+    /// Whether there is one reference: whoever has it is the only one who could make
+    /// another. What the others have done is seen from here on.
+    #[inline]
+    pub(crate) fn is_sole(&self) -> bool {
+        self.count_acquire() == 1
     }
 
     /// Sets the references (`set_page_count`).

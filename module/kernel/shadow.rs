@@ -713,11 +713,12 @@ impl Shadow {
         self.with_mm(|mm| {
             let page = mm.sparse.page(pfn).ok_or(Error::ForeignPfn)?;
             mm.allocator().check_free(pfn, page.order())?;
-            if !page.is_held() {
-                return Err(Error::NotShareable);
+            // A block that compaction is about to fill becomes both, or neither again.
+            match page.is_held_and_movable() {
+                (true, false) => mm.allocator().get(pfn)?,
+                (true, true) => return Err(Error::MayMove),
+                (false, _) => return Err(Error::NotShareable),
             }
-            check_stays(mm, pfn)?;
-            mm.allocator().get(pfn)?;
             Ok((page.order(), page.count()))
         })
     }

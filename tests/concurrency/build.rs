@@ -14,6 +14,14 @@
 //! mm/address_space.rs, mm/shared.rs
 //!                           tests/users.rs
 //! quota.rs                  tests/told.rs
+//! buddy/migrate.rs, buddy/list.rs, ../kernel/movable.rs
+//!                           tests/moves.rs
+//! mm/anon_region.rs, mm/merge.rs, mm/vma.rs, with mm/lock.rs
+//!                           tests/anon.rs
+//! phys/cells.rs, mm/mapcount.rs, mm/rlimit.rs
+//!                           tests/words.rs
+//! buddy/pcp.rs, buddy/pageset.rs, ../kernel/trace.rs
+//!                           tests/listeners.rs
 //! ```
 //!
 //! Of some a model has the text several times: `whole`, as it is, and with one step
@@ -37,6 +45,18 @@ const KCOMPACTD: &str = "../../module/core/buddy/compaction/kcompactd.rs";
 const SPACE: &str = "../../module/core/mm/address_space.rs";
 const SHARED: &str = "../../module/core/mm/shared.rs";
 const QUOTA: &str = "../../module/core/quota.rs";
+const MIGRATE: &str = "../../module/core/buddy/migrate.rs";
+const ANON: &str = "../../module/core/mm/anon_region.rs";
+const MERGE: &str = "../../module/core/mm/merge.rs";
+const CELLS: &str = "../../module/core/phys/cells.rs";
+const MAPCOUNT: &str = "../../module/core/mm/mapcount.rs";
+const RLIMIT: &str = "../../module/core/mm/rlimit.rs";
+const PCP: &str = "../../module/core/buddy/pcp.rs";
+const PAGESET: &str = "../../module/core/buddy/pageset.rs";
+const TRACE: &str = "../../module/kernel/trace.rs";
+const VMA: &str = "../../module/core/mm/vma.rs";
+const LIST: &str = "../../module/core/buddy/list.rs";
+const MOVABLE: &str = "../../module/kernel/movable.rs";
 
 /// What stands in the text, and what is to stand there.
 type Change = (&'static str, &'static str);
@@ -444,6 +464,9 @@ fn step(text: &str, old: &str, new: &str) -> String {
     text.replace(old, new)
 }
 
+/// What a text begins with that has nothing of its own before.
+const AROUND: &str = "use super::surroundings::*;\n";
+
 const BUDDY: &str = "impl<P, M, Z> BuddySystem<'_, P, M, Z>
 where
     P: Platform,
@@ -577,6 +600,198 @@ fn quota() -> String {
     step(&text, "self.0.swap(now, AcqRel)", "tell(&self.0, now)")
 }
 
+/// How blocks move: what compaction does with them.
+fn migrate() -> String {
+    let text = with_surroundings(MIGRATE);
+    let steps = part(
+        &text,
+        "use super",
+        "    /// Moves the movable block at `pfn` to where a request",
+    );
+    let out = part(
+        &text,
+        "    /// Makes a free block that is on no list",
+        "\n/// Blocks are moved to wherever",
+    );
+    let pages = format!("{}\n}}\n", part(&text, "fn pages_of", "\n}"));
+    let text = [steps, out, &pages].concat();
+    let tells = "            if let Some(owners) = self.platform.owners() {
+                owners.putback(pfn, order);
+            }
+";
+    let clears = "            page.clear_isolated();\n";
+    let both = [clears, tells].concat();
+    let clear_last =
+        "            if tells_first() {\n                page.clear_isolated();\n            }\n";
+    let clear_first = clear_last.replace("tells", "!tells");
+    let text = step(&text, &both, &[&clear_first, tells, clear_last].concat());
+    text.replace("page.is_sole()", "is_sole(page)")
+}
+
+/// What its owner does with them meanwhile.
+fn movable() -> String {
+    let text = with_surroundings(MOVABLE);
+    let lines = text.lines().filter(|line| {
+        let is_kernels =
+            line.starts_with("use kernel::") || line.starts_with("use shadowmm_core::");
+        !is_kernels && !line.trim().starts_with("#[pin")
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let blocks = part(&text, "use super", "    /// No blocks.");
+    let text =
+        blocks.to_owned() + part(&text, "    /// Enters a block", "impl Shrinker for Handles");
+    let text = step(
+        &text,
+        "known.order == order && !known.isolated =>",
+        "known.order == order && !refuses(known.isolated) =>",
+    );
+    let waits = "if !known.isolated {\n                break;";
+    step(
+        &text,
+        waits,
+        "if !waits(known.isolated) {\n                break;",
+    )
+}
+
+/// How a VMA gets its anonymous region.
+fn anon() -> String {
+    let text = with_surroundings(ANON);
+    let text = step(
+        &text,
+        "match self.vma_lock_only {",
+        "match locks(self.vma_lock_only) {",
+    );
+    let exchange = "vma.anon.compare_exchange(0, region, Release, Relaxed)";
+    let text = step(&text, exchange, "join(&vma.anon, region)");
+    let chains = "old.chains.load(Relaxed) == 1";
+    step(&text, chains, "see(old.chains.load(Relaxed)) == 1")
+}
+
+/// What a VMA at hand says of itself.
+fn vma() -> String {
+    let text = with_surroundings(VMA);
+    let vma = part(&text, "/// A VMA (`struct", "/// What a VMA is, as");
+    let cells = part(&text, "impl<'m> Vma<'m> {", "    /// As it is now.");
+    let range = part(
+        &text,
+        "    /// Its first address",
+        "    /// From its first address",
+    );
+    let of_it = part(&text, "    /// `vm_flags`.", "    /// Whether anything may");
+    let flags = part(
+        &text,
+        "    /// Has these flags",
+        "    /// There may be guards",
+    );
+    let set = part(
+        &text,
+        "    /// Goes from `start`",
+        "    /// Belongs to none",
+    );
+    let mm = part(
+        &text,
+        "    /// Is in the address space",
+        "/// What a new VMA",
+    );
+    [&atomics(&text), vma, cells, range, of_it, flags, set, mm].concat()
+}
+
+/// The same with orderings that a model may leave out.
+fn with_orderings(text: &str) -> String {
+    text.replace(", Release)", ", release())")
+        .replace("(Acquire)", "(acquire())")
+}
+
+/// Places for references.
+fn slots() -> String {
+    let text = with_surroundings(CELLS);
+    let slots = part(
+        &text,
+        "/// References of neither",
+        "impl<T: Cells> Default for CellsSlot",
+    );
+    with_orderings(&(atomics(&text) + slots))
+}
+
+/// How many entries map a page of a block.
+fn mapcount() -> String {
+    let text = with_surroundings(MAPCOUNT);
+    let spaces = "impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {\n";
+    let counts = part(&text, "    /// An entry of all of a block becomes", "\n}");
+    let text = [&atomics(&text), spaces, counts, "\n}\n"].concat();
+    with_orderings(&text)
+}
+
+/// A limit of a process's, or an address space's own.
+fn rlimit() -> String {
+    let text = with_surroundings(RLIMIT);
+    let which = part(&text, "/// One of them.", "    /// Gives the address space");
+    let set = part(
+        &text,
+        "    /// Gives the address space",
+        "    /// The limit is its process's",
+    );
+    let limit = part(
+        &text,
+        "    /// A limit as it is now",
+        "    /// What `RLIMIT_DATA`",
+    );
+    let get = part(&text, "    fn limit_or(", "    fn limit_pages(");
+    let shift = part(&text, "const OWN_SHIFT", "\n");
+    let text = [&atomics(&text), shift, "\n", which, set, limit, get, "}\n"].concat();
+    with_orderings(&text)
+}
+
+/// How the short ways are closed where somebody listens.
+fn close() -> String {
+    let text = with_surroundings(PCP);
+    let close = part(
+        &text,
+        "    /// Closes the short ways of a pageset, or",
+        "    /// Notes whether a zone",
+    );
+    let close = step(close, "    fn close_if_told", "    pub fn close_if_told");
+    let text = [AROUND, BUDDY, &close, "}\n"].concat();
+    let again = "self.platform.wants_pages() == told";
+    step(&text, again, &["looks_once() || ", again].concat())
+}
+
+/// The gate that closes them.
+fn gate() -> String {
+    let text = with_surroundings(PAGESET);
+    let told = part(
+        &text,
+        "/// Somebody wants to be told",
+        "/// kswapd is at work",
+    );
+    let set = part(
+        &text,
+        "    /// Closes the gate for somebody who",
+        "    /// The magazines.",
+    );
+    let text = [AROUND, told, "impl Pageset {\n", set, "}\n"].concat();
+    text.replace("\nconst TOLD", "\npub const TOLD")
+}
+
+/// Who counts the listeners.
+fn listeners() -> String {
+    let text = with_surroundings(TRACE);
+    let text = part(
+        &text,
+        "/// Whether somebody listens to one of them.",
+        "/// How many of the tracepoints for objects",
+    );
+    let text = text
+        .replace("#[no_mangle]\n", "")
+        .replace("pub(crate) fn", "pub fn")
+        .replace("extern \"C\" fn", "pub extern \"C\" fn");
+    // As in `lock`: what these accesses have that loom's have not.
+    let fenced =
+        |text: &str, access| step(text, access, &format!("{access}\n    listeners_fence();"));
+    let text = fenced(&text, "LISTENERS.fetch_add(1, SeqCst);");
+    [AROUND, &fenced(&text, "LISTENERS.fetch_sub(1, SeqCst);")].concat()
+}
+
 fn main() {
     magazine();
     lock();
@@ -589,4 +804,16 @@ fn main() {
     write("space.rs", &space());
     write("shared.rs", &shared());
     write("quota.rs", &quota());
+    write("migrate.rs", &migrate());
+    write("list.rs", &with_surroundings(LIST));
+    write("movable.rs", &movable());
+    write("anon.rs", &anon());
+    write("merge.rs", &with_surroundings(MERGE));
+    write("vma.rs", &vma());
+    write("slots.rs", &slots());
+    write("mapcount.rs", &mapcount());
+    write("rlimit.rs", &rlimit());
+    write("close.rs", &close());
+    write("gate.rs", &gate());
+    write("listeners.rs", &listeners());
 }

@@ -132,13 +132,13 @@ where
             return false;
         };
         // A racy look, so that the owner is not asked in vain.
-        let movable = page.is_movable() && !page.is_isolated() && page.count() == 1;
+        let movable = page.is_movable() && !page.is_isolated() && page.is_sole();
         if !movable || !owners.isolate(pfn, order, mode) {
             return false;
         }
         // The owner is the only one who could free it, and does not. Whoever
         // had a reference beside it may still drop it.
-        if page.count() != 1 || !page.set_isolated(order) {
+        if !page.is_sole() || !page.set_isolated(order) {
             owners.putback(pfn, order);
             return false;
         }
@@ -218,7 +218,7 @@ where
         let (Some(owners), Some(target)) = (self.platform.owners(), self.map.page(to)) else {
             return Moved::No;
         };
-        if page.count() != 1 {
+        if !page.is_sole() {
             return Moved::Busy;
         }
         let bytes = order.pages().bytes();

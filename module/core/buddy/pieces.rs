@@ -26,9 +26,9 @@ use crate::phys::Pfn;
 
 /// Whether one owner alone needs the block that starts at `page`.
 pub(crate) fn check_sole(page: &PageDescriptor) -> Result<()> {
-    match page.count() {
-        1 => Ok(()),
-        _ => Err(Error::Shared),
+    match page.is_sole() {
+        true => Ok(()),
+        false => Err(Error::Shared),
     }
 }
 

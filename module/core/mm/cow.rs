@@ -32,6 +32,7 @@ use super::system::AddressSpaces;
 use crate::buddy::PageAllocator;
 use crate::buddy::UserStat;
 use crate::buddy::VmEvent;
+use crate::page::PageDescriptor;
 use crate::platform::Platform;
 use crate::trace::FaultKind;
 
@@ -53,7 +54,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
             return false;
         }
         let page = self.mm.sparse.page(entry.pfn());
-        page.is_some_and(|page| page.count() == 1)
+        page.is_some_and(PageDescriptor::is_sole)
     }
 }
 
@@ -108,7 +109,8 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
     fn has_all_parts(&self, table: Table<'m>, entry: Entry) -> bool {
         let spaces = &self.space.system;
         let head = spaces.block_of_entry(entry);
-        let count = spaces.mm.sparse.page(head).map_or(0, |page| page.count());
+        let page = spaces.mm.sparse.page(head);
+        let count = page.map_or(0, PageDescriptor::count_acquire);
         if !(2..=ENTRIES).contains(&(count as usize)) {
             return false;
         }

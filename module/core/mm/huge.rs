@@ -40,6 +40,7 @@ use crate::buddy::UserStat;
 use crate::buddy::VmEvent;
 use crate::error::Error;
 use crate::error::Result;
+use crate::page::PageDescriptor;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
@@ -217,7 +218,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
                 return Err(Stop::Again);
             }
             let page = spaces.mm.sparse.page(was.pfn());
-            let is_alone = page.is_some_and(|page| page.count() == 1);
+            let is_alone = page.is_some_and(PageDescriptor::is_sole);
             if !self.write || was.is_writable() || is_alone {
                 let mut entry = was.with(self.touched());
                 if self.write {
@@ -297,7 +298,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         let Some(page) = self.system.mm.sparse.page(head) else {
             return Entry::PART;
         };
-        let is_alone = page.count() == 1;
+        let is_alone = page.is_sole();
         if is_alone
             && allocator
                 .split(head, PageOrder::PAGEBLOCK, PageOrder::ZERO)

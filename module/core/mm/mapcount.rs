@@ -32,7 +32,9 @@ use crate::phys::PageOrder;
 use crate::phys::Pfn;
 use crate::platform::Platform;
 use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::Release;
 
 /// Pages in 2 MiB.
 const HUGE_PAGES: u32 = PageOrder::PAGEBLOCK.pages().0 as u32;
@@ -100,19 +102,20 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
             page.mapcount().fetch_add(1, Relaxed);
         }
         if let Some(first) = pages.first() {
-            first.entire_mapcount().fetch_sub(1, Relaxed);
+            first.entire_mapcount().fetch_sub(1, Release);
         }
     }
 
-    /// How many entries map a page; `None` for one that is not part of a block.
+    /// How many entries map a page; `None` for one that is not part of a block. The count
+    /// that others make less is looked at first: where it is less, the other is more.
     pub(super) fn block_mapcount(&self, page: &Translation) -> Option<u32> {
         if !page.leaf.has(Entry::HUGE | Entry::PART) {
             return None;
         }
         let sparse = self.mm.sparse;
-        let own = sparse.page(page.pfn?)?.mapcount().load(Relaxed);
         let head = page.leaf.pfn().align_down(PageOrder::PAGEBLOCK);
-        let entire = sparse.page(head)?.entire_mapcount().load(Relaxed);
+        let entire = sparse.page(head)?.entire_mapcount().load(Acquire);
+        let own = sparse.page(page.pfn?)?.mapcount().load(Relaxed);
         Some(own.saturating_add(entire))
     }
 }

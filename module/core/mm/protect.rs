@@ -25,6 +25,7 @@ use super::page_table::HUGE_SIZE;
 use super::system::AddressSpace;
 use super::types::VirtRange;
 use super::zap::pages_of;
+use crate::page::PageDescriptor;
 use crate::platform::Platform;
 use core::convert::Infallible;
 use core::ops::Range;
@@ -93,7 +94,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         // 2 MiB that others have, too, are passed over as a whole (`madvise_free_huge_pmd`).
         let alone = |entry: Entry| {
             let page = self.system.mm.sparse.page(entry.pfn());
-            page.is_some_and(|page| page.count() == 1)
+            page.is_some_and(PageDescriptor::is_sole)
         };
         self.change_range(host, range, alone, &Entry::lazily_freed);
         self.system.note_unneeded();

@@ -15,7 +15,9 @@ use crate::error::Result;
 use crate::phys::PAGE_SHIFT;
 use crate::platform::Platform;
 use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::Release;
 
 /// No limit (`RLIM_INFINITY`).
 pub const RLIM_INFINITY: u64 = u64::MAX;
@@ -98,7 +100,8 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             Rlimit::Stack => cells.rlimit_stack.store(bytes, Relaxed),
             Rlimit::Memlock => cells.rlimit_memlock.store(bytes, Relaxed),
         }
-        cells.policy.fetch_or(which.own(), Relaxed);
+        // Who sees that it has one sees that one.
+        cells.policy.fetch_or(which.own(), Release);
     }
 
     /// The limit is its process's again.
@@ -124,7 +127,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     }
 
     fn limit_or(&self, which: Rlimit, max: bool, noted: &AtomicU64) -> u64 {
-        let its = match self.cells.policy.load(Relaxed) & which.own() {
+        let its = match self.cells.policy.load(Acquire) & which.own() {
             0 => self.system.platform().rlimit(which, max),
             _ => None,
         };

@@ -31,6 +31,7 @@ use super::vma::Vma;
 use crate::buddy::PageAllocator;
 use crate::buddy::PageRef;
 use crate::buddy::UserStat;
+use crate::page::PageDescriptor;
 use crate::phys::PageOrder;
 use crate::phys::Pfn;
 use crate::phys::PAGE_SIZE;
@@ -123,7 +124,7 @@ impl<'s, 'a, 'm: 'a, P: Platform> Puts<'s, 'a, 'm, P> {
         if entry.has(Entry::FILE | Entry::HUGE | Entry::PART) || page.is_shmem() {
             spaces.note_unmapped(entry);
             spaces.put_page_of(entry, pfn, page);
-        } else if page.count() == 1 && page.is_allocated(PageOrder::ZERO) {
+        } else if page.is_sole() && page.is_allocated(PageOrder::ZERO) {
             // Who has the only reference is the only one who could make another.
             let flush = |pages: &[PageRef<'_>]| give_back(spaces, pages);
             self.sole.push(PageRef { pfn, page }, flush);
@@ -219,7 +220,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
                 return true;
             }
             let page = self.system.mm.sparse.page(entry.pfn());
-            let is_alone = page.is_some_and(|page| page.count() == 1);
+            let is_alone = page.is_some_and(PageDescriptor::is_sole);
             others.set(others.get() || !is_alone);
             !is_alone
         };

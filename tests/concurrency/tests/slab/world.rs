@@ -5,13 +5,18 @@
 
 #[path = "../common/cpus.rs"]
 mod cpus;
+#[path = "../common/owner.rs"]
+#[allow(dead_code)] // Only the tests of compaction have blocks that move.
+mod owner;
 
 pub use cpus::*;
+pub use owner::Owner;
 use shadowmm_core::boot::Boot;
 use shadowmm_core::boot::Config;
 use shadowmm_core::boot::Mm;
 use shadowmm_core::boot::Store;
 use shadowmm_core::buddy::gfp;
+use shadowmm_core::buddy::Migrate;
 use shadowmm_core::firmware;
 use shadowmm_core::firmware::FirmwareMap;
 use shadowmm_core::phys::Backing;
@@ -57,6 +62,7 @@ pub struct Checked {
     flaw: Flaw,
     pinned: Sections,
     armed: Arc<Armed>,
+    owner: Arc<Owner>,
 }
 
 /// Whether there are others, and a place where they may run.
@@ -153,6 +159,10 @@ impl Platform for Checked {
     fn now_ns(&self) -> u64 {
         0
     }
+
+    fn owners(&self) -> Option<&dyn Migrate> {
+        Some(&*self.owner)
+    }
 }
 
 type Slab<'a, 'm> = SlabAllocator<'a, 'm, Checked>;
@@ -162,6 +172,9 @@ pub struct Machine<'a, 'm> {
     // The tests of trees use it, those of slabs do not.
     #[allow(dead_code)]
     pub mm: &'a Mm<'m, Checked>,
+    /// Of blocks that move, likewise.
+    #[allow(dead_code)]
+    pub owner: Arc<Owner>,
     pub slab: Slab<'a, 'm>,
     pub cache: Cache<'a, 'm, Checked>,
     pub id: CacheId,
@@ -236,7 +249,9 @@ pub fn with_machine(flaw: Flaw, size: u32, work: impl FnOnce(&Machine<'_, '_>)) 
         flaw,
         pinned: Default::default(),
         armed: armed.clone(),
+        owner: Arc::new(Owner::new()),
     };
+    let owner = platform.owner.clone();
     let mut memory = [Memory::new(), Memory::new()];
     let mut backing = Backing::new();
     for (nid, Memory(pages)) in (0..).zip(&mut memory) {
@@ -256,6 +271,7 @@ pub fn with_machine(flaw: Flaw, size: u32, work: impl FnOnce(&Machine<'_, '_>)) 
     let id = slab.create(&args).unwrap();
     let machine = Machine {
         mm,
+        owner,
         slab,
         cache: slab.cache(id).unwrap(),
         id,
