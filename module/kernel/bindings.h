@@ -35,6 +35,7 @@ int shadowmm_page_to_nid(const struct page *page);
 struct page *shadowmm_alloc_contig(unsigned long pages, int nid);
 int shadowmm_next_node_with_memory(int nid);
 unsigned long shadowmm_node_present_pages(int nid);
+unsigned long shadowmm_node_cma_pages(int nid);
 bool shadowmm_guest_mem_encrypted(void);
 struct page *shadowmm_dma_alloc(struct device *dev, size_t size, dma_addr_t *handle);
 void shadowmm_dma_free(struct device *dev, size_t size, struct page *page, dma_addr_t handle);

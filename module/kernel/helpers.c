@@ -49,6 +49,18 @@ unsigned long shadowmm_node_present_pages(int nid)
 	return node_present_pages(nid);
 }
 
+/* Of all CMA areas that the node's zones have, whoever has taken them. */
+unsigned long shadowmm_node_cma_pages(int nid)
+{
+	struct zone *zones = NODE_DATA(nid)->node_zones;
+	unsigned long pages = 0;
+	int i;
+
+	for (i = 0; i < MAX_NR_ZONES; i++)
+		pages += zone_cma_pages(&zones[i]);
+	return pages;
+}
+
 bool shadowmm_guest_mem_encrypted(void)
 {
 	return cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT);

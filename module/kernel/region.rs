@@ -237,12 +237,25 @@ impl HostMemory {
         match self.source {
             Source::Contig => self.take_chunks(nid, limit, MIB, contig),
             Source::Cma => match self.device_on(nid)? {
-                Some(device) => self.take_chunks(nid, limit, MIN_CHUNK, |nid, pages| {
-                    node_area(device, nid, pages)
-                }),
+                Some(device) => {
+                    // Where the areas are ours already nothing is asked for: the host would
+                    // clear as much of the default area for it, only to have it back.
+                    let limit = limit.min(self.areas_left(nid));
+                    self.take_chunks(nid, limit, MIN_CHUNK, |nid, pages| {
+                        node_area(device, nid, pages)
+                    })
+                }
                 None => Ok(()),
             },
         }
+    }
+
+    /// How many pages on `nid` are in CMA areas and not taken.
+    fn areas_left(&self, nid: i32) -> u64 {
+        // SAFETY: Reads counters of a node that exists.
+        let all = unsafe { bindings::shadowmm_node_cma_pages(nid) as u64 };
+        let on_node = self.chunks.iter().filter(|chunk| chunk.nid() == nid);
+        all.saturating_sub(on_node.map(|chunk| chunk.pages).sum())
     }
 
     /// Gives back what exceeds the runs that core can take, the shortest first.
