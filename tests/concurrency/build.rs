@@ -434,6 +434,9 @@ fn depot() {
     );
 }
 
+/// What a text begins with that finds its surroundings in a model.
+const AROUND: &str = "use super::surroundings::*;\n";
+
 /// A file of core's for a part of which the surroundings are a model's (`surroundings` beside it):
 /// loom's atomics, and nothing else of core.
 fn with_surroundings(path: &str) -> String {
@@ -448,7 +451,7 @@ fn with_surroundings(path: &str) -> String {
         .replace("pub(super)", "pub")
         .replace("pub(in crate::buddy)", "pub")
         .replace("pub const fn new(", "pub fn new(");
-    format!("use super::surroundings::*;\n{text}")
+    [AROUND, &text].concat()
 }
 
 /// What stands in a text from `start` on, up to `end`.
@@ -463,9 +466,6 @@ fn step(text: &str, old: &str, new: &str) -> String {
     assert_eq!(text.matches(old).count(), 1, "this has changed: {old}");
     text.replace(old, new)
 }
-
-/// What a text begins with that has nothing of its own before.
-const AROUND: &str = "use super::surroundings::*;\n";
 
 const BUDDY: &str = "impl<P, M, Z> BuddySystem<'_, P, M, Z>
 where

@@ -30,6 +30,8 @@ use surroundings::*;
 mod cells;
 #[path = "common/sleepers.rs"]
 mod sleepers;
+#[path = "common/without.rs"]
+mod without;
 
 /// What core's text finds around it.
 mod surroundings {
@@ -52,24 +54,15 @@ mod surroundings {
     pub use shadowmm_core::phys::PAGE_SHIFT;
     pub use shadowmm_core::phys::PAGE_SIZE;
     pub use shadowmm_core::slab::ObjAddr;
-    use std::cell::Cell;
     use std::marker::PhantomData;
 
-    /// What is left out.
-    #[derive(Clone, Copy, PartialEq, Eq)]
-    pub enum Without {
-        Nothing,
+    crate::without::without! {
         /// The mmap lock, with a VMA's.
         MmapLock,
         /// The first one's region stays.
         Exchange,
         /// Who sees a region sees how many have it.
         Release,
-    }
-
-    thread_local! {
-        /// A model's threads are all in one of the system's.
-        pub static WITHOUT: Cell<Without> = const { Cell::new(Without::Nothing) };
     }
 
     pub fn locks(vma_lock_only: bool) -> bool {

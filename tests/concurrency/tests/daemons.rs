@@ -36,6 +36,9 @@ use surroundings::Without;
 use surroundings::Zone;
 use surroundings::WITHOUT;
 
+#[path = "common/without.rs"]
+mod without;
+
 /// What core's text finds around it.
 #[allow(unused_imports, reason = "for one of the texts or the other")]
 mod surroundings {
@@ -63,28 +66,19 @@ mod surroundings {
     pub use shadowmm_core::trace::TracePoint;
     pub use shadowmm_core::trace::Wakeup;
     pub use shadowmm_core::tunables::Tunable;
-    use std::cell::Cell;
     use std::marker::PhantomData;
     use std::sync::Mutex;
 
     pub const MAX_RECLAIM_RETRIES: u32 = 16;
     pub const MAX_DEFER_SHIFT: u32 = 6;
 
-    /// What is left out.
-    #[derive(Clone, Copy, PartialEq, Eq)]
-    pub enum Without {
-        Nothing,
+    crate::without::without! {
         /// The fence of who asks.
         AskersFence,
         /// The fence of who is about to sleep.
         SleepersFence,
         /// A request is taken, or done with, in two steps.
         OneStep,
-    }
-
-    thread_local! {
-        /// A model's threads are all in one of the system's.
-        pub static WITHOUT: Cell<Without> = const { Cell::new(Without::Nothing) };
     }
 
     pub fn askers_fence() {

@@ -17,6 +17,9 @@
 use loom::thread;
 use surroundings::*;
 
+#[path = "common/without.rs"]
+mod without;
+
 /// What the texts find around them.
 mod surroundings {
     pub use super::gate::TOLD;
@@ -25,22 +28,13 @@ mod surroundings {
     pub use loom::sync::atomic::Ordering::AcqRel;
     pub use loom::sync::atomic::Ordering::Relaxed;
     pub use loom::sync::atomic::Ordering::SeqCst;
-    use std::cell::Cell;
     use std::marker::PhantomData;
 
-    /// What is left out.
-    #[derive(Clone, Copy, PartialEq, Eq)]
-    pub enum Without {
-        Nothing,
+    crate::without::without! {
         /// Who has written looks once more.
         Looking,
         /// One of the two sees the other: who listens, and who begins.
         Fence,
-    }
-
-    thread_local! {
-        /// A model's threads are all in one of the system's.
-        pub static WITHOUT: Cell<Without> = const { Cell::new(Without::Nothing) };
     }
 
     pub fn looks_once() -> bool {

@@ -22,6 +22,9 @@ use shadowmm_core::error;
 use shadowmm_core::phys;
 use surroundings::*;
 
+#[path = "common/without.rs"]
+mod without;
+
 /// What the texts find around them.
 mod surroundings {
     pub use super::list::PageList;
@@ -53,16 +56,12 @@ mod surroundings {
     pub use shadowmm_core::phys::PhysAddr;
     pub use shadowmm_core::phys::PhysRange;
     pub use shadowmm_core::phys::PAGE_SIZE;
-    use std::cell::Cell;
     use std::collections::BTreeMap;
     use std::marker::PhantomData;
     use std::ops::Deref;
     use std::ops::DerefMut;
 
-    /// What is left out.
-    #[derive(Clone, Copy, PartialEq, Eq)]
-    pub enum Without {
-        Nothing,
+    crate::without::without! {
         /// Who looks for the only reference sees what the others have done.
         Acquire,
         /// Looking for the only reference.
@@ -75,11 +74,6 @@ mod surroundings {
         Order,
         /// Whose a block is, and whether it stays there, in one load.
         OneLoad,
-    }
-
-    thread_local! {
-        /// A model's threads are all in one of the system's.
-        pub static WITHOUT: Cell<Without> = const { Cell::new(Without::Nothing) };
     }
 
     pub fn is_without(what: Without) -> bool {

@@ -22,6 +22,9 @@ use quota::Usage;
 use surroundings::Without;
 use surroundings::WITHOUT;
 
+#[path = "common/without.rs"]
+mod without;
+
 /// What core's text finds around it.
 mod surroundings {
     use loom::sync::atomic::fence;
@@ -31,23 +34,14 @@ mod surroundings {
     use loom::sync::atomic::Ordering::SeqCst;
     pub use shadowmm_core::error::Error;
     pub use shadowmm_core::error::Result;
-    use std::cell::Cell;
 
-    /// What is left out.
-    #[derive(Clone, Copy, PartialEq, Eq)]
-    pub enum Without {
-        Nothing,
+    crate::without::without! {
         /// The fence between what one does and what he looks at.
         Fence,
         /// What is told is stored, by who has read what was told before.
         Swap,
         /// Who has told looks again at what he had read before.
         Looking,
-    }
-
-    thread_local! {
-        /// A model's threads are all in one of the system's.
-        pub static WITHOUT: Cell<Without> = const { Cell::new(Without::Nothing) };
     }
 
     pub fn look_again() {

@@ -36,6 +36,8 @@ use surroundings::WITHOUT;
 mod cells;
 #[path = "common/sleepers.rs"]
 mod sleepers;
+#[path = "common/without.rs"]
+mod without;
 
 /// What core's text finds around it.
 mod surroundings {
@@ -54,22 +56,13 @@ mod surroundings {
     pub use shadowmm_core::error::Result;
     pub use shadowmm_core::phys::Pages;
     pub use shadowmm_core::slab::ObjAddr;
-    use std::cell::Cell;
     use std::marker::PhantomData;
 
-    /// What is left out.
-    #[derive(Clone, Copy, PartialEq, Eq)]
-    pub enum Without {
-        Nothing,
+    crate::without::without! {
         /// The orderings with which a use ends.
         Orderings,
         /// Looking whether there is a user at all.
         UnlessZero,
-    }
-
-    thread_local! {
-        /// A model's threads are all in one of the system's.
-        pub static WITHOUT: Cell<Without> = const { Cell::new(Without::Nothing) };
     }
 
     /// With what a use ends.

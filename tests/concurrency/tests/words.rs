@@ -23,6 +23,9 @@ use slots::CellSlot;
 use slots::CellsSlot;
 use surroundings::*;
 
+#[path = "common/without.rs"]
+mod without;
+
 /// What core's text finds around it.
 mod surroundings {
     pub use super::page::PageDescriptor;
@@ -36,20 +39,11 @@ mod surroundings {
     pub use shadowmm_core::phys::NodeId;
     pub use shadowmm_core::phys::PageOrder;
     pub use shadowmm_core::phys::Pfn;
-    use std::cell::Cell;
     use std::marker::PhantomData;
 
-    /// What is left out.
-    #[derive(Clone, Copy, PartialEq, Eq)]
-    pub enum Without {
-        Nothing,
+    crate::without::without! {
         Acquire,
         Release,
-    }
-
-    thread_local! {
-        /// A model's threads are all in one of the system's.
-        pub static WITHOUT: Cell<Without> = const { Cell::new(Without::Nothing) };
     }
 
     pub fn acquire() -> Ordering {
