@@ -50,9 +50,11 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     /// Whether an entry of private memory has the only reference to its page, or to its 2 MiB
     /// (`PageAnonExclusive`). With the table's lock.
     pub(super) fn is_sole(&self, entry: Entry) -> bool {
-        if entry.has(Entry::ZERO | Entry::FILE | Entry::PART) {
-            return false;
-        }
+        !entry.has(Entry::ZERO | Entry::FILE | Entry::PART) && self.is_alone(entry)
+    }
+
+    /// Whether nobody else has a reference to an entry's page, or to its 2 MiB.
+    pub(super) fn is_alone(&self, entry: Entry) -> bool {
         let page = self.mm.sparse.page(entry.pfn());
         page.is_some_and(PageDescriptor::is_sole)
     }

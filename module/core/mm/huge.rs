@@ -40,7 +40,6 @@ use crate::buddy::UserStat;
 use crate::buddy::VmEvent;
 use crate::error::Error;
 use crate::error::Result;
-use crate::page::PageDescriptor;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
@@ -217,9 +216,7 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
             if !was.is_huge() {
                 return Err(Stop::Again);
             }
-            let page = spaces.mm.sparse.page(was.pfn());
-            let is_alone = page.is_some_and(PageDescriptor::is_sole);
-            if !self.write || was.is_writable() || is_alone {
+            if !self.write || was.is_writable() || spaces.is_alone(was) {
                 let mut entry = was.with(self.touched());
                 if self.write {
                     entry = entry.with(Entry::WRITE);

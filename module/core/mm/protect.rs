@@ -25,7 +25,6 @@ use super::page_table::HUGE_SIZE;
 use super::system::AddressSpace;
 use super::types::VirtRange;
 use super::zap::pages_of;
-use crate::page::PageDescriptor;
 use crate::platform::Platform;
 use core::convert::Infallible;
 use core::ops::Range;
@@ -92,10 +91,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// (`madvise_free_single_vma`). The caller has the mmap lock, or the VMA's.
     pub(super) fn lazy_free(&self, host: &dyn HostTable, range: VirtRange) {
         // 2 MiB that others have, too, are passed over as a whole (`madvise_free_huge_pmd`).
-        let alone = |entry: Entry| {
-            let page = self.system.mm.sparse.page(entry.pfn());
-            page.is_some_and(PageDescriptor::is_sole)
-        };
+        let alone = |entry: Entry| self.system.is_alone(entry);
         self.change_range(host, range, alone, &Entry::lazily_freed);
         self.system.note_unneeded();
     }

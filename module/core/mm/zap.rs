@@ -31,7 +31,6 @@ use super::vma::Vma;
 use crate::buddy::PageAllocator;
 use crate::buddy::PageRef;
 use crate::buddy::UserStat;
-use crate::page::PageDescriptor;
 use crate::phys::PageOrder;
 use crate::phys::Pfn;
 use crate::phys::PAGE_SIZE;
@@ -219,8 +218,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             if !entry.is_present() || entry.has(needed) {
                 return true;
             }
-            let page = self.system.mm.sparse.page(entry.pfn());
-            let is_alone = page.is_some_and(PageDescriptor::is_sole);
+            let is_alone = self.system.is_alone(entry);
             others.set(others.get() || !is_alone);
             !is_alone
         };
