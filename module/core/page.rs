@@ -541,7 +541,7 @@ impl PageDescriptor {
     /// Whether there is one reference: whoever has it is the only one who could make
     /// another. What the others have done is seen from here on.
     #[inline]
-    pub(crate) fn is_sole(&self) -> bool {
+    pub fn is_sole(&self) -> bool {
         self.count_acquire() == 1
     }
 

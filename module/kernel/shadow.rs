@@ -58,6 +58,7 @@ use shadowmm_core::error::Result as CoreResult;
 use shadowmm_core::firmware;
 use shadowmm_core::firmware::FirmwareMap;
 use shadowmm_core::firmware::MapSource;
+use shadowmm_core::page::PageDescriptor;
 use shadowmm_core::page::ZoneId;
 use shadowmm_core::page::ZoneType;
 use shadowmm_core::phys::Backing;
@@ -646,7 +647,7 @@ impl Shadow {
         let _nobody_joins = self.sharing.read();
         let _ = self.with_mm(|mm| {
             let allocator = mm.allocator();
-            let is_sole = |pfn: &Pfn| mm.sparse.page(*pfn).is_some_and(|page| page.count() == 1);
+            let is_sole = |pfn: &Pfn| mm.sparse.page(*pfn).is_some_and(PageDescriptor::is_sole);
             for pages in slices::stretches(pages, |a, b| is_sole(a) && is_sole(b)) {
                 match pages {
                     // Whether that was the last reference is seen by giving it up.
