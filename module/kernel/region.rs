@@ -381,7 +381,7 @@ impl HostMemory {
         least: u64,
         take: impl Fn(i32, u64) -> Option<Chunk>,
     ) -> Result {
-        let mut size = present_pages(nid).next_power_of_two();
+        let mut size = present_pages(nid).min(limit).next_power_of_two();
         let mut left = limit;
         while size >= least && left >= least {
             let mut pages = size.min(left);
