@@ -336,7 +336,7 @@ static bool try_once(const struct call *call, unsigned int nth)
 
 void walk(const struct call *call)
 {
-	unsigned long was = unclean, had = injected;
+	unsigned long was = unclean, had = injected, went = went_on;
 	unsigned int nth, most = call->most ? call->most : MOST;
 
 	if (call->number)
@@ -356,7 +356,7 @@ void walk(const struct call *call)
 	else if (expected && nth > most)
 		complain(call->name, nth, "there are more chances", "");
 	if (was == unclean)
-		printf("ok faults: %s (%lu)\n", call->name, injected - had);
+		printf("ok faults: %s (%lu, %lu went on)\n", call->name, injected - had, went_on - went);
 	else
 		bad = 1;
 	fflush(stdout);
