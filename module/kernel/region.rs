@@ -9,9 +9,10 @@
 //! source=contig  alloc_contig_pages() on each node; needs region_mb
 //! ```
 //!
-//! The areas' sizes are not exported, so the largest chunks are found by
-//! asking: halving from the node's size down, and taking each size as often as
-//! it can be had. Neighbouring chunks become one run.
+//! Of the areas only what those of a node have in sum is exported, so the largest
+//! chunks are found by asking: halving from the node's size down, or from what is wanted
+//! where that is less, and taking each size as often as it can be had. Neighbouring
+//! chunks become one run.
 //!
 //! Everything is owned by a [`Chunk`], whose drop gives it back the way it
 //! came; a load that fails half-way returns what it had by dropping it.
@@ -394,7 +395,8 @@ impl HostMemory {
                     left -= pages;
                     self.chunks.push(chunk, GFP_KERNEL)?;
                 }
-                None => size /= 2,
+                // Where less is left than this size, as much as that was asked for.
+                None => size = (size / 2).min(pages.next_power_of_two() / 2),
             }
         }
         Ok(())
