@@ -54,8 +54,8 @@
 //! the same at every order. The block that a `Tail` lies in is found by looking
 //! at the aligned page of each larger order in turn.
 //!
-//! All fields are atomics, read and written relaxed but for the count and what tells
-//! that it holds: a report may look at any page at any time. Who may change them: the
+//! All fields are atomics, read and written relaxed but for the count, what tells that
+//! it holds, and the entries that map a block of 2 MiB: a report may look at any page at any time. Who may change them: the
 //! links, order and state of a `Buddy` page and the state of the pages inside its block
 //! belong to the zone's lock; those of an `Allocated` page belong to whoever owns the
 //! block.
@@ -468,11 +468,6 @@ impl PageDescriptor {
         self.bits.fetch_or(LARGE, Relaxed);
     }
 
-    /// Whether the allocated block that starts here belongs to an open file.
-    pub fn is_held(&self) -> bool {
-        self.has_flag(HELD)
-    }
-
     /// For the owner of an allocated block, before anybody else knows of it:
     /// says that it belongs to an open file. A free, a split or a merge ends
     /// it.
@@ -812,12 +807,13 @@ impl PageDescriptor {
         (first, (count >> SLAB_INUSE_SHIFT) as u16 & !SLAB_FROZEN)
     }
 
-    /// Sets both.
+    /// Sets both. Who takes them for references sees that the page is a slab's; see
+    /// `is_counted`.
     #[inline]
     pub(crate) fn set_slab_counts(&self, first: Option<u16>, inuse: u16) {
         let first = u32::from(first.unwrap_or(u16::MAX));
         self.count
-            .store((u32::from(inuse) << SLAB_INUSE_SHIFT) | first, Relaxed);
+            .store((u32::from(inuse) << SLAB_INUSE_SHIFT) | first, Release);
     }
 
     /// The first of the slab's freelist, or [`NO_INDEX`], and how many objects are not

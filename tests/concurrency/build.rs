@@ -291,6 +291,10 @@ fn page() {
                 &[("<< STATE_SHIFT), Release)", "<< STATE_SHIFT), Relaxed)")],
             ),
             (
+                "slab_without_release",
+                &[("| first, Release)", "| first, Relaxed)")],
+            ),
+            (
                 "looked_at_bits_without_acquire",
                 &[(bits, "let bits = self.bits.load(Relaxed);\n            let plain")],
             ),

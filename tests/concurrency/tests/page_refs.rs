@@ -37,6 +37,8 @@ trait Page: Sized + Send + Sync + 'static {
     fn take(&self) -> bool;
     /// Gives it out again.
     fn give_out(&self, way: Way);
+    /// Makes it a slab, of whoever has the only reference.
+    fn become_slab(&self);
     /// What validation asks.
     fn is_counted(&self) -> bool;
     fn count(&self) -> u32;
@@ -112,6 +114,11 @@ macro_rules! texts {
                     }
                 }
 
+                fn become_slab(&self) {
+                    self.set_slab(PageOrder::ZERO, 1);
+                    self.set_slab_counts(None, 2);
+                }
+
                 fn is_counted(&self) -> bool {
                     self.is_counted()
                 }
@@ -139,6 +146,7 @@ texts! {
     toggled_without_release
     bits_without_release
     state_without_release
+    slab_without_release
     looked_at_bits_without_acquire
     looked_once
     taken_without_exchange
@@ -218,6 +226,22 @@ fn look<P: Page>(lives: usize, way: Way, preemptions: usize) {
     });
 }
 
+/// A page becomes a slab's, where other things stand in the place of the references. Whoever
+/// looks meanwhile finds nothing wrong.
+fn look_at_slab<P: Page>() {
+    builder(3).check(|| {
+        let page = Arc::new(P::allocated());
+        let other = {
+            let page = page.clone();
+            thread::spawn(move || {
+                assert!(page.is_counted(), "several references, and not shared");
+            })
+        };
+        page.become_slab();
+        other.join().unwrap();
+    });
+}
+
 /// Two free a page that has one reference.
 fn twice<P: Page>() {
     builder(3).check(|| {
@@ -256,6 +280,17 @@ fn nothing_is_wrong_with_a_page_that_is_freed_and_shared_again() {
     for way in [Way::Direct, Way::Hot, Way::Block, Way::Slow] {
         look::<Whole>(2, way, 3);
     }
+}
+
+#[test]
+fn nothing_is_wrong_with_a_page_that_becomes_a_slab() {
+    look_at_slab::<Whole>();
+}
+
+#[test]
+#[should_panic(expected = "not shared")]
+fn without_release_what_a_slab_says_may_come_before_that_it_is_one() {
+    look_at_slab::<slab_without_release::PageDescriptor>();
 }
 
 #[test]
