@@ -321,8 +321,9 @@ pub trait Platform: Send + Sync + 'static {
     /// its process may change that meanwhile.
     fn tell_charged(&self, _mm: u32, _charged: &dyn Fn() -> i64) {}
 
-    /// Of whom an address space is now; `None` where nobody has it any more. The caller
-    /// holds the lock of their list.
+    /// Of whom an address space is now: process 0 where nobody has it any more, or nobody
+    /// yet; `None` where the surroundings know nothing of processes. The caller holds the
+    /// lock of their list.
     fn process_of(&self, _mm: u32) -> Option<Process> {
         None
     }

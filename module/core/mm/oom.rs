@@ -176,6 +176,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
                     dies |= has_some && cells.is_waited_for(now);
                     return;
                 }
+                cells.is_anybodys();
                 cells.set_pid(process.pid);
                 cells.set_comm(process.comm);
                 cells.set_oom_score_adj(process.oom_score_adj);
@@ -224,6 +225,12 @@ impl MmCells {
     /// It can't be killed.
     fn unmark_victim(&self) {
         self.policy.fetch_and(!MM_OOM_VICTIM, Relaxed);
+        self.oom_since.store(0, Relaxed);
+    }
+
+    /// Its process is there: it was not about to come back, as a child whose process is not
+    /// seen yet looks.
+    fn is_anybodys(&self) {
         self.oom_since.store(0, Relaxed);
     }
 

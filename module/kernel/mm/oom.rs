@@ -14,10 +14,11 @@ use shadowmm_core::report::RateLimit;
 /// How often it is told who had how much (`oom_rs` in `oom_kill_process`); who is killed, always.
 static LOGGED: RateLimit = RateLimit::of_log();
 
-/// Of whom an address space is now.
+/// Of whom an address space is now. A window that is not listed is about to go, or to come.
 pub(crate) fn process_of(mm: u32) -> Option<Process> {
     let shadow = shadow::current()?;
-    shadow.windows.look(mm, |window| window.mm.process())
+    let process = shadow.windows.look(mm, |window| window.mm.process());
+    Some(process.unwrap_or_default())
 }
 
 /// Zaps what the host has entered of a window, whose process may do anything meanwhile. One that

@@ -16,6 +16,7 @@ use shadowmm_core::page::ZoneType;
 use shadowmm_core::platform::Process as Owner;
 use shadowmm_core::report::failure::write_mem_info;
 use shadowmm_host_tests::machine::pages_of;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -387,6 +388,34 @@ fn whom_nobody_has_any_more_is_not_waited_for_for_ever() {
     shortage.touch(FaultResult::Retry, &[]);
     shortage.pass(1);
     shortage.touch(FaultResult::Retry, &[11]);
+    shortage.finish();
+}
+
+#[test]
+fn whom_nobody_had_for_a_moment_is_waited_for_as_long_as_others() {
+    let shortage = Shortage::new(|_| true);
+    let [first, forked] = [0, 1].map(|of| shortage.processes[of].space.cells().id());
+    let is_there = Arc::new(AtomicBool::new(false));
+    let seen = is_there.clone();
+    let owner = move |mm: u32| {
+        let is_seen = mm != forked || seen.load(Relaxed);
+        Some(Owner {
+            pid: if is_seen { 10 + mm - first } else { 0 },
+            ..Owner::default()
+        })
+    };
+    assert!(shortage.machine.world.mm.platform.owned_by(owner));
+    // A child that runs in a moment.
+    shortage.touch(FaultResult::Retry, &[]);
+    is_there.store(true, Relaxed);
+    shortage.pass(2 * PATIENCE);
+    shortage.touch(FaultResult::Retry, &[12]);
+    // Now it ends, and the one that was killed does not.
+    is_there.store(false, Relaxed);
+    shortage.pass(PATIENCE + 1);
+    shortage.touch(FaultResult::Retry, &[12]);
+    shortage.pass(PATIENCE + 1);
+    shortage.touch(FaultResult::Retry, &[12, 10]);
     shortage.finish();
 }
 
