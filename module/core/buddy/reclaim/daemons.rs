@@ -220,11 +220,12 @@ where
         // With the thread's own, behind its note that it waits: it sees what memory is short
         // of, or is seen to wait.
         fence(SeqCst);
+        if !self.platform.has_kswapd(nid) {
+            self.end_boost(zone);
+        }
+        // Busy, and it will see; or not there, though one that was stopped in its sleep has
+        // left the note.
         if !daemons.kswapd_waits.load(Relaxed) {
-            // Busy, and it will see; or not there.
-            if !self.platform.has_kswapd(nid) {
-                self.end_boost(zone);
-            }
             return;
         }
         let boosted = || {

@@ -285,7 +285,8 @@ where
         for (id, zone) in self.managed_zones(nid, highest) {
             let boost = boosts.get(id.kind().index()).copied().unwrap_or_default();
             if !boost.is_zero() {
-                let _areas = zone.free.lock();
+                let mut areas = zone.free.lock();
+                let _locked = self.locked(zone, id, &mut areas);
                 zone.lower_boost(boost);
             }
         }

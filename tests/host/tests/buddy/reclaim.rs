@@ -292,13 +292,8 @@ fn nodes_whose_kswapd_is_awake_are_passed_over_as_long_as_others_have_room() {
     assert_eq!(node_of(GFP_KERNEL), 0);
 }
 
-#[test]
-fn a_boost_ends_with_the_round_that_saw_it() {
-    let (world, _) = machine(16);
-    world.world.platform.has_kswapd.store(true, Relaxed);
-    let mut kswapd = Kswapd::new(NODE);
-    kswapd.step(&world.buddy(), false);
-    kswapd.step(&world.buddy(), false);
+/// Of a machine of 16 page blocks: unmovable pages mix in with others.
+fn mix(world: &TypedWorld) {
     // Of every page block a page is taken: unmovable requests must mix in.
     let mut held = vec![];
     for _ in 0..16 * 512 - 200 {
@@ -314,6 +309,16 @@ fn a_boost_ends_with_the_round_that_saw_it() {
         world.buddy().free(*pfn, PageOrder::ZERO).unwrap();
     }
     world.buddy().alloc(&request(GFP_KERNEL, 0)).unwrap();
+}
+
+#[test]
+fn a_boost_ends_with_the_round_that_saw_it() {
+    let (world, _) = machine(16);
+    world.world.platform.has_kswapd.store(true, Relaxed);
+    let mut kswapd = Kswapd::new(NODE);
+    kswapd.step(&world.buddy(), false);
+    kswapd.step(&world.buddy(), false);
+    mix(world);
     assert!(!world.zone().boost().is_zero());
     assert_eq!(*world.world.platform.kswapd_woken.lock().unwrap(), [0]);
     let order = world
@@ -323,6 +328,20 @@ fn a_boost_ends_with_the_round_that_saw_it() {
     assert!(world.zone().boost().is_zero());
     let daemons = ZoneTable::<Threads>::daemons(&world.world.zones, NODE).unwrap();
     assert_eq!(daemons.kswapd_failures(), 0);
+}
+
+#[test]
+fn a_boost_ends_at_once_where_the_thread_was_stopped_in_its_sleep() {
+    let (world, _) = machine(16);
+    let has_kswapd = &world.world.platform.has_kswapd;
+    has_kswapd.store(true, Relaxed);
+    let mut kswapd = Kswapd::new(NODE);
+    kswapd.step(&world.buddy(), false);
+    assert_eq!(kswapd.step(&world.buddy(), false), Rest::UntilWoken);
+    has_kswapd.store(false, Relaxed);
+    mix(world);
+    assert!(world.zone().boost().is_zero());
+    assert!(world.world.platform.kswapd_woken.lock().unwrap().is_empty());
 }
 
 /// Gives pages back when it is asked, and notes how many the CPU keeps then.
