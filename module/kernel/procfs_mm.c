@@ -235,12 +235,14 @@ struct shadowmm_space_dir *shadowmm_proc_space_add(unsigned int id)
 					    space_files[i].ops, (void *)(data | i)));
 	made = made && own(proc_create_data("pagemap", 0400, dir->entry, &pagemap_ops,
 					    (void *)(unsigned long)id));
-	if (!made) {
-		proc_remove(dir->entry);
+	if (made)
+		return dir;
+	/* Somebody may read in what there is of it already. */
+	if (dir->entry)
+		shadowmm_proc_space_remove(dir);
+	else
 		kfree(dir);
-		return NULL;
-	}
-	return dir;
+	return NULL;
 }
 
 static void remove_dir(struct work_struct *work)
