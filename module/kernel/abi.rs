@@ -272,6 +272,10 @@ fn read<T: Request>(arg: UserPtr) -> Result<(T, usize)> {
             return Err(Error::TooNew);
         }
     }
+    if request.head().size as usize != size {
+        // Another thread has changed it meanwhile.
+        return Err(Error::BadSize);
+    }
     if request.head().flags & !T::FLAGS != 0 {
         return Err(Error::BadFlags);
     }
