@@ -176,6 +176,13 @@ where
         }
     }
 
+    fn allocated_order(&self, pfn: Pfn) -> Result<PageOrder> {
+        match self {
+            Self::Buddy(buddy) => buddy.allocated_order(pfn),
+            Self::Cosmos(cosmos) => cosmos.allocated_order(pfn),
+        }
+    }
+
     fn accept(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
         match self {
             Self::Buddy(buddy) => buddy.accept(pfn, order),

@@ -205,7 +205,8 @@ impl Told {
         }
     }
 
-    /// The same for who knows it, and that nobody changes it.
+    /// The same without another look: of who knows what the count is, and that nobody changes it, or who
+    /// has just looked.
     pub fn set(&self, now: i64, settle: impl Fn(i64, i64)) {
         // Two at once tell of what each has seen, one after the other. Who comes behind sees
         // what the one before him has counted.

@@ -713,7 +713,7 @@ impl Shadow {
         let _nobody_leaves = self.sharing.write();
         self.with_mm(|mm| {
             let page = mm.sparse.page(pfn).ok_or(Error::ForeignPfn)?;
-            mm.allocator().check_free(pfn, page.order())?;
+            mm.allocator().allocated_order(pfn)?;
             // A block that compaction is about to fill becomes both, or neither again.
             match page.is_held_and_movable() {
                 (true, false) => mm.allocator().get(pfn)?,
@@ -732,11 +732,8 @@ impl Shadow {
 
     /// The same where no order was named.
     pub(crate) fn why_not_held(&self, pfn: Pfn) -> Error {
-        let order = self.with_mm(|mm| {
-            let page = mm.sparse.page(pfn).ok_or(Error::ForeignPfn)?;
-            Ok(page.order())
-        });
-        order.map_or_else(|error| error, |order| self.why_not_ours(pfn, order))
+        let order = self.with_mm(|mm| mm.allocator().allocated_order(pfn));
+        order.err().unwrap_or(Error::NotOwner)
     }
 
     /// Says in the log what is there.

@@ -63,6 +63,14 @@ pub trait PageAllocator {
     /// Those of [`PageAllocator::free`].
     fn check_free(&self, pfn: Pfn, order: PageOrder) -> Result<()>;
 
+    /// The order of the allocated block that starts at `pfn`; without a lock the answer
+    /// may be old at once.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PageAllocator::free`], but for an order that is not the block's.
+    fn allocated_order(&self, pfn: Pfn) -> Result<PageOrder>;
+
     /// Makes reserved pages the allocator's own: memblock's hand-off
     /// (`__free_pages_core`).
     ///

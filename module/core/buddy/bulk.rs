@@ -226,8 +226,8 @@ where
         let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
         let zone = self.zones.zone(page.zone_id());
         let _areas = zone.ok_or(Error::ForeignPfn)?.free.lock();
-        pieces::for_each(self.map, pfn, order, |pfn, page| {
-            self.check_free(pfn, page.order())
+        pieces::for_each(self.map, pfn, order, |pfn, _| {
+            self.allocated_order(pfn).map(drop)
         })?;
         pieces::join(self.map, pfn, order);
         Ok(())
@@ -276,7 +276,7 @@ where
     /// [`Error::TooManyReferences`].
     pub(super) fn try_get(&self, pfn: Pfn) -> Result<()> {
         let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
-        self.check_free(pfn, page.order())?;
+        self.allocated_order(pfn)?;
         page.try_get()
     }
 

@@ -248,8 +248,7 @@ where
     /// [`PageAllocator::alloc`].
     pub fn migrate_block(&self, pfn: Pfn, request: &AllocRequest) -> Result<Pfn> {
         let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
-        let order = page.order();
-        self.check_free(pfn, order)?;
+        let order = self.allocated_order(pfn)?;
         let mut list = PageList::NEW;
         if !self.isolate_movable(pfn, page, order, MigrateMode::Sync, &mut list) {
             return Err(self.refuse(Error::NotMovable));

@@ -31,6 +31,7 @@
 //!   pieces.rs       what a split and a merge change in the descriptors
 //! contig.rs        any range of pages, in one piece
 //!   isolation.rs      its page blocks, kept from everybody
+//! lookup.rs        what a page is, from the descriptors alone
 //! policy.rs        on which nodes a request is served
 //! allocator.rs     the seam: the trait, and the owned block
 //! load.rs          the state of another allocator, taken over and looked at
@@ -82,6 +83,7 @@ mod isolation;
 mod list;
 mod load;
 mod local;
+pub(crate) mod lookup;
 mod magazine;
 mod migrate;
 mod migratetype;
@@ -151,7 +153,6 @@ pub use stats::UserStat;
 pub use stats::VmEvent;
 pub use stats::ZoneStats;
 pub use stats::NR_NUMA_STATS;
-pub(crate) use system::slab_of;
 pub use system::BuddySystem;
 pub(crate) use validate::flaw_of_held;
 pub(crate) use validate::is_slab;

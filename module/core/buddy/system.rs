@@ -28,6 +28,7 @@ use super::free_area::FreeAreas;
 use super::free_area::Placement;
 use super::gfp::Gfp;
 use super::isolation::ContigFor;
+use super::lookup;
 use super::migratetype::MigrateType;
 use super::reclaim::shrinker::Shrinker;
 use super::split_merge::migratetype_of;
@@ -133,7 +134,7 @@ where
         let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
         let id = page.zone_id();
         let Some(zone) = self.zones.zone(id) else {
-            return Err(self.free_refusal(pfn, page));
+            return Err(lookup::free_refusal(self.map, pfn, page));
         };
         if page.is_allocated(order) && !page.put_testzero() {
             return Ok(None);
@@ -143,7 +144,7 @@ where
             let _areas = zone.free.lock();
             return Err(match page.is_allocated(order) {
                 true => Error::DoubleFree,
-                false => self.free_refusal(pfn, page),
+                false => lookup::free_refusal(self.map, pfn, page),
             });
         }
         page.set_count(0);
@@ -183,50 +184,6 @@ where
         let (cpu, _pinned) = self.platform.pin_cpu();
         self.stats.count(cpu, VmEvent::PgFree, order.pages().0);
         kept
-    }
-
-    /// Why this page can't be freed at the order asked for. Who has the block that it lies in may
-    /// split, merge or free it meanwhile: that it lies in none is so if it is time after time.
-    #[cold]
-    fn free_refusal(&self, pfn: Pfn, page: &PageDescriptor) -> Error {
-        const LOOKS: usize = 16;
-        let mut refusals = (0..LOOKS).map(|_| self.free_refusal_now(pfn, page));
-        let known = refusals.find(|&refusal| refusal != Error::Corrupt);
-        known.unwrap_or(Error::Corrupt)
-    }
-
-    fn free_refusal_now(&self, pfn: Pfn, page: &PageDescriptor) -> Error {
-        match page.state() {
-            PageState::Hole => Error::ForeignPfn,
-            PageState::Reserved => Error::PageReserved,
-            PageState::Buddy | PageState::Pageset => Error::DoubleFree,
-            PageState::Slab | PageState::SlabTail => Error::SlabPage,
-            PageState::Allocated => Error::WrongOrder,
-            PageState::Tail => match self.head_of(pfn) {
-                Some(block) if block.state == PageState::Allocated => Error::NotBlockHead,
-                Some(_) => Error::DoubleFree,
-                None => Error::Corrupt,
-            },
-        }
-    }
-
-    /// The block whose inside `pfn` lies in: at each larger order, the only
-    /// page where it could start is looked at.
-    fn head_of(&self, pfn: Pfn) -> Option<BlockInfo> {
-        PageOrder::all().skip(1).find_map(|order| {
-            let head = pfn.align_down(order);
-            let (state, head_order) = self.map.page(head)?.state_and_order();
-            let is_head = matches!(
-                state,
-                PageState::Buddy | PageState::Allocated | PageState::Pageset
-            );
-            let reaches = pfn < head + head_order.pages();
-            (is_head && reaches).then_some(BlockInfo {
-                head,
-                order: head_order,
-                state,
-            })
-        })
     }
 
     /// Takes reserved pages over. See [`PageAllocator::accept`].
@@ -505,8 +462,12 @@ where
         if page.is_allocated(order) {
             Ok(())
         } else {
-            Err(self.free_refusal(pfn, page))
+            Err(lookup::free_refusal(self.map, pfn, page))
         }
+    }
+
+    fn allocated_order(&self, pfn: Pfn) -> Result<PageOrder> {
+        lookup::allocated_order(self.map, pfn)
     }
 
     fn accept(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
@@ -525,22 +486,7 @@ where
     }
 
     fn block_of(&self, pfn: Pfn) -> Option<BlockInfo> {
-        let (state, order) = self.map.page(pfn)?.state_and_order();
-        let alone = BlockInfo {
-            head: pfn,
-            order,
-            state,
-        };
-        let mut block = match state {
-            PageState::Tail => self.head_of(pfn).unwrap_or(alone),
-            PageState::SlabTail => slab_of(self.map, pfn).unwrap_or(alone),
-            _ => alone,
-        };
-        // Whether a free block is a CPU's or the zone's is nobody's affair.
-        if block.state == PageState::Pageset {
-            block.state = PageState::Buddy;
-        }
-        Some(block)
+        lookup::block_of(self.map, pfn)
     }
 
     fn validate(&self) -> Result<(), Violation> {
@@ -588,12 +534,4 @@ where
     fn alloc_exact(&self, request: &AllocRequest, pages: Pages) -> Result<Pfn> {
         self.take_exact(request, pages)
     }
-}
-
-/// The slab that a page behind its first lies in.
-pub(crate) fn slab_of(map: &impl MemMap, pfn: Pfn) -> Option<BlockInfo> {
-    let head = map.page(pfn)?.slab_head(pfn)?;
-    let (state, order) = map.page(head)?.state_and_order();
-    let reaches = head <= pfn && pfn < head + order.pages();
-    (state == PageState::Slab && reaches).then_some(BlockInfo { head, order, state })
 }

@@ -25,8 +25,8 @@ use super::area::MemArea;
 use super::area::MemAreas;
 use super::divide::LockedArea;
 use super::lists::DivideMerge;
-use super::lookup;
 use crate::buddy::gfp;
+use crate::buddy::lookup;
 use crate::buddy::pieces;
 use crate::buddy::poison;
 use crate::buddy::AllocRequest;
@@ -293,6 +293,10 @@ where
         }
     }
 
+    fn allocated_order(&self, pfn: Pfn) -> Result<PageOrder> {
+        lookup::allocated_order(self.map, pfn)
+    }
+
     fn accept(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
         self.try_accept(pfn, order)
             .map_err(|error| self.refuse(error))
@@ -336,8 +340,8 @@ where
 
     fn merge(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
         let merged = self.with_block(pfn, |area, _| {
-            pieces::for_each(self.map, pfn, order, |pfn, page| {
-                self.check_free(pfn, page.order())
+            pieces::for_each(self.map, pfn, order, |pfn, _| {
+                self.allocated_order(pfn).map(drop)
             })?;
             let mut count = 0u64;
             pieces::for_each(self.map, pfn, order, |_, page| {
@@ -354,7 +358,7 @@ where
 
     fn get(&self, pfn: Pfn) -> Result<()> {
         let got = self.with_block(pfn, |_, page| {
-            self.check_free(pfn, page.order())?;
+            self.allocated_order(pfn)?;
             page.try_get()
         });
         got.map_err(|error| self.refuse(error))

@@ -9,7 +9,6 @@
 //!     divide.rs     the core: the smallest block that fits, halved
 //!     merge.rs      the core: a freed block and its neighbour become one
 //!       lists.rs      the lists of an area, one per size
-//! lookup.rs     what a page is, from the descriptors alone
 //! report.rs     /proc/shadowmm/cosmos
 //! validate.rs   all invariants, checked
 //! ```
@@ -62,7 +61,6 @@ mod area;
 mod divide;
 pub mod kmsob;
 mod lists;
-mod lookup;
 mod merge;
 mod report;
 mod validate;
