@@ -468,6 +468,11 @@ impl PageDescriptor {
         self.bits.fetch_or(LARGE, Relaxed);
     }
 
+    /// Whether the allocated block that starts here belongs to an open file.
+    pub fn is_held(&self) -> bool {
+        self.has_flag(HELD)
+    }
+
     /// For the owner of an allocated block, before anybody else knows of it:
     /// says that it belongs to an open file. A free, a split or a merge ends
     /// it.

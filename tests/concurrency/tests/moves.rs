@@ -497,7 +497,7 @@ fn validate(world: &World) {
 fn get_of_others(world: &World) {
     for page in &world.pages {
         let stays = match is_without(Without::OneLoad) {
-            true => page.is_held_and_movable().0 && !page.is_movable(),
+            true => page.is_held() && !page.is_movable(),
             false => page.is_held_and_movable() == (true, false),
         };
         assert!(!stays, "a reference to a block that moves");

@@ -191,8 +191,8 @@ fn one_block_moves_to_where_a_request_finds_room() {
     let request = request(GFP_HIGHUSER_MOVABLE, 0);
     let to = world.buddy().migrate_block(pfn, &request).unwrap();
     // It is to its owner what it was, and nothing is left where it was.
-    assert!(world.page(to.0).is_held_and_movable().0 && !world.page(to.0).is_isolated());
-    assert!(world.page(pfn.0).is_held_and_movable() == (false, false));
+    assert!(world.page(to.0).is_held() && !world.page(to.0).is_isolated());
+    assert!(!world.page(pfn.0).is_held() && !world.page(pfn.0).is_movable());
     assert_ne!(to, pfn);
     assert_eq!(owner.blocks(), [to.0]);
     owner.check_all(world);
