@@ -47,6 +47,21 @@ pub(crate) fn block_of(map: &impl MemMap, pfn: Pfn) -> Option<BlockInfo> {
     Some(block)
 }
 
+/// Whether the block at `pfn` could be freed at this order.
+///
+/// # Errors
+///
+/// Those of [`PageAllocator::free`].
+///
+/// [`PageAllocator::free`]: super::PageAllocator::free
+pub(crate) fn check_free(map: &impl MemMap, pfn: Pfn, order: PageOrder) -> Result<()> {
+    let page = map.page(pfn).ok_or(Error::ForeignPfn)?;
+    match page.is_allocated(order) {
+        true => Ok(()),
+        false => Err(free_refusal(map, pfn, page)),
+    }
+}
+
 /// Why this page can't be freed at the order asked for.
 #[cold]
 pub(crate) fn free_refusal(map: &impl MemMap, pfn: Pfn, page: &PageDescriptor) -> Error {

@@ -458,12 +458,7 @@ where
     }
 
     fn check_free(&self, pfn: Pfn, order: PageOrder) -> Result<()> {
-        let page = self.map.page(pfn).ok_or(Error::ForeignPfn)?;
-        if page.is_allocated(order) {
-            Ok(())
-        } else {
-            Err(lookup::free_refusal(self.map, pfn, page))
-        }
+        lookup::check_free(self.map, pfn, order)
     }
 
     fn allocated_order(&self, pfn: Pfn) -> Result<PageOrder> {
