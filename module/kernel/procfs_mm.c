@@ -238,10 +238,7 @@ struct shadowmm_space_dir *shadowmm_proc_space_add(unsigned int id)
 	if (made)
 		return dir;
 	/* Somebody may read in what there is of it already. */
-	if (dir->entry)
-		shadowmm_proc_space_remove(dir);
-	else
-		kfree(dir);
+	shadowmm_proc_space_remove(dir);
 	return NULL;
 }
 
