@@ -197,12 +197,11 @@ fn last<P: Page>(holders: &'static [usize], preemptions: usize) {
     });
 }
 
-/// A page has so many lives, in each of which it has two references for a while. Whoever
-/// looks meanwhile finds nothing wrong.
+/// A page lives so. Whoever looks meanwhile finds nothing wrong.
 ///
 /// It is the other thread that looks: loom tries him before an access of the first if
 /// that has not read the same word right before, as who takes a reference does.
-fn look<P: Page>(lives: usize, way: Way, preemptions: usize) {
+fn look_at<P: Page>(preemptions: usize, lives: impl Fn(&P) + Send + Sync + 'static) {
     builder(preemptions).check(move || {
         let page = Arc::new(P::allocated());
         let other = {
@@ -211,6 +210,15 @@ fn look<P: Page>(lives: usize, way: Way, preemptions: usize) {
                 assert!(page.is_counted(), "several references, and not shared");
             })
         };
+        lives(&page);
+        other.join().unwrap();
+        assert!(page.is_counted());
+    });
+}
+
+/// It has so many lives, in each of which it has two references for a while.
+fn look<P: Page>(lives: usize, way: Way, preemptions: usize) {
+    look_at(preemptions, move |page: &P| {
         for life in 0..lives {
             if life > 0 {
                 page.give_out(way);
@@ -221,25 +229,12 @@ fn look<P: Page>(lives: usize, way: Way, preemptions: usize) {
                 assert!(page.put() && page.take());
             }
         }
-        other.join().unwrap();
-        assert!(page.is_counted());
     });
 }
 
-/// A page becomes a slab's, where other things stand in the place of the references. Whoever
-/// looks meanwhile finds nothing wrong.
+/// It becomes a slab's, where other things stand in the place of the references.
 fn look_at_slab<P: Page>() {
-    builder(3).check(|| {
-        let page = Arc::new(P::allocated());
-        let other = {
-            let page = page.clone();
-            thread::spawn(move || {
-                assert!(page.is_counted(), "several references, and not shared");
-            })
-        };
-        page.become_slab();
-        other.join().unwrap();
-    });
+    look_at(3, P::become_slab);
 }
 
 /// Two free a page that has one reference.

@@ -50,6 +50,15 @@ fn cache_all_but(world: &TypedWorld, cache: &Cache, left: u64) {
     }
 }
 
+/// The node's kswapd, which has found nothing to do and waits to be woken.
+fn asleep(world: &TypedWorld) -> Kswapd {
+    world.world.platform.has_kswapd.store(true, Relaxed);
+    let mut kswapd = Kswapd::new(NODE);
+    assert_eq!(kswapd.step(&world.buddy(), false), Rest::Nap(100));
+    assert_eq!(kswapd.step(&world.buddy(), false), Rest::UntilWoken);
+    kswapd
+}
+
 fn event(world: &TypedWorld, event: VmEvent) -> u64 {
     world.world.stats.vm_event(event)
 }
@@ -145,10 +154,7 @@ fn pages_of_other_cpus_are_reclaimed_when_no_shrinker_has_any() {
 #[test]
 fn kswapd_works_until_the_node_is_above_its_high_watermark() {
     let (world, cache) = machine(4);
-    world.world.platform.has_kswapd.store(true, Relaxed);
-    let mut kswapd = Kswapd::new(NODE);
-    assert_eq!(kswapd.step(&world.buddy(), false), Rest::Nap(100));
-    assert_eq!(kswapd.step(&world.buddy(), false), Rest::UntilWoken);
+    let mut kswapd = asleep(world);
     cache_all_but(world, cache, 81);
     let woken = || world.world.platform.kswapd_woken.lock().unwrap().len();
     assert_eq!(woken(), 0);
@@ -174,10 +180,7 @@ fn kswapd_works_until_the_node_is_above_its_high_watermark() {
 #[test]
 fn a_node_that_can_not_be_balanced_is_left_to_direct_reclaim() {
     let (world, cache) = machine(2);
-    world.world.platform.has_kswapd.store(true, Relaxed);
-    let mut kswapd = Kswapd::new(NODE);
-    kswapd.step(&world.buddy(), false);
-    kswapd.step(&world.buddy(), false);
+    let mut kswapd = asleep(world);
     let mut held = vec![];
     while let Ok(pfn) = world.buddy().alloc(&request(GFP_NOWAIT, 0)) {
         held.push(pfn);
@@ -314,10 +317,7 @@ fn mix(world: &TypedWorld) {
 #[test]
 fn a_boost_ends_with_the_round_that_saw_it() {
     let (world, _) = machine(16);
-    world.world.platform.has_kswapd.store(true, Relaxed);
-    let mut kswapd = Kswapd::new(NODE);
-    kswapd.step(&world.buddy(), false);
-    kswapd.step(&world.buddy(), false);
+    asleep(world);
     mix(world);
     assert!(!world.zone().boost().is_zero());
     assert_eq!(*world.world.platform.kswapd_woken.lock().unwrap(), [0]);
@@ -333,12 +333,8 @@ fn a_boost_ends_with_the_round_that_saw_it() {
 #[test]
 fn a_boost_ends_at_once_where_the_thread_was_stopped_in_its_sleep() {
     let (world, _) = machine(16);
-    let has_kswapd = &world.world.platform.has_kswapd;
-    has_kswapd.store(true, Relaxed);
-    let mut kswapd = Kswapd::new(NODE);
-    kswapd.step(&world.buddy(), false);
-    assert_eq!(kswapd.step(&world.buddy(), false), Rest::UntilWoken);
-    has_kswapd.store(false, Relaxed);
+    asleep(world);
+    world.world.platform.has_kswapd.store(false, Relaxed);
     mix(world);
     assert!(world.zone().boost().is_zero());
     assert!(world.world.platform.kswapd_woken.lock().unwrap().is_empty());
