@@ -144,31 +144,43 @@ pub struct MmapRequest {
 }
 
 impl MmapRequest {
-    /// The file that is to be mapped, and how much of it, as `MAP_HUGETLB` has it
-    /// (`ksys_mmap_pgoff`).
-    fn file_and_len(&self) -> Result<(Option<MmapFile>, u64)> {
-        if self.flags & MAP_HUGETLB == 0 {
-            return Ok((self.file, self.len));
-        }
-        match self.file {
-            Some(file) if file.kind == FileKind::Huge => Ok((self.file, self.len)),
-            Some(_) => Err(Error::BadMapFlags),
-            None => {
-                let size = huge_size(self.flags)?;
-                let len = self.len.wrapping_add(size - 1) & !(size - 1);
-                Ok((Some(HUGE_MEMORY), len))
-            }
-        }
+    /// The file that is to be mapped, how much of it, and how large its pages are where they
+    /// are huge (`ksys_mmap_pgoff`).
+    fn file_and_len(
+        &self,
+        platform: &impl Platform,
+    ) -> Result<(Option<MmapFile>, u64, Option<u64>)> {
+        let wants_huge = self.flags & MAP_HUGETLB != 0;
+        let (file, size) = match self.file {
+            // Its mount may say 1 GiB, which nobody here is told.
+            Some(file) if file.kind == FileKind::Huge => (file, 1u64 << SHIFT_2MB),
+            Some(_) if wants_huge => return Err(Error::BadMapFlags),
+            None if wants_huge => (HUGE_MEMORY, huge_size(self.flags, platform)?),
+            file => return Ok((file, self.len, None)),
+        };
+        let len = self.len.wrapping_add(size - 1) & !(size - 1);
+        Ok((Some(file), len, Some(size)))
     }
 }
 
 /// The size of the huge pages that flags ask for, in bytes (`hstate_sizelog`): one of those
-/// that x86-64 has.
-fn huge_size(flags: u32) -> Result<u64> {
+/// that the CPUs have (`gigantic_pages_init`).
+fn huge_size(flags: u32, platform: &impl Platform) -> Result<u64> {
     match (flags >> MAP_HUGE_SHIFT) & MAP_HUGE_MASK {
-        0 => Ok(1 << SHIFT_2MB),
-        shift @ (SHIFT_2MB | SHIFT_1GB) => Ok(1 << shift),
+        0 | SHIFT_2MB => Ok(1 << SHIFT_2MB),
+        SHIFT_1GB if platform.has_gbpages() => Ok(1 << SHIFT_1GB),
         _ => Err(Error::BadMapFlags),
+    }
+}
+
+/// Why huge pages of this size can't be had from a page of their file on
+/// (`hugetlbfs_file_mmap`): no huge page begins there, or the pool that they would be promised
+/// of is empty (`hugetlb_reserve_pages`). With `MAP_NORESERVE` Linux promises nothing, and
+/// every touch is SIGBUS.
+fn why_not_huge(size: u64, pgoff: u64) -> Error {
+    match pgoff & ((size >> PAGE_SHIFT) - 1) {
+        0 => Error::NoMemory,
+        _ => Error::BadMapFlags,
     }
 }
 
@@ -230,7 +242,7 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
     fn mmap(&self, host: &dyn HostTable, request: &MmapRequest) -> Result<Mapped> {
         let space = &self.space;
         let mut flags = request.flags;
-        let (file, len) = request.file_and_len()?;
+        let (file, len, huge) = request.file_and_len(space.platform())?;
         if len == 0 {
             return Err(Error::BadLength);
         }
@@ -256,13 +268,17 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
             .with(map_flags(flags))
             .with(default)
             .with(VmFlags::MAY);
-        let addr = space.unmapped_area(&PlaceRequest {
+        let place = PlaceRequest {
             addr: hint,
             len,
             flags,
             is_anonymous: file.is_none_or(|file| file.kind == FileKind::Zero)
                 && flags & MAP_SHARED == 0,
-        })?;
+        };
+        let addr = match huge {
+            Some(size) => space.unmapped_huge_area(&place, size)?,
+            None => space.unmapped_area(&place)?,
+        };
         let range = VirtRange::new(addr.0, addr.0 + len);
         if flags & MAP_FIXED_NOREPLACE != 0
             && space
@@ -290,7 +306,8 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
             Some(file) if file.kind == FileKind::Zero => (0, file.number),
             file => (file.map_or(0, |file| file.number), 0),
         };
-        self.map_region(host, range, vm_flags, pgoff, number)?;
+        let refused = huge.map(|size| why_not_huge(size, pgoff));
+        self.map_region(host, range, vm_flags, pgoff, number, refused)?;
         space.system.put_file(zero);
         if vm_flags.has(VmFlags::DROPPABLE) {
             space.system.note_unneeded();
@@ -349,14 +366,10 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         if vm_flags.has(VmFlags::GROWSDOWN) {
             return Err(Error::BadMapFlags);
         }
-        if file.kind == FileKind::Huge {
-            // The pool that they would be promised of is empty (`hugetlb_reserve_pages`). With
-            // MAP_NORESERVE Linux promises nothing, and every touch is SIGBUS.
-            return Err(Error::NoMemory);
-        }
         match (file.kind, is_shared) {
-            // As large as the mapping, whatever it begins with (`shmem_zero_setup_desc`).
-            (FileKind::Zero, true) if file.is_writable => {
+            // Zeroes are as large as the mapping, whatever it begins with
+            // (`shmem_zero_setup_desc`).
+            (FileKind::Zero | FileKind::Huge, true) if file.is_writable => {
                 let shared = vm_flags.with(VmFlags::SHARED).with(VmFlags::MAYSHARE);
                 Ok((shared, request.pgoff))
             }
@@ -370,13 +383,14 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         }
     }
 
-    /// Maps a range whose place and flags are settled (`mmap_region`).
+    /// Maps a range whose place and flags are settled (`mmap_region`). What its file is
+    /// `refused` for is told when what was there has gone (`vms_clean_up_area`, `mmap_file`).
     ///
     /// # Errors
     ///
     /// [`Error::TooManyMaps`], [`Error::AddressSpaceLimit`], [`Error::Overcommit`],
-    /// [`Error::NoMemory`]. What was there is still there then, if split, but for the
-    /// last, which may leave a gap as in Linux.
+    /// [`Error::NoMemory`], and `refused`. What was there is still there then, if split, but
+    /// for the last two, which may leave a gap as in Linux.
     fn map_region(
         &self,
         host: &dyn HostTable,
@@ -384,6 +398,7 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         flags: VmFlags,
         pgoff: u64,
         file: u64,
+        refused: Option<Error>,
     ) -> Result<Vma<'m>> {
         let space = &self.space;
         let mut flags = flags;
@@ -393,7 +408,8 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
             return Err(Error::AddressSpaceLimit);
         }
         let mut charged = None;
-        if is_accountable(flags) {
+        // Huge pages, which alone are refused here, are not promised so.
+        if refused.is_none() && is_accountable(flags) {
             // What is replaced has paid for a part.
             let more = pages.wrapping_sub(doomed.accounted);
             if more != 0 {
@@ -435,7 +451,11 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         if doomed.pages != 0 {
             self.clear_entries(host, &doomed);
         }
-        let vma = match self.merge_or_new(&merge, &new) {
+        let made = match refused {
+            Some(error) => Err(error),
+            None => self.merge_or_new(&merge, &new),
+        };
+        let vma = match made {
             Ok(vma) => vma,
             Err(error) => {
                 uncharge();

@@ -203,6 +203,21 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         Ok(VirtAddr(addr))
     }
 
+    /// The same for huge pages of a size, in bytes (`hugetlb_get_unmapped_area`). Nothing is
+    /// mapped at the place that is found, so it is one for small pages.
+    ///
+    /// # Errors
+    ///
+    /// Those; a place that is asked for begins a huge page.
+    pub(super) fn unmapped_huge_area(&self, request: &PlaceRequest, size: u64) -> Result<VirtAddr> {
+        let is_fixed = request.flags & MAP_FIXED != 0;
+        // What is larger than all addresses is refused for that first.
+        if is_fixed && request.len <= self.window().len() && request.addr & (size - 1) != 0 {
+            return Err(Error::NotPageAligned);
+        }
+        self.unmapped_area(request)
+    }
+
     /// A place that begins a huge page (`__thp_get_unmapped_area`).
     fn huge_area(&self, request: &PlaceRequest) -> Option<u64> {
         let padded = PlaceRequest {

@@ -9,8 +9,13 @@ use shadowmm_core::error::Error;
 use shadowmm_core::mm::FileKind;
 use shadowmm_core::mm::MmapFile;
 use shadowmm_core::mm::MmapRequest;
+use shadowmm_core::mm::Rlimit;
 use shadowmm_core::mm::VirtAddr;
 use shadowmm_core::mm::VirtRange;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Pages of 2 MiB.
+const HUGE: u64 = 512;
 
 #[test]
 fn what_is_alike_and_side_by_side_is_one() {
@@ -297,12 +302,16 @@ fn huge_pages_are_of_a_known_size_and_of_no_other_file() {
     for kind in [PRIVATE, SHARED, SHARED_VALIDATE] {
         assert_eq!(of_hugetlbfs(kind), Some(Errno::ENOMEM));
         assert_eq!(of_hugetlbfs(kind | HUGETLB), Some(Errno::ENOMEM));
-        for shift in 0..64 {
-            let want = match shift {
-                0 | 21 | 30 => Errno::ENOMEM,
-                _ => Errno::EINVAL,
-            };
-            assert_eq!(anonymous(PAGE, kind | (shift << 26)), Some(want), "{shift}");
+        for gbpages in [false, true] {
+            world.mm.platform.gbpages.store(gbpages, Relaxed);
+            for shift in 0..64 {
+                let want = match shift {
+                    0 | 21 => Errno::ENOMEM,
+                    30 if gbpages => Errno::ENOMEM,
+                    _ => Errno::EINVAL,
+                };
+                assert_eq!(anonymous(PAGE, kind | (shift << 26)), Some(want), "{shift}");
+            }
         }
         assert_eq!(anonymous(PAGE, kind | GROWSDOWN), Some(Errno::EINVAL));
         assert_eq!(anonymous(0, kind), Some(Errno::EINVAL));
@@ -312,6 +321,107 @@ fn huge_pages_are_of_a_known_size_and_of_no_other_file() {
     assert_eq!(anonymous(SIZE + PAGE, PRIVATE), Some(Errno::ENOMEM));
     let unknown = SHARED_VALIDATE | (1 << 10);
     assert_eq!(anonymous(PAGE, unknown), Some(Errno::EOPNOTSUPP));
+    world.finish();
+}
+
+#[test]
+fn where_there_are_no_huge_pages_what_was_there_is_gone() {
+    let world = World::new();
+    let file = MmapFile {
+        kind: FileKind::Huge,
+        ..FILE
+    };
+    let kinds = [PRIVATE, SHARED, SHARED_VALIDATE];
+    for (file, flags) in [(None, HUGETLB), (Some(file), 0), (Some(file), HUGETLB)] {
+        for (kind, pgoff) in kinds.into_iter().zip([0, HUGE, 1]) {
+            world.map(0, 3 * HUGE, READ | WRITE);
+            world.touch(HUGE, 3);
+            let request = MmapRequest {
+                addr: at(HUGE),
+                // Huge pages are whole ones.
+                len: PAGE,
+                prot: READ | WRITE,
+                flags: flags | kind | FIXED,
+                file,
+                pgoff,
+            };
+            let want = match pgoff {
+                1 => Error::BadMapFlags,
+                _ => Error::NoMemory,
+            };
+            assert_eq!(world.mmap_file(&request), Err(want));
+            world.check();
+            assert_eq!(world.maps(), "0+512 rw-p\n1024+512 rw-p\n");
+            assert_eq!(world.count(|counts| counts.rss[1]), 0);
+            assert_eq!(world.mm.spaces().committed().0, 2 * HUGE);
+        }
+    }
+    world.unmap(0, 3 * HUGE).unwrap();
+    // What is refused before is refused while all is there.
+    let map = |kind| world.request(HUGE, 1, READ | WRITE, kind | FIXED | HUGETLB);
+    world.map(HUGE, HUGE, READ);
+    world.space.set_rlimit(Rlimit::As, PAGE, PAGE);
+    assert_eq!(map(PRIVATE), Err(Error::AddressSpaceLimit));
+    assert_eq!(world.maps(), "512+512 r--p\n");
+    world.space.set_rlimit(Rlimit::As, u64::MAX, u64::MAX);
+    world.unmap(HUGE + 1, HUGE - 1).unwrap();
+    world.space.set_rlimit(Rlimit::Data, PAGE, PAGE);
+    assert_eq!(map(PRIVATE), Err(Error::AddressSpaceLimit));
+    assert_eq!(world.maps(), "512+1 r--p\n");
+    // Shared memory is no data.
+    assert_eq!(map(SHARED), Err(Error::NoMemory));
+    assert_eq!(world.maps(), "");
+    world.finish();
+}
+
+#[test]
+fn huge_pages_begin_where_one_of_their_size_does() {
+    let world = World::new();
+    let map = |page, flags| world.request(page, 1, READ, flags | HUGETLB);
+    let unaligned = Err(Error::NotPageAligned);
+    world.map(0, 2 * HUGE, READ);
+    world.space.set_rlimit(Rlimit::Memlock, 0, 0);
+    // Which is told before what else is wrong.
+    for kind in [0, PRIVATE, SHARED] {
+        for flags in [FIXED, FIXED_NOREPLACE, FIXED | LOCKED] {
+            assert_eq!(map(1, kind | flags), unaligned);
+        }
+    }
+    let taken = map(HUGE, PRIVATE | FIXED_NOREPLACE);
+    assert_eq!(taken, Err(Error::RangeTaken));
+    let locked = PRIVATE | FIXED | LOCKED;
+    assert_eq!(map(HUGE, locked), Err(Error::MayNotLock));
+    world.space.set_rlimit(Rlimit::Memlock, PAGE, PAGE);
+    assert_eq!(map(1, locked), unaligned);
+    assert_eq!(map(HUGE, locked), Err(Error::LockLimit));
+    let file = MmapFile {
+        kind: FileKind::Huge,
+        ..FILE
+    };
+    let of_hugetlbfs = MmapRequest {
+        addr: at(1),
+        len: PAGE,
+        prot: READ,
+        flags: PRIVATE | FIXED,
+        file: Some(file),
+        pgoff: 0,
+    };
+    assert_eq!(errno(world.mmap_file(&of_hugetlbfs)), Some(Errno::EINVAL));
+    // Another place will do where this one is but wished for.
+    assert_eq!(map(1, PRIVATE), Err(Error::NoMemory));
+    // What is larger than the window is refused for that.
+    let all = SIZE / PAGE;
+    let fixed = PRIVATE | FIXED;
+    assert_eq!(map(all + 1, fixed), unaligned);
+    assert_eq!(map(all, fixed), Err(Error::OutsideWindow));
+    let larger = world.request(1, all + 1, READ, fixed | HUGETLB);
+    assert_eq!(larger, Err(Error::OutsideWindow));
+    let large = fixed | (30 << 26);
+    world.mm.platform.gbpages.store(true, Relaxed);
+    assert_eq!(map(HUGE, large), unaligned);
+    assert_eq!(world.maps(), "0+1024 r--p\n");
+    assert_eq!(map(0, large), Err(Error::NoMemory));
+    assert_eq!(world.maps(), "");
     world.finish();
 }
 
