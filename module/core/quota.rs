@@ -157,9 +157,10 @@ impl Account<'_> {
         self.user.add(kind, more);
     }
 
-    /// Whether the file or the user has as much as he may, or more.
-    pub fn is_full(&self, kind: Kind, (of_file, of_user): (u64, u64)) -> bool {
-        self.file.of(kind) >= of_file || self.user.of(kind) >= of_user
+    /// Whether the file or the user would have more than he may with `more`.
+    pub fn is_full(&self, kind: Kind, more: u64, (of_file, of_user): (u64, u64)) -> bool {
+        let would = |of: &Usage| of.of(kind).saturating_add(more);
+        would(self.file) > of_file || would(self.user) > of_user
     }
 }
 

@@ -202,11 +202,11 @@ impl FileAccount {
         self.account().settle(kind, before, now);
     }
 
-    /// Whether nothing more may come: the file or its user has what he may, and the caller
-    /// is not above that.
-    pub(crate) fn is_full(&self, kind: Kind) -> bool {
+    /// Whether so much more may not come: the file or its user would have more than he may, and
+    /// the caller is not above that.
+    pub(crate) fn is_full(&self, kind: Kind, more: u64) -> bool {
         let limits = self.shadow.users.limits(kind);
-        self.account().is_full(kind, limits) && !is_exempt()
+        self.account().is_full(kind, more, limits) && !is_exempt()
     }
 }
 

@@ -329,6 +329,15 @@ bool shadowmm_window_enter_huge(const struct shadowmm_table *table, unsigned lon
 	return vmf_insert_pfn_pmd(vmf, pfn, writable) == VM_FAULT_NOPAGE;
 }
 
+/* Whether the process wants no 2 MiB, or none but where it `asked` for them (vma_thp_disabled()). */
+bool shadowmm_window_has_no_huge(const struct shadowmm_table *table, bool asked)
+{
+	const struct mm_struct *mm = table->vma->vm_mm;
+
+	return mm_flags_test(MMF_DISABLE_THP_COMPLETELY, mm) ||
+	       (!asked && mm_flags_test(MMF_DISABLE_THP_EXCEPT_ADVISED, mm));
+}
+
 void shadowmm_window_zap(const struct shadowmm_table *table, unsigned long addr,
 			 unsigned long size)
 {

@@ -150,7 +150,16 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     ///
     /// [`Error::UserLimit`].
     pub(super) fn check_room<H: HostTable + ?Sized>(&self, host: &H) -> Result<()> {
-        match host.is_full(self.cells.charged()) {
+        self.check_room_for(host, 1)
+    }
+
+    /// Whether it may have so many pages more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UserLimit`].
+    pub(super) fn check_room_for<H: HostTable + ?Sized>(&self, host: &H, more: u64) -> Result<()> {
+        match host.is_full(self.cells.charged(), more) {
             true => Err(Error::UserLimit),
             false => Ok(()),
         }

@@ -106,6 +106,9 @@ cells! {
         /// In pages, and signed: what shared objects have got through it, less what all of
         /// them had that ended with it.
         pub(super) object_pages: AtomicU64,
+        /// In pages: what its tables keep of blocks that they have in parts, and have not
+        /// ([`parts`](super::parts)).
+        pub(super) rest_pages: AtomicU64,
         /// Flags that new VMAs get (`def_flags`: mlockall).
         pub(super) def_flags: AtomicU64,
         /// `RLIMIT_AS`, `DATA`, `STACK`, `MEMLOCK`, in bytes; all ones: none.

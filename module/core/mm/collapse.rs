@@ -26,6 +26,7 @@ use super::page_table::Level;
 use super::page_table::Table;
 use super::page_table::ENTRIES;
 use super::page_table::HUGE_SIZE;
+use super::parts::RestBefore;
 use super::rss::Rss;
 use super::system::AddressSpace;
 use super::system::MmapWrite;
@@ -90,7 +91,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
                 hole = true;
                 break;
             };
-            if !may {
+            if !may || host.has_no_huge(true) {
                 return Err(Error::BadAdvice);
             }
             hole |= vma.start.0 > at;
@@ -135,7 +136,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
                 There::Pages(_, table) => mm.space.node_of_most(table),
             }
         };
-        self.check_room(host)?;
+        self.check_room_for(host, HUGE_PAGES)?;
         let allocator = spaces.mm.allocator();
         let block = allocator.alloc_block(&DIRECT.on(nid)).map_err(|_| {
             spaces.count_event(VmEvent::ThpCollapseAllocFailed);
@@ -253,8 +254,10 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
         pmd.set(index, Entry::page(block, flags).with(bits));
         let mut puts = Puts::new(spaces);
         let mut were = 0u64;
+        let mut rest = RestBefore::new();
         for index in 0..ENTRIES {
             let entry = table.get(index);
+            rest.note(spaces, entry, &[table]);
             table.set(index, Entry::NONE);
             if is_page(&entry) {
                 were = were.wrapping_add(1);
@@ -264,6 +267,7 @@ impl<'a, 'm: 'a, P: Platform> MmapWrite<'a, 'm, P> {
                 puts.put(entry);
             }
         }
+        rest.settle(&self.space, &[table]);
         pmd.lay_by(table);
         self.space
             .cells

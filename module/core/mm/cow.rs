@@ -27,6 +27,7 @@ use super::page_table::Entry;
 use super::page_table::Level;
 use super::page_table::Table;
 use super::page_table::ENTRIES;
+use super::parts::RestBefore;
 use super::rss::Rss;
 use super::system::AddressSpaces;
 use crate::buddy::PageAllocator;
@@ -112,14 +113,8 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         let spaces = &self.space.system;
         let head = spaces.block_of_entry(entry);
         let page = spaces.mm.sparse.page(head);
-        let count = page.map_or(0, PageDescriptor::count_acquire);
-        if !(2..=ENTRIES).contains(&(count as usize)) {
-            return false;
-        }
-        let is_of_it =
-            |entry: &Entry| entry.has(Entry::PART) && spaces.block_of_entry(*entry) == head;
-        let all = (0..ENTRIES).map(|index| table.get(index));
-        all.filter(is_of_it).count() == count as usize
+        let count = page.map_or(0, PageDescriptor::count_acquire) as usize;
+        (2..=ENTRIES).contains(&count) && spaces.parts_in(table, head).count() == count
     }
 
     /// Has a page of its own take the place of another (`wp_page_copy`). `old` keeps that
@@ -149,7 +144,10 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
             return Err(Stop::Again);
         }
         let entered = self.replace(new);
+        let mut rest = RestBefore::new();
+        rest.note(spaces, entry, &[table]);
         table.set(index, new);
+        rest.settle(&self.space, &[table]);
         self.tell_page(FaultKind::Cow, new);
         page.keep(UserStat::Anon);
         if self.flags.has(VmFlags::LOCKED) {

@@ -15,6 +15,7 @@ use super::page_table::Entry;
 use super::page_table::Level;
 use super::page_table::Table;
 use super::page_table::HUGE_SIZE;
+use super::parts::RestBefore;
 use super::rss::Rss;
 use super::rss::RssDelta;
 use super::system::AddressSpace;
@@ -136,17 +137,21 @@ impl<'a, 'm: 'a, P: Platform> Copy<'_, 'a, 'm, P> {
             let last = (lost..end).rev().find(loses).unwrap_or(lost);
             self.host.zap(pages_of(part.start, start, lost, last));
         }
+        let mut rest = RestBefore::new();
         for index in from..end {
             let entry = table.get(index);
             if entry.is_none() {
                 continue;
             }
             self.get(entry)?;
+            // The child's: nobody else knows of it.
+            rest.note(&self.parent.system, entry, &[target]);
             let entry = self.for_parent(entry);
             table.set(index, entry);
             target.set(index, self.for_child(entry));
             more.note(Rss::of(entry, self.shared), 1);
         }
+        rest.settle(&self.child, &[target]);
         Ok(())
     }
 

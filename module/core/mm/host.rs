@@ -71,9 +71,15 @@ pub trait HostTable {
     /// first; pages of the others are made by their faults.
     fn populate_later(&self, _rest: Populate) {}
 
-    /// Whether the process may have no more pages in its window, which counts for `charged`
+    /// Whether the process may not have `more` pages in its window, which counts for `charged`
     /// of them now ([`MmCells::charged`](super::MmCells::charged)).
-    fn is_full(&self, _charged: i64) -> bool {
+    fn is_full(&self, _charged: i64, _more: u64) -> bool {
+        false
+    }
+
+    /// Whether the process has said that it is to have no 2 MiB (`PR_SET_THP_DISABLE`), but
+    /// maybe where it has asked for them, which `asked` says (`vma_thp_disabled`).
+    fn has_no_huge(&self, _asked: bool) -> bool {
         false
     }
 

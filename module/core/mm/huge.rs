@@ -140,7 +140,8 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
         };
         let all = around(self.addr);
         let (start, end) = (self.vma.start.load(Relaxed), self.vma.end.load(Relaxed));
-        wanted && start <= all.start.0 && all.end.0 <= end
+        let asked = self.flags.has(VmFlags::HUGEPAGE);
+        wanted && start <= all.start.0 && all.end.0 <= end && !self.host.has_no_huge(asked)
     }
 
     /// The first write to memory of which the table of the second level has nothing:
@@ -164,7 +165,10 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
             true => &DIRECT,
             false => &LIGHT,
         };
-        let Ok(block) = allocator.alloc_block(request) else {
+        // With the table that is laid by. Where these are too many, single pages may be had
+        // (`vma_alloc_anon_folio_pmd`).
+        let room = self.space.check_room_for(self.host, HUGE_PAGES + 1);
+        let Ok(block) = room.and_then(|()| allocator.alloc_block(request)) else {
             spaces.count_event(VmEvent::ThpFaultFallback);
             return Ok(None);
         };

@@ -66,6 +66,7 @@ mod mremap;
 mod munmap;
 mod oom;
 pub mod page_table;
+mod parts;
 mod placement;
 mod populate;
 mod protect;

@@ -15,6 +15,7 @@ use super::page_table::Entry;
 use super::page_table::Level;
 use super::page_table::Table;
 use super::page_table::HUGE_SIZE;
+use super::parts::RestBefore;
 use super::system::AddressSpace;
 use super::types::VirtAddr;
 use super::types::VirtRange;
@@ -153,14 +154,22 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         let _lock = table.lock(platform);
         let _other = (table.pfn != target.pfn).then(|| target.lock(platform));
         host.zap(pages_of(start, first, *which.start(), *which.end()));
+        let both = [table, target];
+        let tables = match table.pfn == target.pfn {
+            true => &both[..1],
+            false => &both[..],
+        };
+        let mut rest = RestBefore::new();
         for index in which {
             let entry = table.get(index);
             if entry.is_none() {
                 continue;
             }
+            rest.note(&self.system, entry, tables);
             table.set(index, Entry::NONE);
             let place = index.wrapping_sub(first).wrapping_add(new_first);
             target.set(place, entry);
         }
+        rest.settle(self, tables);
     }
 }

@@ -5,6 +5,7 @@
 //! ```text
 //! MADV_FREE, and nobody has written to the page since    its entry is clean
 //! MAP_DROPPABLE                                          whatever its entry says
+//! nobody has it, but a part of its block                 the block becomes single pages (parts.rs)
 //! ```
 //!
 //! They go where this entry has the only reference to them, and its memory is not locked
@@ -73,10 +74,19 @@ impl Unneeded {
 struct Found {
     /// Pages that have gone.
     gone: u64,
+    /// Pages that have come back, and that nobody had.
+    rest: u64,
     /// Whether others may go some day.
     left: bool,
     /// Whether a space could not be looked at.
     busy: bool,
+}
+
+impl Found {
+    /// All that have come back.
+    fn all(&self) -> u64 {
+        self.gone.wrapping_add(self.rest)
+    }
 }
 
 /// The host's table of a process that need not be the running one: nothing is entered there.
@@ -115,10 +125,10 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         // What is noted meanwhile stays noted.
         known.any.store(0, Relaxed);
         let found = self.take_unneeded(own);
-        if found.left || found.busy || found.gone != 0 {
+        if found.left || found.busy || found.all() != 0 {
             self.note_unneeded();
         }
-        if found.gone != 0 {
+        if found.all() != 0 {
             known.taken.store(platform.now_ns().max(1), Relaxed);
             known.waiting.store(0, Relaxed);
             return true;
@@ -138,18 +148,18 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     #[inline(never)]
     fn take_unneeded(&self, own: Option<ObjAddr>) -> Found {
         let (platform, mut found, mut id) = (self.platform(), Found::default(), 0);
-        while found.gone < ENOUGH {
+        while found.all() < ENOUGH {
             let Some(space) = self.next(id) else { break };
             id = space.cells.id();
-            let (host, before) = (Elsewhere(platform, id), found.gone);
+            let (host, before) = (Elsewhere(platform, id), found.all());
             space.take_its_unneeded(&host, own == Some(space.addr), &mut found);
-            if found.gone != before {
+            if found.all() != before {
                 platform.tell_charged(id, &|| space.cells.charged());
             }
             space.put(&host);
         }
         // What a CPU keeps counts for no watermark (`__alloc_pages_direct_reclaim`).
-        if found.gone != 0 {
+        if found.all() != 0 {
             self.mm.buddy().drain_all_pages();
         }
         let (cpu, _pinned) = platform.pin_cpu();
@@ -176,13 +186,15 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         }
         for vma in self.vmas_in(VirtRange::new(0, u64::MAX)) {
             let flags = vma.flags();
-            if found.gone >= ENOUGH {
+            if found.all() >= ENOUGH {
                 found.left = true;
                 return;
             }
             if !vma.is_anonymous() {
                 continue;
             }
+            let rest = self.split_parts_in(vma, &mut found.left);
+            found.rest = found.rest.wrapping_add(rest);
             found.left |= flags.any(VmFlags::DROPPABLE.with(VmFlags::LOCKED));
             if !flags.has(VmFlags::LOCKED) {
                 self.zap_unneeded(host, vma, ENOUGH, &mut found.gone, &mut found.left);

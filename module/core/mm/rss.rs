@@ -133,14 +133,16 @@ impl MmCells {
     }
 
     /// What it counts for where pages are limited, as a cgroup is charged
-    /// (`__GFP_ACCOUNT`, `mem_cgroup_charge`): private pages, tables, and of shared objects
+    /// (`__GFP_ACCOUNT`, `mem_cgroup_charge`): private pages, the rest of blocks that it has in parts
+    /// ([`parts`](super::parts)), tables, and of shared objects
     /// what they have got through it, whoever maps it now, until they end. That is taken off
     /// the count of the space with which they end, which may be below zero then: of all that
     /// may share an object the sum is right.
     pub fn charged(&self) -> i64 {
         let [file, anon, ..] = &self.rss;
         let tables = self.page_table_bytes().0 / PAGE_SIZE;
-        let counts = [file, anon, &self.object_pages].map(|count| count.load(Relaxed));
+        let counts =
+            [file, anon, &self.object_pages, &self.rest_pages].map(|count| count.load(Relaxed));
         let all = counts
             .iter()
             .fold(tables, |sum, &count| sum.wrapping_add(count));

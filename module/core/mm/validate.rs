@@ -101,6 +101,12 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             sums.add(vma.flags(), vma.pages());
             self.count_pages(vma, &mut sums.rss)?;
         }
+        let mut rest = 0u64;
+        self.tables().for_each_table(self.window(), |table, _| {
+            rest = rest.wrapping_add(self.system.rest_in(table));
+        });
+        let counted = self.cells.rest_pages.load(Relaxed);
+        check(counted == rest, "rest_pages is wrong")?;
         self.validate_counts(&sums)
     }
 

@@ -21,6 +21,7 @@ use super::page_table::Entry;
 use super::page_table::Level;
 use super::page_table::Table;
 use super::page_table::HUGE_SIZE;
+use super::parts::RestBefore;
 use super::rss::Rss;
 use super::rss::RssDelta;
 use super::system::AddressSpace;
@@ -322,11 +323,13 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             zap.flags.has(VmFlags::LOCKED),
         );
         let mut puts = Puts::new(&self.system);
+        let mut rest = RestBefore::new();
         for index in from..=last {
             let entry = table.get(index);
             if stays(entry) {
                 continue;
             }
+            rest.note(&self.system, entry, &[table]);
             table.set(index, Entry::NONE);
             gone.note(Rss::of(entry, shared), 1);
             if locked {
@@ -334,6 +337,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             }
             puts.put(entry);
         }
+        rest.settle(self, &[table]);
     }
 }
 

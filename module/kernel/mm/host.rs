@@ -278,10 +278,15 @@ impl HostTable for Table<'_> {
         unsafe { bindings::shadowmm_window_enter_huge(self.raw, addr.0 as usize, pfn, writable) }
     }
 
-    fn is_full(&self, charged: i64) -> bool {
+    fn is_full(&self, charged: i64, more: u64) -> bool {
         // The same fault or request counts again when it is done.
         self.window.count_pages(|| charged);
-        self.window.is_full()
+        self.window.is_full(more)
+    }
+
+    fn has_no_huge(&self, asked: bool) -> bool {
+        // SAFETY: By the type's invariant.
+        unsafe { bindings::shadowmm_window_has_no_huge(self.raw, asked) }
     }
 
     fn read_file(&self, file: u64, index: u64, into: Pfn) -> CoreResult<bool> {

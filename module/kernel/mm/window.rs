@@ -246,9 +246,9 @@ impl Window {
         unsafe { self.mapping.zap(part) };
     }
 
-    /// Whether no page may come any more: its user has as many as he may.
-    pub(super) fn is_full(&self) -> bool {
-        self.file.account.is_full(Kind::Pages)
+    /// Whether so many pages may not come: its user would have more than he may.
+    pub(super) fn is_full(&self, more: u64) -> bool {
+        self.file.account.is_full(Kind::Pages, more)
     }
 
     /// Tells its user how many pages there are, where they have become many more or fewer

@@ -59,7 +59,7 @@ fn who_is_exempt_is_counted() {
     };
     assert_eq!(account.reserve(Kind::Objects, 100, LIMITS, || true), Ok(()));
     assert_eq!(user.of(Kind::Objects), 100);
-    assert!(account.is_full(Kind::Objects, LIMITS));
+    assert!(account.is_full(Kind::Objects, 1, LIMITS));
     // Nothing more is nothing more.
     assert_eq!(account.reserve(Kind::Objects, 0, LIMITS, nobody), Ok(()));
 }
@@ -95,7 +95,7 @@ fn what_has_gone_may_be_told_first() {
     };
     account.settle(Kind::Pages, 6, 5);
     assert_eq!(user.of(Kind::Pages), 0);
-    assert!(!account.is_full(Kind::Pages, (1, 1)));
+    assert!(!account.is_full(Kind::Pages, 1, (1, 1)));
     account.settle(Kind::Pages, 0, 6);
     assert_eq!(user.of(Kind::Pages), 5);
 }
@@ -108,10 +108,10 @@ fn what_comes_by_itself_is_settled() {
         user: &user,
     };
     account.settle(Kind::Pages, 0, 16);
-    assert!(account.is_full(Kind::Pages, LIMITS));
+    assert!(account.is_full(Kind::Pages, 1, LIMITS));
     account.settle(Kind::Pages, 16, 3);
     assert_eq!((file.of(Kind::Pages), user.of(Kind::Pages)), (3, 3));
-    assert!(!account.is_full(Kind::Pages, LIMITS));
+    assert!(!account.is_full(Kind::Pages, 1, LIMITS));
 }
 
 #[test]

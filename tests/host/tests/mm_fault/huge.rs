@@ -6,7 +6,9 @@ use crate::world::*;
 use shadowmm_core::buddy::UserStat;
 use shadowmm_core::buddy::VmEvent;
 use shadowmm_core::error::Error;
+use shadowmm_core::mm::Access;
 use shadowmm_core::mm::Advice;
+use shadowmm_core::mm::FaultResult;
 use shadowmm_core::mm::ThpMode;
 use shadowmm_core::mm::Usage;
 use shadowmm_core::mm::VirtAddr;
@@ -250,6 +252,152 @@ fn pages_of_it_are_written_to_in_place_by_the_last_who_has_it() {
     assert_ne!(frame(&parent, PAGES - 1), last);
     assert_eq!(machine.pages(UserStat::AnonHuge), 0);
     parent.exit();
+    machine.finish();
+}
+
+/// Of a block that a fork shared a page is left, and who forked.
+fn a_part_that_is_left(machine: &Machine) -> (Process, u64) {
+    let parent = machine.process();
+    let at = map(&parent, 1);
+    (0..PAGES).for_each(|page| parent.write(at + page * PAGE, page + 1));
+    let child = parent.fork();
+    parent.advise(at, 300, Advice::DontNeed);
+    parent.advise(at + 301 * PAGE, PAGES - 301, Advice::DontNeed);
+    child.exit();
+    (parent, at)
+}
+
+#[test]
+fn all_of_a_block_counts_for_who_keeps_a_part_of_it() {
+    let machine = machine();
+    let (parent, at) = a_part_that_is_left(&machine);
+    let charged = |process: &Process| {
+        let cells = process.space.cells();
+        cells.charged() as u64 - cells.page_table_bytes().0 / PAGE
+    };
+    assert_eq!((parent.rss(), charged(&parent)), ([0, 1, 0], PAGES));
+    // A child that has the part has all of it, too.
+    let child = parent.fork();
+    assert_eq!((child.rss(), charged(&child)), ([0, 1, 0], PAGES));
+    // What has nothing more of it does not count.
+    child.write(at + 300 * PAGE, 7);
+    assert_eq!(charged(&child), 1);
+    child.check();
+    child.exit();
+    // A part that is moved elsewhere counts there.
+    let to = at + 8 * HUGE;
+    let flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+    assert_eq!(parent.try_remap(at + 300 * PAGE, 1, 1, flags, to), Ok(to));
+    assert_eq!(charged(&parent), PAGES);
+    parent.check();
+    parent.munmap(to, 1);
+    assert_eq!(charged(&parent), 0);
+    parent.exit();
+    machine.finish();
+}
+
+#[test]
+fn the_rest_of_a_block_comes_back_when_memory_is_out() {
+    let machine = machine();
+    let platform = &machine.world.mm.platform;
+    assert!(platform.kill_by(|_, _| panic!("somebody is killed")));
+    let (parent, at) = a_part_that_is_left(&machine);
+    let asking = machine.process();
+    let wanted = asking.anon(2);
+    asking.write(wanted, 1);
+    assert_eq!(machine.pages(UserStat::AnonHuge), PAGES);
+    let free = machine.pages(UserStat::Anon);
+    let held = machine.hold_all_but(0);
+    assert_eq!(
+        asking.fault(wanted + PAGE, Access::Write),
+        FaultResult::Retry
+    );
+    assert_eq!(machine.pages(UserStat::AnonHuge), 0);
+    assert_eq!(free - machine.pages(UserStat::Anon), PAGES - 1);
+    assert_eq!(parent.mm.stats.vm_event(VmEvent::Pglazyfreed), 0);
+    asking.write(wanted + PAGE, 2);
+    assert_eq!(
+        parent.space.cells().charged() as u64,
+        1 + parent.tables() / PAGE
+    );
+    parent.check();
+    // It is a page like others from then on.
+    let frame = parent.space.page_at(VirtAddr(at + 300 * PAGE)).pfn;
+    parent.write(at + 300 * PAGE, 5);
+    assert_eq!(parent.space.page_at(VirtAddr(at + 300 * PAGE)).pfn, frame);
+    drop(held);
+    parent.exit();
+    asking.exit();
+    machine.finish();
+}
+
+#[test]
+fn a_block_that_others_have_parts_of_stays_when_memory_is_out() {
+    let machine = machine();
+    let (parent, at) = a_part_that_is_left(&machine);
+    let child = parent.fork();
+    // Each page of the child's is another's, too, or needed.
+    let held = machine.hold_all_but(0);
+    let wanted = child.anon(1);
+    assert_ne!(child.fault(wanted, Access::Write), FaultResult::Retry);
+    drop(held);
+    assert_eq!(machine.pages(UserStat::AnonHuge), PAGES);
+    assert_eq!(child.read(at + 300 * PAGE), 301);
+    child.exit();
+    parent.exit();
+    machine.finish();
+}
+
+#[test]
+fn two_mib_that_are_more_than_one_may_have_are_single_pages() {
+    let machine = machine();
+    let process = machine.process();
+    let at = map(&process, 2);
+    let events = |event| process.mm.stats.vm_event(event);
+    process.write(at + HUGE, 1);
+    let charged = process.space.cells().charged() as u64;
+    // One less than the block and the table that is laid by for it.
+    process.host.limit.store(charged + PAGES, Relaxed);
+    let before = events(VmEvent::ThpFaultFallback);
+    process.write(at, 1);
+    assert!(!is_huge(&process, at) && is_huge(&process, at + HUGE));
+    assert_eq!(events(VmEvent::ThpFaultFallback), before + 1);
+    assert_eq!(process.rss(), [0, PAGES + 1, 0]);
+    // Nor can they become so by advice.
+    let now = process.space.cells().charged() as u64;
+    process.host.limit.store(now + PAGES - 1, Relaxed);
+    let advised = collapse(&process, at, PAGES);
+    assert_eq!(advised, Err(Error::UserLimit));
+    process.host.limit.store(now + PAGES, Relaxed);
+    assert_eq!(collapse(&process, at, PAGES), Ok(()));
+    assert!(is_huge(&process, at));
+    process.exit();
+    machine.finish();
+}
+
+#[test]
+fn who_wants_no_two_mib_gets_none() {
+    let machine = machine();
+    let process = machine.process();
+    let at = map(&process, 2);
+    process.host.no_huge.store(1, Relaxed);
+    process.write(at, 1);
+    assert!(!is_huge(&process, at));
+    // But where he has asked for them.
+    process.advise(at + HUGE, PAGES, Advice::HugePage);
+    process.write(at + HUGE, 1);
+    assert!(is_huge(&process, at + HUGE));
+    assert_eq!(collapse(&process, at, PAGES), Ok(()));
+    assert!(is_huge(&process, at));
+    process.munmap(at, 2 * PAGES);
+    let at = map(&process, 1);
+    process.host.no_huge.store(2, Relaxed);
+    process.advise(at, PAGES, Advice::HugePage);
+    process.write(at, 1);
+    assert!(!is_huge(&process, at));
+    let advised = collapse(&process, at, PAGES);
+    assert_eq!(advised, Err(Error::BadAdvice));
+    process.exit();
     machine.finish();
 }
 

@@ -134,6 +134,8 @@ pub struct Host {
     pub room: AtomicU64,
     /// How many pages its user may have.
     pub limit: AtomicU64,
+    /// Whether the process wants no 2 MiB: 1 for none but what it asks for, 2 for none at all.
+    pub no_huge: AtomicU64,
     /// Entries that were made one by one.
     pub enters: AtomicU64,
     /// Calls of `zap`.
@@ -158,6 +160,7 @@ impl Host {
             can_huge: AtomicBool::new(false),
             room: AtomicU64::new(u64::MAX),
             limit: AtomicU64::new(u64::MAX),
+            no_huge: AtomicU64::new(0),
             enters: AtomicU64::new(0),
             zaps: AtomicU64::new(0),
             file_size: AtomicU64::new(0),
@@ -285,8 +288,12 @@ impl HostTable for Host {
         Ok(true)
     }
 
-    fn is_full(&self, charged: i64) -> bool {
-        charged.max(0) as u64 >= self.limit.load(Relaxed)
+    fn is_full(&self, charged: i64, more: u64) -> bool {
+        (charged.max(0) as u64).saturating_add(more) > self.limit.load(Relaxed)
+    }
+
+    fn has_no_huge(&self, asked: bool) -> bool {
+        self.no_huge.load(Relaxed) > u64::from(asked)
     }
 
     fn populate_later(&self, rest: Populate) {
