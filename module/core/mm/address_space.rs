@@ -141,6 +141,7 @@ impl MmCells {
             &self.hiwater_vm,
             &self.pgtables_bytes,
             &self.object_pages,
+            &self.rest_pages,
             &self.pgd,
             &self.def_flags,
             &self.oom_since,
@@ -241,12 +242,19 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     }
 
     /// An address space that nobody can find yet (`mm_alloc`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManySpaces`], and those of the slab layer.
     pub(super) fn new_space(&self) -> Result<AddressSpace<'a, 'm, P>> {
         let request = ObjRequest::new(gfp::GFP_KERNEL);
+        // Each number is given once, or somebody would have another's window.
+        let next = |id: u32| id.checked_add(1);
+        let id = self.table().next_id.fetch_update(Relaxed, Relaxed, next);
+        let id = id.map_err(|_| Error::TooManySpaces)?;
         let addr = self.cache(CacheOf::Mm)?.alloc(&request)?;
         let cells: &'m MmCells = self.cells(addr)?;
         cells.clear();
-        let id = self.table().next_id.fetch_add(1, Relaxed);
         cells.id.store(id, Relaxed);
         Ok(AddressSpace {
             system: *self,
