@@ -232,6 +232,8 @@ errors! {
     Interrupted = 237, EINTR, "the process is about to be killed";
     BadDescriptor = 238, EBADF, "there is no such open file";
     SpaceForeign = 239, EACCES, "the address space is another user's";
+    TooManySpaces = 240, ENOSPC, "as many address spaces have been made as there are numbers, until the module is loaded again";
+    FileGuarded = 241, EPERM, "somebody who guards the file does not let it be read";
 
     // validate().
     Corrupt = 100, EUCLEAN, "an invariant does not hold; validate names it";

@@ -52,6 +52,7 @@ int shadowmm_window_enter(const struct shadowmm_table *table, unsigned long addr
 			  bool writable);
 bool shadowmm_window_enter_huge(const struct shadowmm_table *table, unsigned long addr,
 				unsigned long pfn, bool writable);
+bool shadowmm_window_has_no_huge(const struct shadowmm_table *table, bool asked);
 void shadowmm_window_zap(const struct shadowmm_table *table, unsigned long addr,
 			 unsigned long size);
 
@@ -101,6 +102,7 @@ enum {
 	SHADOWMM_FILE_POISONED = 3,	/* its memory is broken */
 };
 bool shadowmm_file_get(int fd, struct shadowmm_file *found);
+int shadowmm_file_ask(u64 number, u64 offset, u64 len);
 void shadowmm_file_ref(u64 number);
 void shadowmm_file_put(u64 number);
 void shadowmm_file_info(u64 number, u32 *dev, u64 *ino);

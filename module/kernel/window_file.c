@@ -59,6 +59,21 @@ bool shadowmm_file_get(int fd, struct shadowmm_file *found)
 	return true;
 }
 
+/*
+ * Whether those who guard a file let a part of it be read, as read() asks them and mmap() does
+ * (rw_verify_area(), vm_mmap_pgoff()): security modules, and who listens by fanotify, who is waited for. 0, or
+ * a negative errno.
+ */
+int shadowmm_file_ask(u64 number, u64 offset, u64 len)
+{
+	loff_t pos = offset;
+
+	/* What no file has is refused elsewhere. */
+	if (offset > LLONG_MAX || len > LLONG_MAX - offset)
+		return 0;
+	return rw_verify_area(READ, (struct file *)(unsigned long)number, &pos, len);
+}
+
 void shadowmm_file_ref(u64 number)
 {
 	get_file((struct file *)(unsigned long)number);

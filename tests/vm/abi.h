@@ -103,7 +103,9 @@ struct reason {
 	REASON(WindowsOpen, 236, EBUSY)       \
 	REASON(Interrupted, 237, EINTR)       \
 	REASON(BadDescriptor, 238, EBADF)     \
-	REASON(SpaceForeign, 239, EACCES)
+	REASON(SpaceForeign, 239, EACCES)     \
+	REASON(TooManySpaces, 240, ENOSPC)    \
+	REASON(FileGuarded, 241, EPERM)
 
 #define DECLARE(name, code, error) extern const struct reason name;
 REASONS(DECLARE)

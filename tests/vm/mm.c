@@ -8,6 +8,7 @@
 #include <linux/capability.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sys/fanotify.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -266,13 +267,41 @@ static void part_windows(void)
 	expect("another one can be had", w_mmap(fd, NULL, PAGE, RW, PRIVATE) != MAP_FAILED);
 }
 
+/* Huge pages at a fixed place: they can't be had, but what was there is gone. */
+static void fixed_huge(void)
+{
+	const size_t huge = 2 << 20;
+	const int fixed = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_FIXED;
+	const int beside = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_FIXED_NOREPLACE;
+	char *all = w_mmap(fd, NULL, 3 * huge, RW, PRIVATE), *host_all = mmap(NULL, 3 * huge, RW, ANON, -1, 0);
+	/* The first of two huge pages in each. */
+	char *p = (char *)(((uintptr_t)all + huge - 1) & ~(huge - 1));
+	char *q = (char *)(((uintptr_t)host_all + huge - 1) & ~(huge - 1));
+	unsigned char vec[1];
+
+	BOTH("MAP_HUGETLB at no huge page's start", w_mmap(fd, p + PAGE, PAGE, RW, fixed), mmap(q + PAGE, PAGE, RW, fixed, -1, 0));
+	BOTH("MAP_HUGETLB at no huge page's start, on something", w_mmap(fd, p + PAGE, PAGE, RW, beside),
+	     mmap(q + PAGE, PAGE, RW, beside, -1, 0));
+	BOTH("MAP_HUGETLB on something", w_mmap(fd, p, PAGE, RW, beside), mmap(q, PAGE, RW, beside, -1, 0));
+	FAILS("which is there", 0, w_mincore(fd, p, PAGE, vec));
+	BOTH("MAP_HUGETLB in place of something", w_mmap(fd, p, PAGE, RW, fixed), mmap(q, PAGE, RW, fixed, -1, 0));
+	BOTH("which is gone", w_mincore(fd, p, PAGE, vec), mincore(q, PAGE, vec));
+	BOTH("up to its end", w_mincore(fd, p + huge - PAGE, PAGE, vec), mincore(q + huge - PAGE, PAGE, vec));
+	BOTH("but no further", w_mincore(fd, p + huge, PAGE, vec), mincore(q + huge, PAGE, vec));
+	BOTH("MAP_HUGETLB from the middle of a huge page on", w_mmap_of(fd, p + huge, PAGE, RW, fixed, -1, PAGE),
+	     mmap(q + huge, PAGE, RW, fixed, -1, PAGE));
+	BOTH("what was there is gone, too", w_mincore(fd, p + huge, PAGE, vec), mincore(q + huge, PAGE, vec));
+	w_munmap(fd, all, 3 * huge);
+	munmap(host_all, 3 * huge);
+}
+
 static void part_errno(void)
 {
 	/* Sixteen pages, a hole of sixteen, sixteen more; the same of the host's. */
 	char *p = w_mmap(fd, NULL, 48 * PAGE, RW, PRIVATE), *q = mmap(NULL, 48 * PAGE, RW, ANON, -1, 0);
-	/* No size, 2 MiB, sizes that nobody has, kinds that there are none of. */
+	/* No size, 2 MiB, 1 GiB, which not all CPUs have, sizes that nobody has, kinds that there are none of. */
 	const unsigned int huge_flags[] = {
-		PRIVATE, PRIVATE | 21 << 26, PRIVATE | 13 << 26, PRIVATE | 63U << 26, PRIVATE | MAP_GROWSDOWN,
+		PRIVATE, PRIVATE | 21 << 26, PRIVATE | 30 << 26, PRIVATE | 13 << 26, PRIVATE | 63U << 26, PRIVATE | MAP_GROWSDOWN,
 		MAP_SHARED, MAP_SHARED | 13 << 26, MAP_SHARED_VALIDATE, MAP_SHARED_VALIDATE | 1 << 10, 0, 8,
 	};
 	unsigned char vec[64], host_vec[64];
@@ -295,6 +324,7 @@ static void part_errno(void)
 	for (unsigned int i = 0; i < sizeof(huge_flags) / sizeof(*huge_flags); i++)
 		BOTH("MAP_HUGETLB", w_mmap(fd, NULL, PAGE, RW, MAP_HUGETLB | huge_flags[i]),
 		     mmap(NULL, PAGE, RW, MAP_ANONYMOUS | MAP_HUGETLB | huge_flags[i], -1, 0));
+	fixed_huge();
 	FAILS("MAP_FIXED outside of the window", ENOMEM, w_mmap(fd, q, PAGE, RW, PRIVATE | MAP_FIXED));
 	FAILS("MAP_FIXED across its end", ENOMEM, w_mmap(fd, window + WINDOW - PAGE, 2 * PAGE, RW, PRIVATE | MAP_FIXED));
 
@@ -419,6 +449,49 @@ static void no_pages(const char *name)
 	close(file);
 }
 
+/* Somebody who listens by fanotify lets nobody read a file. */
+static void guarded(const char *name)
+{
+	int guard = fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC, O_RDONLY | O_CLOEXEC);
+	int file;
+	pid_t child;
+	char byte;
+
+	/* Debian's kernel has it, those for tests alone have not. */
+	if (guard < 0 && errno == ENOSYS)
+		return;
+	/* The child reads no file. */
+	fflush(stdout);
+	child = fork();
+	if (child == 0) {
+		struct fanotify_event_metadata event;
+
+		while (read(guard, &event, sizeof(event)) >= (ssize_t)sizeof(event)) {
+			struct fanotify_response no = { .fd = event.fd, .response = FAN_DENY };
+
+			if (write(guard, &no, sizeof(no)) != sizeof(no))
+				_exit(1);
+			close(event.fd);
+		}
+		_exit(1);
+	}
+	same("a file has a guard", 0, fanotify_mark(guard, FAN_MARK_ADD, FAN_ACCESS_PERM, AT_FDCWD, name));
+	file = open(name, O_RDONLY);
+	FAILS("who lets nobody read it", EPERM, pread(file, &byte, 1, 0));
+	FAILS("nor a window have it", EPERM, w_mmap_of(fd, NULL, PAGE, PROT_READ, MAP_PRIVATE, file, 0));
+	same("for that reason", 241, reason);
+	same("until he goes", 0, fanotify_mark(guard, FAN_MARK_FLUSH, 0, AT_FDCWD, NULL));
+	close(guard);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	char *p = w_mmap_of(fd, NULL, PAGE, PROT_READ, MAP_PRIVATE, file, 0);
+
+	expect("it is mapped again", p != MAP_FAILED);
+	if (p != MAP_FAILED)
+		w_munmap(fd, p, PAGE);
+	close(file);
+}
+
 static void part_file(void)
 {
 	char name[] = "/tmp/mm-XXXXXX", text[3 * PAGE], there[PAGE];
@@ -441,6 +514,7 @@ static void part_file(void)
 	close(file);
 	same("when it is closed", text[PAGE], p[PAGE]);
 	file_errno(name);
+	guarded(name);
 	unlink(name);
 	no_pages("/sys/kernel/uevent_seqnum");
 	no_pages("/proc/self/maps");

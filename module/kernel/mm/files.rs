@@ -41,6 +41,24 @@ pub(super) fn open(fd: i32) -> CoreResult<MmapFile> {
     })
 }
 
+/// Asks those who guard a file whether a part of it may be read. Waits for them: the caller has no
+/// lock that others need, and a reference to the file.
+///
+/// # Errors
+///
+/// [`Error::FileGuarded`], [`Error::AccessDenied`], [`Error::Interrupted`].
+pub(super) fn ask(number: u64, offset: u64, len: u64) -> CoreResult<()> {
+    // SAFETY: The reference is the caller's.
+    match unsafe { bindings::shadowmm_file_ask(number, offset, len) } {
+        0 => Ok(()),
+        error if error == EACCES.to_errno() => Err(Error::AccessDenied),
+        error if error == EINTR.to_errno() || error == ERESTARTSYS.to_errno() => {
+            Err(Error::Interrupted)
+        }
+        _ => Err(Error::FileGuarded),
+    }
+}
+
 /// One reference more, for somebody who has one.
 pub(crate) fn get(number: u64) {
     // SAFETY: `open` has made the number, and the reference keeps the file.
@@ -113,8 +131,8 @@ impl Unread {
         // SAFETY: By the type's invariant.
         match unsafe { bindings::shadowmm_file_fetch(self.0.number, self.0.index) } {
             0 => Ok(()),
-            error if error == kernel::error::code::ENOMEM.to_errno() => Err(Error::NoHostMemory),
-            error if error == kernel::error::code::EINTR.to_errno() => Err(Error::Interrupted),
+            error if error == ENOMEM.to_errno() => Err(Error::NoHostMemory),
+            error if error == EINTR.to_errno() => Err(Error::Interrupted),
             _ => Err(Error::NothingThere),
         }
     }

@@ -153,7 +153,11 @@ impl OpenFile {
             file,
             pgoff: request.offset >> PAGE_SHIFT,
         };
-        let mapped = window.change(|space, table| space.mmap(table, &wanted));
+        let asked = match file.filter(|file| file.is_readable) {
+            Some(file) => files::ask(file.number, request.offset, request.len),
+            None => Ok(()),
+        };
+        let mapped = asked.and_then(|()| window.change(|space, table| space.mmap(table, &wanted)));
         if let (Err(_), Some(file)) = (mapped, file) {
             files::put(file.number);
         }
