@@ -19,6 +19,13 @@ struct shadowmm_space_dir {
 	struct proc_dir_entry *entry;
 };
 
+/*
+ * Directories that are going: each waits for whoever reads in it. A user's windows are limited, but these
+ * outlive them, for as long as he has his readers wait; so with many of them no new ones are made.
+ */
+#define GOING_MAX 256
+static atomic_t going;
+
 /* Whether directories are still to be removed one by one: guards the next. */
 static DEFINE_SPINLOCK(mm_lock);
 static struct proc_dir_entry *mm_dir;
@@ -223,7 +230,7 @@ struct shadowmm_space_dir *shadowmm_proc_space_add(unsigned int id)
 	char name[16];
 	bool made;
 
-	if (!dir || !mm_dir) {
+	if (!dir || !mm_dir || atomic_read(&going) >= GOING_MAX) {
 		kfree(dir);
 		return NULL;
 	}
@@ -248,6 +255,7 @@ static void remove_dir(struct work_struct *work)
 
 	proc_remove(dir->entry);
 	kfree(dir);
+	atomic_dec(&going);
 }
 
 /*
@@ -263,6 +271,7 @@ void shadowmm_proc_space_remove(struct shadowmm_space_dir *dir)
 	spin_lock(&mm_lock);
 	stays = mm_dir;
 	if (stays) {
+		atomic_inc(&going);
 		INIT_WORK(&dir->removal, remove_dir);
 		shadowmm_remove_by(&dir->removal);
 	}

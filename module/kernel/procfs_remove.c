@@ -12,7 +12,8 @@
 
 #include "bindings.h"
 
-static struct workqueue_struct *removals;
+/* Those that somebody waits for never come behind the others, whose readers are any user's. */
+static struct workqueue_struct *removals, *others;
 
 /* The worker has it, and whoever waits. */
 struct removal {
@@ -71,17 +72,23 @@ void shadowmm_remove_entry(struct proc_dir_entry *entry, unsigned long end)
 	put(removal);
 }
 
-/* Has the work done by a worker that may wait for as long as it takes. */
+/* Has the work done by a worker that may wait for as long as it takes; nobody waits for it. */
 void shadowmm_remove_by(struct work_struct *work)
 {
-	queue_work(removals, work);
+	queue_work(others, work);
 }
 
 bool shadowmm_removals_create(void)
 {
 	/* As many at once as there may be: each that waits waits for a task that can't go on either. */
 	removals = alloc_workqueue("shadowmm_proc", WQ_UNBOUND, WQ_UNBOUND_MAX_ACTIVE);
-	return removals;
+	if (!removals)
+		return false;
+	others = alloc_workqueue("shadowmm_mm", WQ_UNBOUND, WQ_UNBOUND_MAX_ACTIVE);
+	if (others)
+		return true;
+	destroy_workqueue(removals);
+	return false;
 }
 
 /*
@@ -90,5 +97,6 @@ bool shadowmm_removals_create(void)
  */
 void shadowmm_removals_finish(void)
 {
+	destroy_workqueue(others);
 	destroy_workqueue(removals);
 }

@@ -734,6 +734,123 @@ static void reader_of_cache(void)
 	close(own);
 }
 
+/* Windows of this process, each with a thread that reads its maps into the file's page. */
+#define READERS 264
+
+static struct reading {
+	int file;
+	unsigned int id;
+	char *window, *to;
+	pthread_t thread;
+	_Atomic pid_t tid;
+	bool good;
+} readings[READERS];
+
+static void *read_maps(void *arg)
+{
+	struct reading *r = arg;
+	char path[64];
+	int maps;
+
+	snprintf(path, sizeof(path), "/proc/shadowmm/mm/%u/maps", r->id);
+	maps = open(path, O_RDONLY | O_CLOEXEC);
+	r->tid = gettid();
+	r->good = maps >= 0 && read(maps, r->to, 64) > 12;
+	close(maps);
+	return NULL;
+}
+
+/* Waits until all of them have slept for a fifth of a second. */
+static bool all_sleep(void)
+{
+	struct timespec began;
+	unsigned int seen = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	while (seen < 20 && since(&began) < SOON) {
+		bool sleep = true;
+
+		for (unsigned int i = 0; sleep && i < READERS; i++)
+			sleep = readings[i].tid && (state_of(readings[i].tid) == 'D' || state_of(readings[i].tid) == 'S');
+		seen = sleep ? seen + 1 : 0;
+		usleep(10000);
+	}
+	return seen == 20;
+}
+
+/* Whether a window that is made now has a directory, and can be used. */
+static bool one_more(bool *named)
+{
+	int own = open_device();
+	char *place, *p;
+	bool good;
+
+	w_configure(own, SHADOWMM_MM_BARE);
+	place = open_window(own, WINDOW);
+	p = w_mmap(own, NULL, PAGE, RW, PRIVATE);
+	good = p != MAP_FAILED;
+	if (good)
+		p[0] = 1;
+	*named = has_directory(w_space(own).id);
+	munmap(place, WINDOW);
+	close(own);
+	return good;
+}
+
+/*
+ * Windows whose directories have readers that don't go on are more than anybody may have, one after the
+ * other: those that come behind them have no directories, or there would be no end of what is kept.
+ */
+static void many_readers(void)
+{
+	const unsigned int page = 60;
+	struct timespec began;
+	unsigned int cache, good = 0;
+	int own;
+	bool named;
+	char *to = mmap(NULL, PAGE, RW, MAP_PRIVATE, file, page * PAGE);
+
+	forget_arrivals();
+	order(HOLD);
+	for (unsigned int i = 0; i < READERS; i++) {
+		struct reading *r = &readings[i];
+
+		r->file = open_device();
+		w_configure(r->file, SHADOWMM_MM_BARE);
+		r->window = open_window(r->file, WINDOW);
+		w_mmap(r->file, NULL, PAGE, RW, PRIVATE);
+		r->id = w_space(r->file).id;
+		r->to = to;
+		if (pthread_create(&r->thread, NULL, read_maps, r))
+			exit(1);
+	}
+	expect("many read maps of windows into a file", somebody_waits() && all_sleep());
+	for (unsigned int i = 0; i < READERS; i++) {
+		munmap(readings[i].window, WINDOW);
+		close(readings[i].file);
+	}
+	expect("another window is there when theirs are gone", one_more(&named));
+	expect("but has no directory", !named);
+	own = open_device();
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	cache = create(own, "many-readers");
+	expect("a cache is made meanwhile", cache);
+	same("and goes with its directory", 0, destroy(own, cache));
+	expect("nobody has waited for long, either", since(&began) < SOON);
+	close(own);
+	order(ANSWER);
+	for (unsigned int i = 0; i < READERS; i++) {
+		pthread_join(readings[i].thread, NULL);
+		good += readings[i].good;
+	}
+	same("all have what they have read", READERS, good);
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	while (one_more(&named) && !named && since(&began) < SOON)
+		usleep(100000);
+	expect("and windows have directories again", named);
+	munmap(to, PAGE);
+}
+
 int main(void)
 {
 	char options[128];
@@ -782,6 +899,7 @@ int main(void)
 	gone(false);
 	reader();
 	reader_of_cache();
+	many_readers();
 	close(file);
 	if (umount2(DIR_, MNT_DETACH))
 		perror("umount");
