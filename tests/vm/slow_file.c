@@ -734,8 +734,9 @@ static void reader_of_cache(void)
 	close(own);
 }
 
-/* Windows of this process, each with a thread that reads its maps into the file's page. */
+/* Windows of this process, not as large as others, each with a thread that reads its maps into the file's page. */
 #define READERS 264
+#define SMALL_WINDOW (1UL << 30)
 
 static struct reading {
 	int file;
@@ -817,7 +818,7 @@ static void many_readers(void)
 
 		r->file = open_device();
 		w_configure(r->file, SHADOWMM_MM_BARE);
-		r->window = open_window(r->file, WINDOW);
+		r->window = open_window(r->file, SMALL_WINDOW);
 		w_mmap(r->file, NULL, PAGE, RW, PRIVATE);
 		r->id = w_space(r->file).id;
 		r->to = to;
@@ -826,7 +827,7 @@ static void many_readers(void)
 	}
 	expect("many read maps of windows into a file", somebody_waits() && all_sleep());
 	for (unsigned int i = 0; i < READERS; i++) {
-		munmap(readings[i].window, WINDOW);
+		munmap(readings[i].window, SMALL_WINDOW);
 		close(readings[i].file);
 	}
 	expect("another window is there when theirs are gone", one_more(&named));
