@@ -24,5 +24,6 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         for count in &cells.rss {
             count.store(0, Relaxed);
         }
+        cells.rest_pages.store(0, Relaxed);
     }
 }

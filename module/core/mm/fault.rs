@@ -189,6 +189,10 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     #[cold]
     #[inline(never)]
     fn stopped(&self, stop: Stop) -> FaultResult {
+        // What nobody has counts, too.
+        if matches!(stop, Stop::Full) && self.gives_rest_back() {
+            return FaultResult::Retry;
+        }
         if matches!(stop, Stop::Bus | Stop::Full | Stop::Oom | Stop::HostOom) {
             self.cells.faults_error.fetch_add(1, Relaxed);
         }

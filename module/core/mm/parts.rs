@@ -21,7 +21,6 @@ use super::page_table::Table;
 use super::page_table::ENTRIES;
 use super::system::AddressSpace;
 use super::system::AddressSpaces;
-use super::vma::Vma;
 use super::zap::Puts;
 use crate::buddy::PageAllocator;
 use crate::buddy::UserStat;
@@ -77,16 +76,25 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
     /// lock, or where it does not matter whether it changes.
     pub(super) fn rest_in(&self, table: Table<'m>) -> u64 {
         let (mut rest, mut last) = (0u64, None);
-        let all = (0..ENTRIES).map(|index| table.get(index));
-        for part in all.filter(|entry| entry.has(Entry::PART)) {
-            let head = Some(self.block_of_entry(part));
-            if head != last {
-                rest = rest.wrapping_add(HUGE_PAGES);
-                last = head;
+        for index in 0..ENTRIES {
+            let entry = table.get(index);
+            if !entry.has(Entry::PART) {
+                continue;
             }
+            let head = self.block_of_entry(entry);
+            if last != Some(head) && !self.has_part_before(table, index, head) {
+                rest = rest.wrapping_add(HUGE_PAGES);
+            }
+            last = Some(head);
             rest = rest.wrapping_sub(1);
         }
         rest
+    }
+
+    /// Whether an entry before this one is a part of a block, too.
+    fn has_part_before(&self, table: Table<'m>, index: usize, head: Pfn) -> bool {
+        let first = self.parts_in(table, head).next();
+        first.is_some_and(|(first, _)| first < index)
     }
 
     fn rest_of(&self, tables: &[Table<'m>]) -> u64 {
@@ -106,16 +114,28 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
 }
 
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
-    /// Makes single pages of blocks that tables of a VMA have all parts of: how many pages have
-    /// come back. `left` is told of those that others have, too. The caller has the mmap lock.
-    pub(super) fn split_parts_in(&self, vma: Vma<'m>, left: &mut bool) -> u64 {
+    /// Makes single pages of all blocks that one of its tables has all parts of: how many pages
+    /// have come back. `left` is told of those that others have, too. The caller has the mmap
+    /// lock.
+    pub(super) fn split_all_parts(&self, left: &mut bool) -> u64 {
         let mut gone = 0u64;
-        self.tables().for_each_table(vma.range(), |table, _| {
+        if self.cells.rest_pages.load(Relaxed) == 0 {
+            return gone;
+        }
+        self.tables().for_each_table(self.window(), |table, _| {
             if self.system.rest_in(table) != 0 {
                 gone = gone.wrapping_add(self.split_parts(table, left));
             }
+            self.system.platform().cond_resched();
         });
         gone
+    }
+
+    /// The same for who may have no more pages: whether some have come back. The caller has no
+    /// lock.
+    pub(super) fn gives_rest_back(&self) -> bool {
+        let mm = self.read();
+        mm.space.split_all_parts(&mut false) != 0
     }
 
     fn split_parts(&self, table: Table<'m>, left: &mut bool) -> u64 {
@@ -128,7 +148,8 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             }
             before.note(&self.system, entry, &[table]);
             let head = self.system.block_of_entry(entry);
-            if refused == Some(head) {
+            // One that is a part still was refused.
+            if refused == Some(head) || self.system.has_part_before(table, index, head) {
                 continue;
             }
             match self.system.split_block_of(table, head) {

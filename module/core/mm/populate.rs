@@ -101,6 +101,7 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
                 }
                 Err(Stop::Again | Stop::NeedsMmapLock) => {}
                 Err(Stop::Segv(_) | Stop::Bus) => return Err(Error::NothingThere),
+                Err(Stop::Full) if self.split_all_parts(&mut false) != 0 => {}
                 Err(Stop::Full) => return Err(Error::UserLimit),
                 Err(Stop::HostOom) => return Err(Error::NoHostMemory),
                 Err(Stop::NotRead) => return Err(Error::FileNotRead),

@@ -184,6 +184,8 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
         if lock.is_none() && !locked {
             return;
         }
+        let rest = self.split_all_parts(&mut found.left);
+        found.rest = found.rest.wrapping_add(rest);
         for vma in self.vmas_in(VirtRange::new(0, u64::MAX)) {
             let flags = vma.flags();
             if found.all() >= ENOUGH {
@@ -193,8 +195,6 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
             if !vma.is_anonymous() {
                 continue;
             }
-            let rest = self.split_parts_in(vma, &mut found.left);
-            found.rest = found.rest.wrapping_add(rest);
             found.left |= flags.any(VmFlags::DROPPABLE.with(VmFlags::LOCKED));
             if !flags.has(VmFlags::LOCKED) {
                 self.zap_unneeded(host, vma, ENOUGH, &mut found.gone, &mut found.left);

@@ -284,6 +284,9 @@ fn all_of_a_block_counts_for_who_keeps_a_part_of_it() {
     assert_eq!(charged(&child), 1);
     child.check();
     child.exit();
+    // Nor does it when its process has ended.
+    let child = parent.fork();
+    assert_eq!(child.space.end(&child.host), 0);
     // A part that is moved elsewhere counts there.
     let to = at + 8 * HUGE;
     let flags = MREMAP_MAYMOVE | MREMAP_FIXED;
@@ -328,6 +331,31 @@ fn the_rest_of_a_block_comes_back_when_memory_is_out() {
     drop(held);
     parent.exit();
     asking.exit();
+    machine.finish();
+}
+
+#[test]
+fn the_rest_of_a_block_comes_back_before_a_touch_is_too_much() {
+    let machine = machine();
+    let (parent, at) = a_part_that_is_left(&machine);
+    let other = parent.anon(2);
+    parent.write(other, 1);
+    let charged = |process: &Process| process.space.cells().charged() as u64;
+    let before = charged(&parent);
+    parent.host.limit.store(before, Relaxed);
+    // Not while somebody else has it, too.
+    let child = parent.fork();
+    assert_eq!(parent.try_write(other + PAGE, 2), Err(FaultResult::Bus));
+    child.exit();
+    assert_eq!(
+        parent.fault(other + PAGE, Access::Write),
+        FaultResult::Retry
+    );
+    assert_eq!(charged(&parent), before - (PAGES - 1));
+    parent.write(other + PAGE, 2);
+    assert_eq!(parent.read(at + 300 * PAGE), 301);
+    parent.check();
+    parent.exit();
     machine.finish();
 }
 
