@@ -40,6 +40,7 @@ use crate::buddy::UserStat;
 use crate::buddy::VmEvent;
 use crate::error::Error;
 use crate::error::Result;
+use crate::page::PageDescriptor;
 use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
@@ -257,6 +258,21 @@ impl<'a, 'm: 'a, P: Platform, H: HostTable + ?Sized> Fault<'_, 'a, 'm, P, H> {
     }
 }
 
+impl<P: Platform> AddressSpaces<'_, '_, P> {
+    /// Makes single pages of a block that has one reference, which is the caller's; `false` where
+    /// that can't be (`__folio_split`).
+    pub(super) fn split_pages(&self, head: Pfn, page: &PageDescriptor) -> bool {
+        let (whole, single) = (PageOrder::PAGEBLOCK, PageOrder::ZERO);
+        if self.mm.allocator().split(head, whole, single).is_err() {
+            return false;
+        }
+        let pages = -(HUGE_PAGES as i64);
+        self.count_pages(page.zone_id(), UserStat::AnonHuge, pages);
+        self.count_event(VmEvent::ThpSplitPage);
+        true
+    }
+}
+
 impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// A table that was laid by; the caller has the lock.
     pub(super) fn take_laid_by(&self, pmd: Table<'m>) -> Option<Table<'m>> {
@@ -295,20 +311,10 @@ impl<'a, 'm: 'a, P: Platform> AddressSpace<'a, 'm, P> {
     /// Makes single pages of a block, or has each of its pages be a reference to it where
     /// others have it, too: then that is the bit for their entries.
     fn split_block(&self, head: Pfn) -> u64 {
-        let allocator = self.system.mm.allocator();
         let Some(page) = self.system.mm.sparse.page(head) else {
             return Entry::PART;
         };
-        let is_alone = page.is_sole();
-        if is_alone
-            && allocator
-                .split(head, PageOrder::PAGEBLOCK, PageOrder::ZERO)
-                .is_ok()
-        {
-            let pages = -(HUGE_PAGES as i64);
-            self.system
-                .count_pages(page.zone_id(), UserStat::AnonHuge, pages);
-            self.system.count_event(VmEvent::ThpSplitPage);
+        if page.is_sole() && self.system.split_pages(head, page) {
             return 0;
         }
         page.get_more(HUGE_PAGES as u32 - 1);

@@ -22,10 +22,6 @@ use super::page_table::ENTRIES;
 use super::system::AddressSpace;
 use super::system::AddressSpaces;
 use super::zap::Puts;
-use crate::buddy::PageAllocator;
-use crate::buddy::UserStat;
-use crate::buddy::VmEvent;
-use crate::phys::PageOrder;
 use crate::phys::Pages;
 use crate::phys::Pfn;
 use crate::platform::Platform;
@@ -176,17 +172,10 @@ impl<'a, 'm: 'a, P: Platform> AddressSpaces<'a, 'm, P> {
         for _ in 0..others {
             page.put_not_last();
         }
-        let allocator = self.mm.allocator();
-        if allocator
-            .split(head, PageOrder::PAGEBLOCK, PageOrder::ZERO)
-            .is_err()
-        {
+        if !self.split_pages(head, page) {
             page.get_more(others);
             return None;
         }
-        let zone = page.zone_id();
-        self.count_pages(zone, UserStat::AnonHuge, -(HUGE_PAGES as i64));
-        self.count_event(VmEvent::ThpSplitPage);
         // A bit for each page that the table has.
         let mut has = [0u64; ENTRIES / u64::BITS as usize];
         for (index, entry) in self.parts_in(table, head) {
