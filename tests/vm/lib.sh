@@ -89,6 +89,15 @@ comes_to() {
     said_so() { said=$("$@") && [[ $said == "$expected" ]]; }
     soon said_so "$@"
     same "$name" "$expected" "$said"
+    [[ $said == "$expected" ]] || left_over | sed 's/^/    | /'
+}
+
+# left_over: who may have what did not come back: spaces, slabs, and pages by what they are for.
+left_over() {
+    shadowmm mm list
+    grep -v ':0$' /proc/shadowmm/slab/*/slabs
+    grep -E '^(nr_|slabs)' /proc/shadowmm/vmstat | awk '$2 { print $1, $2 }' | paste -sd,
+    tail -n +4 /proc/shadowmm/pagetypeinfo
 }
 
 # sound: all invariants of the shadow hold.
