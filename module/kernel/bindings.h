@@ -184,6 +184,9 @@ void shadowmm_proc_slab_remove(void);
 void shadowmm_proc_cache_add(unsigned int cache, const char *name);
 void shadowmm_proc_cache_link(unsigned int cache, const char *alias, const char *name);
 void shadowmm_proc_cache_remove(unsigned int cache);
+void shadowmm_proc_name_caches_soon(void);
+/* procfs.rs: adds those that are not there yet. */
+void shadowmm_proc_name_caches(void);
 /* procfs.rs: writes a file of a cache; does what a number written to one says. */
 int shadowmm_proc_cache_show(struct seq_file *m, unsigned int file, unsigned int cache);
 int shadowmm_proc_cache_write(unsigned int file, unsigned int cache, unsigned long value);

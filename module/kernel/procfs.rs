@@ -77,6 +77,20 @@ pub(crate) fn remove_cache(id: CacheId) {
     unsafe { bindings::shadowmm_proc_cache_remove(id.get().into()) };
 }
 
+/// Has a worker call [`Shadow::objects_used`](crate::shadow::Shadow::objects_used), under whatever locks.
+pub(crate) fn name_caches_soon() {
+    // SAFETY: Called while the device is open, hence not beside unloading.
+    unsafe { bindings::shadowmm_proc_name_caches_soon() };
+}
+
+/// The worker.
+#[no_mangle]
+extern "C" fn shadowmm_proc_name_caches() {
+    if let Some(shadow) = shadow::current() {
+        shadow.objects_used();
+    }
+}
+
 /// Removes the directories of all caches.
 pub(crate) fn forget_caches() {
     // SAFETY: 0 stands for all.

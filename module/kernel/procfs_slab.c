@@ -13,6 +13,7 @@
  * them goes to shadowmm_proc_cache_write().
  */
 #include <linux/slab.h>
+#include <linux/workqueue.h>
 
 #include "bindings.h"
 
@@ -155,9 +156,23 @@ bool shadowmm_proc_slab_create(struct proc_dir_entry *parent)
 	return dir;
 }
 
+static void name_caches(struct work_struct *work)
+{
+	shadowmm_proc_name_caches();
+}
+
+static DECLARE_WORK(naming, name_caches);
+
+/* Not once shadowmm_proc_slab_remove() is called. */
+void shadowmm_proc_name_caches_soon(void)
+{
+	queue_work(system_dfl_wq, &naming);
+}
+
 /* The directory itself goes with its parent. */
 void shadowmm_proc_slab_remove(void)
 {
+	cancel_work_sync(&naming);
 	mutex_lock(&lock);
 	slab_dir = NULL;
 	mutex_unlock(&lock);

@@ -109,8 +109,7 @@ pub(crate) struct SlabFiles {
     /// Held while caches, and their directories with them, come and go.
     #[pin]
     naming: Mutex<()>,
-    /// Whether the caches that were there before the first CREATE have their
-    /// directories.
+    /// Whether the caches that the layer has made for itself have their directories.
     named: AtomicBool,
     /// Objects that belong to open files.
     held: AtomicU64,

@@ -253,7 +253,7 @@ void not_so(const char *what)
 /* What nobody has anything of: compared with when a call is over. */
 static struct look nothing;
 
-/* The first object brings the layer of caches up, and the first window some caches: they stay. */
+/* The first object brings the layer of caches up, which stays. */
 static void with_objects(void)
 {
 	open_all(WINDOWED);

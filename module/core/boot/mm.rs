@@ -119,8 +119,20 @@ impl<'m, P: Platform> Mm<'m, P> {
         let slab = SlabAllocator::new(self);
         match self.slab.is_up() {
             true => Ok(slab),
-            false => bring_up(slab),
+            false => self.bring_up(slab),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn bring_up<'a>(
+        &'a self,
+        slab: SlabAllocator<'a, 'm, P>,
+    ) -> Result<SlabAllocator<'a, 'm, P>, Error> {
+        slab.bring_up()?;
+        // Who needs one for which there is no memory tries again.
+        let _ = self.make_caches();
+        Ok(slab)
     }
 
     /// The private address spaces.
@@ -179,6 +191,19 @@ impl<'m, P: Platform> Mm<'m, P> {
             Some(kmsob) => Some(Objects::Kmsob(kmsob)),
             None if self.slab.is_up() => Some(Objects::Slab(SlabAllocator::new(self))),
             None => None,
+        }
+    }
+
+    /// Makes the caches of address spaces, if they are not there yet: who brings the slab layer up does that (`proc_caches_init`,
+    /// `maple_tree_init`), and who lists caches waits for him, or makes what he had no memory for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchCache`] where the layer is not up; what keeps the page allocator from giving pages.
+    pub fn make_caches(&self) -> Result<(), Error> {
+        match self.slab.is_up() {
+            true => self.spaces().make_caches(),
+            false => Err(Error::NoSuchCache),
         }
     }
 
@@ -350,15 +375,6 @@ impl<'m, P: Platform> Mm<'m, P> {
         let spaces = self.spaces().validate();
         spaces.map_err(|wrong| Flaw::new("mm", wrong))
     }
-}
-
-#[cold]
-#[inline(never)]
-fn bring_up<'a, 'm, P: Platform>(
-    slab: SlabAllocator<'a, 'm, P>,
-) -> Result<SlabAllocator<'a, 'm, P>, Error> {
-    slab.bring_up()?;
-    Ok(slab)
 }
 
 /// What nobody uses of the slab layer, or of Cosmos's pool in its place, goes when

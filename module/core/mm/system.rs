@@ -182,34 +182,40 @@ impl<'a, 'm, P: Platform> AddressSpaces<'a, 'm, P> {
         let number = self.table().caches[of as usize].load(Acquire);
         match CacheId::new(number as u16) {
             Some(id) => self.mm.slab()?.cache(id),
-            None => self.make_caches(of),
+            None => {
+                self.make_caches()?;
+                self.cache(of)
+            }
         }
     }
 
+    /// Makes the caches that are not there yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Mm::slab`](crate::boot::Mm::slab), and of making a cache; what was made stays.
     #[cold]
     #[inline(never)]
-    fn make_caches(&self, of: CacheOf) -> Result<Cache<'a, 'm, P>> {
+    pub(crate) fn make_caches(&self) -> Result<()> {
         let slab = self.mm.slab()?;
-        {
-            let _lock = WriteLock::lock(self.platform(), &self.table().lock);
-            for (place, (name, size, align)) in self.table().caches.iter().zip(CACHES) {
-                if place.load(Relaxed) != 0 {
-                    continue;
-                }
-                let flags = SlabFlags::TYPESAFE_BY_RCU | SlabFlags::HWCACHE_ALIGN;
-                let mut args = CacheArgs::new(name, size as u32);
-                args.flags = flags;
-                args.align = align as u32;
-                args.of_core = true;
-                // Locks outlive their objects, and are free in those of a new slab.
-                if name != "maple_node" {
-                    args.ctor = Constructor::Fill(0);
-                }
-                let id = slab.create(&args)?;
-                place.store(id.get().into(), Release);
+        let _lock = WriteLock::lock(self.platform(), &self.table().lock);
+        for (place, (name, size, align)) in self.table().caches.iter().zip(CACHES) {
+            if place.load(Relaxed) != 0 {
+                continue;
             }
+            let flags = SlabFlags::TYPESAFE_BY_RCU | SlabFlags::HWCACHE_ALIGN;
+            let mut args = CacheArgs::new(name, size as u32);
+            args.flags = flags;
+            args.align = align as u32;
+            args.of_core = true;
+            // Locks outlive their objects, and are free in those of a new slab.
+            if name != "maple_node" {
+                args.ctor = Constructor::Fill(0);
+            }
+            let id = slab.create(&args)?;
+            place.store(id.get().into(), Release);
         }
-        self.cache(of)
+        Ok(())
     }
 }
 

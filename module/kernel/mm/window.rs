@@ -442,13 +442,14 @@ pub(crate) fn map(shadow: &Arc<Shadow>, file: &Arc<FileWindows>, vma: &VmaNew) -
     let mapping = unsafe { Mapping::of(vma.as_ptr()) };
     let range = VirtRange::new(vma.start() as u64, vma.end() as u64);
     let (options, process) = (*file.options.lock(), mm.process());
-    let window = Window::new(Pinned::new(shadow), file, (mm, mapping), range, 0, |mm| {
+    let made = Window::new(Pinned::new(shadow), file, (mm, mapping), range, 0, |mm| {
         let config = requests::config(&mm.platform, options, &process);
         let space = mm.spaces().create(range, &config)?;
         Ok((space.addr(), space.cells().id()))
-    })?;
+    });
+    shadow.window_used();
     // SAFETY: The VMA is being made, and the reference is its.
-    unsafe { bindings::shadowmm_window_setup(vma.as_ptr(), Window::into_private(window)) };
+    unsafe { bindings::shadowmm_window_setup(vma.as_ptr(), Window::into_private(made?)) };
     Ok(())
 }
 

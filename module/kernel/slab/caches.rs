@@ -91,14 +91,17 @@ impl Shadow {
         self.with_mm(|mm| Ok(mm.objects_if_up().is_some())) == Ok(true)
     }
 
-    /// Gives the caches their directories that the layer has made for itself.
+    /// Gives the caches their directories that the layer has made for itself, if it is up.
     /// The caller holds `naming`.
     fn name_caches(&self) {
         if self.slab.named.load(Relaxed) {
             return;
         }
+        // Somebody else may be at it, or have had no memory for all of them.
+        let _ = self.with_mm(|mm| mm.make_caches());
+        let next = |last| self.with_mm(|mm| Ok(mm.objects_if_up().and_then(|up| up.next(last))));
         let mut last = None;
-        while let Ok(Some(id)) = self.with_mm(|mm| Ok(mm.objects()?.next(last))) {
+        while let Ok(Some(id)) = next(last) {
             self.name_cache(id);
             last = Some(id);
         }
@@ -138,11 +141,19 @@ impl Shadow {
         })
     }
 
-    /// After an object was asked for: the first one brings the layer up.
-    pub(super) fn objects_used(&self) {
+    /// After a cache, an object or a window was asked for, whatever came of it: the first one brings the layer up. The
+    /// caller holds no lock.
+    pub(crate) fn objects_used(&self) {
         if !self.slab.named.load(Relaxed) {
             let _naming = self.slab.naming.lock();
             self.name_caches();
+        }
+    }
+
+    /// The same for a window. Whose mmap lock is held, he can't wait for directories, which a worker makes.
+    pub(crate) fn window_used(&self) {
+        if !self.slab.named.load(Relaxed) {
+            procfs::name_caches_soon();
         }
     }
 }
@@ -170,16 +181,17 @@ impl OpenFile {
         };
         let shadow = &self.shadow;
         let _naming = shadow.slab.naming.lock();
-        let (id, refcount) = shadow.with_mm(|mm| {
+        let made = shadow.with_mm(|mm| {
             let objects = mm.objects()?;
             let id = objects.create(&args)?;
             Ok((id, objects.report(id).map_or(1, |cache| cache.refcount)))
-        })?;
+        });
+        shadow.name_caches();
+        let (id, refcount) = made?;
         if refcount <= 1 {
             // Otherwise it was there before, whosever it is.
             shadow.slab.created.set(id, true);
         }
-        shadow.name_caches();
         shadow.name_cache(id);
         request.cache = id.get().into();
         request.aliases = u32::try_from(refcount.saturating_sub(1)).unwrap_or(0);

@@ -22,6 +22,7 @@ use crate::users;
 use crate::users::check_admin;
 use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
+use kernel::types::ScopeGuard;
 use shadowmm_core::error::Error;
 use shadowmm_core::error::Result as CoreResult;
 use shadowmm_core::phys::Bytes;
@@ -107,25 +108,22 @@ impl OpenFile {
         take: impl FnOnce(&dyn ObjectAllocator) -> CoreResult<ObjAddr>,
     ) -> CoreResult<(ObjAddr, i32)> {
         let slab = &self.shadow.slab;
-        let taken = {
-            let _calm = slab.forcing.read();
-            cache.map_or(Ok(()), |id| self.check_takes(id))?;
-            let mut table = self.objects.table.lock();
-            let charge = self.account.charge(Kind::Objects, 1)?;
-            make_room(&mut table, 1)?;
-            self.shadow.with_mm(|mm| {
-                let object = take(&*mm.objects()?)?;
-                if object.is_null() {
-                    return Ok((object, -1));
-                }
-                slab.held.fetch_add(1, Relaxed);
-                table.insert(Holding { object, cache });
-                charge.keep(1);
-                Ok((object, node_of(mm, object)))
-            })?
-        };
-        self.shadow.objects_used();
-        Ok(taken)
+        let _used = ScopeGuard::new(|| self.shadow.objects_used());
+        let _calm = slab.forcing.read();
+        cache.map_or(Ok(()), |id| self.check_takes(id))?;
+        let mut table = self.objects.table.lock();
+        let charge = self.account.charge(Kind::Objects, 1)?;
+        make_room(&mut table, 1)?;
+        self.shadow.with_mm(|mm| {
+            let object = take(&*mm.objects()?)?;
+            if object.is_null() {
+                return Ok((object, -1));
+            }
+            slab.held.fetch_add(1, Relaxed);
+            table.insert(Holding { object, cache });
+            charge.keep(1);
+            Ok((object, node_of(mm, object)))
+        })
     }
 
     /// Gives one of the file's objects back.
@@ -243,6 +241,7 @@ impl OpenFile {
         abi::write_numbers(address, count, objects.iter().map(|object| object.get()))?;
         {
             let slab = &self.shadow.slab;
+            let _used = ScopeGuard::new(|| self.shadow.objects_used());
             let _calm = slab.forcing.read();
             self.check_takes(id)?;
             let mut table = self.objects.table.lock();
@@ -261,7 +260,6 @@ impl OpenFile {
                 });
             }
         }
-        self.shadow.objects_used();
         let numbers = objects.iter().map(|object| object.get());
         // The memory was there a moment ago.
         abi::write_numbers(address, count, numbers).inspect_err(|_| self.undo_objects(&objects))?;

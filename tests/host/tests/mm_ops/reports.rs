@@ -7,11 +7,14 @@ use super::world::*;
 use procfs_core::process::MMapPath;
 use procfs_core::process::MemoryMaps;
 use procfs_core::FromRead;
+use shadowmm_core::error::Error;
+use shadowmm_core::mm::MmConfig;
 use shadowmm_core::mm::Segments;
 use shadowmm_core::mm::VirtAddr;
 use shadowmm_core::report::maps;
 use shadowmm_core::report::smaps;
 use shadowmm_core::report::SpaceFile;
+use shadowmm_core::slab::ObjectAllocator;
 
 fn text(world: &World, file: SpaceFile) -> String {
     let mut text = String::new();
@@ -206,4 +209,28 @@ fn pagemap_has_an_entry_for_each_page() {
     assert!(!looked.is_mapped);
     assert_eq!(looked.vma.unwrap().range.start, at(100));
     world.finish();
+}
+
+#[test]
+fn who_lists_caches_has_those_of_address_spaces() {
+    let mm = boot();
+    assert_eq!(mm.make_caches(), Err(Error::NoSuchCache));
+    let slab = mm.slab().unwrap();
+    let names = [
+        "mm_struct",
+        "vm_area_struct",
+        "maple_node",
+        "shmem_inode_cache",
+    ];
+    let made = names.map(|name| slab.find(name));
+    assert!(made.iter().all(Option::is_some), "{made:?}");
+    let caches = || std::iter::successors(slab.next(None), |&id| slab.next(Some(id))).count();
+    let count = caches();
+    // Neither a space nor asking once more makes others.
+    let world = World::on(mm, &MmConfig::default());
+    mm.make_caches().unwrap();
+    assert_eq!((caches(), names.map(|name| slab.find(name))), (count, made));
+    world.space.put(&world.host);
+    mm.shut_down().unwrap();
+    assert_eq!(mm.make_caches(), Err(Error::NoSuchCache));
 }
