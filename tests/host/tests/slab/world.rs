@@ -344,7 +344,7 @@ impl World {
             assert_eq!(told, "", "{}", self.report(id).name);
             next = slab.next(Some(id));
         }
-        slab.shut_down().unwrap();
+        self.mm.shut_down().unwrap();
         self.check_all_back();
     }
 

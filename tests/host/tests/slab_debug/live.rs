@@ -138,7 +138,7 @@ impl Machine {
             next = slab.next(Some(id));
         }
         assert_eq!(self.said(), "");
-        slab.shut_down().unwrap();
+        self.mm.shut_down().unwrap();
         assert_eq!(self.said(), "");
         assert_eq!(self.before, free(self.mm));
     }
