@@ -2,7 +2,6 @@
 
 //! Many entries: both kinds say the same, and go back to nothing.
 
-use crate::world::finish;
 use crate::world::tree;
 use crate::world::Tree;
 use crate::world::World;
@@ -72,7 +71,7 @@ fn end(world: &World, trees: &[Tree]) {
         tree.validate().unwrap();
         assert!(tree.is_empty());
     }
-    finish(world);
+    world.finish();
 }
 
 #[test]

@@ -3,7 +3,6 @@
 //! Who looks without a lock, while another stores: what he gets is an entry that is or
 //! was there, soon, and of what nobody touches nearly always the right one.
 
-use crate::world::finish;
 use crate::world::run_on;
 use crate::world::tree;
 use crate::world::Tree;
@@ -106,7 +105,7 @@ fn readers_beside_a_writer(kind: TreeKind) {
     assert!(all > 1000);
     assert!(wrong * 100 < all, "{wrong} of {all}");
     tree.destroy();
-    finish(&world);
+    world.finish();
 }
 
 #[test]

@@ -3,7 +3,6 @@
 //! No memory: a reserve can't be had, and what was reserved is enough.
 
 use crate::model::Model;
-use crate::world::finish;
 use crate::world::spaces;
 use crate::world::tree;
 use crate::world::Cpus;
@@ -97,7 +96,7 @@ fn what_was_reserved_is_enough(kind: TreeKind, stores: usize, sizes: u64) {
     assert!(tree.iter(0, u64::MAX).eq(model.entries()));
     tree.destroy();
     hold.give(hold.held.len());
-    finish(&world);
+    world.finish();
 }
 
 #[test]
@@ -144,7 +143,7 @@ fn without_nodes_nothing_changes(kind: TreeKind) {
     drop(reserve);
     tree.destroy();
     hold.give(hold.held.len());
-    finish(&world);
+    world.finish();
 }
 
 #[test]

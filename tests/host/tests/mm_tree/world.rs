@@ -7,7 +7,6 @@
 mod slab;
 
 use shadowmm_core::mm::AddressSpaces;
-use shadowmm_core::mm::CacheOf;
 use shadowmm_core::mm::TreeKind;
 use shadowmm_core::mm::VmaTree;
 pub use slab::run_on;
@@ -29,15 +28,4 @@ pub fn tree(world: &World, kind: TreeKind) -> Tree {
     let tree = VmaTree::at(spaces(world), root);
     tree.begin(kind);
     tree
-}
-
-/// All trees are gone: no node is anybody's, and every page is where it was.
-#[track_caller]
-pub fn finish(world: &World) {
-    let caches = [CacheOf::Mm, CacheOf::Vma, CacheOf::Node, CacheOf::Shared];
-    let ids = caches.map(|of| spaces(world).cache(of).unwrap().id());
-    for id in ids {
-        world.destroy(id);
-    }
-    world.finish();
 }

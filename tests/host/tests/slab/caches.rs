@@ -324,3 +324,34 @@ fn the_pages_of_slabs_are_counted_by_kind_and_node() {
     world.destroy(slab.find("reclaimable").unwrap());
     world.finish();
 }
+
+#[test]
+fn objects_that_others_may_look_at_are_checked_without_debugging() {
+    let world = World::two_nodes();
+    let slab = world.slab();
+    for (name, flags, ctor) in [
+        ("rcu", SlabFlags::TYPESAFE_BY_RCU, Constructor::None),
+        ("made", SlabFlags::NO_MERGE, Constructor::Fill(7)),
+    ] {
+        let args = CacheArgs {
+            flags,
+            ctor,
+            ..CacheArgs::new(name, 256)
+        };
+        let id = slab.create(&args).unwrap();
+        let mut objects = vec![ObjAddr::NULL; 500];
+        slab.alloc_bulk(id, &KERNEL, &mut objects).unwrap();
+        let check = || {
+            let mut told = String::new();
+            slab.validate_cache(id, &mut told).unwrap();
+            assert_eq!(told, "", "{name}");
+        };
+        check();
+        slab.free_bulk(Some(id), &objects[..333], 0).unwrap();
+        check();
+        slab.free_bulk(Some(id), &objects[333..], 0).unwrap();
+        check();
+        world.destroy(id);
+    }
+    world.finish();
+}
