@@ -400,8 +400,8 @@ struct shadowmm_policy {
 /*
  * Caches of objects. A cache is there for everybody from CREATE until somebody
  * destroys it, or the boot starts anew. Objects belong to the open file that
- * took them, until it frees them or is closed. The first of these requests
- * brings the layer up, which takes some pages for itself.
+ * took them, until it frees them or is closed. The first of these requests, or
+ * the first window, brings the layer up, which takes some pages for itself.
  */
 #define SHADOWMM_CACHE_NAME 64	/* bytes of a cache's name, with the NUL */
 

@@ -131,7 +131,7 @@ impl<'m, P: Platform> Mm<'m, P> {
     ) -> Result<SlabAllocator<'a, 'm, P>, Error> {
         slab.bring_up()?;
         // Who needs one for which there is no memory tries again.
-        let _ = self.make_caches();
+        let _ = self.spaces().make_caches();
         Ok(slab)
     }
 
@@ -195,15 +195,17 @@ impl<'m, P: Platform> Mm<'m, P> {
     }
 
     /// Makes the caches of address spaces, if they are not there yet: who brings the slab layer up does that (`proc_caches_init`,
-    /// `maple_tree_init`), and who lists caches waits for him, or makes what he had no memory for.
+    /// `maple_tree_init`), and who needs all of them, or a name that is none of theirs, waits for him, or makes what he
+    /// had no memory for. Where Cosmos's pool makes the objects they are nobody's affair.
     ///
     /// # Errors
     ///
     /// [`Error::NoSuchCache`] where the layer is not up; what keeps the page allocator from giving pages.
     pub fn make_caches(&self) -> Result<(), Error> {
-        match self.slab.is_up() {
-            true => self.spaces().make_caches(),
-            false => Err(Error::NoSuchCache),
+        match self.objects_if_up() {
+            Some(Objects::Slab(_)) => self.spaces().make_caches(),
+            Some(Objects::Kmsob(_)) => Ok(()),
+            None => Err(Error::NoSuchCache),
         }
     }
 

@@ -172,7 +172,7 @@ impl<'a, 'm, P: Platform> AddressSpaces<'a, 'm, P> {
             .ok_or(Error::Corrupt)
     }
 
-    /// A cache of this room. The first use makes it.
+    /// A cache of this room. It is there with the slab layer; where there was no memory for it then, it is made now.
     ///
     /// # Errors
     ///

@@ -91,14 +91,12 @@ impl Shadow {
         self.with_mm(|mm| Ok(mm.objects_if_up().is_some())) == Ok(true)
     }
 
-    /// Gives the caches their directories that the layer has made for itself, if it is up.
-    /// The caller holds `naming`.
+    /// Gives the caches their directories that the layer has made for itself, if it is up. Where there was no memory
+    /// for all of them the next who asks does. The caller holds `naming`.
     fn name_caches(&self) {
-        if self.slab.named.load(Relaxed) {
+        if self.slab.named.load(Relaxed) || self.with_mm(|mm| mm.make_caches()).is_err() {
             return;
         }
-        // Somebody else may be at it, or have had no memory for all of them.
-        let _ = self.with_mm(|mm| mm.make_caches());
         let next = |last| self.with_mm(|mm| Ok(mm.objects_if_up().and_then(|up| up.next(last))));
         let mut last = None;
         while let Ok(Some(id)) = next(last) {
@@ -183,6 +181,8 @@ impl OpenFile {
         let _naming = shadow.slab.naming.lock();
         let made = shadow.with_mm(|mm| {
             let objects = mm.objects()?;
+            // Their names are taken.
+            mm.make_caches()?;
             let id = objects.create(&args)?;
             Ok((id, objects.report(id).map_or(1, |cache| cache.refcount)))
         });

@@ -125,7 +125,7 @@ impl Report for ListReport {
     fn print(&self, screen: &mut Screen) {
         let layer = &self.layer;
         if !layer.up {
-            screen.para("There are no caches yet: nobody has asked for an object, and the slab layer comes up with the first who does.");
+            screen.para("There are no caches yet: nobody has asked for an object or a window, and the slab layer comes up with the first who does.");
             return;
         }
         let caches = || self.caches.iter().map(|named| &named.cache);
