@@ -16,6 +16,8 @@ use shadowmm_core::phys::BackingRun;
 use shadowmm_core::phys::NodeId;
 use shadowmm_core::phys::Pages;
 use shadowmm_core::platform::Platform;
+use shadowmm_core::slab::CacheId;
+use shadowmm_core::slab::ObjectAllocator;
 
 /// Backing with one run of so many MiB on each node.
 pub fn backing(mib: &[usize]) -> Backing<'static> {
@@ -51,6 +53,11 @@ pub fn text(boot: &Boot<'_, HostPlatform>, text: Text) -> String {
     let mut out = String::new();
     boot.write(text, &mut out).unwrap();
     out
+}
+
+/// Every cache that there is.
+pub fn caches_of(objects: &impl ObjectAllocator) -> Vec<CacheId> {
+    std::iter::successors(objects.next(None), |&id| objects.next(Some(id))).collect()
 }
 
 /// Pages of address spaces, in all zones.

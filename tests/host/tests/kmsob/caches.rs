@@ -7,6 +7,7 @@ use shadowmm_core::allocator::AllocatorKind;
 use shadowmm_core::error::Error;
 use shadowmm_core::phys::*;
 use shadowmm_core::slab::*;
+use shadowmm_host_tests::machine::caches_of;
 
 fn destroy(machine: &Machine, id: CacheId) -> (Result<(), Error>, String) {
     let mut alive = String::new();
@@ -41,10 +42,7 @@ fn caches_of_one_size_share_containers_and_know_their_objects() {
             (0, Pages(0))
         );
         // The sums over all caches are those of the pool.
-        let ids = std::iter::successors(machine.pool().next(None), |&id| {
-            machine.pool().next(Some(id))
-        });
-        let all: Vec<_> = ids.map(report).collect();
+        let all: Vec<_> = caches_of(&machine.pool()).into_iter().map(report).collect();
         assert_eq!(all.len(), 64 + 1 + 2);
         let sum = |of: fn(&CacheReport) -> u64| all.iter().map(of).sum::<u64>();
         // Two records, and three objects.

@@ -6,6 +6,7 @@ use crate::world::*;
 use shadowmm_core::error::Error;
 use shadowmm_core::phys::*;
 use shadowmm_core::slab::*;
+use shadowmm_host_tests::machine::caches_of;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -194,7 +195,7 @@ const OWN: usize = 2 + 4 * 13 + 4;
 fn the_layers_own_caches_stay() {
     let world = World::two_nodes();
     let slab = world.slab();
-    let all: Vec<_> = std::iter::successors(slab.next(None), |&id| slab.next(Some(id))).collect();
+    let all = caches_of(&slab);
     assert_eq!(all.len(), OWN);
     // Those of address spaces end with them.
     for &id in &all[..OWN - 4] {
@@ -313,12 +314,9 @@ fn the_pages_of_slabs_are_counted_by_kind_and_node() {
         assert_eq!(pages, Pages(32));
         assert_eq!(slab.free_bulk(Some(id), &objects, 0), Ok(500));
     }
-    let mut all = Pages::ZERO;
-    let mut id = None;
-    while let Some(next) = slab.next(id) {
-        all += world.report(next).pages;
-        id = Some(next);
-    }
+    let all = caches_of(&slab)
+        .into_iter()
+        .fold(Pages::ZERO, |all, id| all + world.report(id).pages);
     let both = [true, false].map(|kind| world.mm.slab_pages(NodeId::NONE, kind));
     assert_eq!(both[0] + both[1], all);
     world.destroy(slab.find("reclaimable").unwrap());

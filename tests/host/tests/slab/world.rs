@@ -32,6 +32,7 @@ use shadowmm_core::trace::TraceEvent;
 use shadowmm_core::trace::TracePoint;
 use shadowmm_host_tests::machine::backing;
 use shadowmm_host_tests::machine::builtin;
+use shadowmm_host_tests::machine::caches_of;
 use shadowmm_host_tests::HostLock;
 use shadowmm_host_tests::PinnedSection;
 use shadowmm_host_tests::PinnedSections;
@@ -337,12 +338,10 @@ impl World {
     pub fn finish(&self) {
         self.validate();
         let slab = self.slab();
-        let mut next = slab.next(None);
-        while let Some(id) = next {
+        for id in caches_of(&slab) {
             let mut told = String::new();
             slab.validate_cache(id, &mut told).unwrap();
             assert_eq!(told, "", "{}", self.report(id).name);
-            next = slab.next(Some(id));
         }
         self.mm.shut_down().unwrap();
         self.check_all_back();

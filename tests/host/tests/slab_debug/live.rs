@@ -31,6 +31,7 @@ use shadowmm_core::slab::SlabConfig;
 use shadowmm_core::slab::SlabFlags;
 use shadowmm_host_tests::machine::backing;
 use shadowmm_host_tests::machine::builtin;
+use shadowmm_host_tests::machine::caches_of;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -132,10 +133,8 @@ impl Machine {
     fn finish(self) {
         self.validate();
         let slab = self.slab();
-        let mut next = slab.next(None);
-        while let Some(id) = next {
+        for id in caches_of(&slab) {
             assert_eq!(self.check(id), "", "{}", self.said());
-            next = slab.next(Some(id));
         }
         assert_eq!(self.said(), "");
         self.mm.shut_down().unwrap();
